@@ -1,0 +1,1 @@
+"""marsbench: which features and model recognise emotion in this audio best, honestly measured."""

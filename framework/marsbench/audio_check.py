@@ -1,0 +1,105 @@
+"""Open every file of a corpus before anything is trained: hash it, decode it, name the bad ones.
+
+Facts are kept by path, size and times of the file, so that an unchanged corpus is not read again.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from marsbench import audio
+from marsbench.audio import AudioFacts, examine
+from marsbench.corpus import BadClip, CheckedCorpus, Clip, Corpus
+from marsbench.errors import CorpusError
+from marsbench.files import digest, home, write_text
+from marsbench.progress import Progress, Silent
+
+OnBad = Literal["skip", "fail"]
+_SHOWN = 5
+
+
+def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | None = None) -> CheckedCorpus:
+    """Examine every clip and keep the usable ones, ordered by clip id.
+
+    Raises:
+        CorpusError: bad clips and `on_bad` is "fail", or a class is left without a usable clip.
+    """
+    clips = sorted(corpus.clips, key=lambda clip: clip.id)
+    facts = _facts_of(clips, progress or Silent())
+    bad = tuple(BadClip(c.id, f.problem) for c, f in zip(clips, facts, strict=True) if f.problem)
+    if bad and on_bad == "fail":
+        raise CorpusError(f"corpus '{corpus.name}': {describe_bad(bad)}; mend them or use --bad-audio skip")
+    good = [(c, f) for c, f in zip(clips, facts, strict=True) if not f.problem]
+    _require_every_class(corpus, [clip for clip, _ in good], bad)
+    return CheckedCorpus(corpus, tuple(c for c, _ in good), tuple(f for _, f in good), bad)
+
+
+def describe_bad(bad: tuple[BadClip, ...]) -> str:
+    """The first few bad clips with their reasons, and how many there are."""
+    first = "; ".join(f"{clip.id}: {clip.reason}" for clip in bad[:_SHOWN])
+    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return f"{len(bad)} bad audio file{'s' if len(bad) > 1 else ''} ({first}{more})"
+
+
+def _require_every_class(corpus: Corpus, good: list[Clip], bad: tuple[BadClip, ...]) -> None:
+    missing = set(corpus.labels) - {clip.label for clip in good}
+    if missing:
+        because = f": {describe_bad(bad)}" if bad else ""
+        raise CorpusError(f"corpus '{corpus.name}': no usable clip of class '{min(missing)}'{because}")
+
+
+def _facts_of(clips: Iterable[Clip], progress: Progress) -> list[AudioFacts]:
+    stamps = [_stamp(clip.path) for clip in clips]
+    ledger = home() / "audio" / f"{digest(sorted({stamp[0] for stamp in stamps}))[:32]}.json"
+    known = _read_ledger(ledger)
+    unknown = {json.dumps(stamp): Path(stamp[0]) for stamp in stamps if json.dumps(stamp) not in known}
+    if unknown:
+        known |= dict(zip(unknown, _examine_all(list(unknown.values()), progress), strict=True))
+        _write_ledger(ledger, known)
+    return [known[json.dumps(stamp)] for stamp in stamps]
+
+
+def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
+    """Threads suffice: libsndfile and sha256 work outside Python's lock."""
+    with progress.track("Checking audio", len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = []
+        for facts in pool.map(examine, paths):
+            results.append(facts)
+            advance(1)
+    return results
+
+
+def _stamp(path: Path) -> tuple[str, int, int, int, int]:
+    """What changes when a file does; the change time (ctime) cannot be set back by a copy tool."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (str(path.absolute()), -1, -1, -1, -1)
+    return (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
+
+
+@cache
+def _decoder_version() -> str:
+    """Facts found by another decoder are not this one's."""
+    return digest([Path(audio.__file__).read_text("utf-8"), audio.soundfile.__libsndfile_version__])
+
+
+def _read_ledger(path: Path) -> dict[str, AudioFacts]:
+    try:
+        ledger = json.loads(path.read_text("utf-8"))
+        if ledger["decoder"] != _decoder_version():
+            return {}
+        return {stamp: AudioFacts(**facts) for stamp, facts in ledger["facts"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}  # only a cache: whatever is wrong with it, the audio itself is still there
+
+
+def _write_ledger(path: Path, facts: dict[str, AudioFacts]) -> None:
+    # A file that could not be read may be readable to the next user: only what its bytes say is kept.
+    entries = {stamp: asdict(entry) for stamp, entry in facts.items() if entry.sha256}
+    write_text(path, json.dumps({"decoder": _decoder_version(), "facts": entries}))

@@ -1,0 +1,1 @@
+"""The `bench` command: a command reads options, calls the library, prints."""

@@ -1,0 +1,58 @@
+"""What a user can mend.
+
+BenchError
+├── AudioError      one clip cannot be decoded or cannot be used
+├── CorpusError     a dataset or its labels do not fit what was asked
+├── FetchError      a download or an archive is not what was published
+├── PluginError     a plugin is missing, refused, or breaks its contract
+├── ConfigError     an option or a key of an experiment file
+├── TrainingError   a fit gave no usable probabilities
+└── ResultsError    a results folder or a run in it
+
+Each message is one line: what was asked, what there is, what to do. They are printed once, by
+`marsbench.cli.main`; any other exception is a defect of marsbench and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BenchError(Exception):
+    """Root of every error that its reader can mend."""
+
+
+class AudioError(BenchError):
+    """One clip cannot be decoded or cannot be used; the message is the reason alone."""
+
+
+class CorpusError(BenchError):
+    """A dataset or its labels do not fit what was asked."""
+
+
+class FetchError(BenchError):
+    """A download or an archive is not what was published."""
+
+
+class PluginError(BenchError):
+    """A plugin is missing, refused, or breaks its contract."""
+
+
+class ConfigError(BenchError):
+    """An option or a key of an experiment file is wrong."""
+
+
+class TrainingError(BenchError):
+    """A fit gave no usable probabilities."""
+
+
+class ResultsError(BenchError):
+    """A results folder or a run in it cannot be used."""
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> str:
+    """Say that `word` is no known `what`, with the nearest known word or else all of them."""
+    names = sorted(known)
+    near = get_close_matches(word, names, n=1)
+    if near:
+        return f"no {what} '{word}'; did you mean '{near[0]}'?"
+    return f"no {what} '{word}'; there is {', '.join(names) or 'none'}"

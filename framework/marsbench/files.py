@@ -1,0 +1,66 @@
+"""Files that are either whole or absent, and the hashes that name them."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import platformdirs
+
+
+def home() -> Path:
+    """Folder of everything that can be made again: features, generated corpora, downloads.
+
+    `MARSBENCH_HOME` if set, else the user's cache folder of this platform.
+    """
+    return Path(os.environ.get("MARSBENCH_HOME") or platformdirs.user_cache_dir("marsbench"))
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it.
+
+    A reader sees the old file or the whole new one, also after a crash.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.chmod(0o644)  # NamedTemporaryFile makes it 0600; results are shared in groups
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Hexadecimal sha256 of a JSON-able value's canonical form."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def derived_seed(seed: int, *words: str | int) -> int:
+    """Seed in [0, 2**31) that depends on `seed` and every word, and on nothing else."""
+    return int(digest([seed, *words])[:8], 16) & 0x7FFF_FFFF
+
+
+def is_jsonable(value: Mapping[str, Any]) -> bool:
+    """Whether `value` survives a round trip through JSON unchanged."""
+    try:
+        return bool(json.loads(canonical_json(value)) == value)
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,53 @@
+"""What every plugin is: one class in one file, whose constructor arguments are its parameters."""
+
+import inspect
+from typing import Any, ClassVar, Self
+
+from marsbench.errors import ConfigError, unknown
+
+
+class Plugin:
+    """Base of dataset, feature extractor and model plugins.
+
+    A subclass stores its constructor arguments untouched under their own names (a dataclass does that by
+    itself); what it computes later gets a trailing underscore.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose version changes what the plugin computes, as pip spells them."""
+
+    @property
+    def name(self) -> str:
+        """The file's stem."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @classmethod
+    def parameter_defaults(cls) -> dict[str, Any]:
+        """Constructor arguments with their defaults, in order; `inspect.Parameter.empty` where there is none."""
+        arguments = inspect.signature(cls).parameters.values()
+        return {a.name: a.default for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)}
+
+    @classmethod
+    def create(cls, parameters: dict[str, Any]) -> Self:
+        """Construct with some parameters given and the others at their defaults.
+
+        Raises:
+            ConfigError: an unknown parameter, or a value that the constructor refuses.
+        """
+        name = cls.__module__.rpartition(".")[2]
+        for word in parameters:
+            if word not in cls.parameter_defaults():
+                raise ConfigError(unknown(f"parameter of {name}", word, cls.parameter_defaults()))
+        try:
+            return cls(**parameters)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{name}: {error}") from error
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter with its present value."""
+        return {name: getattr(self, name) for name in self.parameter_defaults()}
+
+    def skip(self, other: "Plugin") -> str | None:  # noqa: ARG002 - for subclasses to look at
+        """Reason why this plugin and `other` make no sense together; None if they do."""
+        return None

@@ -1,0 +1,171 @@
+"""Hyperparameters, declared by the calls that ask for their values (define-by-run).
+
+The calls are those of `keras_tuner.HyperParameters`, which Keras users know. Whoever answers them decides
+what they mean: `Defaults` gives every default (the untuned configuration) save for values set by hand; a
+tuner answers from its trial.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from marsbench.errors import ConfigError, unknown
+
+Scalar = bool | int | float | str
+Sampling = Literal["linear", "log", "reverse_log"]
+Value = TypeVar("Value", bool, int, float, str)
+
+
+class HyperParameters(Protocol):
+    """The part of `keras_tuner.HyperParameters` that a plugin may use."""
+
+    def Int(  # noqa: D102 - see the class's source of names
+        self,
+        name: str,
+        min_value: int,
+        max_value: int,
+        step: int | None = None,
+        sampling: Sampling | None = None,
+        default: int | None = None,
+    ) -> int: ...
+
+    def Float(  # noqa: D102 - as above
+        self,
+        name: str,
+        min_value: float,
+        max_value: float,
+        step: float | None = None,
+        sampling: Sampling | None = None,
+        default: float | None = None,
+    ) -> float: ...
+
+    def Choice(self, name: str, values: Sequence[Value], default: Value | None = None) -> Value: ...  # noqa: D102 - as above
+
+    def Boolean(self, name: str, default: bool = False) -> bool: ...  # noqa: D102 - as above
+
+    def Fixed(self, name: str, value: Value) -> Value: ...  # noqa: D102 - as above
+
+    def conditional_scope(  # noqa: D102 - as above
+        self, parent_name: str, parent_values: Sequence[Scalar]
+    ) -> AbstractContextManager[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One declared hyperparameter."""
+
+    name: str
+    default: Scalar
+    choices: tuple[Scalar, ...] | None = None
+    """Every allowed value, or None for a range."""
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    sampling: Sampling = "linear"
+    when: tuple[tuple[str, tuple[Scalar, ...]], ...] = ()
+    """(parent, values) pairs, all of which must hold for this dimension to be active."""
+
+    def describe(self) -> str:
+        """The allowed values in a few words."""
+        if self.choices is not None:
+            return " | ".join(str(choice) for choice in self.choices)
+        extra = f", step {self.step:g}" if self.step else ""
+        extra += f", {self.sampling}" if self.sampling != "linear" else ""
+        return f"{self.low:g} to {self.high:g}{extra}"
+
+
+class Defaults:
+    """Answers every declaration with its default, or with the value set by hand for its name.
+
+    `values` holds the active configuration and `space` every declaration, in order.
+    """
+
+    def __init__(self, overrides: Mapping[str, Scalar] | None = None) -> None:
+        self._overrides = dict(overrides or {})
+        self._scopes: list[tuple[str, tuple[Scalar, ...]]] = []
+        self.values: dict[str, Scalar] = {}
+        self.space: list[Dimension] = []
+
+    def Int(  # noqa: N802, PLR0913 - Keras Tuner's own signature
+        self,
+        name: str,
+        min_value: int,
+        max_value: int,
+        step: int | None = None,
+        sampling: Sampling | None = None,
+        default: int | None = None,
+    ) -> int:
+        """Whole number from `min_value` to `max_value`, both included; the default is `min_value`."""
+        first = min_value if default is None else default
+        space = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
+        return int(self._answer(space, int))
+
+    def Float(  # noqa: N802, PLR0913 - Keras Tuner's own signature
+        self,
+        name: str,
+        min_value: float,
+        max_value: float,
+        step: float | None = None,
+        sampling: Sampling | None = None,
+        default: float | None = None,
+    ) -> float:
+        """Number from `min_value` to `max_value`, both included; the default is `min_value`."""
+        first = min_value if default is None else default
+        space = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
+        return float(self._answer(space, float))
+
+    def Choice(self, name: str, values: Sequence[Value], default: Value | None = None) -> Value:  # noqa: N802
+        """One of `values`; the default is the first."""
+        first = values[0] if default is None else default
+        return self._answer(Dimension(name, first, tuple(values)), type(first))
+
+    def Boolean(self, name: str, default: bool = False) -> bool:  # noqa: N802
+        """True or False."""
+        return self._answer(Dimension(name, default, (False, True)), bool)
+
+    def Fixed(self, name: str, value: Value) -> Value:  # noqa: N802
+        """A constant that is recorded with the configuration."""
+        return self._answer(Dimension(name, value, (value,)), type(value))
+
+    @contextmanager
+    def conditional_scope(self, parent_name: str, parent_values: Sequence[Scalar]) -> Iterator[None]:
+        """Declarations inside are active only while `parent_name` has one of `parent_values`."""
+        self._scopes.append((parent_name, tuple(parent_values)))
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    def refuse_unused(self, model: str) -> None:
+        """Raise ConfigError if a value was set by hand for a name that no declaration asked for."""
+        for name in self._overrides:
+            if name not in self.values:
+                raise ConfigError(unknown(f"parameter of {model}", name, self.values))
+
+    def _answer(self, dimension: Dimension, kind: type[Value]) -> Value:
+        self.space.append(_within(dimension, tuple(self._scopes)))
+        value = self._overrides.get(dimension.name, dimension.default)
+        if all(self.values.get(parent) in allowed for parent, allowed in self._scopes):
+            self.values[dimension.name] = _fitting(dimension, value, kind)
+            return self.values[dimension.name]  # type: ignore[return-value] - _fitting made it a `kind`
+        return dimension.default  # type: ignore[return-value] - inactive: its value means nothing
+
+
+def _within(dimension: Dimension, scopes: tuple[tuple[str, tuple[Scalar, ...]], ...]) -> Dimension:
+    from dataclasses import replace
+
+    return replace(dimension, when=scopes) if scopes else dimension
+
+
+def _fitting(dimension: Dimension, value: Scalar, kind: type[Scalar]) -> Scalar:
+    """`value` as a `kind`, refusing what the declaration cannot mean; a range binds the tuner, not the hand."""
+    fits = isinstance(value, (int, float)) if kind is float else isinstance(value, kind)
+    if isinstance(value, bool) and kind is not bool:
+        fits = False
+    if dimension.choices is not None and value not in dimension.choices:
+        fits = False
+    if not fits:
+        allowed = dimension.describe()
+        raise ConfigError(f"{dimension.name}={value!r} is no {kind.__name__} of: {allowed}")
+    return float(value) if kind is float else value

@@ -1,0 +1,1 @@
+"""Built-in features, one file each."""
