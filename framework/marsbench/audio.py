@@ -8,6 +8,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -15,6 +16,9 @@ import soxr
 from numpy.typing import NDArray
 
 from marsbench.errors import AudioError
+
+DECODER = f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
+"""What turns files into samples, by version."""
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"})
 """File endings that a dataset takes for audio."""
@@ -26,6 +30,12 @@ MAX_SECONDS = 300.0
 MAX_BYTES = 1 << 30
 _RATES = range(1_000, 768_001)
 _MAX_CHANNELS = 64
+_MAX_VALUES = 1 << 28
+"""Most samples over all channels: 1 GiB once decoded, as much as a file may have bytes."""
+_SIZED_CONTAINERS: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
+"""Those of WAV and AIFF, which state their size behind these four bytes, by byte order."""
+_WRITTEN_BY_A_PIPE = 0xFFFF_FFFF
+"""Container sizes from here on mean that the writer could not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,8 @@ def _why_no_file(path: Path) -> str:
 def _decode_checked(data: bytes, max_seconds: float) -> tuple[Waveform, int]:
     """The usable mono waveform and how many channels the file has."""
     channels, sample_rate = _decode_channels(data, max_seconds)
-    waveform = Waveform(channels.mean(axis=1, dtype=np.float32), sample_rate)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+        waveform = Waveform(channels.mean(axis=1, dtype=np.float32), sample_rate)
     _check_samples(waveform)
     return waveform, channels.shape[1]
 
@@ -128,12 +139,12 @@ def _decode_channels(data: bytes, max_seconds: float) -> tuple[NDArray[np.float3
     """Samples (n_samples, n_channels) and their rate."""
     if not data:
         raise AudioError("empty: 0 bytes")
-    _check_riff_is_whole(data)
+    _check_container_is_whole(data)
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(_Bytes(data)) as file:
             _check_header(file, max_seconds)
             samples = file.read(dtype="float32", always_2d=True)
-            announced = file.frames
+            announced = file.frames if _length_is_known(file, data) else len(samples)
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise AudioError(f"cannot be decoded: {_reason(error)}") from error
     if len(samples) < announced:
@@ -142,19 +153,38 @@ def _decode_channels(data: bytes, max_seconds: float) -> tuple[NDArray[np.float3
 
 
 def _reason(error: Exception) -> str:
-    """libsndfile's own words without Python's rendering of the stream object."""
+    """The words of libsndfile without Python's rendering of the stream object."""
     text = str(getattr(error, "error_string", "") or error)
     return text.rpartition(">: ")[2].strip().rstrip(".").lower() or type(error).__name__
 
 
-def _check_riff_is_whole(data: bytes) -> None:
-    """Refuse a WAV whose header announces more than there is: libsndfile would cut it in silence."""
-    if data[:4] != b"RIFF":
+class _Bytes(io.BytesIO):
+    """Stays where it is when libsndfile, led by a damaged header, seeks before the start.
+
+    BytesIO would raise, inside a callback where an exception can only be printed.
+    """
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Position reached, which is the old one if there is no such place."""
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
+def _length_is_known(file: soundfile.SoundFile, data: bytes) -> bool:
+    """False for an MP3 without a Xing header: libsndfile then guesses from the first frame's bit rate."""
+    return file.format != "MP3" or b"Xing" in data or b"Info" in data
+
+
+def _check_container_is_whole(data: bytes) -> None:
+    """Refuse a WAV or AIFF that announces more than there is: libsndfile would cut it in silence."""
+    byte_order = _SIZED_CONTAINERS.get(data[:4])
+    if byte_order is None:
         return
-    announced = int.from_bytes(data[4:8], "little") + 8
-    streamed = announced >= 0xFFFF_FFFF  # written by a pipe that could not know its length
+    announced = int.from_bytes(data[4:8], byte_order) + 8
     # The pad byte of an odd last chunk is often left out.
-    if len(data) < 12 or (not streamed and announced > len(data) + 1):
+    if len(data) + 1 < announced < _WRITTEN_BY_A_PIPE:
         raise AudioError(f"truncated: the header announces {announced:,} bytes, the file has {len(data):,}")
 
 
@@ -168,6 +198,8 @@ def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
         raise AudioError("empty: 0 samples")
     if (seconds := file.frames / file.samplerate) > max_seconds:
         raise AudioError(f"too long: {seconds:.1f} s, the limit is {max_seconds:.0f} s")
+    if (values := file.frames * file.channels) > _MAX_VALUES:
+        raise AudioError(f"too large: {values:,} samples over all channels, the limit is {_MAX_VALUES:,}")
 
 
 def _check_samples(waveform: Waveform) -> None:

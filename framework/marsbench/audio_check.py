@@ -86,7 +86,7 @@ def _stamp(path: Path) -> tuple[str, int, int, int, int]:
 @cache
 def _decoder_version() -> str:
     """Facts found by another decoder are not this one's."""
-    return digest([Path(audio.__file__).read_text("utf-8"), audio.soundfile.__libsndfile_version__])
+    return digest([Path(audio.__file__).read_text("utf-8"), audio.DECODER])
 
 
 def _read_ledger(path: Path) -> dict[str, AudioFacts]:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -64,3 +66,9 @@ def is_jsonable(value: Mapping[str, Any]) -> bool:
         return bool(json.loads(canonical_json(value)) == value)
     except (TypeError, ValueError):
         return False
+
+
+def slug(text: str, otherwise: str = "corpus") -> str:
+    """`text` as a name for a folder: a-z, 0-9, '-' and '_'; `otherwise` if nothing of it is left."""
+    plain = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_") or otherwise

@@ -23,7 +23,7 @@ class Plugin:
 
     @classmethod
     def parameter_defaults(cls) -> dict[str, Any]:
-        """Constructor arguments with their defaults, in order; `inspect.Parameter.empty` where there is none."""
+        """Constructor arguments in order with their defaults, `inspect.Parameter.empty` for none."""
         arguments = inspect.signature(cls).parameters.values()
         return {a.name: a.default for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)}
 

@@ -18,6 +18,9 @@ class Dataset(Plugin):
     archives: ClassVar[tuple[Archive, ...]] = ()
     """What `bench data fetch` downloads and unpacks; empty if there is nothing to fetch."""
 
+    fallback: ClassVar[bool] = False
+    """Whether it is asked only about paths that no other dataset recognises."""
+
     def load(self) -> Corpus:
         """Make the clip table; raises CorpusError where the files are not there or not as expected."""
         raise NotImplementedError

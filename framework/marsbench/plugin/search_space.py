@@ -7,7 +7,7 @@ tuner answers from its trial.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
 from marsbench.errors import ConfigError, unknown
@@ -87,7 +87,7 @@ class Defaults:
         self.values: dict[str, Scalar] = {}
         self.space: list[Dimension] = []
 
-    def Int(  # noqa: N802, PLR0913 - Keras Tuner's own signature
+    def Int(
         self,
         name: str,
         min_value: int,
@@ -101,7 +101,7 @@ class Defaults:
         space = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
         return int(self._answer(space, int))
 
-    def Float(  # noqa: N802, PLR0913 - Keras Tuner's own signature
+    def Float(
         self,
         name: str,
         min_value: float,
@@ -115,16 +115,16 @@ class Defaults:
         space = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
         return float(self._answer(space, float))
 
-    def Choice(self, name: str, values: Sequence[Value], default: Value | None = None) -> Value:  # noqa: N802
+    def Choice(self, name: str, values: Sequence[Value], default: Value | None = None) -> Value:
         """One of `values`; the default is the first."""
         first = values[0] if default is None else default
         return self._answer(Dimension(name, first, tuple(values)), type(first))
 
-    def Boolean(self, name: str, default: bool = False) -> bool:  # noqa: N802
+    def Boolean(self, name: str, default: bool = False) -> bool:
         """True or False."""
         return self._answer(Dimension(name, default, (False, True)), bool)
 
-    def Fixed(self, name: str, value: Value) -> Value:  # noqa: N802
+    def Fixed(self, name: str, value: Value) -> Value:
         """A constant that is recorded with the configuration."""
         return self._answer(Dimension(name, value, (value,)), type(value))
 
@@ -148,18 +148,16 @@ class Defaults:
         value = self._overrides.get(dimension.name, dimension.default)
         if all(self.values.get(parent) in allowed for parent, allowed in self._scopes):
             self.values[dimension.name] = _fitting(dimension, value, kind)
-            return self.values[dimension.name]  # type: ignore[return-value] - _fitting made it a `kind`
-        return dimension.default  # type: ignore[return-value] - inactive: its value means nothing
+            return self.values[dimension.name]  # type: ignore[return-value]  # _fitting made it a `kind`
+        return dimension.default  # type: ignore[return-value]  # inactive: its value means nothing
 
 
 def _within(dimension: Dimension, scopes: tuple[tuple[str, tuple[Scalar, ...]], ...]) -> Dimension:
-    from dataclasses import replace
-
     return replace(dimension, when=scopes) if scopes else dimension
 
 
 def _fitting(dimension: Dimension, value: Scalar, kind: type[Scalar]) -> Scalar:
-    """`value` as a `kind`, refusing what the declaration cannot mean; a range binds the tuner, not the hand."""
+    """`value` as a `kind`, refusing what the declaration cannot mean; ranges bind only tuners."""
     fits = isinstance(value, (int, float)) if kind is float else isinstance(value, kind)
     if isinstance(value, bool) and kind is not bool:
         fits = False

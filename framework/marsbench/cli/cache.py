@@ -1,0 +1,35 @@
+"""`bench cache`."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="What is kept to save work: extracted features.")
+
+
+@app.command()
+def info() -> None:
+    """Say where the feature store is and how much each extractor takes."""
+    from rich.table import Table
+
+    from marsbench.cli.console import out
+    from marsbench.feature_store import store_root, store_use
+
+    table = Table("extractor", "versions", "MB", title=f"Features in {store_root()}", title_justify="left")
+    for use in store_use():
+        table.add_row(use.extractor, str(use.versions), f"{use.bytes / 1e6:.1f}")
+    out.print(table)
+
+
+@app.command()
+def clear(
+    extractor: Annotated[str | None, typer.Argument(help="Only this extractor's features.")] = None,
+) -> None:
+    """Delete extracted features; they are made again when needed."""
+    from marsbench.errors import ConfigError, unknown
+    from marsbench.feature_store import clear_store, store_use
+
+    names = [use.extractor for use in store_use()]
+    if extractor is not None and extractor not in names:
+        raise ConfigError(unknown("extractor in the store", extractor, names))
+    typer.echo(f"{clear_store(extractor) / 1e6:.1f} MB freed")

@@ -1,0 +1,63 @@
+"""Where commands print: results to standard output, progress to standard error."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from marsbench.progress import Advance
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class TerminalProgress:
+    """Bars on a terminal; elsewhere a line for each task that ends."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    @contextmanager
+    def track(self, label: str, total: int) -> Iterator[Advance]:
+        """Show a bar until the context ends."""
+        task = self._bars.add_task(label, total=total)
+        start = time.monotonic()
+        try:
+            yield lambda steps: self._bars.advance(task, steps)
+        finally:
+            self._bars.remove_task(task)
+        if not err.is_terminal:
+            err.print(f"{label}: {time.monotonic() - start:.1f} s", soft_wrap=True, markup=False)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        err.print(line, soft_wrap=True, markup=False)

@@ -1,0 +1,67 @@
+"""`bench data`."""
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from marsbench.cli.options import Plugins
+
+app = typer.Typer(no_args_is_help=True, help="Corpora: list, check, fetch.")
+
+
+@app.command("list")
+def list_datasets(plugins: Plugins = None) -> None:
+    """List the datasets."""
+    from marsbench.cli.console import out
+    from marsbench.cli.plugin_tables import plugin_list
+    from marsbench.plugin.registry import discover, drop_in_folders
+
+    out.print(plugin_list(discover(drop_in_folders(plugins or ())).entries("datasets")))
+
+
+@app.command("check")
+def check(
+    data: Annotated[str, typer.Argument(metavar="NAME|PATH", help="Dataset, or path to audio.")],
+    plugins: Plugins = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME.PARAMETER=VALUE; may be repeated.")
+    ] = None,
+) -> None:
+    """Open every file: counts by class and speaker, rates, durations, duplicates, and every bad file."""
+    from marsbench.cli.console import TerminalProgress, out
+    from marsbench.cli.corpus_tables import corpus_report
+    from marsbench.experiment import parse_setting
+    from marsbench.planning import checked_corpus
+    from marsbench.plugin.registry import discover, drop_in_folders
+
+    registry = discover(drop_in_folders(plugins or ()))
+    with TerminalProgress() as progress:
+        corpus = checked_corpus(registry, data, dict(map(parse_setting, settings or ())), progress)
+    out.print(corpus_report(corpus))
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="Dataset.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to fetch into. [default: where it is looked for]")
+    ] = None,
+) -> None:
+    """Download a dataset's published archives, check them, unpack them."""
+    from marsbench.cli.console import TerminalProgress, out
+    from marsbench.errors import ConfigError
+    from marsbench.fetch import fetch as fetch_archives
+    from marsbench.files import home
+    from marsbench.plugin.dataset import Dataset
+    from marsbench.plugin.registry import discover, drop_in_folders
+
+    registry = discover(drop_in_folders())
+    archives = cast("type[Dataset]", registry.get("datasets", name).plugin).archives
+    if not archives:
+        raise ConfigError(f"{name} has nothing to fetch; use it as it is: bench run --data {name}")
+    target = to or home() / "data" / name
+    with TerminalProgress() as progress:
+        fetch_archives(archives, target, progress)
+    where = name if to is None else to
+    out.print(f"{name} is in {target}; try: bench data check {where}", soft_wrap=True, markup=False)

@@ -1,0 +1,15 @@
+"""Options that several commands share, spelled once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Results = Annotated[Path, typer.Option(help="Folder of runs.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(help="Further folder with datasets/, features/ and models/ in it; may be repeated."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+DEFAULT_RESULTS = Path("results")

@@ -1,0 +1,42 @@
+"""Plugins as tables for a terminal."""
+
+import inspect
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from marsbench.plugin.checks import Check
+from marsbench.plugin.registry import Entry
+
+
+def plugin_list(entries: Sequence[Entry]) -> Table:
+    """Kind, name, first line of the docstring, and who brought it."""
+    table = Table("kind", "name", "what it is", "from", header_style="bold")
+    for entry in entries:
+        table.add_row(Text(entry.kind), Text(entry.name), Text(entry.summary), Text(entry.origin))
+    return table
+
+
+def plugin_details(entry: Entry) -> RenderableType:
+    """Docstring, parameters with defaults, requirements, file."""
+    table = Table("parameter", "default", header_style="bold")
+    for name, default in entry.plugin.parameter_defaults().items():
+        shown = "required" if default is inspect.Parameter.empty else repr(default)
+        table.add_row(Text(f"{entry.name}.{name}"), Text(shown))
+    facts = [Text(f"File: {entry.file}", "dim")]
+    if entry.plugin.requires:
+        facts.insert(0, Text(f"Computes with: {', '.join(entry.plugin.requires)}"))
+    head = Text(f"{entry.name} ({entry.kind}, from {entry.origin})", "bold")
+    return Group(head, Text(inspect.getdoc(entry.plugin) or ""), table, *facts)
+
+
+def contract(entry: Entry, checks: Sequence[Check]) -> Table:
+    """Each check with its problem, if any."""
+    title = f"{entry.name} ({entry.kind})"
+    table = Table("check", "result", title=title, title_justify="left", header_style="bold")
+    for check in checks:
+        result = Text("ok", "green") if check.problem is None else Text(check.problem, "red")
+        table.add_row(check.name, result)
+    return table

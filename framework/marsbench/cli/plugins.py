@@ -1,0 +1,77 @@
+"""`bench plugins`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from marsbench.cli.options import Json, Plugins
+
+app = typer.Typer(
+    no_args_is_help=True, help="Feature extractors, models and datasets: list, look, make, check."
+)
+
+Name = Annotated[str, typer.Argument(help="The plugin's name: its file's stem.")]
+
+
+@app.command("list")
+def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
+    """List every plugin without importing any."""
+    import json
+
+    from marsbench.plugin.registry import KINDS, discover, drop_in_folders
+
+    registry = discover(drop_in_folders(plugins or ()))
+    entries = [entry for kind in KINDS for entry in registry.entries(kind)]
+    if as_json:
+        fields = ("kind", "name", "summary", "origin")
+        typer.echo(json.dumps([{field: getattr(entry, field) for field in fields} for entry in entries]))
+        return
+    from marsbench.cli import plugin_tables
+    from marsbench.cli.console import err, out
+
+    out.print(plugin_tables.plugin_list(entries))
+    for reason in registry.refused:
+        err.print(f"refused: {reason}", soft_wrap=True, markup=False, style="yellow")
+
+
+@app.command("show")
+def show_plugin(name: Name, plugins: Plugins = None) -> None:
+    """Show what a plugin is, its parameters and where its file is."""
+    from marsbench.cli import plugin_tables
+    from marsbench.cli.console import out
+    from marsbench.plugin.registry import discover, drop_in_folders
+
+    for entry in discover(drop_in_folders(plugins or ())).find(name):
+        out.print(plugin_tables.plugin_details(entry))
+
+
+@app.command("new")
+def new(
+    kind: Annotated[Literal["features", "models"], typer.Argument(help="features or models.")],
+    name: Name,
+    folder: Annotated[Path, typer.Option(help="Plugin folder to write into.")] = Path("plugins"),
+) -> None:
+    """Write a plugin file that works at once, to be changed."""
+    from marsbench.plugin.scaffold import new_plugin
+
+    path = new_plugin(kind, name, folder)
+    option = "" if folder == Path("plugins") else f" --plugins {folder}"
+    typer.echo(f"{path} written; try: bench plugins check {name}{option}")
+
+
+@app.command("check")
+def check(name: Name, plugins: Plugins = None) -> None:
+    """Hold a plugin against its contract."""
+    from marsbench.cli import plugin_tables
+    from marsbench.cli.console import out
+    from marsbench.plugin.checks import check as check_contract
+    from marsbench.plugin.registry import discover, drop_in_folders
+
+    problems = 0
+    for entry in discover(drop_in_folders(plugins or ())).find(name):
+        checks = check_contract(entry.plugin)
+        out.print(plugin_tables.contract(entry, checks))
+        problems += sum(entry.problem is not None for entry in checks)
+    if problems:
+        raise typer.Exit(1)

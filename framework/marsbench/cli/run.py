@@ -1,0 +1,109 @@
+"""`bench run`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from marsbench.cli.options import Plugins
+from marsbench.errors import ConfigError
+
+
+def run(  # noqa: PLR0913, PLR0917 - one argument an option
+    experiment: Annotated[
+        Path | None,
+        typer.Argument(help="TOML file whose keys are these options' names; options win over it."),
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option(help="Feature extractor; repeat it or separate several by commas.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model; repeat it or separate several by commas.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Dataset, or path to a folder or table of audio. [default: demo]")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="stratified5, holdout80 or speaker5. [default: stratified5]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of training. [default: 0]")] = None,
+    results: Annotated[Path | None, typer.Option(help="Folder for runs. [default: results]")] = None,
+    plugins: Plugins = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME.PARAMETER=VALUE for a plugin of this run; may be repeated."),
+    ] = None,
+    criteria: Annotated[
+        list[str] | None,
+        typer.Option(help="accuracy=0.8, macro_f1=0.8 or class_recall=0.75; may be repeated."),
+    ] = None,
+    bad_audio: Annotated[
+        str | None, typer.Option(help="skip bad audio files and name them, or fail. [default: skip]")
+    ] = None,
+) -> None:
+    """Run every pair of features and model, grade it, and show the leaderboard.
+
+    What an earlier, even interrupted, call finished is reused.
+    """
+    options = {
+        "features": features,
+        "model": model,
+        "data": data,
+        "protocol": protocol,
+        "seed": seed,
+        "results": results,
+        "plugins": plugins,
+        "set": _settings(settings),
+        "criteria": _criteria(criteria),
+        "bad-audio": bad_audio,
+    }
+    _run(experiment, {name: value for name, value in options.items() if value is not None})
+
+
+def _run(path: Path | None, options: dict[str, Any]) -> None:
+    from marsbench import experiment as experiments
+    from marsbench.cli import run_tables
+    from marsbench.cli.console import TerminalProgress, out
+    from marsbench.results.leaderboard import leaderboards
+    from marsbench.runner import run as run_experiment
+
+    values = experiments.read_experiment_file(path) if path else {}
+    merged = _over(values, options)
+    asked = experiments.parse_experiment(merged, str(path) if path else "bench run")
+    with TerminalProgress() as progress:
+        runs = run_experiment(asked, progress)
+    out.print(run_tables.corpus_notes(runs[0][1]))
+    for folder, finished in runs:
+        out.print(run_tables.run_summary(finished, folder.path))
+    first = runs[0][1]
+    for board in leaderboards(asked.results, first.corpus.name, first.protocol.name):
+        if board.hash == first.protocol.hash:
+            out.print(run_tables.board(board))
+    if any(finished.status == "failed" for _, finished in runs):
+        raise typer.Exit(1)
+
+
+def _over(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Options over a file's keys; tables are merged key by key."""
+    merged = values | options
+    for table in ("set", "criteria"):
+        if isinstance(values.get(table), dict) and table in options:
+            merged[table] = values[table] | options[table]
+    return merged
+
+
+def _settings(given: list[str] | None) -> dict[str, Any] | None:
+    from marsbench.experiment import parse_setting
+
+    return dict(parse_setting(text) for text in given) if given else None
+
+
+def _criteria(given: list[str] | None) -> dict[str, float] | None:
+    criteria: dict[str, float] = {}
+    for text in given or ():
+        name, _, value = text.partition("=")
+        try:
+            criteria[name.strip()] = float(value)
+        except ValueError as error:
+            raise ConfigError(f"'{text}' is no criterion; write one such as accuracy=0.85") from error
+    return criteria or None

@@ -1,0 +1,192 @@
+"""Runs and leaderboards as tables for a terminal."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from marsbench.evaluation.criteria import Grade, Outcome
+from marsbench.evaluation.scores import Metrics, Score
+from marsbench.results.leaderboard import Board, Row
+from marsbench.results.schema import Run
+
+_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
+
+
+def board(shown: Board) -> RenderableType:
+    """A leaderboard, two lines a run so that it fits 80 columns."""
+    synthetic = ", synthetic" if shown.synthetic else ""
+    title = f"\nLeaderboard: {shown.corpus}{synthetic}, {shown.protocol}, {shown.hash[:8]}"
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE, show_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("features\n+ model", no_wrap=True)
+    for name in ("accuracy", "macro F1\n± folds", "worst class\nits recall", "training\nparameters"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=9, overflow="fold")
+    for row in shown.rows:
+        table.add_row(*_board_cells(row))
+    return Group(table, Text("%; + criterion reached, - not reached; ranked by macro F1", "dim"))
+
+
+def _board_cells(row: Row) -> list[RenderableType]:
+    if row.status == "failed":
+        return ["-", _pipeline(row), "", "", "", f"{row.train_seconds:.1f} s", _failed(row)]
+    spread = "" if row.fold_spread is None else f"\n± {100 * row.fold_spread:.1f}  "
+    parameters = "" if row.parameters is None else f"\n{row.parameters:,}"
+    return [
+        str(row.rank),
+        _pipeline(row),
+        _reached(row.accuracy, row.accuracy_reached),
+        Text.assemble(_reached(row.macro_f1, row.macro_f1_reached), spread),
+        Text.assemble(f"{row.worst_class}\n", _reached(row.worst_recall, row.class_recall_reached)),
+        f"{row.train_seconds:.1f} s{parameters}",
+        _outcome(row.verdict),
+    ]
+
+
+def _pipeline(row: Row) -> Text:
+    settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
+    extra = [*settings, *([f"seed {row.seed}"] if row.seed else [])]
+    return Text.assemble(f"{row.features}\n+ {row.model}", *((f"\n{word}", "dim") for word in extra))
+
+
+def _failed(row: Row) -> Text:
+    return Text(f"failed: {row.reason}", "red")
+
+
+def _reached(score: float | None, reached: bool | None) -> Text:
+    if score is None:
+        return Text()
+    return Text(f"{100 * score:.1f} {'+' if reached else '-'}", "green" if reached else "red")
+
+
+def _outcome(outcome: Outcome | None) -> Text:
+    return Text(outcome.upper(), _COLOURS[outcome]) if outcome else Text()
+
+
+def corpus_notes(run: Run) -> RenderableType:
+    """What a reader must know of the corpus and the protocol before any score."""
+    corpus = run.corpus
+    about = f"Corpus {corpus.name}: {corpus.n_clips} clips, {len(corpus.labels)} classes; {corpus.licence}."
+    lines = [Text(about)]
+    if corpus.synthetic:
+        lines.append(Text("The audio is synthetic: scores show that things work, not how well.", "yellow"))
+    if corpus.bad_audio:
+        lines.append(Text(f"{len(corpus.bad_audio)} bad audio file(s) left out:", "yellow"))
+        lines += [Text(f"  {clip}: {reason}", "yellow") for clip, reason in corpus.bad_audio.items()]
+    lines += [Text(f"Protocol {run.protocol.name}: {note}.", "dim") for note in run.protocol.notes]
+    return Group(*lines)
+
+
+def run_summary(run: Run, folder: Path) -> RenderableType:
+    """Verdict by criterion, recall by class, where the files are."""
+    settings = "".join(f", {name}={value}" for name, value in run.settings.items())
+    head = f"\n{run.features.name} + {run.model.name}{settings}, {run.protocol.name}, seed {run.seed}"
+    parts: list[RenderableType] = [Text(head, "bold")]
+    if run.metrics is None:
+        parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
+    else:
+        parts += [
+            _grades(run.grades),
+            _recalls(run.metrics),
+            Text.assemble("Verdict: ", _outcome(run.verdict)),
+        ]
+    return Group(*parts, Text(f"Files: {folder}", "dim", no_wrap=True, overflow="ignore"))
+
+
+def _reasons(run: Run) -> list[str]:
+    """Each failure once, with the folds that it befell."""
+    folds: dict[str, list[str]] = {}
+    for failure in run.failures:
+        where = folds.setdefault(failure.message, [])
+        if failure.fold is not None:
+            where.append(str(failure.fold + 1))
+    return [f"{message} (fold {', '.join(where)})" if where else message for message, where in folds.items()]
+
+
+def _grades(grades: Sequence[Grade]) -> Table:
+    """Accuracy, macro F1, and of the classes the one with the lowest recall."""
+    table = Table(
+        "criterion", "score", "95 % interval", "must exceed", "outcome", box=None, header_style="dim"
+    )
+    recalls = [entry for entry in grades if entry.criterion.startswith("class_recall ")]
+    worst = min(recalls, key=lambda entry: entry.score.value)
+    for entry in [*(entry for entry in grades if entry not in recalls), worst]:
+        name = entry.criterion.replace("class_recall", "worst class:").replace("macro_f1", "macro F1")
+        table.add_row(
+            name,
+            _percent(entry.score.value),
+            _interval(entry.score),
+            _percent(entry.threshold),
+            _outcome(entry.outcome),
+        )
+    return table
+
+
+def _recalls(metrics: Metrics) -> Text:
+    cells = "  ".join(f"{scores.label} {100 * scores.recall.value:.0f}" for scores in metrics.classes)
+    return Text(f"Recall by class (%): {cells}")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _interval(score: Score) -> str:
+    return f"{_percent(score.low)} to {_percent(score.high)}"
+
+
+def classes(metrics: Metrics) -> Table:
+    """Scores by class; a class's accuracy is its recall."""
+    table = Table("class", title="\nBy class, %", title_justify="left", header_style="bold")
+    for name in ("clips", "recall (accuracy)", "95 % interval", "precision", "F1"):
+        table.add_column(name, justify="right")
+    for scores in metrics.classes:
+        recall = scores.recall
+        rates = _percent(recall.value), _interval(recall), _percent(scores.precision), _percent(scores.f1)
+        table.add_row(scores.label, str(scores.n_clips), *rates)
+    return table
+
+
+def confusion(metrics: Metrics) -> Table:
+    """Counts, true classes down, predicted ones across."""
+    labels = [scores.label for scores in metrics.classes]
+    table = Table("true \\ predicted", title="\nConfusion", title_justify="left", header_style="bold")
+    for label in labels:
+        table.add_column(label, justify="right")
+    for index, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True)):
+        total = max(sum(counts), 1)
+        cells = [_cell(count, total, right=position == index) for position, count in enumerate(counts)]
+        table.add_row(label, *cells)
+    return table
+
+
+def _cell(count: int, total: int, *, right: bool) -> Text:
+    """Right ones green; a tenth of the class or more in a wrong place red."""
+    if right:
+        return Text(str(count), "green")
+    return Text(str(count) if count else "·", "red" if count >= total / 10 else "dim")
+
+
+def origin(run: Run) -> RenderableType:
+    """Configuration, versions and hashes."""
+    table = Table(box=None, show_header=False, title="\nOrigin", title_justify="left")
+    table.add_row("run", run.run_id)
+    table.add_row("finished", run.finished)
+    table.add_row("corpus", f"{run.corpus.name}, fingerprint {run.corpus.fingerprint[:16]}")
+    table.add_row("protocol", f"{run.protocol.name}, hash {run.protocol.hash[:16]}")
+    table.add_row("features", _parameters(run.features.parameters))
+    table.add_row("model", _parameters(run.model.parameters | dict(_hyperparameters(run))))
+    table.add_row("made with", ", ".join(f"{name} {value}" for name, value in run.environment.items()))
+    return Group(table, *(Text(failure.traceback, "dim") for failure in run.failures[:1]))
+
+
+def _hyperparameters(run: Run) -> dict[str, object]:
+    return dict(run.hyperparameters[0]) if run.hyperparameters else {}
+
+
+def _parameters(parameters: dict[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items()) or "no parameters"

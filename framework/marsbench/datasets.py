@@ -1,0 +1,38 @@
+"""From the word behind `--data` to a dataset plugin."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from marsbench.errors import ConfigError, unknown
+from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.registry import Entry, Registry
+
+
+def resolve_dataset(registry: Registry, data: str) -> tuple[Entry, dict[str, Any]]:
+    """The dataset plugin that `data` names, or that recognises it as a path, with the parameters this fixes.
+
+    Raises:
+        ConfigError: neither a dataset nor a path, a path that no dataset recognises, or that several do.
+    """
+    if data in registry.names("datasets"):
+        return registry.get("datasets", data), {}
+    path = Path(data).expanduser()
+    if not path.exists():
+        problem = unknown("dataset", data, registry.names("datasets"))
+        raise ConfigError(f"{problem}; and there is no such file or folder")
+    return _recognising(registry, path), {"root": str(path.absolute())}
+
+
+def _recognising(registry: Registry, path: Path) -> Entry:
+    entries = [e for e in registry.entries("datasets") if cast("type[Dataset]", e.plugin).recognises(path)]
+    specific = [entry for entry in entries if not cast("type[Dataset]", entry.plugin).fallback]
+    found = specific or entries
+    if not found:
+        raise ConfigError(
+            f"no dataset recognises {path}; there should be one sub-folder of audio for each class, "
+            "or a CSV file with columns path and label"
+        )
+    if len(found) > 1:
+        names = " and ".join(entry.name for entry in found)
+        raise ConfigError(f"{path} is recognised by {names}; say --data NAME --set NAME.root={path}")
+    return found[0]

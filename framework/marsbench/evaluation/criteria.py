@@ -1,0 +1,64 @@
+"""What is good enough: thresholds, and the verdict on a score with its uncertainty."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from marsbench.evaluation.scores import Metrics, Score
+
+Outcome = Literal["pass", "fail", "undecided"]
+
+
+class Criteria(BaseModel):
+    """Thresholds that must be exceeded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accuracy: float = Field(default=0.80, ge=0, le=1)
+    macro_f1: float = Field(default=0.80, ge=0, le=1)
+    class_recall: float = Field(default=0.75, ge=0, le=1)
+    """For every class."""
+
+
+class Grade(BaseModel):
+    """One criterion's threshold, the score against it, and what follows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    criterion: str
+    threshold: float
+    score: Score
+    reached: bool
+    """Whether the score itself exceeds the threshold."""
+    outcome: Outcome
+    """pass or fail only if the whole interval is on one side of the threshold."""
+
+
+def grade(metrics: Metrics, criteria: Criteria) -> list[Grade]:
+    """Hold metrics against every criterion, the recall of each class by itself."""
+    grades = [
+        _grade("accuracy", criteria.accuracy, metrics.accuracy),
+        _grade("macro_f1", criteria.macro_f1, metrics.macro_f1),
+    ]
+    return grades + [
+        _grade(f"class_recall {scores.label}", criteria.class_recall, scores.recall)
+        for scores in metrics.classes
+    ]
+
+
+def verdict(grades: list[Grade]) -> Outcome:
+    """Fail if any criterion fails, pass if all pass, else undecided."""
+    outcomes = {entry.outcome for entry in grades}
+    if "fail" in outcomes:
+        return "fail"
+    return "undecided" if "undecided" in outcomes else "pass"
+
+
+def _grade(criterion: str, threshold: float, score: Score) -> Grade:
+    outcome: Outcome = "undecided"
+    if score.low > threshold:
+        outcome = "pass"
+    elif score.high <= threshold:
+        outcome = "fail"
+    reached = score.value > threshold
+    return Grade(criterion=criterion, threshold=threshold, score=score, reached=reached, outcome=outcome)

@@ -1,0 +1,64 @@
+"""From out-of-fold probabilities to metrics with their intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.evaluation.intervals import interval, resampled
+from marsbench.evaluation.metrics import Confusion, confusion
+from marsbench.evaluation.scores import ClassScores, FoldScores, Metrics
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Out-of-fold probabilities of the clips that a protocol tests; rows are clips."""
+
+    probabilities: NDArray[np.float64]
+    """(n_clips, n_classes)."""
+    targets: NDArray[np.int64]
+    """True class, (n_clips,)."""
+    folds: NDArray[np.int64]
+    """Fold that tested the clip, (n_clips,)."""
+    speakers: Sequence[str | None]
+
+
+def score_predictions(predictions: Predictions, labels: Sequence[str]) -> Metrics:
+    """Score the pooled predictions, with intervals, and each fold."""
+    pooled = confusion(predictions.targets, predictions.probabilities)
+    predicted = predictions.probabilities.argmax(axis=1)
+    draws = resampled(predictions.targets, predicted, predictions.speakers, len(labels))
+    return Metrics(
+        accuracy=interval(float(pooled.accuracy), draws.accuracy),
+        macro_f1=interval(float(pooled.macro_f1), draws.macro_f1),
+        uar=interval(float(pooled.uar), draws.uar),
+        classes=_by_class(pooled, draws, labels),
+        confusion=pooled.counts.tolist(),
+        folds=[_of_fold(predictions, fold) for fold in np.unique(predictions.folds)],
+    )
+
+
+def _by_class(pooled: Confusion, draws: Confusion, labels: Sequence[str]) -> list[ClassScores]:
+    return [
+        ClassScores(
+            label=label,
+            n_clips=int(pooled.counts[index].sum()),
+            recall=interval(float(pooled.recall[index]), draws.recall[:, index]),
+            precision=float(pooled.precision[index]),
+            f1=float(pooled.f1[index]),
+        )
+        for index, label in enumerate(labels)
+    ]
+
+
+def _of_fold(predictions: Predictions, fold: int) -> FoldScores:
+    rows = predictions.folds == fold
+    matrix = confusion(predictions.targets[rows], predictions.probabilities[rows])
+    return FoldScores(
+        fold=int(fold),
+        n_clips=int(rows.sum()),
+        accuracy=float(matrix.accuracy),
+        macro_f1=float(matrix.macro_f1),
+        uar=float(matrix.uar),
+    )

@@ -1,0 +1,90 @@
+"""A unit: one fit of one configuration on one fold. `fit_unit` is the only code that trains.
+
+A unit is a pure function of a small picklable description. The description has no test labels: whatever runs
+in here cannot learn from them.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from marsbench.errors import TrainingError
+from marsbench.evaluation.unit_result import UnitResult
+from marsbench.feature_store import FeatureFile
+from marsbench.plugin.features import Features
+from marsbench.plugin.model import Examples, FitContext, Model, OnEpoch, Probabilities
+from marsbench.plugin.registry import Recipe, make
+from marsbench.plugin.search_space import Defaults, Scalar
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What to fit, on which clips, and which clips to predict; rows are positions in the feature file."""
+
+    fold: int
+    features: FeatureFile
+    model: Recipe
+    hyperparameters: dict[str, Scalar]
+    """Values set by hand; all others are at their defaults."""
+    folders: tuple[Path, ...]
+    """Drop-in folders to find the model's plugin in."""
+    n_classes: int
+    train: tuple[int, ...]
+    train_targets: tuple[int, ...]
+    validation: tuple[int, ...]
+    validation_targets: tuple[int, ...]
+    test: tuple[int, ...]
+    seed: int
+
+
+def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None) -> UnitResult:
+    """Train on the training rows and predict the test rows.
+
+    Raises:
+        TrainingError: probabilities of a wrong shape, NaN, negative or not summing to 1.
+        ConfigError: a hyperparameter was set by hand that the model does not have.
+    """
+    model = cast("Model", make("models", unit.model, unit.folders))
+    hp = Defaults(unit.hyperparameters)
+    validation = _examples(unit, model, unit.validation, unit.validation_targets) if unit.validation else None
+    start = time.perf_counter()
+    model.fit(
+        _examples(unit, model, unit.train, unit.train_targets),
+        hp,
+        FitContext(unit.n_classes, unit.seed, validation, on_epoch),
+    )
+    hp.refuse_unused(unit.model.name)
+    fitted = time.perf_counter()
+    probabilities = model.predict_proba(_features(unit, model, unit.test))
+    check_probabilities(probabilities, (len(unit.test), unit.n_classes), unit.model.name)
+    return UnitResult(
+        fold=unit.fold,
+        probabilities=probabilities.tolist(),
+        hyperparameters=hp.values,
+        n_parameters=model.n_parameters_,
+        history=list(model.history_),
+        fit_seconds=fitted - start,
+        predict_seconds=time.perf_counter() - fitted,
+    )
+
+
+def check_probabilities(values: Probabilities, shape: tuple[int, int], model: str) -> None:
+    """Refuse what cannot be probabilities; raises TrainingError."""
+    if values.shape != shape:
+        raise TrainingError(f"{model} gave probabilities of shape {values.shape}; {shape} is needed")
+    if not np.isfinite(values).all():
+        raise TrainingError(f"{model} gave NaN or infinite probabilities")
+    if values.min() < 0 or not np.allclose(values.sum(axis=1), 1, atol=1e-4):
+        raise TrainingError(f"{model} gave probabilities that are negative or do not sum to 1")
+
+
+def _examples(unit: Unit, model: Model, rows: tuple[int, ...], targets: tuple[int, ...]) -> Examples:
+    return Examples(_features(unit, model, rows), np.array(targets, np.int64))
+
+
+def _features(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
+    features = unit.features.read(rows)
+    return features.pooled() if model.accepts == "vector" else features

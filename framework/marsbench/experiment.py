@@ -1,0 +1,103 @@
+"""What to run: the words of `bench run`, from options or from a TOML file."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from marsbench.errors import ConfigError, unknown
+from marsbench.evaluation.criteria import Criteria
+
+
+def _words(value: object) -> object:
+    """One word, several with commas between, or a list of such."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
+        return value
+    return list(dict.fromkeys(word.strip() for item in given for word in item.split(",") if word.strip()))
+
+
+Words = Annotated[list[str], BeforeValidator(_words), Field(min_length=1)]
+
+
+class Experiment(BaseModel):
+    """A grid of pipelines on one corpus under one protocol; every pair of features and model is run."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+        populate_by_name=True,
+    )
+
+    features: Words
+    model: Words
+    data: str = "demo"
+    """A dataset's name, or a path that a dataset recognises."""
+    protocol: str = "stratified5"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    results: Path = Path("results")
+    plugins: list[Path] = []
+    set: dict[str, Any] = {}
+    """Plugin parameters, by NAME.PARAMETER."""
+    criteria: Criteria = Criteria()
+    bad_audio: Literal["skip", "fail"] = "skip"
+
+
+def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:
+    """Check an experiment's keys and values; `source` is named in errors.
+
+    Raises:
+        ConfigError: an unknown key, with the nearest known one, or a value that does not fit.
+    """
+    flat = {**values, "set": _flat(values.get("set", {}))} if "set" in values else dict(values)
+    try:
+        return Experiment.model_validate(flat)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_first_problem(error)}") from error
+
+
+def read_experiment_file(path: Path) -> dict[str, Any]:
+    """Keys and values of a TOML file; raises ConfigError if it is no TOML."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`NAME.PARAMETER=VALUE` to (NAME.PARAMETER, value); the value is TOML, or else plain text."""
+    key, equals, value = text.partition("=")
+    if not equals or "." not in key:
+        raise ConfigError(f"'{text}' is no setting; write NAME.PARAMETER=VALUE, such as mfcc.n_frames=100")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value
+
+
+def _flat(table: object) -> object:
+    """TOML's `[set.mfcc] n_frames = 100` means the same as `set."mfcc.n_frames" = 100`."""
+    if not isinstance(table, dict):
+        return table
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        inner = value.items() if isinstance(value, dict) else None
+        flat |= {name: value} if inner is None else {f"{name}.{key}": entry for key, entry in inner}
+    return flat
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        model = Criteria if place.startswith("criteria.") else Experiment
+        known = [cast("str", field.alias) or name for name, field in model.model_fields.items()]
+        return unknown("key", place.rpartition(".")[2], known)
+    if first["type"] == "missing":
+        return f"'{place}' is missing; name at least one, as in {place} = \"NAME\""
+    return f"{place} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -1,0 +1,144 @@
+"""Everything about an experiment that is known before anything is extracted or trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from marsbench.audio_check import OnBad, check_audio
+from marsbench.corpus import CheckedCorpus
+from marsbench.datasets import resolve_dataset
+from marsbench.errors import ConfigError, unknown
+from marsbench.experiment import Experiment
+from marsbench.files import digest
+from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.features import FeatureExtractor
+from marsbench.plugin.model import Model
+from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
+from marsbench.progress import Progress
+from marsbench.protocols import Protocol, apply_protocol
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One feature extractor and one model with their parameters."""
+
+    features: Recipe
+    model: Recipe
+    hyperparameters: Settings
+    """Those set by hand."""
+    settings: Settings
+    """All that was set by hand for this pipeline, as NAME.PARAMETER."""
+    wants_validation: bool
+
+    @property
+    def name(self) -> str:
+        """Both names, as screens show them."""
+        return f"{self.features.name} + {self.model.name}"
+
+    def run_id(self, protocol: Protocol, seed: int) -> str:
+        """Name of the run's folder; another digest whenever anything differs that could change a score."""
+        identity = digest([protocol.hash, self.features.key, self.model.key, self.hyperparameters, seed])
+        return f"{self.features.name}-{self.model.name}-s{seed}-{identity[:8]}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be run on what."""
+
+    corpus: CheckedCorpus
+    protocol: Protocol
+    pipelines: tuple[Pipeline, ...]
+    folders: tuple[Path, ...]
+    """Drop-in folders in which plugins are found."""
+
+
+def make_plan(experiment: Experiment, progress: Progress) -> Plan:
+    """Find the plugins, pair features with models, check the corpus and split it.
+
+    Raises:
+        BenchError: anything asked for that does not exist or does not fit.
+    """
+    registry = discover(drop_in_folders(experiment.plugins))
+    data, fixed = resolve_dataset(registry, experiment.data)
+    features = [registry.get("features", name) for name in experiment.features]
+    models = [registry.get("models", name) for name in experiment.model]
+    by_plugin = _settings_by_plugin(experiment.set, [data, *features, *models])
+    pipelines = _pipelines(features, models, by_plugin, progress)
+    corpus = _load_and_check(data, fixed | by_plugin[data.name], experiment.bad_audio, progress)
+    protocol = apply_protocol(experiment.protocol, corpus)
+    return Plan(corpus, protocol, tuple(pipelines), registry.folders)
+
+
+def checked_corpus(registry: Registry, data: str, settings: Settings, progress: Progress) -> CheckedCorpus:
+    """The corpus behind the word `data`, with every file examined; bad ones are listed in it."""
+    entry, fixed = resolve_dataset(registry, data)
+    by_plugin = _settings_by_plugin(settings, [entry])
+    return _load_and_check(entry, fixed | by_plugin[entry.name], "skip", progress)
+
+
+def _load_and_check(entry: Entry, parameters: Settings, on_bad: OnBad, progress: Progress) -> CheckedCorpus:
+    with progress.track(f"Loading {entry.name}", 1) as advance:
+        corpus = cast("Dataset", entry.plugin.create(parameters)).load()
+        advance(1)
+    for note in corpus.notes:
+        progress.say(note)
+    return check_audio(corpus, on_bad, progress)
+
+
+def _settings_by_plugin(settings: Mapping[str, Any], entries: list[Entry]) -> dict[str, Settings]:
+    """NAME.PARAMETER settings by plugin name, each of which must be in use."""
+    names = [entry.name for entry in entries]
+    by_plugin: dict[str, Settings] = {name: {} for name in names}
+    for key, value in settings.items():
+        name, _, parameter = key.partition(".")
+        if name not in by_plugin:
+            raise ConfigError(f"set {key}: {unknown('plugin in this run', name, names)}")
+        if names.count(name) > 1:
+            raise ConfigError(f"set {key}: '{name}' is the name of two plugins in this run")
+        by_plugin[name][parameter] = value
+    return by_plugin
+
+
+def _pipelines(
+    features: list[Entry], models: list[Entry], by_plugin: dict[str, Settings], progress: Progress
+) -> list[Pipeline]:
+    """Every pair that makes sense; the others are named with their reasons."""
+    pipelines: list[Pipeline] = []
+    reasons: list[str] = []
+    for feature_entry in features:
+        extractor = cast("FeatureExtractor", feature_entry.plugin.create(by_plugin[feature_entry.name]))
+        for model_entry in models:
+            parameters, hyperparameters = _divide(model_entry, by_plugin[model_entry.name])
+            model = cast("Model", model_entry.plugin.create(parameters))
+            if reason := why_not(extractor, model):
+                reasons.append(f"{extractor.name} + {model.name} skipped: {reason}")
+                continue
+            settings = _named(extractor.name, by_plugin) | _named(model.name, by_plugin)
+            recipes = feature_entry.recipe_of(extractor), model_entry.recipe_of(model)
+            pipelines.append(Pipeline(*recipes, hyperparameters, settings, model.wants_validation))
+    if not pipelines:
+        raise ConfigError("; ".join(reasons))
+    for reason in reasons:
+        progress.say(reason)
+    return pipelines
+
+
+def why_not(extractor: FeatureExtractor, model: Model) -> str | None:
+    """Reason why the two make no pipeline, or None."""
+    if extractor.kind == "vector" and model.accepts == "frames":
+        return f"{model.name} needs frames, {extractor.name} gives one vector a clip"
+    return extractor.skip(model) or model.skip(extractor)
+
+
+def _divide(entry: Entry, settings: Settings) -> tuple[Settings, Settings]:
+    """Settings for the model's constructor, and those for the hyperparameters that its `build` asks for."""
+    arguments = entry.plugin.parameter_defaults()
+    constructor = {name: value for name, value in settings.items() if name in arguments}
+    return constructor, {name: value for name, value in settings.items() if name not in arguments}
+
+
+def _named(name: str, by_plugin: dict[str, Settings]) -> Settings:
+    return {f"{name}.{parameter}": value for parameter, value in by_plugin[name].items()}

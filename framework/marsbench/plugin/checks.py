@@ -1,0 +1,359 @@
+"""What a plugin promises, tried out: shapes, determinism, pickling, saving, awkward input.
+
+`check` never raises for what the plugin does wrong; it says so in the list that it returns.
+"""
+
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.audio import MIN_SECONDS
+from marsbench.corpus import Corpus
+from marsbench.errors import BenchError, CorpusError, PluginError
+from marsbench.files import is_jsonable
+from marsbench.plugin.base import Plugin
+from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.features import FeatureExtractor, Features, Floats
+from marsbench.plugin.model import Examples, FitContext, Model, Probabilities
+from marsbench.plugin.search_space import Defaults, Dimension
+
+Kind = TypeVar("Kind", bound=Plugin)
+Test = Callable[[], str | None]
+"""Returns what is wrong, or None; whatever it raises is wrong too."""
+
+_SEED = 7
+_N_CLASSES = 3
+_N_CLIPS = 24
+_N_FRAMES = 12
+_N_DIMS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise, and what is wrong with it or None."""
+
+    name: str
+    problem: str | None = None
+
+
+def check(plugin: type[Plugin], parameters: Mapping[str, Any] | None = None) -> list[Check]:
+    """Try out a dataset, feature extractor or model, with some constructor arguments given.
+
+    The list ends early where nothing is left to try: after a constructor, an `extract` or a `fit` that does not
+    work at all. A model with a parameter `epochs` is fitted for one unless it is given.
+
+    Raises:
+        PluginError: `plugin` is none of the three kinds.
+    """
+    given = dict(parameters or {})
+    if issubclass(plugin, FeatureExtractor):
+        return _FeatureBench(plugin, given).checks()
+    if issubclass(plugin, Model):
+        return _ModelBench(plugin, given).checks()
+    if issubclass(plugin, Dataset):
+        return _DatasetBench(plugin, given).checks()
+    raise PluginError(f"{plugin.__name__} is no Dataset, FeatureExtractor or Model")
+
+
+def _run(name: str, test: Test) -> Check:
+    try:
+        return Check(name, test())
+    except BenchError as error:
+        return Check(name, str(error))
+    except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything; it is the finding
+        reason = str(error).strip().partition("\n")[0]
+        return Check(name, f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
+
+
+def _in_order(gates: Iterable[tuple[str, Test]], others: Iterable[tuple[str, Test]]) -> list[Check]:
+    """Run `gates` until one fails, and `others` only if none did."""
+    done = []
+    for name, test in gates:
+        done.append(_run(name, test))
+        if done[-1].problem:
+            return done
+    return done + [_run(name, test) for name, test in others]
+
+
+class _Bench(Generic[Kind]):
+    """Checks that hold for every plugin."""
+
+    def __init__(self, plugin: type[Kind], parameters: dict[str, Any]) -> None:
+        self.plugin = plugin
+        self.parameters = parameters
+
+    def checks(self) -> list[Check]:
+        raise NotImplementedError
+
+    def fresh(self) -> Kind:
+        return self.plugin.create(self.parameters)
+
+    def general(self) -> list[tuple[str, Test]]:
+        return [
+            ("class docstring", self.documented),
+            ("requires names distributions", self.requirements),
+            ("parameters survive JSON", self.jsonable),
+            ("can be pickled", self.picklable),
+        ]
+
+    def constructs(self) -> str | None:
+        self.fresh()
+        return None
+
+    def documented(self) -> str | None:
+        text = self.plugin.__dict__.get("__doc__") or ""
+        # A dataclass without a docstring is given its own signature for one.
+        missing = not text.strip() or text.startswith(f"{self.plugin.__name__}(")
+        return "no docstring; its first line is what `bench plugins list` shows" if missing else None
+
+    def requirements(self) -> str | None:
+        names = self.plugin.requires
+        if isinstance(names, tuple) and all(isinstance(name, str) for name in names):
+            return None
+        return f"requires is {names!r}; a tuple of names is needed"
+
+    def jsonable(self) -> str | None:
+        parameters = self.fresh().parameters
+        changed = [name for name, value in parameters.items() if not is_jsonable({name: value})]
+        if changed:
+            return (
+                f"{changed[0]}={parameters[changed[0]]!r} is changed by JSON; use numbers, text, lists, dicts"
+            )
+        return None
+
+    def picklable(self) -> str | None:
+        plugin = self.fresh()
+        copy = pickle.loads(pickle.dumps(plugin))  # noqa: S301 - made in the line itself
+        return None if copy.parameters == plugin.parameters else "a pickled copy has other parameters"
+
+
+class _DatasetBench(_Bench[Dataset]):
+    def checks(self) -> list[Check]:
+        return _in_order([("constructs", self.constructs)], [*self.general(), ("load", self.loads)])
+
+    def loads(self) -> str | None:
+        """A CorpusError is a clean answer: the files are perhaps not on this machine."""
+        try:
+            corpus = self.fresh().load()
+        except CorpusError as error:
+            return None if str(error).strip() else "load raised a CorpusError without a message"
+        return (
+            None
+            if isinstance(corpus, Corpus)
+            else f"load returned {type(corpus).__name__}; a Corpus is needed"
+        )
+
+
+class _FeatureBench(_Bench[FeatureExtractor]):
+    def checks(self) -> list[Check]:
+        gates = [("constructs", self.constructs), ("kind", self.kind), ("a voice-like tone", self.tone)]
+        others = [
+            ("near silence", lambda: self.same_width(_click(self.rate))),
+            ("the shortest clip", lambda: self.same_width(_voice(self.rate, MIN_SECONDS))),
+            ("a long clip", lambda: self.same_width(_voice(self.rate, 8.0))),
+            ("deterministic", self.deterministic),
+            ("input not modified", self.input_kept),
+            ("read-only input", self.read_only),
+        ]
+        return _in_order(gates, [*others, *self.general()])
+
+    @property
+    def rate(self) -> int:
+        return self.fresh().sample_rate
+
+    def extract(self, waveform: Floats) -> Floats:
+        return self.fresh().checked_extract(waveform, self.rate)
+
+    def kind(self) -> str | None:
+        return _kind_problem("kind", getattr(self.plugin, "kind", None))
+
+    def tone(self) -> str | None:
+        self.extract(_voice(self.rate))
+        return None
+
+    def same_width(self, waveform: Floats) -> str | None:
+        width, usual = self.extract(waveform).shape[-1], self.extract(_voice(self.rate)).shape[-1]
+        return None if width == usual else f"{width} dimensions, but {usual} for another clip"
+
+    def deterministic(self) -> str | None:
+        extractor, wave = self.fresh(), _voice(self.rate)
+        first = extractor.checked_extract(wave, self.rate)
+        again = extractor.checked_extract(wave, self.rate)
+        same = np.array_equal(first, again) and np.array_equal(first, self.extract(wave))
+        return None if same else "two calls with one waveform gave different values"
+
+    def input_kept(self) -> str | None:
+        wave = _voice(self.rate)
+        self.extract(wave)
+        return (
+            None if np.array_equal(wave, _voice(self.rate)) else "extract changed the waveform it was given"
+        )
+
+    def read_only(self) -> str | None:
+        wave = _voice(self.rate)
+        wave.flags.writeable = False
+        same = np.array_equal(self.extract(wave), self.extract(wave.copy()))
+        return None if same else "a read-only waveform gave other values"
+
+
+class _ModelBench(_Bench[Model]):
+    def __init__(self, plugin: type[Model], parameters: dict[str, Any]) -> None:
+        one_epoch = {"epochs": 1} if "epochs" in plugin.parameter_defaults() else {}
+        super().__init__(plugin, one_epoch | parameters)
+
+    def checks(self) -> list[Check]:
+        gates = [("constructs", self.constructs), ("accepts", self.accepts), ("fit", self.fits)]
+        others = [
+            ("probabilities", lambda: _probability_problem(self.answer)),
+            ("input not modified", self.input_kept),
+            ("read-only input", self.read_only),
+            ("equal seeds give equal models", self.deterministic),
+            ("a class without training clips", self.missing_class),
+            ("hyperparameters", self.hyperparameters),
+            ("save and load", self.saves),
+        ]
+        return _in_order(gates, [*others, *self.general()])
+
+    @cached_property
+    def examples(self) -> Examples:
+        return _examples(self.plugin.accepts == "frames")
+
+    @cached_property
+    def trained(self) -> tuple[Model, Defaults]:
+        return self.fit(self.examples)
+
+    @cached_property
+    def answer(self) -> Probabilities:
+        return self.trained[0].predict_proba(self.examples.features)
+
+    def fit(self, examples: Examples) -> tuple[Model, Defaults]:
+        hp = Defaults()
+        validation = examples if self.plugin.wants_validation else None
+        model = self.fresh().fit(examples, hp, FitContext(_N_CLASSES, _SEED, validation))
+        return model, hp
+
+    def accepts(self) -> str | None:
+        return _kind_problem("accepts", getattr(self.plugin, "accepts", None))
+
+    def fits(self) -> str | None:
+        model = self.trained[0]
+        return (
+            None
+            if isinstance(model, Model)
+            else f"fit returned {type(model).__name__}; it should return self"
+        )
+
+    def input_kept(self) -> str | None:
+        """Looked at after a fit and a prediction on these very arrays."""
+        self.answer  # noqa: B018 - the prediction is made on first access
+        before, after = _examples(self.plugin.accepts == "frames"), self.examples
+        kept = (
+            np.array_equal(before.features.values, after.features.values)
+            and np.array_equal(before.features.lengths, after.features.lengths)
+            and np.array_equal(before.targets, after.targets)
+        )
+        return None if kept else "fit or predict_proba changed the features, lengths or targets it was given"
+
+    def read_only(self) -> str | None:
+        features = Features(self.examples.features.values.copy(), self.examples.features.lengths.copy())
+        features.values.flags.writeable = features.lengths.flags.writeable = False
+        same = np.array_equal(self.trained[0].predict_proba(features), self.answer)
+        return None if same else "predicting the same clips again gave other probabilities"
+
+    def deterministic(self) -> str | None:
+        again = self.fit(self.examples)[0].predict_proba(self.examples.features)
+        return None if np.array_equal(again, self.answer) else "two fits with one seed gave different models"
+
+    def missing_class(self) -> str | None:
+        rows = np.flatnonzero(self.examples.targets != 1)
+        part = Examples(self.examples.features[rows], self.examples.targets[rows])
+        return _probability_problem(self.fit(part)[0].predict_proba(self.examples.features))
+
+    def hyperparameters(self) -> str | None:
+        first: dict[str, Dimension] = {}
+        for dimension in self.trained[1].space:
+            # The same name may stand in two branches that are never active together.
+            known = first.setdefault(dimension.name, dimension)
+            if replace(known, when=()) != replace(dimension, when=()):
+                return f"{dimension.name} is declared twice, as {known.describe()} and {dimension.describe()}"
+            if not _allows(dimension):
+                return f"the default {dimension.name}={dimension.default!r} is not in {dimension.describe()}"
+        return None
+
+    def saves(self) -> str | None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            self.trained[0].save(folder)
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            if pickled := [path.name for path in files if _is_pickle(path)]:
+                return f"save wrote the pickle {pickled[0]}, which runs code when read"
+            loaded = self.fresh().load(folder)
+            same = np.array_equal(loaded.predict_proba(self.examples.features), self.answer)
+        return None if same else "the loaded model gave other probabilities than the saved one"
+
+
+def _kind_problem(word: str, value: object) -> str | None:
+    return None if value in ("frames", "vector") else f"{word} is {value!r}; 'frames' or 'vector' is needed"
+
+
+def _probability_problem(answer: Any) -> str | None:
+    if not isinstance(answer, np.ndarray) or answer.dtype != np.float64:
+        found = getattr(answer, "dtype", type(answer).__name__)
+        return f"predict_proba returned {found}; a float64 array is needed"
+    if answer.shape != (_N_CLIPS, _N_CLASSES):
+        return f"predict_proba returned shape {answer.shape} for {_N_CLIPS} clips and {_N_CLASSES} classes"
+    if not np.isfinite(answer).all() or (answer < 0).any():
+        return "predict_proba returned NaN, infinite or negative values"
+    worst = float(abs(answer.sum(axis=1) - 1).max())
+    return None if worst < 1e-6 else f"rows of predict_proba sum to 1 only within {worst:.2g}"
+
+
+def _allows(dimension: Dimension) -> bool:
+    """Whether a tuner could choose the default."""
+    if dimension.choices is not None:
+        return dimension.default in dimension.choices
+    low, high = dimension.low, dimension.high
+    return low is None or high is None or low <= float(dimension.default) <= high
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins as pickle protocols 2 and later do."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= pickle.HIGHEST_PROTOCOL
+
+
+def _examples(frames: bool) -> Examples:
+    """Clips of three classes at different means; `frames` of different lengths."""
+    random = np.random.default_rng(_SEED)
+    targets = np.arange(_N_CLIPS, dtype=np.int64) % _N_CLASSES
+    lengths = random.integers(_N_FRAMES // 2, _N_FRAMES + 1, _N_CLIPS)
+    values = random.normal(size=(_N_CLIPS, _N_FRAMES, _N_DIMS)) + targets[:, None, None]
+    features = Features(values.astype(np.float32), lengths)
+    features.values[~features.is_real] = 0
+    return Examples(features if frames else features.pooled(), targets)
+
+
+def _voice(sample_rate: int, seconds: float = 1.0) -> Floats:
+    """Gliding harmonics of 150 Hz whose loudness comes and goes, with a little noise; peak below 1."""
+    time: NDArray[np.float64] = np.arange(ceil(seconds * sample_rate)) / sample_rate
+    phase = 2 * np.pi * (150 * time + 2 * np.sin(2 * np.pi * 3 * time))
+    harmonics = np.sum([np.sin(n * phase) / n for n in range(1, 9)], axis=0)
+    noise = np.random.default_rng(_SEED).normal(scale=0.01, size=len(time))
+    loudness = 0.2 * (1 + 0.5 * np.sin(2 * np.pi * 4 * time))
+    return np.asarray(loudness * harmonics + noise, np.float32)
+
+
+def _click(sample_rate: int) -> Floats:
+    """A second of zeros but for one faint sample, as quiet as a usable clip can be."""
+    samples = np.zeros(sample_rate, np.float32)
+    samples[sample_rate // 2] = 1 / 32768
+    return samples

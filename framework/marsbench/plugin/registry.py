@@ -1,0 +1,286 @@
+"""Which plugins there are, known by file name alone, and the class behind a name, imported when asked for.
+
+Three doors lead here, each a folder with `datasets/`, `features/` and `models/`: a package named by an entry
+point of the group `marsbench.plugins` (the built-in ones come in so), `./plugins`, and `--plugins DIR`.
+"""
+
+import ast
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from marsbench.errors import PluginError, unknown
+from marsbench.files import digest
+from marsbench.plugin.base import Plugin
+from marsbench.plugin.source_hash import source_hash
+
+Kind = Literal["datasets", "features", "models"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+GROUP = "marsbench.plugins"
+DROP_IN_FOLDER = "plugins"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A plugin with its parameters: small, picklable, JSON-able; equal keys mean equal results."""
+
+    name: str
+    parameters: dict[str, Any]
+    source: str
+    """Hash of its local source."""
+    versions: dict[str, str]
+    """Of the distributions it declares."""
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that decides what the plugin computes."""
+        return digest([self.name, self.parameters, self.source, self.versions])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plugin, known but not yet imported."""
+
+    kind: Kind
+    name: str
+    file: Path
+    module: str
+    """Dotted name to import it by."""
+    origin: str
+    """Distribution that brought it, or the folder it was dropped into."""
+    top: Path
+    """Folder in which absolute imports of its local modules start."""
+
+    @property
+    def is_drop_in(self) -> bool:
+        """Whether it is a loose file rather than part of an installed package."""
+        return "." not in self.module
+
+    @cached_property
+    def summary(self) -> str:
+        """First line of its class's docstring, read without importing it."""
+        try:
+            tree = ast.parse(self.file.read_bytes())
+        except (SyntaxError, ValueError, OSError) as error:
+            return f"cannot be read: {error}"
+        public = [n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+        described: list[ast.ClassDef | ast.Module] = [*public[::-1], tree]
+        texts = [ast.get_docstring(node) for node in described]
+        return next((text.splitlines()[0] for text in texts if text), "")
+
+    @cached_property
+    def plugin(self) -> type[Plugin]:
+        """The plugin class, imported now.
+
+        Raises:
+            PluginError: the file cannot be imported, a package it needs is missing, or it does not define
+                exactly one public plugin class of its kind.
+        """
+        module = _import(self)
+        base = _base_class(self.kind)
+        classes = [
+            value
+            for name, value in vars(module).items()
+            if isinstance(value, type)
+            and issubclass(value, base)
+            and value.__module__ == module.__name__
+            and not name.startswith("_")
+        ]
+        if len(classes) != 1:
+            found = ", ".join(c.__name__ for c in classes) or "none"
+            raise PluginError(f"{self.file} must define one public {base.__name__} class; found {found}")
+        return classes[0]
+
+    @cached_property
+    def source(self) -> str:
+        """Hash of its local source, taken once, when the class is imported."""
+        return source_hash(self.plugin, self.top)
+
+    def recipe(self, parameters: dict[str, Any]) -> Recipe:
+        """The plugin with `parameters` set and all others at their defaults; raises ConfigError."""
+        return self.recipe_of(self.plugin.create(parameters))
+
+    def recipe_of(self, plugin: Plugin) -> Recipe:
+        """Recipe of an instance."""
+        versions = {name: _version(self.name, name) for name in plugin.requires}
+        return Recipe(self.name, plugin.parameters, self.source, versions)
+
+
+class Registry:
+    """All plugins of the three doors, by kind and name; `refused` says what was not let in, and why."""
+
+    def __init__(self, entries: Iterable[Entry], refused: Iterable[str], folders: tuple[Path, ...]) -> None:
+        self._entries = {(entry.kind, entry.name): entry for entry in entries}
+        self.refused = tuple(refused)
+        self.folders = folders
+
+    def entries(self, kind: Kind) -> list[Entry]:
+        """Plugins of a kind, by name."""
+        return sorted((e for (k, _), e in self._entries.items() if k == kind), key=lambda e: e.name)
+
+    def names(self, kind: Kind) -> list[str]:
+        """Names of a kind, sorted."""
+        return [entry.name for entry in self.entries(kind)]
+
+    def get(self, kind: Kind, name: str) -> Entry:
+        """The plugin of that name; raises PluginError with the nearest name, or why it was refused."""
+        if (kind, name) in self._entries:
+            return self._entries[kind, name]
+        for reason in self.refused:
+            if Path(reason.partition(": ")[0]).stem == name:
+                raise PluginError(reason)
+        raise PluginError(unknown(_SINGULAR[kind], name, self.names(kind)))
+
+    def find(self, name: str) -> list[Entry]:
+        """Plugins of that name in every kind; raises PluginError if there is none."""
+        found = [self._entries[kind, name] for kind in KINDS if (kind, name) in self._entries]
+        if not found:
+            raise PluginError(unknown("plugin", name, {name for _, name in self._entries}))
+        return found
+
+
+_SINGULAR = {"datasets": "dataset", "features": "feature extractor", "models": "model"}
+
+
+def drop_in_folders(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """`./plugins` and those named by the user, absolute.
+
+    Raises:
+        PluginError: a folder that the user named does not exist.
+    """
+    named = [path.absolute() for path in extra]
+    for path in named:
+        if not path.is_dir():
+            raise PluginError(f"no plugin folder {path}; name one that holds {', '.join(KINDS)}")
+    return tuple(dict.fromkeys([Path(DROP_IN_FOLDER).absolute(), *named]))
+
+
+@cache
+def discover(folders: tuple[Path, ...]) -> Registry:
+    """List every plugin by names of files alone; nothing of any plugin is imported."""
+    entries: dict[str, Entry] = {}
+    refused: list[str] = []
+    for entry in [*_installed(refused), *_dropped_in(folders)]:
+        reason = _why_refuse(entry, entries, folders)
+        if reason:
+            refused.append(f"{entry.file}: {reason}")
+        else:
+            entries[entry.module] = entry
+    return Registry(entries.values(), refused, folders)
+
+
+def make(kind: Kind, recipe: Recipe, folders: tuple[Path, ...]) -> Plugin:
+    """Rebuild the instance that a recipe describes, in any process.
+
+    Raises:
+        PluginError: the plugin's code here is not the code that the recipe was made from.
+    """
+    entry = discover(folders).get(kind, recipe.name)
+    if entry.source != recipe.source:
+        raise PluginError(f"{entry.file} has changed since the run was planned; start the run again")
+    return entry.plugin.create(recipe.parameters)
+
+
+def _installed(refused: list[str]) -> Iterator[Entry]:
+    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+        spec = _find_package(point)
+        if spec is None:
+            refused.append(f"{point.value}: entry point '{point.name}' names no package")
+            continue
+        origin = point.dist.name if point.dist else point.name
+        top = Path(spec).parents[point.value.count(".")]
+        yield from _entries_below(Path(spec), origin, top, f"{point.value}.")
+
+
+def _find_package(point: EntryPoint) -> str | None:
+    try:
+        spec = importlib.util.find_spec(point.value)
+    except ImportError:
+        return None
+    return next(iter(spec.submodule_search_locations or ()), None) if spec else None
+
+
+def _dropped_in(folders: tuple[Path, ...]) -> Iterator[Entry]:
+    for folder in folders:
+        yield from _entries_below(folder, str(folder), None, "")
+
+
+def _entries_below(folder: Path, origin: str, top: Path | None, prefix: str) -> Iterator[Entry]:
+    for kind in KINDS:
+        for file in sorted((folder / kind).glob("*.py")):
+            if not file.name.startswith("_"):
+                module = f"{prefix}{kind}.{file.stem}" if prefix else file.stem
+                yield Entry(kind, file.stem, file, module, origin, top or file.parent)
+
+
+def _why_refuse(entry: Entry, earlier: dict[str, Entry], folders: tuple[Path, ...]) -> str | None:
+    if not entry.name.isidentifier():
+        return f"'{entry.name}' is no Python name; rename the file"
+    for other in earlier.values():
+        if (other.kind, other.name) == (entry.kind, entry.name) or other.module == entry.module:
+            return f"'{entry.name}' is already the {_SINGULAR[other.kind]} of {other.origin}; rename the file"
+    if entry.is_drop_in and _hides_installed_module(entry.name, folders):
+        return f"'{entry.name}' is the name of an installed module; rename the file"
+    return None
+
+
+def _hides_installed_module(name: str, folders: tuple[Path, ...]) -> bool:
+    ours = {str(folder / kind) for folder in folders for kind in KINDS}
+    if name in sys.stdlib_module_names:
+        return True
+    spec = PathFinder.find_spec(name, [path for path in sys.path if path not in ours])
+    # A folder without __init__.py is a namespace that any file may share its name with.
+    return spec is not None and spec.origin is not None
+
+
+def _import(entry: Entry) -> Any:
+    if entry.is_drop_in:
+        _make_importable(entry)
+    # Python's cache of compiled files sees no change made within one second; a drop-in is edited often.
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, entry.is_drop_in or sys.dont_write_bytecode
+    try:
+        return importlib.import_module(entry.module)
+    except ModuleNotFoundError as error:
+        raise PluginError(
+            f"{entry.name} needs the package '{error.name}': pip install {error.name}"
+        ) from error
+    except Exception as error:
+        raise PluginError(f"{entry.file} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def _make_importable(entry: Entry) -> None:
+    """Append the drop-in's folder to the END of sys.path: it can hide nothing, and workers do the same."""
+    loaded = sys.modules.get(entry.module)
+    if loaded is not None and Path(loaded.__file__ or "") != entry.file:
+        raise PluginError(
+            f"{entry.file}: a module '{entry.module}' is loaded from {loaded.__file__}; rename it"
+        )
+    if str(entry.file.parent) not in sys.path:
+        sys.path.append(str(entry.file.parent))
+
+
+def _base_class(kind: Kind) -> type[Plugin]:
+    module, name = {
+        "datasets": ("dataset", "Dataset"),
+        "features": ("features", "FeatureExtractor"),
+        "models": ("model", "Model"),
+    }[kind]
+    return cast("type[Plugin]", getattr(importlib.import_module(f"marsbench.plugin.{module}"), name))
+
+
+def _version(plugin: str, distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError as error:
+        raise PluginError(
+            f"{plugin} needs the package '{distribution}': pip install {distribution}"
+        ) from error

@@ -1,0 +1,67 @@
+"""Hash of everything local that a plugin's code consists of, so that a changed line is a changed plugin.
+
+Local means: the plugin's own file, the files it imports from the same folder or package (followed through),
+and the framework's classes it derives from. Libraries are covered by their versions instead.
+"""
+
+import ast
+import hashlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def source_files(file: Path, top: Path) -> frozenset[Path]:
+    """`file` and all it imports, directly or not, from below folder `top`; found without importing anything.
+
+    `top` is the folder in which an absolute import of a local module starts: the drop-in folder, or the
+    parent of an installed package (then only that package counts as local).
+    """
+    package = file.relative_to(top).parts[0] if file.parent != top else None
+    found: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting += _local_imports(current, top, package)
+    return frozenset(found)
+
+
+def source_hash(plugin: type, top: Path) -> str:
+    """sha256 over the plugin's local source files and its base classes' files, in a fixed order."""
+    own = Path(inspect.getfile(plugin)).resolve()
+    files = source_files(own, top.resolve())
+    bases = {Path(inspect.getfile(base)) for base in plugin.__mro__ if base.__module__ != "builtins"}
+    texts = sorted(path.read_bytes() for path in files | {base.resolve() for base in bases})
+    return hashlib.sha256(b"\0".join(hashlib.sha256(text).digest() for text in texts)).hexdigest()
+
+
+def _local_imports(file: Path, top: Path, package: str | None) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        for dotted in _dotted_names(node, file, top):
+            if package is None or dotted.split(".")[0] == package:
+                yield from _module_files(dotted, top)
+
+
+def _dotted_names(node: ast.AST, file: Path, top: Path) -> Iterator[str]:
+    """Absolute dotted names that an import statement may load; `from a import b` may load `a.b`."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            parents = file.relative_to(top).parts[: -node.level]
+            base = ".".join([*parents, *filter(None, [node.module])])
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _module_files(dotted: str, top: Path) -> Iterator[Path]:
+    """The module's file and those of the packages around it, as far as they exist."""
+    path = top
+    for part in filter(None, dotted.split(".")):
+        path /= part
+        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+            if candidate.is_file():
+                yield candidate

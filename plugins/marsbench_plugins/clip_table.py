@@ -1,0 +1,117 @@
+"""Clips listed in a CSV or TSV file: path, label, and whatever else is known of each."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from marsbench.errors import CorpusError, unknown
+
+DELIMITERS: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
+"""File endings of tables."""
+_NEEDED = ("path", "label")
+_HEADER_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One clip of a table."""
+
+    line: int
+    path: Path
+    label: str
+    others: Mapping[str, str]
+    """Further columns by name, where they say anything."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether `path` is a CSV or TSV file whose header names a path and a label."""
+    if path.suffix.lower() not in DELIMITERS or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            first = file.readline(_HEADER_BYTES).decode("utf-8-sig")
+        columns = next(csv.reader([first], delimiter=DELIMITERS[path.suffix.lower()]), [])
+    except (OSError, ValueError, csv.Error):
+        return False
+    return set(_NEEDED) <= {column.strip() for column in columns}
+
+
+def read_table(path: Path) -> list[Row]:
+    """Every row of the UTF-8 table `path`; relative paths start at the table's folder.
+
+    Raises:
+        CorpusError: naming the file and the line: no UTF-8, a column missing, no rows, a row with too few or
+            too many fields, an empty path or label, or a path listed twice.
+    """
+    lines = _records(path, _text(path))
+    columns = _columns(path, lines)
+    rows: list[Row] = []
+    seen: dict[Path, int] = {}
+    for line, fields in lines:
+        row = _row(path, line, columns, fields)
+        if row.path in seen:
+            raise _wrong(path, line, f"'{row.path}' is listed on line {seen[row.path]} already")
+        seen[row.path] = line
+        rows.append(row)
+    if not rows:
+        raise CorpusError(f"{path}: a header and no rows; list one clip a line below it")
+    return rows
+
+
+def _wrong(path: Path, line: int, what: str) -> CorpusError:
+    return CorpusError(f"{path}, line {line}: {what}")
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror or error}") from error
+    # UTF-16 without a mark decodes as UTF-8 full of zero bytes, which no path may hold either.
+    bad = data.find(b"\0")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        bad = error.start
+    if bad >= 0:
+        line = data.count(b"\n", 0, bad) + 1
+        raise _wrong(path, line, "not UTF-8 text; save the table as UTF-8")
+    return text
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Number of the last line and stripped fields of each record that is not an empty line."""
+    delimiter = DELIMITERS[path.suffix.lower()]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for fields in reader:
+            if fields:
+                yield reader.line_num, [field.strip() for field in fields]
+    except csv.Error as error:
+        raise _wrong(path, reader.line_num, str(error)) from error
+
+
+def _columns(path: Path, lines: Iterator[tuple[int, list[str]]]) -> list[str]:
+    """The header's names."""
+    line, columns = next(lines, (1, []))
+    for needed in _NEEDED:
+        if needed not in columns:
+            raise _wrong(path, line, f"the header has {unknown('column', needed, filter(None, columns))}")
+    if repeated := [column for column in columns if columns.count(column) > 1]:
+        raise _wrong(path, line, f"the header has column '{repeated[0]}' twice")
+    return columns
+
+
+def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> Row:
+    if len(fields) != len(columns):
+        raise _wrong(path, line, f"{len(fields)} fields, the header has {len(columns)}")
+    values = dict(zip(columns, fields, strict=True))
+    for needed in _NEEDED:
+        if not values[needed]:
+            raise _wrong(path, line, f"the {needed} is empty")
+    audio = Path(os.path.normpath(path.parent / values.pop("path")))
+    label = values.pop("label")
+    return Row(line, audio, label, {name: value for name, value in values.items() if name and value})

@@ -1,0 +1,169 @@
+"""RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song, audio-only part.
+
+Livingstone and Russo (2018), PLoS ONE 13(5): e0196391. A file's name states seven fields: modality, vocal
+channel, emotion, intensity, statement, repetition, actor.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+from marsbench.corpus import EMOTIONS, Clip, Corpus
+from marsbench.errors import CorpusError, unknown
+from marsbench.fetch import Archive
+from marsbench.files import digest, home
+from marsbench.plugin.dataset import Dataset
+from marsbench.progress import Silent
+from marsbench.unzip import unpack
+
+Channels = Literal["both", "speech", "song"]
+
+_RECORD = "https://zenodo.org/records/1188976/files/"
+_PUBLISHED = {"speech": 1440, "song": 1012}
+_AUDIO_ONLY_NAME = re.compile(r"03-0[12]-0[1-8]-0[12]-0[12]-0[12]-(0[1-9]|1[0-9]|2[0-4])")
+_SUFFIXES = frozenset({".wav", ".flac"})
+_DEEPEST = 6
+_MOST_LOOKED_AT = 10_000
+
+
+@dataclass
+class Ravdess(Dataset):
+    """RAVDESS: 24 actors speak and sing two sentences in eight emotions (CC BY-NC-SA 4.0).
+
+    `root` is a folder with the clips, as WAV or FLAC and however nested, or with the published zips, or one
+    of those zips; empty: where `bench data fetch ravdess` puts it.
+    """
+
+    root: str = ""
+    channels: Channels = "both"
+
+    archives: ClassVar[tuple[Archive, ...]] = (
+        Archive(
+            f"{_RECORD}Audio_Speech_Actors_01-24.zip",
+            208_468_073,
+            "bc696df654c87fed845eb13823edef8a",
+            "speech",
+        ),
+        Archive(
+            f"{_RECORD}Audio_Song_Actors_01-24.zip",
+            225_505_317,
+            "5411230427d67a21e18aa4d466e6d1b9",
+            "song",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if self.channels not in get_args(Channels):
+            raise ValueError(unknown("channels", str(self.channels), get_args(Channels)))
+
+    def load(self) -> Corpus:
+        """Make the clip table from the files' names.
+
+        Raises:
+            CorpusError: no clips of these channels there.
+            FetchError: a published zip lies there and cannot be unpacked.
+        """
+        root = Path(self.root) if self.root else home() / "data" / "ravdess"
+        paths, notes = _one_path_per_name(_folder_of_clips(root))
+        clips = tuple(clip for path in paths if self._wants(clip := _clip(path)))
+        if not clips:
+            what = "RAVDESS" if self.channels == "both" else f"RAVDESS {self.channels}"
+            raise CorpusError(
+                f"no {what} clips in {root}; `bench data fetch ravdess` downloads them, "
+                "`--data PATH` reads a copy that you have"
+            )
+        present = {clip.label for clip in clips}
+        return Corpus(
+            name="ravdess" if self.channels == "both" else f"ravdess-{self.channels}",
+            labels=tuple(emotion for emotion in EMOTIONS if emotion in present),
+            clips=clips,
+            licence="CC BY-NC-SA 4.0",
+            notes=(*notes, *self._missing(clips)),
+        )
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether a RAVDESS clip or one of the published zips is found among the first files."""
+        files = [path] if path.is_file() else islice(_files(path), _MOST_LOOKED_AT)
+        return any(_is_clip(file) or file.name in _zip_folders() for file in files)
+
+    def _wants(self, clip: Clip) -> bool:
+        return self.channels in ("both", clip.attributes["channel"])
+
+    def _missing(self, clips: tuple[Clip, ...]) -> Iterator[str]:
+        """A note for each wanted channel that has not the published number of clips."""
+        counts = Counter(clip.attributes["channel"] for clip in clips)
+        for channel, published in _PUBLISHED.items():
+            if self.channels in ("both", channel) and counts[channel] != published:
+                yield f"{channel}: {counts[channel]:,} clips where {published:,} were published"
+
+
+def _folder_of_clips(root: Path) -> Path:
+    """`root`, or the folder into which its zips have been unpacked if it holds zips and no clips."""
+    files = [root] if root.is_file() else list(_files(root))
+    zips = {file.name: file for file in files if file.name in _zip_folders()}
+    if not zips or any(_is_clip(file) for file in files):
+        return root
+    stats = {name: path.stat() for name, path in zips.items()}
+    key = digest({name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()})
+    target = home() / "data" / f"ravdess-{key[:16]}"
+    for name, path in zips.items():
+        unpack(path, target / _zip_folders()[name], Silent())
+    return target
+
+
+def _zip_folders() -> dict[str, str]:
+    return {archive.file_name: archive.folder for archive in Ravdess.archives}
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Files below `root`, nearest first in each branch; links are followed, each folder once."""
+    seen: set[str] = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen or len(Path(folder).relative_to(root).parts) >= _DEEPEST:
+            below.clear()
+        below.sort()
+        if real not in seen:
+            yield from (Path(folder, name) for name in sorted(names))
+        seen.add(real)
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES and bool(_AUDIO_ONLY_NAME.fullmatch(path.stem))
+
+
+def _one_path_per_name(root: Path) -> tuple[list[Path], list[str]]:
+    """The least nested file of each clip name, ordered by name, and notes on what was left out."""
+    audio = [file for file in _files(root) if file.suffix.lower() in _SUFFIXES]
+    found = sorted(filter(_is_clip, audio), key=lambda path: (len(path.parts), path), reverse=True)
+    chosen = {path.stem: path for path in found}
+    notes = []
+    if copies := len(found) - len(chosen):
+        notes.append(f"{copies:,} further files of clips that stand in the folder more than once left out")
+    if strangers := len(audio) - len(found):
+        notes.append(f"{strangers:,} audio files whose names are no RAVDESS audio-only names left out")
+    return [chosen[stem] for stem in sorted(chosen)], notes
+
+
+def _clip(path: Path) -> Clip:
+    _, channel_field, emotion, intensity, statement, repetition, actor = map(int, path.stem.split("-"))
+    channel, speaker = ("speech", "song")[channel_field - 1], f"Actor_{actor:02}"
+    return Clip(
+        id=f"{channel}/{speaker}/{path.stem}",
+        path=path,
+        label=EMOTIONS[emotion - 1],
+        speaker=speaker,
+        attributes={
+            "channel": channel,
+            "intensity": ("normal", "strong")[intensity - 1],
+            "statement": ("kids", "dogs")[statement - 1],
+            "repetition": str(repetition),
+            "sex": "male" if actor % 2 else "female",
+        },
+    )

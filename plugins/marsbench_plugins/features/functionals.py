@@ -1,0 +1,57 @@
+"""Statistics over a whole clip."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from marsbench.plugin.features import FeatureKind, Floats
+from marsbench_plugins.framing import SpectralExtractor, require_whole
+from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands
+
+_MOST_PERCENT = 100
+
+
+@dataclass
+class Functionals(SpectralExtractor):
+    """Mean, deviation, liveliness and percentiles of MFCC, chroma, contrast and log-mel bands over a clip.
+
+    Liveliness is the standard deviation of the differences between neighbouring frames. Their mean is left
+    out: it is the last frame less the first, whatever happens between.
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    kind: ClassVar[FeatureKind] = "vector"
+
+    offset: float = 0.0
+    duration: float | None = None
+    n_mfcc: int = 40
+    n_mels: int = 128
+    percentiles: Sequence[float] = (5, 25, 50, 75, 95)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole("n_mfcc", self.n_mfcc, MFCC_BANDS)
+        require_whole("n_mels", self.n_mels)
+        contrast_bands(self.sample_rate, self.n_fft)
+        for percentile in self.percentiles:
+            if not 0 <= percentile <= _MOST_PERCENT:
+                raise ValueError(f"percentiles must lie from 0 to {_MOST_PERCENT}, not {percentile}")
+
+    def extract(self, waveform: Floats, sample_rate: int) -> Floats:
+        """Each statistic of every dimension in turn, ((3 + n_percentiles) * (n_mfcc + 19 + n_mels),)."""
+        frames = self._describe(self.spectrum(waveform, sample_rate))
+        # The difference of a single frame from itself, zero, stands where there is no second one.
+        deltas = np.diff(frames, axis=0) if len(frames) > 1 else np.zeros_like(frames)
+        statistics = [frames.mean(axis=0), frames.std(axis=0), deltas.std(axis=0)]
+        percentiles = np.percentile(frames, self.percentiles, axis=0)
+        return np.concatenate([*statistics, *percentiles], dtype=np.float32)
+
+    def _describe(self, spectrum: Spectrum) -> Floats:
+        """MFCC, chroma, contrast and log-mel bands side by side."""
+        log_mel = spectrum.log_mel(self.n_mels)
+        mfcc = spectrum.mfcc(self.n_mfcc)
+        return np.hstack([mfcc, spectrum.chroma(), spectrum.contrast(), log_mel])

@@ -1,0 +1,26 @@
+"""Mel spectrogram in decibels."""
+
+from dataclasses import dataclass
+
+from marsbench.plugin.features import Floats
+from marsbench_plugins.framing import FrameExtractor, require_whole
+from marsbench_plugins.spectrum import Spectrum
+
+
+@dataclass
+class LogMel(FrameExtractor):
+    """128 log-mel bands per frame.
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    n_mels: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole("n_mels", self.n_mels)
+
+    def describe(self, spectrum: Spectrum) -> Floats:
+        """Levels in dB, (n_frames, n_mels)."""
+        return spectrum.log_mel(self.n_mels)

@@ -1,0 +1,26 @@
+"""Mel-frequency cepstral coefficients."""
+
+from dataclasses import dataclass
+
+from marsbench.plugin.features import Floats
+from marsbench_plugins.framing import FrameExtractor, require_whole
+from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum
+
+
+@dataclass
+class Mfcc(FrameExtractor):
+    """40 MFCC per frame.
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    n_mfcc: int = 40
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole("n_mfcc", self.n_mfcc, MFCC_BANDS)
+
+    def describe(self, spectrum: Spectrum) -> Floats:
+        """Coefficients from the zeroth on, (n_frames, n_mfcc)."""
+        return spectrum.mfcc(self.n_mfcc)

@@ -1,0 +1,29 @@
+"""The reference features."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from marsbench.plugin.features import Floats
+from marsbench_plugins.framing import FrameExtractor, require_whole
+from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands
+
+
+@dataclass
+class MfccChromaContrast(FrameExtractor):
+    """40 MFCC, 12 chroma and 7 spectral contrast per frame: the reference features.
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    n_mfcc: int = 40
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_whole("n_mfcc", self.n_mfcc, MFCC_BANDS)
+        contrast_bands(self.sample_rate, self.n_fft)
+
+    def describe(self, spectrum: Spectrum) -> Floats:
+        """MFCC, chroma, contrast side by side, (n_frames, n_mfcc + 19)."""
+        return np.hstack([spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast()])

@@ -1,0 +1,125 @@
+"""What the built-in extractors share: which stretch of a clip they hear, and how they normalise it."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from marsbench.audio import MAX_SECONDS
+from marsbench.plugin.features import FeatureExtractor, FeatureKind, Floats
+from marsbench_plugins.spectrum import Spectrum
+
+Normalisation = Literal["clip", "dimension", "none"]
+_BITS_OF_FLOAT32 = 24
+_FLAT = 1e-5
+"""Standard deviations below this are rounding errors of values around 100 (dB) in float32."""
+
+
+@dataclass
+class SpectralExtractor(FeatureExtractor):
+    """Hears `duration` seconds (None: all) from `offset` seconds in.
+
+    A clip that ends before `offset` plus one window of `n_fft` samples is heard from one window before its
+    end, or from its start if it is shorter than that.
+
+    Samples are first rounded to `bits` bits (None: as they are), so that a clip resampled in floating point
+    gives the features of its copy in an ordinary file. Otherwise the emptiness above the resampler's
+    cut-off, which a file fills with rounding noise, would move the highest band's spectral contrast by 40 dB.
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
+
+    sample_rate: int = 22_050
+    n_fft: int = 2048
+    hop_length: int = 512
+    offset: float = 0.5
+    duration: float | None = 4.0
+    bits: int | None = 16
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "n_fft", "hop_length"):
+            require_whole(name, getattr(self, name))
+        if self.n_fft % 2:
+            raise ValueError(f"n_fft must be even, not {self.n_fft}")
+        require_seconds("offset", self.offset, 0)
+        if self.duration is not None:
+            require_seconds("duration", self.duration, self.n_fft / self.sample_rate)
+        if self.bits is not None:
+            require_whole("bits", self.bits, _BITS_OF_FLOAT32)
+
+    def spectrum(self, waveform: Floats, sample_rate: int) -> Spectrum:
+        """Spectrum of the stretch that is heard."""
+        start = min(round(self.offset * sample_rate), max(0, len(waveform) - self.n_fft))
+        end = None if self.duration is None else start + round(self.duration * sample_rate)
+        heard = rounded(waveform[start:end], self.bits)
+        return Spectrum(heard, sample_rate, self.n_fft, self.hop_length)
+
+
+@dataclass
+class FrameExtractor(SpectralExtractor):
+    """`frames` of a spectrum, at most `n_frames`, normalised over the real frames of each clip.
+
+    `normalisation` is "clip": one mean and standard deviation over all of the clip's values; "dimension":
+    one of each per dimension, which erases the means; or "none".
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    kind: ClassVar[FeatureKind] = "frames"
+
+    n_frames: int | None = 174
+    normalisation: Normalisation = "clip"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_frames is not None:
+            require_whole("n_frames", self.n_frames)
+        if self.normalisation not in get_args(Normalisation):
+            allowed = ", ".join(get_args(Normalisation))
+            raise ValueError(f"normalisation must be one of {allowed}, not {self.normalisation!r}")
+
+    def extract(self, waveform: Floats, sample_rate: int) -> Floats:
+        """One row a frame, (n_frames, n_dims)."""
+        frames = self.describe(self.spectrum(waveform, sample_rate))
+        return normalised(frames[: self.n_frames], self.normalisation)
+
+    def describe(self, spectrum: Spectrum) -> Floats:
+        """The features before normalisation, (any number of frames, n_dims)."""
+        raise NotImplementedError
+
+
+def require_whole(name: str, value: int, most: int | None = None) -> None:
+    """Raise ValueError unless `value` is a whole number from 1 to `most` (None: no limit)."""
+    if not isinstance(value, int) or value < 1 or (most is not None and value > most):
+        allowed = "of at least 1" if most is None else f"from 1 to {most}"
+        raise ValueError(f"{name} must be a whole number {allowed}, not {value!r}")
+
+
+def require_seconds(name: str, value: float, least: float) -> None:
+    """Raise ValueError unless `value` lies from `least` to the longest usable clip."""
+    if not least <= value <= MAX_SECONDS:
+        raise ValueError(f"{name} must lie from {least:.3g} to {MAX_SECONDS:.3g} seconds, not {value}")
+
+
+def rounded(samples: Floats, bits: int | None) -> Floats:
+    """The nearest samples that a signed format of `bits` bits can hold; beyond full scale as well."""
+    if bits is None:
+        return samples
+    steps = np.float32(2 ** (bits - 1))
+    nearest: Floats = np.rint(samples * steps) / steps
+    return nearest
+
+
+def normalised(frames: Floats, normalisation: Normalisation) -> Floats:
+    """Subtract the mean and divide by the standard deviation; what does not vary becomes 0."""
+    if normalisation == "none":
+        return frames
+    axis = 0 if normalisation == "dimension" else None
+    mean = frames.mean(axis=axis, dtype=np.float64)
+    deviation = frames.std(axis=axis, dtype=np.float64)
+    scaled: Floats = ((frames - mean) / np.where(deviation < _FLAT, np.inf, deviation)).astype(np.float32)
+    return scaled
