@@ -1,12 +1,40 @@
 """Fixtures for every test."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from marsbench.plugin.registry import discover
+
+KIT = Path(__file__).parent / "kit" / "plugins"
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep every test out of the user's cache and the checkout's own plugins folder."""
+    """Keep every test out of the user's cache, and its results out of the checkout."""
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    discover.cache_clear()
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def kit() -> Path:
+    """A plugin folder of tiny fakes: tones, crossings, blocks, nearest_mean, troubled."""
+    return KIT
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run `bench` with some words in this process; the result has exit_code, stdout, stderr."""
+    from marsbench.cli.main import app
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str | Path) -> Any:
+        return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+
+    return run

@@ -17,7 +17,8 @@ def environment() -> dict[str, str]:
     """Versions of what decides the numbers, the processor, and the commit of the working directory."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu()}
     found |= {"cores": str(os.cpu_count()), "git": _git()}
-    return found | {name: found_version for name in _DISTRIBUTIONS if (found_version := _version(name))}
+    found |= {name: _version(name) for name in _DISTRIBUTIONS}
+    return {name: value for name, value in found.items() if value}
 
 
 def _version(distribution: str) -> str:

@@ -96,8 +96,6 @@ def _settings_by_plugin(settings: Mapping[str, Any], entries: list[Entry]) -> di
         name, _, parameter = key.partition(".")
         if name not in by_plugin:
             raise ConfigError(f"set {key}: {unknown('plugin in this run', name, names)}")
-        if names.count(name) > 1:
-            raise ConfigError(f"set {key}: '{name}' is the name of two plugins in this run")
         by_plugin[name][parameter] = value
     return by_plugin
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from marsbench.plugin.features import Floats
-from marsbench_plugins.filter_banks import chroma_bank, mel_bank
+from marsbench_plugins.filter_banks import chroma_bank, mel_blocks
 from marsbench_plugins.tuning import estimate_tuning
 
 MFCC_BANDS = 128
@@ -51,7 +51,10 @@ class Spectrum:
 
     def mel_power(self, n_mels: int = MFCC_BANDS) -> Floats:
         """Power in Slaney's mel bands, (n_frames, n_mels)."""
-        return self.power @ mel_bank(self.sample_rate, self.n_fft, n_mels)
+        mel = np.zeros((len(self.power), n_mels), np.float32)
+        for block in mel_blocks(self.sample_rate, self.n_fft, n_mels):
+            mel[:, block.bands] += self.power[:, block.bins] @ block.weights
+        return mel
 
     def log_mel(self, n_mels: int = MFCC_BANDS) -> Floats:
         """Mel power in dB re 1, at most 80 dB below the clip's highest, (n_frames, n_mels)."""

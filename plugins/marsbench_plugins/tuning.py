@@ -38,25 +38,28 @@ def estimate_tuning(power: Floats, sample_rate: int, bins_per_octave: int = 12) 
 
 def _peaks(power: Floats, sample_rate: int) -> tuple[Floats, Floats]:
     """Interpolated frequency in Hz and height of each local maximum, (n_peaks,) each."""
-    hz_per_bin = sample_rate / (2 * (power.shape[1] - 1))
-    frames, bins = _local_maxima(power, hz_per_bin)
-    below, here, above = power[frames, bins - 1], power[frames, bins], power[frames, bins + 1]
+    n_bins = power.shape[1]
+    hz_per_bin = sample_rate / (2 * (n_bins - 1))
+    places = _local_maxima(power, hz_per_bin)
+    flat = power.ravel()
+    below, here, above = flat[places - 1], flat[places], flat[places + 1]
     shifts = _parabola_shifts(below, here, above)
     heights: Floats = here + np.float32(0.25) * (above - below) * shifts
-    pitches: Floats = ((bins + shifts) * hz_per_bin).astype(np.float32)
+    pitches: Floats = ((places % n_bins + shifts) * hz_per_bin).astype(np.float32)
     return pitches, heights
 
 
-def _local_maxima(power: Floats, hz_per_bin: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Frame and bin of each maximum above a tenth of its frame's highest value."""
+def _local_maxima(power: Floats, hz_per_bin: float) -> NDArray[np.intp]:
+    """Places in `power.ravel()` of the maxima above a tenth of their frame's highest value."""
     first = max(1, int(np.ceil(_LOWEST_HZ / hz_per_bin)))
     end = min(int(np.ceil(_HIGHEST_HZ / hz_per_bin)), power.shape[1] - 1)
     here = power[:, first:end]
-    loud = here > _LEAST_OF_MAXIMUM * power.max(axis=1, keepdims=True)
-    frames, bins = np.nonzero(
-        loud & (here > power[:, first - 1 : end - 1]) & (here >= power[:, first + 1 : end + 1])
-    )
-    return frames, bins + first
+    is_peak = here > _LEAST_OF_MAXIMUM * power.max(axis=1, keepdims=True)
+    is_peak &= here > power[:, first - 1 : end - 1]
+    is_peak &= here >= power[:, first + 1 : end + 1]
+    frames, bins = np.divmod(np.flatnonzero(is_peak), here.shape[1])
+    places: NDArray[np.intp] = frames * power.shape[1] + first + bins
+    return places
 
 
 def _parabola_shifts(below: Floats, here: Floats, above: Floats) -> Floats:

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marsbench.files import (
@@ -69,6 +69,7 @@ def test_home_without_the_environment_is_the_users_cache(monkeypatch: pytest.Mon
     assert "marsbench" in home().parts
 
 
+@settings(max_examples=30, deadline=None)
 @given(value=JSON)
 def test_canonical_json_reads_back_and_is_one_line_of_ascii(value: Any) -> None:
     text = canonical_json(value)
@@ -77,11 +78,13 @@ def test_canonical_json_reads_back_and_is_one_line_of_ascii(value: Any) -> None:
     assert "\n" not in text
 
 
+@settings(max_examples=30, deadline=None)
 @given(value=st.dictionaries(st.text(), JSON, min_size=2))
 def test_a_digest_does_not_depend_on_the_order_of_keys(value: dict[str, Any]) -> None:
     assert digest(value) == digest(dict(reversed(value.items())))
 
 
+@settings(max_examples=30, deadline=None)
 @given(one=JSON, other=JSON)
 def test_equal_digests_mean_equal_text(one: Any, other: Any) -> None:
     assert (digest(one) == digest(other)) == (canonical_json(one) == canonical_json(other))
@@ -105,6 +108,7 @@ def test_derived_seeds_differ_by_seed_and_by_each_word() -> None:
     assert len(seeds) == 6
 
 
+@settings(max_examples=30, deadline=None)
 @given(value=st.dictionaries(st.text(), JSON))
 def test_what_survives_json_is_jsonable(value: dict[str, Any]) -> None:
     assert is_jsonable(value)

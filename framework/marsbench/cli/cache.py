@@ -10,15 +10,13 @@ app = typer.Typer(no_args_is_help=True, help="What is kept to save work: extract
 @app.command()
 def info() -> None:
     """Say where the feature store is and how much each extractor takes."""
-    from rich.table import Table
-
-    from marsbench.cli.console import out
+    from marsbench.cli.console import out, table
     from marsbench.feature_store import store_root, store_use
 
-    table = Table("extractor", "versions", "MB", title=f"Features in {store_root()}", title_justify="left")
+    shown = table("extractor", "versions", "MB", title=f"Features in {store_root()}")
     for use in store_use():
-        table.add_row(use.extractor, str(use.versions), f"{use.bytes / 1e6:.1f}")
-    out.print(table)
+        shown.add_row(use.extractor, str(use.versions), f"{use.bytes / 1e6:.1f}")
+    out.print(shown)
 
 
 @app.command()

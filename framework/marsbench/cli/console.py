@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,11 +16,20 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from marsbench.progress import Advance
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+def table(*headers: str, title: str | None = None) -> Table:
+    """An empty table that takes little room: most terminals have 80 columns."""
+    return Table(
+        *headers, title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+    )  # fmt: skip
 
 
 class TerminalProgress:

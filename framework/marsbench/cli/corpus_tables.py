@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from marsbench.cli.console import table as empty_table
 from marsbench.corpus import CheckedCorpus
 
 
@@ -23,7 +24,7 @@ def _classes(corpus: CheckedCorpus) -> Table:
     """Speakers down, classes across; one row in all where no speaker is known."""
     speakers = [speaker or "unknown" for speaker in corpus.speakers]
     counts = Counter(zip(speakers, (clip.label for clip in corpus.clips), strict=True))
-    table = Table("speaker", *corpus.labels, "all", header_style="bold")
+    table = empty_table("speaker", *corpus.labels, "all")
     for speaker in sorted(set(speakers)):
         row = [counts[speaker, label] for label in corpus.labels]
         table.add_row(speaker, *map(str, row), str(sum(row)))

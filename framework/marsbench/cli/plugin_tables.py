@@ -7,13 +7,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from marsbench.cli.console import table as empty_table
 from marsbench.plugin.checks import Check
 from marsbench.plugin.registry import Entry
 
 
 def plugin_list(entries: Sequence[Entry]) -> Table:
     """Kind, name, first line of the docstring, and who brought it."""
-    table = Table("kind", "name", "what it is", "from", header_style="bold")
+    table = empty_table("kind", "name", "what it is", "from")
     for entry in entries:
         table.add_row(Text(entry.kind), Text(entry.name), Text(entry.summary), Text(entry.origin))
     return table
@@ -21,7 +22,7 @@ def plugin_list(entries: Sequence[Entry]) -> Table:
 
 def plugin_details(entry: Entry) -> RenderableType:
     """Docstring, parameters with defaults, requirements, file."""
-    table = Table("parameter", "default", header_style="bold")
+    table = empty_table("parameter", "default")
     for name, default in entry.plugin.parameter_defaults().items():
         shown = "required" if default is inspect.Parameter.empty else repr(default)
         table.add_row(Text(f"{entry.name}.{name}"), Text(shown))
@@ -34,8 +35,7 @@ def plugin_details(entry: Entry) -> RenderableType:
 
 def contract(entry: Entry, checks: Sequence[Check]) -> Table:
     """Each check with its problem, if any."""
-    title = f"{entry.name} ({entry.kind})"
-    table = Table("check", "result", title=title, title_justify="left", header_style="bold")
+    table = empty_table("check", "result", title=f"{entry.name} ({entry.kind})")
     for check in checks:
         result = Text("ok", "green") if check.problem is None else Text(check.problem, "red")
         table.add_row(check.name, result)

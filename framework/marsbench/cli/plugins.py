@@ -42,8 +42,8 @@ def show_plugin(name: Name, plugins: Plugins = None) -> None:
     from marsbench.cli.console import out
     from marsbench.plugin.registry import discover, drop_in_folders
 
-    for entry in discover(drop_in_folders(plugins or ())).find(name):
-        out.print(plugin_tables.plugin_details(entry))
+    entry = discover(drop_in_folders(plugins or ())).find(name)
+    out.print(plugin_tables.plugin_details(entry))
 
 
 @app.command("new")
@@ -68,10 +68,8 @@ def check(name: Name, plugins: Plugins = None) -> None:
     from marsbench.plugin.checks import check as check_contract
     from marsbench.plugin.registry import discover, drop_in_folders
 
-    problems = 0
-    for entry in discover(drop_in_folders(plugins or ())).find(name):
-        checks = check_contract(entry.plugin)
-        out.print(plugin_tables.contract(entry, checks))
-        problems += sum(entry.problem is not None for entry in checks)
-    if problems:
+    entry = discover(drop_in_folders(plugins or ())).find(name)
+    checks = check_contract(entry.plugin)
+    out.print(plugin_tables.contract(entry, checks))
+    if any(item.problem for item in checks):
         raise typer.Exit(1)

@@ -3,24 +3,26 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.box import SIMPLE
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from marsbench.cli.console import table as empty_table
 from marsbench.evaluation.criteria import Grade, Outcome
 from marsbench.evaluation.scores import Metrics, Score
 from marsbench.results.leaderboard import Board, Row
 from marsbench.results.schema import Run
 
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
+_SHORT = 7
+"""Letters of a class that eight columns of a confusion matrix have room for."""
 
 
 def board(shown: Board) -> RenderableType:
     """A leaderboard, two lines a run so that it fits 80 columns."""
     synthetic = ", synthetic" if shown.synthetic else ""
     title = f"\nLeaderboard: {shown.corpus}{synthetic}, {shown.protocol}, {shown.hash[:8]}"
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE, show_edge=False)
+    table = empty_table(title=title)
     table.add_column("#", justify="right")
     table.add_column("features\n+ model", no_wrap=True)
     for name in ("accuracy", "macro F1\n± folds", "worst class\nits recall", "training\nparameters"):
@@ -141,7 +143,7 @@ def _interval(score: Score) -> str:
 
 def classes(metrics: Metrics) -> Table:
     """Scores by class; a class's accuracy is its recall."""
-    table = Table("class", title="\nBy class, %", title_justify="left", header_style="bold")
+    table = empty_table("class", title="\nBy class, %")
     for name in ("clips", "recall (accuracy)", "95 % interval", "precision", "F1"):
         table.add_column(name, justify="right")
     for scores in metrics.classes:
@@ -154,9 +156,9 @@ def classes(metrics: Metrics) -> Table:
 def confusion(metrics: Metrics) -> Table:
     """Counts, true classes down, predicted ones across."""
     labels = [scores.label for scores in metrics.classes]
-    table = Table("true \\ predicted", title="\nConfusion", title_justify="left", header_style="bold")
+    table = empty_table("true", title="\nConfusion: predicted across")
     for label in labels:
-        table.add_column(label, justify="right")
+        table.add_column(label[:_SHORT], justify="right")
     for index, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True)):
         total = max(sum(counts), 1)
         cells = [_cell(count, total, right=position == index) for position, count in enumerate(counts)]

@@ -1,6 +1,7 @@
 """What every plugin is: one class in one file, whose constructor arguments are its parameters."""
 
 import inspect
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
 from marsbench.errors import ConfigError, unknown
@@ -25,7 +26,8 @@ class Plugin:
     def parameter_defaults(cls) -> dict[str, Any]:
         """Constructor arguments in order with their defaults, `inspect.Parameter.empty` for none."""
         arguments = inspect.signature(cls).parameters.values()
-        return {a.name: a.default for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)}
+        defaults = {a.name: a.default for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)}
+        return defaults | _made_defaults(cls)
 
     @classmethod
     def create(cls, parameters: dict[str, Any]) -> Self:
@@ -51,3 +53,10 @@ class Plugin:
     def skip(self, other: "Plugin") -> str | None:  # noqa: ARG002 - for subclasses to look at
         """Reason why this plugin and `other` make no sense together; None if they do."""
         return None
+
+
+def _made_defaults(cls: type) -> dict[str, Any]:
+    """Defaults that a dataclass makes anew for each object, such as lists."""
+    declared = fields(cls) if is_dataclass(cls) else ()
+    made = {field.name: field.default_factory for field in declared if field.init}
+    return {name: factory() for name, factory in made.items() if factory is not MISSING}

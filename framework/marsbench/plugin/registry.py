@@ -114,36 +114,46 @@ class Entry:
 
 
 class Registry:
-    """All plugins of the three doors, by kind and name; `refused` says what was not let in, and why."""
+    """All plugins of the three doors, by name; `refused` says what was not let in, and why.
+
+    A name is used once, whatever the kind: so NAME and NAME.PARAMETER always mean one thing.
+    """
 
     def __init__(self, entries: Iterable[Entry], refused: Iterable[str], folders: tuple[Path, ...]) -> None:
-        self._entries = {(entry.kind, entry.name): entry for entry in entries}
+        self._entries = {entry.name: entry for entry in entries}
         self.refused = tuple(refused)
         self.folders = folders
 
     def entries(self, kind: Kind) -> list[Entry]:
         """Plugins of a kind, by name."""
-        return sorted((e for (k, _), e in self._entries.items() if k == kind), key=lambda e: e.name)
+        found = (entry for entry in self._entries.values() if entry.kind == kind)
+        return sorted(found, key=lambda entry: entry.name)
 
     def names(self, kind: Kind) -> list[str]:
         """Names of a kind, sorted."""
         return [entry.name for entry in self.entries(kind)]
 
     def get(self, kind: Kind, name: str) -> Entry:
-        """The plugin of that name; raises PluginError with the nearest name, or why it was refused."""
-        if (kind, name) in self._entries:
-            return self._entries[kind, name]
+        """The plugin of that kind and name; raises PluginError with the nearest name, or why it was refused."""
+        if name in self.names(kind):
+            return self._entries[name]
+        if name in self._entries:
+            there = _SINGULAR[self._entries[name].kind]
+            raise PluginError(f"'{name}' is a {there}; there is {', '.join(self.names(kind))}")
+        self._raise_if_refused(name)
+        raise PluginError(unknown(_SINGULAR[kind], name, self.names(kind)))
+
+    def find(self, name: str) -> Entry:
+        """The plugin of that name, of whatever kind; raises PluginError."""
+        if name in self._entries:
+            return self._entries[name]
+        self._raise_if_refused(name)
+        raise PluginError(unknown("plugin", name, self._entries))
+
+    def _raise_if_refused(self, name: str) -> None:
         for reason in self.refused:
             if Path(reason.partition(": ")[0]).stem == name:
                 raise PluginError(reason)
-        raise PluginError(unknown(_SINGULAR[kind], name, self.names(kind)))
-
-    def find(self, name: str) -> list[Entry]:
-        """Plugins of that name in every kind; raises PluginError if there is none."""
-        found = [self._entries[kind, name] for kind in KINDS if (kind, name) in self._entries]
-        if not found:
-            raise PluginError(unknown("plugin", name, {name for _, name in self._entries}))
-        return found
 
 
 _SINGULAR = {"datasets": "dataset", "features": "feature extractor", "models": "model"}
@@ -172,7 +182,7 @@ def discover(folders: tuple[Path, ...]) -> Registry:
         if reason:
             refused.append(f"{entry.file}: {reason}")
         else:
-            entries[entry.module] = entry
+            entries[entry.name] = entry
     return Registry(entries.values(), refused, folders)
 
 
@@ -223,9 +233,8 @@ def _entries_below(folder: Path, origin: str, top: Path | None, prefix: str) -> 
 def _why_refuse(entry: Entry, earlier: dict[str, Entry], folders: tuple[Path, ...]) -> str | None:
     if not entry.name.isidentifier():
         return f"'{entry.name}' is no Python name; rename the file"
-    for other in earlier.values():
-        if (other.kind, other.name) == (entry.kind, entry.name) or other.module == entry.module:
-            return f"'{entry.name}' is already the {_SINGULAR[other.kind]} of {other.origin}; rename the file"
+    if other := earlier.get(entry.name):
+        return f"'{entry.name}' is already a {_SINGULAR[other.kind]} of {other.origin}; rename the file"
     if entry.is_drop_in and _hides_installed_module(entry.name, folders):
         return f"'{entry.name}' is the name of an installed module; rename the file"
     return None

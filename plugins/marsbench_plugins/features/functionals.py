@@ -1,7 +1,6 @@
 """Statistics over a whole clip."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -30,7 +29,7 @@ class Functionals(SpectralExtractor):
     duration: float | None = None
     n_mfcc: int = 40
     n_mels: int = 128
-    percentiles: Sequence[float] = (5, 25, 50, 75, 95)
+    percentiles: list[float] = field(default_factory=lambda: [5, 25, 50, 75, 95])
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -54,7 +54,9 @@ def checked(extractor: Given, answer: object) -> Floats:
         (GivenVector(), np.ones((3, 2), np.float32), r"shape \(3, 2\); \(n_dims,\)"),
     ],
 )
-def test_an_answer_that_breaks_the_contract_is_refused(extractor: Given, answer: object, message: str) -> None:
+def test_an_answer_that_breaks_the_contract_is_refused(
+    extractor: Given, answer: object, message: str
+) -> None:
     with pytest.raises(PluginError, match=f"^test_features.extract returned .*{message}"):
         checked(extractor, answer)
 
@@ -75,7 +77,9 @@ def test_real_frames_survive_padding_and_the_rest_is_zero(lengths: list[int]) ->
 
 
 @given(Lengths, st.integers(9, 20))
-def test_pooling_is_the_mean_of_real_frames_however_long_the_padding(lengths: list[int], n_frames: int) -> None:
+def test_pooling_is_the_mean_of_real_frames_however_long_the_padding(
+    lengths: list[int], n_frames: int
+) -> None:
     arrays = clips(lengths)
     pooled = pad(arrays, n_frames).pooled()
     assert pooled.kind == "vector"

@@ -38,12 +38,12 @@ class Wrap(SklearnModel):
 def examples(counts: tuple[int, ...] = (12, 12, 12), spread: float = 1.0) -> Examples:
     random = np.random.default_rng(0)
     targets = np.repeat(np.arange(len(counts)), counts)
-    values = random.normal(scale=spread, size=(len(targets), 4)) + 2 * targets[:, None]
+    values = random.normal(scale=spread, size=(len(targets), 4)) + 4 * np.eye(4)[targets]
     return Examples(Features(values.astype(np.float32), np.ones_like(targets)), targets)
 
 
 def fitted(make: Callable[[], Any], train: Examples | None = None, n_classes: int = 3, seed: int = 0) -> Wrap:
-    return Wrap(make).fit(train or examples(), Defaults(), FitContext(n_classes, seed))
+    return Wrap(make).fit(examples() if train is None else train, Defaults(), FitContext(n_classes, seed))
 
 
 def forest() -> Any:
@@ -118,7 +118,9 @@ def test_fewer_than_two_classes_cannot_be_learnt(counts: tuple[int, ...]) -> Non
 
 def test_a_seed_decides_the_fit() -> None:
     features = examples(spread=4.0).features
-    one, same, other = (fitted(forest, examples(spread=4.0), seed=s).predict_proba(features) for s in (1, 1, 2))
+    one, same, other = (
+        fitted(forest, examples(spread=4.0), seed=s).predict_proba(features) for s in (1, 1, 2)
+    )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
@@ -159,7 +161,9 @@ def test_an_svm_counts_its_support_vectors() -> None:
     assert model.n_parameters_ == n_vectors * 4 + n_vectors * 2 + 3
 
 
-@pytest.mark.parametrize(("returned", "named"), [(SVC, "SVC"), (None, "NoneType"), (StandardScaler(), "StandardScaler")])
+@pytest.mark.parametrize(
+    ("returned", "named"), [(SVC, "SVC"), (None, "NoneType"), (StandardScaler(), "StandardScaler")]
+)
 def test_build_must_return_a_classifier(returned: object, named: str) -> None:
     with pytest.raises(PluginError, match=f"build returned {named}; an unfitted scikit-learn classifier"):
         fitted(lambda: returned)

@@ -121,6 +121,10 @@ def test_functionals_hold_the_means_first_and_the_highest_percentile_last(voice:
     np.testing.assert_allclose(values[4, 59:], log_mel.max(axis=0), atol=1e-3)
 
 
+def test_the_default_percentiles_are_shown_as_a_list() -> None:
+    assert Functionals.parameter_defaults()["percentiles"] == [5, 25, 50, 75, 95]
+
+
 def test_functionals_of_a_single_frame_have_no_deviation() -> None:
     values = Functionals(hop_length=4096).extract(np.ones(2205, np.float32), RATE).reshape(8, 187)
     assert not values[1:3].any()

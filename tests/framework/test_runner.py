@@ -1,0 +1,197 @@
+from pathlib import Path
+
+import pytest
+
+from marsbench.errors import BenchError
+from marsbench.evaluation import unit as unit_module
+from marsbench.experiment import Experiment
+from marsbench.results.predictions import read_predictions
+from marsbench.results.schema import Run
+from marsbench.results.store import RunFolder
+from marsbench.runner import run
+
+
+def experiment(kit: Path, **changes: object) -> Experiment:
+    values = {"features": "crossings", "model": "nearest_mean", "data": "tones", "plugins": [kit]}
+    return Experiment.model_validate(values | changes)
+
+
+def only(runs: list[tuple[RunFolder, Run]]) -> tuple[RunFolder, Run]:
+    assert len(runs) == 1
+    return runs[0]
+
+
+def test_a_run_ends_with_metrics_and_a_verdict(kit: Path) -> None:
+    _, done = only(run(experiment(kit)))
+    assert done.status == "complete"
+    assert done.metrics is not None
+    assert done.metrics.accuracy.value == 1.0
+    assert done.verdict == "pass"
+    assert done.n_parameters == 3
+
+
+def test_every_clip_is_predicted_once_by_a_fold_that_did_not_train_on_it(kit: Path) -> None:
+    folder, done = only(run(experiment(kit, protocol="speaker5")))
+    table = read_predictions(folder.predictions)
+    assert table["clip"].is_unique
+    assert len(table) == done.corpus.n_clips == 30
+    assert (table.groupby("speaker")["fold"].nunique() == 1).all()
+    assert list(table.columns[4:]) == ["low", "middle", "high"]
+
+
+def test_a_run_on_one_split_predicts_only_its_test_part(kit: Path) -> None:
+    folder, done = only(run(experiment(kit, protocol="holdout80")))
+    assert len(read_predictions(folder.predictions)) == 6
+    assert done.protocol.n_folds == 1
+
+
+def test_equal_seeds_give_equal_predictions(kit: Path, tmp_path: Path) -> None:
+    first, _ = only(run(experiment(kit, results=tmp_path / "a")))
+    second, _ = only(run(experiment(kit, results=tmp_path / "b")))
+    assert first.predictions.read_bytes() == second.predictions.read_bytes()
+    assert first.path.name == second.path.name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"protocol": "speaker5"},
+        {"set": {"crossings.scale": 2.0}},
+        {"set": {"nearest_mean.sharpness": 2.0}},
+        {"set": {"tones.n_takes": 3}},
+    ],
+)
+def test_whatever_could_change_a_score_makes_another_run(kit: Path, change: dict[str, object]) -> None:
+    first, _ = only(run(experiment(kit)))
+    second, _ = only(run(experiment(kit, **change)))
+    assert first.path.name != second.path.name
+
+
+def test_other_criteria_grade_the_same_run_again_without_training(
+    kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = only(run(experiment(kit)))
+    monkeypatch.setattr("marsbench.execution.fit_unit", None)
+    second, done = only(run(experiment(kit, criteria={"accuracy": 1.0})))
+    assert first.path == second.path
+    assert done.verdict == "fail"
+
+
+def test_a_rerun_fits_only_the_folds_that_are_missing(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, before = only(run(experiment(kit)))
+    (folder.path / "units" / "fold-3.json").unlink()
+    fitted = []
+    monkeypatch.setattr(
+        "marsbench.execution.fit_unit",
+        lambda unit, on_epoch: fitted.append(unit.fold) or unit_module.fit_unit(unit, on_epoch),
+    )
+    _, after = only(run(experiment(kit)))
+    assert fitted == [3]
+    assert after.metrics == before.metrics
+
+
+def test_a_damaged_unit_file_is_set_aside_and_computed_again(kit: Path) -> None:
+    folder, before = only(run(experiment(kit)))
+    unit = folder.path / "units" / "fold-0.json"
+    unit.write_text(unit.read_text()[:100])
+    _, after = only(run(experiment(kit)))
+    assert after.metrics == before.metrics
+    assert unit.with_suffix(".damaged").exists()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("raises", "RuntimeError: no luck today"),
+        ("nan", "NaN or infinite probabilities"),
+        ("shape", "probabilities of shape"),
+        ("sum", "do not sum to 1"),
+        ("negative", "negative"),
+    ],
+)
+def test_a_model_that_goes_wrong_is_a_failed_run_with_its_reason(
+    kit: Path, trouble: str, reason: str
+) -> None:
+    _, done = only(run(experiment(kit, model="troubled", set={"troubled.trouble": trouble})))
+    assert done.status == "failed"
+    assert done.metrics is None
+    assert done.verdict is None
+    assert len(done.failures) == 5
+    assert reason in done.failures[0].message
+    assert "Traceback" in done.failures[0].traceback
+
+
+def test_a_failing_model_disturbs_no_other(kit: Path) -> None:
+    runs = run(experiment(kit, model="troubled,nearest_mean"))
+    assert [done.status for _, done in runs] == ["failed", "complete"]
+
+
+def test_a_failing_extractor_is_a_failed_run_that_names_the_clip(kit: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugins" / "features" / "breaks_on_high.py"
+    plugin.parent.mkdir(parents=True)
+    source = (kit / "features" / "crossings.py").read_text().replace("Crossings(", "BreaksOnHigh(")
+    plugin.write_text(source.replace("        return", "        assert crossings < 300\n        return"))
+    runs = run(experiment(kit, features="breaks_on_high,crossings"))
+    assert [done.status for _, done in runs] == ["failed", "complete"]
+    assert "breaks_on_high.extract failed on" in runs[0][1].failures[0].message
+    assert "high-0-0.wav: AssertionError" in runs[0][1].failures[0].message
+
+
+def test_pairs_that_make_no_sense_are_named_and_the_others_run(kit: Path) -> None:
+    lines: list[str] = []
+    from marsbench.progress import Silent
+
+    class Listening(Silent):
+        def say(self, line: str) -> None:
+            lines.append(line)
+
+    asked = experiment(kit, features="crossings,blocks", model="nearest_mean,cnn_lstm", protocol="holdout80")
+    from marsbench.planning import make_plan
+
+    plan = make_plan(asked, Listening())
+    assert [pipeline.name for pipeline in plan.pipelines] == [
+        "crossings + nearest_mean", "blocks + nearest_mean", "blocks + cnn_lstm",
+    ]  # fmt: skip
+    assert "crossings + cnn_lstm skipped: cnn_lstm needs frames, crossings gives one vector a clip" in lines
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": "crossing"}, "no feature extractor 'crossing'; did you mean 'crossings'?"),
+        ({"model": "nearest_meen"}, "did you mean 'nearest_mean'?"),
+        ({"data": "tone"}, "no dataset 'tone'; did you mean 'tones'?"),
+        ({"protocol": "stratified"}, "did you mean 'stratified5'?"),
+        ({"set": {"crossings.scal": 1}}, "no parameter of crossings 'scal'; did you mean 'scale'?"),
+        ({"set": {"svm.C": 1}}, "set svm.C: no plugin in this run 'svm'"),
+        ({"model": "cnn_lstm"}, "cnn_lstm needs frames"),
+        ({"set": {"tones.n_speakers": 3}, "protocol": "speaker5"}, "speaker5 needs 5 speakers"),
+        ({"set": {"tones.n_speakers": 2, "tones.n_takes": 1}}, "stratified5 needs 5 clips of every class"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line_before_anything_is_done(
+    kit: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(BenchError) as error:
+        run(experiment(kit, **change))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_hyperparameter_is_the_reason_of_the_failure(kit: Path) -> None:
+    _, done = only(run(experiment(kit, set={"nearest_mean.sharpnes": 2.0})))
+    assert done.failures[0].message == ("no parameter of nearest_mean 'sharpnes'; did you mean 'sharpness'?")
+
+
+def test_test_labels_never_reach_a_unit(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    units = []
+    monkeypatch.setattr(
+        "marsbench.execution.fit_unit",
+        lambda unit, on_epoch: units.append(unit) or unit_module.fit_unit(unit, on_epoch),
+    )
+    run(experiment(kit))
+    for unit in units:
+        assert len(unit.train_targets) == len(unit.train)
+        assert set(unit.test).isdisjoint(unit.train)
+        assert not hasattr(unit, "test_targets")

@@ -1,0 +1,40 @@
+"""Sine clips: each class a pitch, each speaker a loudness."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+
+from marsbench.corpus import Clip, Corpus
+from marsbench.files import home
+from marsbench.plugin import Dataset
+
+PITCHES = {"low": 200.0, "middle": 400.0, "high": 800.0}
+RATE = 8000
+
+
+@dataclass
+class Tones(Dataset):
+    """Three pitches, a few speakers, a fifth of a second each."""
+
+    n_speakers: int = 5
+    n_takes: int = 2
+
+    def load(self) -> Corpus:
+        """Write the clips and name them."""
+        clips = [
+            self._clip(label, speaker, take)
+            for label in PITCHES
+            for speaker in range(self.n_speakers)
+            for take in range(self.n_takes)
+        ]
+        return Corpus("tones", tuple(PITCHES), tuple(clips), synthetic=True, licence="none")
+
+    def _clip(self, label: str, speaker: int, take: int) -> Clip:
+        path = home() / "tones" / f"{label}-{speaker}-{take}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            times = np.arange(RATE // 5) / RATE
+            samples = (0.1 + 0.1 * speaker) * np.sin(2 * np.pi * PITCHES[label] * times + take)
+            soundfile.write(path, samples, RATE)
+        return Clip(f"{label}/{path.stem}", path, label, f"speaker {speaker}", {"take": str(take)})
