@@ -131,7 +131,8 @@ def _decode_checked(data: bytes, max_seconds: float) -> tuple[Waveform, int]:
     channels, sample_rate = _decode_channels(data, max_seconds)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
         # Channel by channel: ten times quicker than mean(axis=1) over rows of two.
-        mixed: NDArray[np.float32] = np.asarray(sum(channels.T)) / np.float32(channels.shape[1])
+        mixed = np.asarray(sum(channels.T), np.float32)
+        mixed /= np.float32(channels.shape[1])
         waveform = Waveform(mixed, sample_rate)
     _check_samples(waveform)
     return waveform, channels.shape[1]

@@ -47,8 +47,8 @@ class Check:
 def check(plugin: type[Plugin], parameters: Mapping[str, Any] | None = None) -> list[Check]:
     """Try out a dataset, feature extractor or model, with some constructor arguments given.
 
-    The list ends early where nothing is left to try: after a constructor, an `extract` or a `fit` that does not
-    work at all. A model with a parameter `epochs` is fitted for one unless it is given.
+    The list ends early where nothing is left to try: after a constructor, an `extract` or a `fit` that does
+    not work at all. A model with a parameter `epochs` is fitted for one unless it is given.
 
     Raises:
         PluginError: `plugin` is none of the three kinds.

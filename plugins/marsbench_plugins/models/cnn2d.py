@@ -22,7 +22,7 @@ class Cnn2d(KerasModel):
         for block in range(hp.Int("blocks", 2, 5, default=4)):
             stride = 1 if block else 2  # at full size the first block would cost as much as all the others
             network.add(layers.Conv2D(filters * 2**block, 3, strides=stride, padding="same", use_bias=False))
-            # With Keras's 0.99 the averages lag behind the weights through the first epochs of a small corpus.
+            # With Keras's 0.99 the averages lag behind the weights for epochs where a corpus is small.
             network.add(layers.BatchNormalization(momentum=0.9))
             network.add(layers.ReLU())
             network.add(layers.MaxPooling2D(2, padding="same"))  # "same": narrow features survive it

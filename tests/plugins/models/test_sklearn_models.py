@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from marsbench.plugin.checks import check
 from marsbench.plugin.features import Features
@@ -25,10 +24,8 @@ def rings(counts: tuple[int, ...] = (40, 40, 40), scale: float = 1.0) -> Example
     random = np.random.default_rng(0)
     targets = np.repeat(np.arange(len(counts)), counts)
     corners = np.array([[0, 0], [3, 0], [0, 3]])[targets]
-    values: NDArray[np.float32] = np.float32(
-        (corners + random.normal(size=corners.shape)) * [scale, 1 / scale]
-    )
-    return Examples(Features(values, np.ones_like(targets)), targets)
+    values = (corners + random.normal(size=corners.shape)) * [scale, 1 / scale]
+    return Examples(Features(values.astype(np.float32), np.ones_like(targets)), targets)
 
 
 def fitted(model: SklearnModel, train: Examples, **overrides: Scalar) -> SklearnModel:

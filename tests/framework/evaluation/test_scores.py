@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
+from sklearn.metrics import precision_score, recall_score
+
+from marsbench.evaluation.criteria import Criteria, Outcome, grade, verdict
+from marsbench.evaluation.intervals import resampled
+from marsbench.evaluation.metrics import confusion
+from marsbench.evaluation.scores import Score
+from marsbench.evaluation.scoring import Predictions, score_predictions
+
+N_CLASSES = 4
+PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
+
+
+def one_hot(classes: list[int]) -> np.ndarray:
+    return np.eye(N_CLASSES)[classes]
+
+
+def predictions(targets: list[int], predicted: list[int], n_speakers: int = 5) -> Predictions:
+    rows = np.arange(len(targets))
+    return Predictions(
+        one_hot(predicted), np.array(targets), rows % 5, [f"s{row % n_speakers}" for row in rows]
+    )
+
+
+@given(PAIRS)
+def test_every_score_equals_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = map(list, zip(*pairs, strict=True))
+    ours, labels = confusion(np.array(true), one_hot(predicted)), list(range(N_CLASSES))
+    kept = {"labels": labels, "zero_division": 0}
+    assert np.array_equal(ours.counts, confusion_matrix(true, predicted, labels=labels))
+    assert np.isclose(ours.accuracy, accuracy_score(true, predicted), atol=1e-12, rtol=0)
+    assert np.allclose(ours.recall, recall_score(true, predicted, average=None, **kept), atol=1e-12)
+    assert np.allclose(ours.precision, precision_score(true, predicted, average=None, **kept), atol=1e-12)
+    assert np.isclose(ours.macro_f1, f1_score(true, predicted, average="macro", **kept), atol=1e-12)
+
+
+def test_uar_is_balanced_accuracy() -> None:
+    true, predicted = [0, 0, 0, 1, 2, 3], [0, 0, 1, 1, 2, 0]
+    ours = confusion(np.array(true), one_hot(predicted))
+    assert np.isclose(ours.uar, balanced_accuracy_score(true, predicted), atol=1e-12)
+
+
+def test_a_tie_goes_to_the_class_that_comes_first() -> None:
+    assert confusion(np.array([1]), np.full((1, N_CLASSES), 0.25)).counts[1, 0] == 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(PAIRS)
+def test_an_interval_holds_its_score(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = map(list, zip(*pairs, strict=True))
+    metrics = score_predictions(predictions(true, predicted), list("abcd"))
+    for score in (metrics.accuracy, metrics.macro_f1, metrics.uar, *(c.recall for c in metrics.classes)):
+        assert 0 <= score.low <= score.value <= score.high <= 1
+
+
+def test_the_same_predictions_have_the_same_interval_every_time() -> None:
+    given_predictions = predictions([0, 1, 2, 3] * 20, [0, 1, 2, 0] * 20)
+    first = score_predictions(given_predictions, list("abcd"))
+    assert first == score_predictions(given_predictions, list("abcd"))
+
+
+def test_more_clips_narrow_the_interval() -> None:
+    generator = np.random.default_rng(1)
+    widths = []
+    for n_clips in (60, 600):
+        true = generator.integers(0, 4, n_clips)
+        predicted = np.where(generator.random(n_clips) < 0.7, true, (true + 1) % 4)
+        score = score_predictions(predictions(list(true), list(predicted), n_clips), list("abcd")).accuracy
+        widths.append(score.high - score.low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_clips_of_one_speaker_are_drawn_together() -> None:
+    targets, right = np.zeros(100, np.int64), np.repeat([0, 1], 50)
+    by_speaker = resampled(targets, right, ["good"] * 50 + ["bad"] * 50, 2).accuracy
+    by_clip = resampled(targets, right, [None] * 100, 2).accuracy
+    assert set(np.unique(by_speaker)) == {0.0, 0.5, 1.0}
+    assert by_clip.std() < by_speaker.std() / 3
+
+
+def test_scores_by_fold_are_those_of_its_clips() -> None:
+    metrics = score_predictions(predictions([0, 1, 2, 3, 0], [0, 1, 2, 3, 1]), list("abcd"))
+    assert [fold.accuracy for fold in metrics.folds] == [1, 1, 1, 1, 0]
+    assert metrics.worst.label == "a"
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "outcome", "reached"),
+    [
+        (0.81, 0.85, 0.9, "pass", True),
+        (0.7, 0.75, 0.79, "fail", False),
+        (0.75, 0.85, 0.9, "undecided", True),
+        (0.75, 0.78, 0.9, "undecided", False),
+        (0.8, 0.8, 0.8, "fail", False),
+    ],
+)
+def test_a_criterion_is_decided_only_by_a_whole_interval(
+    low: float, value: float, high: float, outcome: Outcome, reached: bool
+) -> None:
+    metrics = score_predictions(predictions([0, 1, 2, 3], [0, 1, 2, 3]), list("abcd"))
+    metrics = metrics.model_copy(update={"accuracy": Score(low=low, value=value, high=high)})
+    graded = grade(metrics, Criteria(accuracy=0.8))[0]
+    assert (graded.outcome, graded.reached) == (outcome, reached)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "expected"), [(0.5, "pass"), (1.0, "fail")], ids=["all pass", "one fails"]
+)
+def test_one_failed_criterion_fails_the_run(accuracy: float, expected: Outcome) -> None:
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 5, [0, 1, 2, 3] * 5), list("abcd"))
+    assert verdict(grade(metrics, Criteria(accuracy=accuracy))) == expected
