@@ -107,7 +107,7 @@ def _columns(path: Path, lines: Iterator[tuple[int, list[str]]]) -> list[str]:
 
 def _row(path: Path, line: int, columns: list[str], fields: list[str]) -> Row:
     if len(fields) != len(columns):
-        raise _wrong(path, line, f"{len(fields)} fields, the header has {len(columns)}")
+        raise _wrong(path, line, f"the header has {len(columns)} fields, this line {len(fields)}")
     values = dict(zip(columns, fields, strict=True))
     for needed in _NEEDED:
         if not values[needed]:

@@ -1,6 +1,6 @@
 """Runs and leaderboards as tables for a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType

@@ -236,9 +236,9 @@ class _ModelBench(_Bench[Model]):
 
     def fit(self, examples: Examples) -> tuple[Model, Defaults]:
         hp = Defaults()
-        validation = examples if self.plugin.wants_validation else None
-        model = self.fresh().fit(examples, hp, FitContext(_N_CLASSES, _SEED, validation))
-        return model, hp
+        model = self.fresh()
+        validation = examples if model.wants_validation else None
+        return model.fit(examples, hp, FitContext(_N_CLASSES, _SEED, validation)), hp
 
     def accepts(self) -> str | None:
         return _kind_problem("accepts", getattr(self.plugin, "accepts", None))

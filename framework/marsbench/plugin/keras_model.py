@@ -36,13 +36,17 @@ class KerasModel(Model):
     """
 
     accepts: ClassVar[FeatureKind] = "frames"
-    wants_validation: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = ("tensorflow", "keras")
 
     epochs: int = 40
     batch_size: int = 32
     patience: int = 10
     standardise: bool = True
+
+    @property
+    def wants_validation(self) -> bool:
+        """Only early stopping looks at validation clips."""
+        return self.patience > 0
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
         """Network of this configuration: a `keras.Model` that ends in `n_classes` probabilities.

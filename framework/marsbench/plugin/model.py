@@ -44,13 +44,15 @@ class Model(Plugin):
 
     accepts: ClassVar[FeatureKind]
     """A `vector` model given `frames` is handed their mean over real frames."""
-    wants_validation: ClassVar[bool] = False
-    """Whether some training clips should be kept aside for early stopping."""
-
     n_parameters_: int | None = None
     """Trained numbers, once fitted, where the notion makes sense."""
     history_: tuple[dict[str, float], ...] = ()
     """Metrics by epoch, once fitted, where there are epochs."""
+
+    @property
+    def wants_validation(self) -> bool:
+        """Whether some training clips should be kept aside for early stopping."""
+        return False
 
     def fit(self, train: Examples, hp: HyperParameters, context: FitContext) -> Self:
         """Train on `train`; equal arguments give equal models.

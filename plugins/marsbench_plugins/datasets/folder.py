@@ -104,7 +104,7 @@ class Folder(Dataset):
         mute = [clip.id for clip in told if not clip.speaker]
         if len(mute) == len(told):
             raise ConfigError(f"folder: speaker='{self.speaker}' matches no clip id, such as '{mute[0]}'")
-        return told, [f"{len(mute):,} clips without a speaker, such as {mute[0]}"] if mute else []
+        return told, [f"clips without a speaker: {len(mute):,}, such as {mute[0]}"] if mute else []
 
     def _speaker_in(self, clip_id: str) -> str | None:
         match = re.search(self.speaker, clip_id)
@@ -168,7 +168,7 @@ def _from_folders(root: Path) -> tuple[list[Clip], list[str]]:
 def _notes(silent: list[str], others: int) -> list[str]:
     notes = [f"sub-folders without audio left out: {', '.join(silent)}"] if silent else []
     if others:
-        notes.append(f"{others:,} files that are no audio in a class's folder left out")
+        notes.append(f"files that are no audio in a class's folder left out: {others:,}")
     return notes
 
 

@@ -16,8 +16,8 @@ _MOST_PERCENT = 100
 class Functionals(SpectralExtractor):
     """Mean, deviation, liveliness and percentiles of MFCC, chroma, contrast and log-mel bands over a clip.
 
-    Liveliness is the standard deviation of the differences between neighbouring frames. Their mean is left
-    out: it is the last frame less the first, whatever happens between.
+    Liveliness is the mean size and the standard deviation of the differences between neighbouring frames. The
+    mean of the differences themselves would be the last frame less the first, whatever happens between.
 
     Raises:
         ValueError: a parameter is out of its range.
@@ -41,13 +41,15 @@ class Functionals(SpectralExtractor):
                 raise ValueError(f"percentiles must lie from 0 to {_MOST_PERCENT}, not {percentile}")
 
     def extract(self, waveform: Floats, sample_rate: int) -> Floats:
-        """Each statistic of every dimension in turn, ((3 + n_percentiles) * (n_mfcc + 19 + n_mels),)."""
+        """Each statistic of every dimension in turn, ((4 + n_percentiles) * (n_mfcc + 19 + n_mels),)."""
         frames = self._describe(self.spectrum(waveform, sample_rate))
         # The difference of a single frame from itself, zero, stands where there is no second one.
         deltas = np.diff(frames, axis=0) if len(frames) > 1 else np.zeros_like(frames)
-        statistics = [frames.mean(axis=0), frames.std(axis=0), deltas.std(axis=0)]
+        liveliness = [np.abs(deltas).mean(axis=0), deltas.std(axis=0)]
         percentiles = np.percentile(frames, self.percentiles, axis=0)
-        return np.concatenate([*statistics, *percentiles], dtype=np.float32)
+        return np.concatenate(
+            [frames.mean(axis=0), frames.std(axis=0), *liveliness, *percentiles], dtype=np.float32
+        )
 
     def _describe(self, spectrum: Spectrum) -> Floats:
         """MFCC, chroma, contrast and log-mel bands side by side."""

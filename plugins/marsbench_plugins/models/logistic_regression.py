@@ -23,7 +23,7 @@ class LogisticRegression(SklearnModel):
     balanced: bool = True
     max_iter: int = 2000
 
-    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:  # noqa: ARG002 - the regression asks the data
+    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
         """Pipeline of scaler and regression with an L2 penalty of strength 1 / C."""
         regression = Estimator(
             C=hp.Float("C", 1e-3, 100.0, sampling="log", default=1.0),

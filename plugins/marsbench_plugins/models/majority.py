@@ -13,6 +13,6 @@ from marsbench.plugin.sklearn_model import SklearnModel
 class Majority(SklearnModel):
     """Class frequencies of the training clips, whatever is heard."""
 
-    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:  # noqa: ARG002 - deaf by design
+    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
         """Estimator that ignores its input."""
         return DummyClassifier(strategy="prior")

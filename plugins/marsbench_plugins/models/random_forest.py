@@ -19,7 +19,7 @@ class RandomForest(SklearnModel):
 
     balanced: bool = True
 
-    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:  # noqa: ARG002 - the forest asks the data
+    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
         """Forest whose trees vary in number, depth of leaves and features looked at."""
         return RandomForestClassifier(
             n_estimators=hp.Int("trees", 100, 500, step=100, default=300),

@@ -21,7 +21,7 @@ class Svm(SklearnModel):
 
     balanced: bool = True
 
-    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:  # noqa: ARG002 - SVC counts classes itself
+    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
         """Pipeline of scaler and SVC; `gamma` counts in units of 1 / n_dims, here scikit-learn's "scale"."""
         machine = SVC(
             C=hp.Float("C", 0.1, 1000.0, sampling="log", default=10.0),

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from marsbench.audio import examine
 from marsbench.corpus import EMOTIONS, Corpus
 from marsbench.errors import ConfigError, CorpusError
-
+from marsbench_plugins import synthesis
 from marsbench_plugins.datasets import demo
 from marsbench_plugins.datasets.demo import Demo
 from marsbench_plugins.datasets.folder import Folder
@@ -24,11 +25,10 @@ def audio_of(corpus: Corpus) -> dict[str, bytes]:
 def count_voices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A list to which every clip that is synthesised from now on adds its emotion."""
     spoken: list[str] = []
-    real = demo.speak
 
     def speak(*arguments: Any) -> Any:
         spoken.append(arguments[1])
-        return real(*arguments)
+        return synthesis.speak(*arguments)
 
     monkeypatch.setattr(demo, "speak", speak)
     return spoken
@@ -112,8 +112,10 @@ def test_processes_that_race_all_get_the_whole_corpus(home: Path) -> None:
         "clips = Demo(n_speakers=2, n_takes=1).load().clips\n"
         "print(sum(len(clip.path.read_bytes()) > 44 for clip in clips))"
     )
+    command = [sys.executable, "-c", program]
     racers = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in "ab"
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - the program above
+        for _ in range(2)
     ]
 
     assert [racer.communicate(timeout=60)[0] for racer in racers] == ["16\n", "16\n"]

@@ -42,7 +42,7 @@ def test_frames_cover_what_is_heard_of_a_clip(
 @settings(max_examples=15, deadline=None)
 def test_functionals_have_one_length_for_every_clip(voice: Voice, n_samples: int) -> None:
     values = Functionals().checked_extract(voice(6.0, 200, 0)[:n_samples], RATE)
-    assert values.shape == (8 * (59 + 128),)
+    assert values.shape == (9 * (59 + 128),)
 
 
 @every_extractor
@@ -115,10 +115,10 @@ def test_what_the_format_cannot_hold_is_not_heard(bits: int, lowest: float) -> N
 
 def test_functionals_hold_the_means_first_and_the_highest_percentile_last(voice: Voice) -> None:
     samples = np.round(voice(1.0, 130, 4) * 32768) / np.float32(32768)
-    values = Functionals(percentiles=[50, 100]).extract(samples, RATE).reshape(5, 187)
+    values = Functionals(percentiles=[50, 100]).extract(samples, RATE).reshape(6, 187)
     log_mel = Spectrum(samples, RATE).log_mel()
     np.testing.assert_allclose(values[0, 59:], log_mel.mean(axis=0), atol=1e-3)
-    np.testing.assert_allclose(values[4, 59:], log_mel.max(axis=0), atol=1e-3)
+    np.testing.assert_allclose(values[5, 59:], log_mel.max(axis=0), atol=1e-3)
 
 
 def test_the_default_percentiles_are_shown_as_a_list() -> None:
@@ -126,8 +126,8 @@ def test_the_default_percentiles_are_shown_as_a_list() -> None:
 
 
 def test_functionals_of_a_single_frame_have_no_deviation() -> None:
-    values = Functionals(hop_length=4096).extract(np.ones(2205, np.float32), RATE).reshape(8, 187)
-    assert not values[1:3].any()
+    values = Functionals(hop_length=4096).extract(np.ones(2205, np.float32), RATE).reshape(9, 187)
+    assert not values[1:4].any()
 
 
 @pytest.mark.parametrize(
