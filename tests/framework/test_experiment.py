@@ -66,7 +66,7 @@ def test_a_setting_is_read_as_toml_or_else_as_text(text: str, value: object) -> 
 
 @pytest.mark.parametrize("text", ["mfcc", "mfcc.x", "n_frames=3", ""])
 def test_what_is_no_setting_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no setting; write NAME.PARAMETER=VALUE"):
+    with pytest.raises(ConfigError, match=r"is no setting; write NAME\.PARAMETER=VALUE"):
         parse_setting(text)
 
 

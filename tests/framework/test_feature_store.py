@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -83,14 +84,14 @@ def test_another_corpus_takes_the_clips_that_it_shares(
 def test_an_interrupted_extraction_goes_on_where_it_stopped(
     kit: Path, corpus: CheckedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugin = discover((kit,)).get("features", "blocks").plugin
+    plugin = cast("type[FeatureExtractor]", discover((kit,)).get("features", "blocks").plugin)
     extract, calls = plugin.extract, []
 
     def interrupted(self: FeatureExtractor, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
         calls.append(1)
         if len(calls) == 20:
             raise KeyboardInterrupt
-        return cast("np.ndarray", extract(self, waveform, sample_rate))
+        return extract(self, waveform, sample_rate)
 
     monkeypatch.setattr(plugin, "extract", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -214,9 +215,7 @@ def test_the_store_says_what_it_holds_and_can_be_cleared(kit: Path, corpus: Chec
     assert store_use() == []
 
 
-def test_an_extractor_whose_code_changed_since_planning_is_refused(kit: Path, corpus: CheckedCorpus) -> None:
-    from dataclasses import replace
-
+def test_an_extractor_whose_code_changed_since_planning_is_refused(kit: Path) -> None:
     recipe = replace(discover((kit,)).get("features", "blocks").recipe({}), source="another")
     with pytest.raises(PluginError, match="has changed since the run was planned"):
         FeatureStore(recipe, (kit,))

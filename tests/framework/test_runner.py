@@ -3,8 +3,12 @@ from pathlib import Path
 import pytest
 
 from marsbench.errors import BenchError
-from marsbench.evaluation import unit as unit_module
+from marsbench.evaluation.unit import Unit, fit_unit
+from marsbench.evaluation.unit_result import UnitResult
 from marsbench.experiment import Experiment
+from marsbench.planning import make_plan
+from marsbench.plugin.model import OnEpoch
+from marsbench.progress import Silent
 from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
@@ -19,6 +23,18 @@ def experiment(kit: Path, **changes: object) -> Experiment:
 def only(runs: list[tuple[RunFolder, Run]]) -> tuple[RunFolder, Run]:
     assert len(runs) == 1
     return runs[0]
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[Unit]:
+    """The units that are fitted from now on."""
+    units: list[Unit] = []
+
+    def fit(unit: Unit, on_epoch: OnEpoch) -> UnitResult:
+        units.append(unit)
+        return fit_unit(unit, on_epoch)
+
+    monkeypatch.setattr("marsbench.execution.fit_unit", fit)
+    return units
 
 
 def test_a_run_ends_with_metrics_and_a_verdict(kit: Path) -> None:
@@ -81,13 +97,9 @@ def test_other_criteria_grade_the_same_run_again_without_training(
 def test_a_rerun_fits_only_the_folds_that_are_missing(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, before = only(run(experiment(kit)))
     (folder.path / "units" / "fold-3.json").unlink()
-    fitted = []
-    monkeypatch.setattr(
-        "marsbench.execution.fit_unit",
-        lambda unit, on_epoch: fitted.append(unit.fold) or unit_module.fit_unit(unit, on_epoch),
-    )
+    fitted = watched(monkeypatch)
     _, after = only(run(experiment(kit)))
-    assert fitted == [3]
+    assert [unit.fold for unit in fitted] == [3]
     assert after.metrics == before.metrics
 
 
@@ -140,15 +152,12 @@ def test_a_failing_extractor_is_a_failed_run_that_names_the_clip(kit: Path, tmp_
 
 def test_pairs_that_make_no_sense_are_named_and_the_others_run(kit: Path) -> None:
     lines: list[str] = []
-    from marsbench.progress import Silent
 
     class Listening(Silent):
         def say(self, line: str) -> None:
             lines.append(line)
 
     asked = experiment(kit, features="crossings,blocks", model="nearest_mean,cnn_lstm", protocol="holdout80")
-    from marsbench.planning import make_plan
-
     plan = make_plan(asked, Listening())
     assert [pipeline.name for pipeline in plan.pipelines] == [
         "crossings + nearest_mean", "blocks + nearest_mean", "blocks + cnn_lstm",
@@ -185,12 +194,9 @@ def test_an_unknown_hyperparameter_is_the_reason_of_the_failure(kit: Path) -> No
 
 
 def test_test_labels_never_reach_a_unit(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    units = []
-    monkeypatch.setattr(
-        "marsbench.execution.fit_unit",
-        lambda unit, on_epoch: units.append(unit) or unit_module.fit_unit(unit, on_epoch),
-    )
+    units = watched(monkeypatch)
     run(experiment(kit))
+    assert len(units) == 5
     for unit in units:
         assert len(unit.train_targets) == len(unit.train)
         assert set(unit.test).isdisjoint(unit.train)

@@ -134,7 +134,11 @@ class Registry:
         return [entry.name for entry in self.entries(kind)]
 
     def get(self, kind: Kind, name: str) -> Entry:
-        """The plugin of that kind and name; raises PluginError with the nearest name, or why it was refused."""
+        """The plugin of that kind and name.
+
+        Raises:
+            PluginError: with the nearest name, or why a file of that name was refused.
+        """
         if name in self.names(kind):
             return self._entries[name]
         if name in self._entries:

@@ -47,9 +47,8 @@ class Functionals(SpectralExtractor):
         deltas = np.diff(frames, axis=0) if len(frames) > 1 else np.zeros_like(frames)
         liveliness = [np.abs(deltas).mean(axis=0), deltas.std(axis=0)]
         percentiles = np.percentile(frames, self.percentiles, axis=0)
-        return np.concatenate(
-            [frames.mean(axis=0), frames.std(axis=0), *liveliness, *percentiles], dtype=np.float32
-        )
+        moments = [frames.mean(axis=0), frames.std(axis=0)]
+        return np.concatenate([*moments, *liveliness, *percentiles], dtype=np.float32)
 
     def _describe(self, spectrum: Spectrum) -> Floats:
         """MFCC, chroma, contrast and log-mel bands side by side."""

@@ -63,7 +63,7 @@ def test_an_installed_package_comes_in_by_its_entry_point(
         (folder / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("stranger", "strangers_plugins", registry_module.GROUP)
-    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point])
+    monkeypatch.setattr(registry_module, "entry_points", lambda **_: [point])
     entry = discover(()).get("features", "loud_stranger")
     assert entry.module == "strangers_plugins.features.loud_stranger"
     assert issubclass(entry.plugin, FeatureExtractor)
@@ -71,7 +71,7 @@ def test_an_installed_package_comes_in_by_its_entry_point(
 
 def test_an_entry_point_without_a_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("gone", "no_such_package.plugins", registry_module.GROUP)
-    monkeypatch.setattr(registry_module, "entry_points", lambda group: [point])
+    monkeypatch.setattr(registry_module, "entry_points", lambda **_: [point])
     assert discover(()).refused == ("no_such_package.plugins: entry point 'gone' names no package",)
 
 
@@ -148,13 +148,16 @@ def test_two_drop_ins_of_one_name_do_not_mix(tmp_path: Path) -> None:
     assert found.refused[0].startswith(f"{second}: 'loud_twice' is already a feature extractor of")
 
 
-LISTING = "from marsbench.plugin.registry import discover; r = discover(()); [e.summary for e in r.entries('models')]"
+LISTING = """
+import sys
+from marsbench.plugin.registry import discover
+print([entry.summary for entry in discover(()).entries("models")][0], file=sys.stderr)
+heavy = {"tensorflow", "keras", "librosa", "sklearn", "scipy", "numba", "numpy", "pandas", "matplotlib"}
+print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
+print([name for name in sys.modules if name.startswith("marsbench_plugins.")])
+"""
 
 
 def test_listing_imports_no_plugin_and_nothing_heavy() -> None:
-    code = f"import sys; {LISTING}; print([m for m in sys.modules if m.split('.')[0] in HEAVY or '_plugins.' in m])"
-    heavy = "HEAVY = {'tensorflow', 'keras', 'librosa', 'sklearn', 'scipy', 'numba', 'pandas', 'matplotlib'}"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{heavy}; {code}"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", LISTING], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]"]

@@ -113,10 +113,7 @@ def test_processes_that_race_all_get_the_whole_corpus(home: Path) -> None:
         "print(sum(len(clip.path.read_bytes()) > 44 for clip in clips))"
     )
     command = [sys.executable, "-c", program]
-    racers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - the program above
-        for _ in range(2)
-    ]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
 
     assert [racer.communicate(timeout=60)[0] for racer in racers] == ["16\n", "16\n"]
     assert len(list((home / "demo").iterdir())) == 1

@@ -253,7 +253,7 @@ def test_tensorflow_is_imported_without_a_word() -> None:
         "from marsbench.plugin.tensorflow_setup import import_keras; print(import_keras().backend.backend())"
     )
     command = [sys.executable, "-c", line]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - the line above
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("tensorflow\n", "")
 
 
