@@ -92,7 +92,8 @@ def _flat(table: object) -> object:
 
 
 def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # A misspelt key also counts as a missing one: what is there and wrong says more than what is not there.
+    first = min(error.errors(), key=lambda problem: problem["type"] == "missing")
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         model = Criteria if place.startswith("criteria.") else Experiment

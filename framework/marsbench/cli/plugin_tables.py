@@ -8,8 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from marsbench.cli.console import table as empty_table
+from marsbench.plugin.base import Plugin
 from marsbench.plugin.checks import Check
+from marsbench.plugin.features import FeatureKind
+from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry
+from marsbench.plugin.search_space import Defaults, Dimension
+
+_INPUT_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}
+"""Of the reference features: a search space may depend on them."""
 
 
 def plugin_list(entries: Sequence[Entry]) -> Table:
@@ -22,15 +29,26 @@ def plugin_list(entries: Sequence[Entry]) -> Table:
 
 def plugin_details(entry: Entry) -> RenderableType:
     """Docstring, parameters with defaults, requirements, file."""
-    table = empty_table("parameter", "default")
+    table = empty_table("parameter", "default", "a tuner may vary")
     for name, default in entry.plugin.parameter_defaults().items():
         shown = "required" if default is inspect.Parameter.empty else repr(default)
         table.add_row(Text(f"{entry.name}.{name}"), Text(shown))
+    for dimension in _search_space(entry.plugin):
+        parameter = Text(f"{entry.name}.{dimension.name}")
+        table.add_row(parameter, Text(repr(dimension.default)), Text(dimension.describe()))
     facts = [Text(f"File: {entry.file}", "dim")]
     if entry.plugin.requires:
         facts.insert(0, Text(f"Computes with: {', '.join(entry.plugin.requires)}"))
     head = Text(f"{entry.name} ({entry.kind}, from {entry.origin})", "bold")
     return Group(head, Text(inspect.getdoc(entry.plugin) or ""), table, *facts)
+
+
+def _search_space(plugin: type[Plugin]) -> list[Dimension]:
+    """What the plugin asks a tuner for; nothing if it takes no hyperparameters."""
+    hp = Defaults()
+    if issubclass(plugin, Model):
+        plugin().declare(hp, _INPUT_SHAPES[plugin.accepts], n_classes=8)
+    return hp.space
 
 
 def contract(entry: Entry, checks: Sequence[Check]) -> Table:

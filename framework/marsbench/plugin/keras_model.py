@@ -57,6 +57,10 @@ class KerasModel(Model):
         """
         raise NotImplementedError
 
+    def declare(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> None:
+        """Build and compile a network and drop it."""
+        self._compiled(hp, input_shape, n_classes)
+
     def fit(self, train: Examples, hp: HyperParameters, context: FitContext) -> Self:
         """Train on `train`, stopping early by the loss on `context.validation`.
 

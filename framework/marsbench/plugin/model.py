@@ -54,6 +54,9 @@ class Model(Plugin):
         """Whether some training clips should be kept aside for early stopping."""
         return False
 
+    def declare(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> None:
+        """Ask `hp` for everything that a fit on such input would ask for, without fitting."""
+
     def fit(self, train: Examples, hp: HyperParameters, context: FitContext) -> Self:
         """Train on `train`; equal arguments give equal models.
 

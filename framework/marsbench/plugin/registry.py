@@ -245,7 +245,7 @@ def _why_refuse(entry: Entry, earlier: dict[str, Entry], folders: tuple[Path, ..
 
 
 def _hides_installed_module(name: str, folders: tuple[Path, ...]) -> bool:
-    ours = {str(folder / kind) for folder in folders for kind in KINDS}
+    ours = {str(folder / kind) for folder in folders for kind in KINDS} | _appended
     if name in sys.stdlib_module_names:
         return True
     spec = PathFinder.find_spec(name, [path for path in sys.path if path not in ours])
@@ -272,13 +272,23 @@ def _import(entry: Entry) -> Any:
 
 def _make_importable(entry: Entry) -> None:
     """Append the drop-in's folder to the END of sys.path: it can hide nothing, and workers do the same."""
+    folder = str(entry.file.parent)
     loaded = sys.modules.get(entry.module)
     if loaded is not None and Path(loaded.__file__ or "") != entry.file:
-        raise PluginError(
-            f"{entry.file}: a module '{entry.module}' is loaded from {loaded.__file__}; rename it"
-        )
-    if str(entry.file.parent) not in sys.path:
-        sys.path.append(str(entry.file.parent))
+        before = str(Path(loaded.__file__ or "").parent)
+        if before not in _appended:
+            raise PluginError(f"{entry.file}: '{entry.module}' is loaded from {before}; rename the file")
+        # An earlier registry of this process had a plugin of this name in another folder.
+        del sys.modules[entry.module]
+        sys.path.remove(before)
+        _appended.remove(before)
+    if folder not in sys.path:
+        sys.path.append(folder)
+        _appended.add(folder)
+
+
+_appended: set[str] = set()
+"""Folders that this process put on sys.path."""
 
 
 def _base_class(kind: Kind) -> type[Plugin]:

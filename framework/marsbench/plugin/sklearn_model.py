@@ -64,6 +64,10 @@ class SklearnModel(Model):
         """
         raise NotImplementedError
 
+    def declare(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> None:
+        """Build an estimator and drop it."""
+        self.build(hp, input_shape, n_classes)
+
     def fit(self, train: Examples, hp: HyperParameters, context: FitContext) -> Self:
         """Train on `train`.
 

@@ -32,17 +32,17 @@ class Folder(Dataset):
     the whole match, is the speaker, as in `(Actor_\d+)/`. A table's speaker column goes before it.
 
     Raises:
-        ConfigError: no `root`, `speaker` is no regular expression, or `labels` no list of texts.
+        ConfigError: `speaker` is no regular expression, or `labels` no list of texts.
     """
 
-    root: str
+    root: str = ""
     labels: Sequence[str] | None = None
     speaker: str = ""
 
     fallback: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.root, str) or not self.root:
+        if not isinstance(self.root, str):
             raise ConfigError(f"folder: root={self.root!r}; the path of a folder or table is needed")
         texts = self.labels is None or all(isinstance(label, str) for label in self.labels)
         if isinstance(self.labels, str) or not texts:
@@ -58,10 +58,12 @@ class Folder(Dataset):
         """Make the clip table.
 
         Raises:
-            CorpusError: no such root, neither layout in it, a defect in the table (with its line), a link
-                that leads in a circle, or classes that do not fit.
+            CorpusError: no root, neither layout in it, a defect in the table (with its line), a link that
+                leads in a circle, or classes that do not fit.
             ConfigError: `speaker` matches no clip's id.
         """
+        if not self.root:
+            raise CorpusError("folder needs a folder or table to read: use --data PATH")
         root = Path(self.root).expanduser()
         try:
             clips, notes = _find(root)

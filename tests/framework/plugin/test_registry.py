@@ -161,3 +161,11 @@ print([name for name in sys.modules if name.startswith("marsbench_plugins.")])
 def test_listing_imports_no_plugin_and_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", LISTING], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["[]", "[]"]
+
+
+def test_one_process_can_use_plugins_of_one_name_from_one_folder_after_the_other(tmp_path: Path) -> None:
+    for number in ("first", "second"):
+        drop(tmp_path / number, "features", "loud_again", LOUD.replace("Level of", f"The {number}"))
+        found = discover((tmp_path / number,))
+        assert found.refused == ()
+        assert (found.get("features", "loud_again").plugin.__doc__ or "").startswith(f"The {number}")

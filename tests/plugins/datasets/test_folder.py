@@ -172,6 +172,11 @@ def test_a_pattern_that_finds_no_speaker_at_all_is_refused(tree: Tree) -> None:
         Folder(str(tree("calm/a.wav", "sad/b.wav")), speaker="Actor").load()
 
 
+def test_without_a_root_there_is_nothing_to_read() -> None:
+    with pytest.raises(CorpusError, match="folder needs a folder or table to read: use --data PATH"):
+        Folder().load()
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -180,8 +185,7 @@ def test_a_pattern_that_finds_no_speaker_at_all_is_refused(tree: Tree) -> None:
         ({"root": "x", "labels": "sad"}, "a list such as"),
         ({"root": "x", "labels": [1, 2]}, "a list such as"),
         ({"root": "x", "labels": 3}, "not iterable"),
-        ({"root": ""}, "the path of a folder or table is needed"),
-        ({}, "root"),
+        ({"root": 3}, "the path of a folder or table is needed"),
     ],
 )
 def test_a_parameter_without_a_meaning_is_refused(parameters: dict[str, Any], message: str) -> None:

@@ -1,0 +1,262 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Bench = Callable[..., Any]
+GRID = ("--features", "crossings,blocks", "--model", "nearest_mean", "--data", "tones")
+
+
+@pytest.fixture
+def ran(bench: Bench, kit: Path) -> Any:
+    """A finished `bench run` of two pipelines in ./results."""
+    result = bench("run", *GRID, "--plugins", kit)
+    assert result.exit_code == 0
+    return result
+
+
+def test_a_run_ends_with_verdict_recall_files_and_leaderboard(ran: Any) -> None:
+    for expected in (
+        "Corpus tones: 30 clips, 3 classes; none.",
+        "The audio is synthetic",
+        "crossings + nearest_mean, stratified5, seed 0",
+        "Recall by class (%): low 100  middle 100  high 100",
+        "Verdict: PASS",
+        "Files: results/tones/stratified5/crossings-nearest_mean-s0-",
+        "Leaderboard: tones, synthetic, stratified5",
+    ):
+        assert expected in ran.stdout
+
+
+def test_progress_goes_to_standard_error(ran: Any) -> None:
+    assert "Extracting crossings" in ran.stderr
+    assert "Extracting" not in ran.stdout
+
+
+@pytest.mark.usefixtures("ran")
+def test_json_rows_carry_what_the_table_shows(bench: Bench) -> None:
+    rows = json.loads(bench("leaderboard", "--json").stdout)
+    assert [row["rank"] for row in rows] == [1, 1]
+    keys = (
+        "run_id corpus protocol features model status accuracy macro_f1 uar worst_recall worst_class verdict"
+    )
+    assert set(keys.split()) <= rows[0].keys()
+    assert rows[0]["accuracy"] == rows[0]["worst_recall"] == 1.0
+
+
+@pytest.mark.usefixtures("ran")
+def test_csv_has_one_line_a_run(bench: Bench) -> None:
+    rows = list(csv.DictReader(io.StringIO(bench("leaderboard", "--csv").stdout)))
+    assert {row["features"] for row in rows} == {"crossings", "blocks"}
+
+
+def test_runs_of_another_protocol_stand_on_another_board(bench: Bench, kit: Path, ran: Any) -> None:
+    assert ran.exit_code == 0
+    bench("run", *GRID, "--plugins", kit, "--protocol", "holdout80")
+    table = bench("leaderboard").stdout
+    assert table.count("Leaderboard: tones") == 2
+    assert bench("leaderboard", "--protocol", "holdout80").stdout.count("Leaderboard:") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("leaderboard",), "no runs in "),
+        (("show", "x"), "no runs in "),
+        (("run", "--features", "crossings"), "'model' is missing"),
+        (("run", "--features", "nothing", "--model", "svm"), "no feature extractor 'nothing'"),
+        (("run", "--features", "mfcc", "--model", "svm", "--data", "./gone"), "no such file or folder"),
+        (("run", "gone.toml"), "gone.toml cannot be read: No such file or directory"),
+        (("run", "--criteria", "accuracy"), "'accuracy' is no criterion"),
+        (("run", "--features", "mfcc", "--model", "svm", "--criteria", "recall=1"), "no key 'recall'"),
+        (("plugins", "check", "svn"), "no plugin 'svn'; did you mean 'svm'?"),
+        (("plugins", "new", "features", "1st"), "'1st' cannot be a plugin's name"),
+        (("plugins", "new", "features", "json"), "'json' is the name of an installed module; choose another"),
+        (("plugins", "new", "models", "mfcc"), "'mfcc' is already a feature extractor of marsbench; choose"),
+        (("data", "check", "nowhere"), "no dataset 'nowhere'"),
+        (("data", "fetch", "demo"), "demo has nothing to fetch; use it as it is"),
+        (("cache", "clear", "mfcc"), "no extractor in the store 'mfcc'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_exit_code_1(
+    bench: Bench, words: tuple[str, ...], message: str
+) -> None:
+    result = bench(*words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("bench: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("run", "--featurs", "x"), ("rum",), ("plugins", "new", "datasets", "x")])
+def test_wrong_usage_is_exit_code_2(bench: Bench, words: tuple[str, ...]) -> None:
+    assert bench(*words).exit_code == 2
+
+
+def test_an_experiment_file_is_a_grid_and_options_win_over_it(
+    bench: Bench, kit: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "grid.toml").write_text(
+        f"features = ['crossings', 'blocks']\nmodel = 'nearest_mean'\ndata = 'tones'\nplugins = ['{kit}']\n"
+        "protocol = 'holdout80'\nseed = 3\n[set.crossings]\nscale = 2.0\n"
+    )
+    result = bench("run", "grid.toml", "--seed", "4", "--set", "tones.n_takes=3")
+    rows = json.loads(bench("leaderboard", "--json").stdout)
+    assert result.exit_code == 0
+    assert [(row["protocol"], row["seed"]) for row in rows] == [("holdout80", 4)] * 2
+    assert rows[1]["settings"] | rows[0]["settings"] == {"crossings.scale": 2.0}
+    assert "Corpus tones: 45 clips" in result.stdout
+
+
+def test_a_misspelt_key_of_a_file_is_answered_with_the_right_one(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text('features = "mfcc"\nmodels = "svm"\n')
+    assert "grid.toml: no key 'models'; did you mean 'model'?" in bench("run", "grid.toml").stderr
+
+
+def test_a_failed_run_is_shown_with_its_reason_and_exit_code_1(bench: Bench, kit: Path) -> None:
+    result = bench("run", *GRID, "--model", "troubled", "--plugins", kit)
+    assert result.exit_code == 1
+    assert "FAILED: RuntimeError: no luck today (fold 1, 2, 3, 4, 5)" in result.stdout
+    rows = json.loads(bench("leaderboard", "--json").stdout)
+    assert [row["status"] for row in rows] == ["complete", "complete", "failed", "failed"]
+    assert rows[3]["rank"] is None
+    assert rows[3]["reason"] == "RuntimeError: no luck today"
+    shown = bench("show", rows[3]["run_id"])
+    assert shown.exit_code == 0
+    assert "raise RuntimeError" in shown.stdout
+
+
+@pytest.mark.usefixtures("ran")
+def test_show_prints_classes_and_confusion_and_writes_the_picture(bench: Bench) -> None:
+    shown = bench("show", "crossings")
+    assert "recall (accuracy)" in shown.stdout
+    assert ["middle", "·", "10", "·"] in [line.split() for line in shown.stdout.splitlines()]
+    pictures = list(Path("results").rglob("confusion_matrix.png"))
+    assert len(pictures) == 1
+    assert pictures[0].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("ran")
+def test_show_as_json_is_the_run_file(bench: Bench) -> None:
+    shown = json.loads(bench("show", "crossings", "--json").stdout)
+    (path,) = Path("results").glob("*/*/crossings*/run.json")
+    assert shown == json.loads(path.read_text())
+
+
+@pytest.mark.usefixtures("ran")
+def test_a_rerun_fits_nothing_and_says_so(bench: Bench, kit: Path) -> None:
+    again = bench("run", *GRID, "--plugins", kit)
+    assert "crossings + nearest_mean: 5 of 5 folds are finished already" in again.stderr
+    assert "Extracting" not in again.stderr
+
+
+@pytest.mark.parametrize("kind", ["features", "models"])
+def test_a_new_plugin_passes_its_check_at_once(bench: Bench, kind: str) -> None:
+    made = bench("plugins", "new", kind, f"my_{kind}")
+    assert f"plugins/{kind}/my_{kind}.py written" in made.stdout
+    checked = bench("plugins", "check", f"my_{kind}")
+    assert checked.exit_code == 0
+    assert checked.stdout.count(" ok") > 8
+    assert f"my_{kind}" in bench("plugins", "list").stdout
+
+
+def test_a_new_plugin_overwrites_nothing(bench: Bench) -> None:
+    bench("plugins", "new", "features", "my_own")
+    again = bench("plugins", "new", "features", "my_own")
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+
+
+def test_a_plugin_that_breaks_its_contract_fails_its_check(bench: Bench, kit: Path) -> None:
+    result = bench("plugins", "check", "troubled", "--plugins", kit)
+    assert result.exit_code == 1
+    assert "no luck today" in result.stdout
+
+
+def test_plugins_are_listed_with_their_first_line_and_origin(bench: Bench, kit: Path) -> None:
+    listed = json.loads(bench("plugins", "list", "--json", "--plugins", kit).stdout)
+    by_name = {entry["name"]: entry for entry in listed}
+    assert by_name["crossings"]["summary"] == "Zero crossings a second, in thousands."
+    assert by_name["crossings"]["origin"] == str(kit)
+    assert by_name["svm"] | {"summary": ""} == {
+        "kind": "models", "name": "svm", "summary": "", "origin": "marsbench",
+    }  # fmt: skip
+
+
+def test_a_refused_plugin_is_named_by_the_list(bench: Bench) -> None:
+    Path("plugins/features").mkdir(parents=True)
+    Path("plugins/features/json.py").write_text("")
+    assert "'json' is the name of an installed module" in bench("plugins", "list").stderr
+
+
+def test_show_plugin_names_parameters_and_hyperparameters(bench: Bench) -> None:
+    shown = bench("plugins", "show", "svm").stdout
+    assert "svm.balanced" in shown
+    assert "svm.C" in shown
+    assert "0.1 to 1000, log" in shown
+
+
+def test_data_check_reports_classes_speakers_rates_and_durations(bench: Bench, kit: Path) -> None:
+    report = bench("data", "check", "tones", "--plugins", kit).stdout
+    for expected in ("tones: 30 usable clips", "speaker 4", "8,000 Hz: 30", "0.20 to 0.20 s", "No bad audio"):
+        assert expected in report
+
+
+def test_the_cache_can_be_looked_at_and_cleared(bench: Bench, ran: Any) -> None:
+    assert ran.exit_code == 0
+    assert "crossings" in bench("cache", "info").stdout
+    assert bench("cache", "clear", "crossings").exit_code == 0
+    assert "crossings" not in bench("cache", "info").stdout
+
+
+def test_version(bench: Bench) -> None:
+    assert bench("--version").stdout.startswith("marsbench 0.")
+
+
+def test_every_command_has_help(bench: Bench) -> None:
+    for words in ((), ("run",), ("leaderboard",), ("show",), ("plugins",), ("data",), ("cache",)):
+        assert bench(*words, "--help").exit_code == 0
+
+
+HEAVY = """
+import sys
+from marsbench.cli.main import app
+from typer.testing import CliRunner
+result = CliRunner().invoke(app, sys.argv[1:], catch_exceptions=False)
+assert result.exit_code == 0, result.stderr
+heavy = {"tensorflow", "keras", "librosa", "numba", "sklearn", "scipy", "pandas", "pyarrow", "matplotlib"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+@pytest.mark.usefixtures("ran")
+@pytest.mark.parametrize(
+    "words", [["--help"], ["plugins", "list"], ["leaderboard"], ["leaderboard", "--json"]]
+)
+def test_listing_commands_import_nothing_heavy(words: list[str]) -> None:
+    command = [sys.executable, "-c", HEAVY, *words]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
+    bench: Bench, kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from marsbench.evaluation.unit import Unit, fit_unit
+
+    def interrupted_in_fold_3(unit: Unit, on_epoch: Any) -> Any:
+        if unit.fold == 2:
+            raise KeyboardInterrupt
+        return fit_unit(unit, on_epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("marsbench.execution.fit_unit", interrupted_in_fold_3)
+        result = bench("run", *GRID, "--plugins", kit)
+    assert result.exit_code == 130
+    assert "interrupted; what is finished is kept" in result.stderr
+    assert "2 of 5 folds are finished already" in bench("run", *GRID, "--plugins", kit).stderr

@@ -1,0 +1,17 @@
+"""The contract that `bench plugins check` holds a plugin against, over every built-in plugin."""
+
+import pytest
+
+from marsbench.plugin.checks import check
+from marsbench.plugin.registry import KINDS, Entry, discover
+
+# The networks are held against it in models/test_keras_models.py, where TensorFlow is loaded anyway;
+# RAVDESS has nothing to load here and is held against it with made-up files of its own.
+ELSEWHERE = {"cnn_lstm", "cnn2d"}
+ENTRIES = [entry for kind in KINDS for entry in discover(()).entries(kind) if entry.name not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_a_built_in_plugin_keeps_its_contract(entry: Entry) -> None:
+    problems = {item.name: item.problem for item in check(entry.plugin) if item.problem}
+    assert problems == {}

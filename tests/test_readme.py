@@ -1,0 +1,51 @@
+"""What the README says is tried as it stands there."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+(PLUGIN,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = re.findall(r"^(?:.*bin/)?(bench .*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
+
+
+@pytest.fixture
+def plugin(home: Path) -> str:
+    """The README's plugin, saved where it says."""
+    path = home.parent / "plugins" / "features" / "loudness.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(PLUGIN)
+    return path.stem
+
+
+def test_the_plugin_is_short() -> None:
+    assert len([line for line in PLUGIN.splitlines() if line]) <= 12
+
+
+def test_the_plugin_passes_its_check(bench: Callable[..., Any], plugin: str) -> None:
+    result = bench("plugins", "check", plugin)
+    assert result.exit_code == 0, result.stdout
+
+
+def test_the_plugin_runs_with_the_settings_shown(bench: Callable[..., Any], plugin: str, kit: Path) -> None:
+    words = ["--features", plugin, "--model", "svm", "--set", "loudness.block=512"]
+    result = bench("run", *words, "--data", "tones", "--plugins", kit)
+    assert result.exit_code == 0, result.stderr
+    assert "loudness + svm, loudness.block=512" in result.stdout
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    (command,) = re.findall(r"^(python3 .*pytest)$", README, flags=re.MULTILINE)
+    plain = command.replace("pip install -c", "pip install -q -c")
+    assert plain in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shown_is_a_command(bench: Callable[..., Any], command: str) -> None:
+    words = [word for word in command.replace("`", " ").split() if word.isalpha() and word.islower()][1:3]
+    names = words if words[0] in {"plugins", "data", "cache"} else words[:1]
+    assert bench(*names, "--help").exit_code == 0
