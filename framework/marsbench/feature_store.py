@@ -114,7 +114,7 @@ class FeatureStore:
             f.sha256: c for c, f in zip(corpus.clips, corpus.facts, strict=True) if f.sha256 not in known
         }
         progress.say(
-            f"{self._recipe.name}: {len(wanted) - len(missing)} of {len(wanted)} clips from the store"
+            f"{self._recipe.name}: {sum(sha256 in known for sha256 in wanted)} of {len(wanted)} clips from the store"
         )
         self._extract(missing, workers, progress)
         places = self._known()

@@ -21,6 +21,7 @@ from marsbench.experiment import Experiment
 from marsbench.feature_store import FeatureFile, FeatureStore
 from marsbench.files import derived_seed
 from marsbench.planning import Pipeline, Plan, make_plan
+from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress, Silent
 from marsbench.protocols import keep_aside
 from marsbench.results.predictions import write_predictions
@@ -37,20 +38,44 @@ def run(experiment: Experiment, progress: Progress | None = None) -> list[tuple[
     """
     progress = progress or Silent()
     plan = make_plan(experiment, progress)
-    return [_run_pipeline(plan, pipeline, experiment, progress) for pipeline in plan.pipelines]
+    extraction = _Extraction(plan, progress)
+    return [_run_pipeline(plan, pipeline, experiment, extraction) for pipeline in plan.pipelines]
+
+
+class _Extraction:
+    """Features of the plan's corpus, from the store or extracted now; each extractor is asked once."""
+
+    def __init__(self, plan: Plan, progress: Progress) -> None:
+        self._plan = plan
+        self.progress = progress
+        self._done: dict[str, FeatureFile | Failure] = {}
+
+    def features(self, recipe: Recipe) -> FeatureFile | Failure:
+        """The features, or why there are none."""
+        if recipe.key not in self._done:
+            self._done[recipe.key] = self._extract(recipe)
+        return self._done[recipe.key]
+
+    def _extract(self, recipe: Recipe) -> FeatureFile | Failure:
+        try:
+            store = FeatureStore(recipe, self._plan.folders)
+            return store.features_of(self._plan.corpus, os.cpu_count() or 1, self.progress)
+        except BenchError as error:
+            return failure(error)
 
 
 def _run_pipeline(
-    plan: Plan, pipeline: Pipeline, experiment: Experiment, progress: Progress
+    plan: Plan, pipeline: Pipeline, experiment: Experiment, extraction: _Extraction
 ) -> tuple[RunFolder, Run]:
     folder = _folder(plan, pipeline, experiment)
     folds = range(len(plan.protocol.folds))
     finished = {fold: result for fold in folds if (result := folder.unit(fold))}
     if finished:
-        progress.say(f"{pipeline.name}: {len(finished)} of {len(folds)} folds are finished already")
-    outcomes = _fit_missing(plan, pipeline, experiment.seed, set(folds) - set(finished), progress)
+        extraction.progress.say(
+            f"{pipeline.name}: {len(finished)} of {len(folds)} folds are finished already"
+        )
     failures: list[Failure] = []
-    for outcome in outcomes:
+    for outcome in _fit_missing(plan, pipeline, experiment.seed, set(folds) - set(finished), extraction):
         if isinstance(outcome, Failure):
             failures.append(outcome)
         else:
@@ -70,19 +95,17 @@ def _folder(plan: Plan, pipeline: Pipeline, experiment: Experiment) -> RunFolder
 
 
 def _fit_missing(
-    plan: Plan, pipeline: Pipeline, seed: int, missing: set[int], progress: Progress
+    plan: Plan, pipeline: Pipeline, seed: int, missing: set[int], extraction: _Extraction
 ) -> Iterator[UnitResult | Failure]:
     if not missing:
         return
-    try:
-        store = FeatureStore(pipeline.features, plan.folders)
-        features = store.features_of(plan.corpus, os.cpu_count() or 1, progress)
-    except BenchError as error:
-        yield failure(error)
+    features = extraction.features(pipeline.features)
+    if isinstance(features, Failure):
+        yield features
         return
     units = [_unit(plan, pipeline, features, fold, seed) for fold in sorted(missing)]
-    with progress.track(f"{pipeline.name}, folds", len(units)) as advance:
-        for outcome in run_units(units, progress):
+    with extraction.progress.track(f"{pipeline.name}, folds", len(units)) as advance:
+        for outcome in run_units(units, extraction.progress):
             yield outcome
             advance(1)
 

@@ -81,6 +81,16 @@ def test_another_corpus_takes_the_clips_that_it_shares(
     assert np.array_equal(half.read(range(10)).values, whole.read(range(10)).values)
 
 
+def test_a_recording_that_stands_twice_is_extracted_once_and_counted_right(
+    kit: Path, corpus: CheckedCorpus
+) -> None:
+    twice = CheckedCorpus(corpus.corpus, corpus.clips[:2] * 2, corpus.facts[:2] * 2)
+    listening = Listening()
+    file = store(kit).features_of(twice, progress=listening)
+    assert listening.lines == ["blocks: 0 of 4 clips from the store"]
+    assert np.array_equal(file.array(0), file.array(2))
+
+
 def test_an_interrupted_extraction_goes_on_where_it_stopped(
     kit: Path, corpus: CheckedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
