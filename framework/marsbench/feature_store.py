@@ -110,12 +110,10 @@ class FeatureStore:
             progress.say(f"{self._recipe.name}: all {len(wanted)} clips from the store")
             return whole
         known = self._known()
-        missing = {
-            f.sha256: c for c, f in zip(corpus.clips, corpus.facts, strict=True) if f.sha256 not in known
-        }
-        progress.say(
-            f"{self._recipe.name}: {sum(sha256 in known for sha256 in wanted)} of {len(wanted)} clips from the store"
-        )
+        n_known = sum(sha256 in known for sha256 in wanted)
+        progress.say(f"{self._recipe.name}: {n_known} of {len(wanted)} clips from the store")
+        clips = dict(zip(wanted, corpus.clips, strict=True))
+        missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
         self._extract(missing, workers, progress)
         places = self._known()
         self._write(whole.path, wanted, (places[sha][0].array(places[sha][1]) for sha in wanted))
