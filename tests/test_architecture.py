@@ -8,7 +8,8 @@ import pytest
 
 FRAMEWORK = Path(__file__).parents[1] / "framework" / "marsbench"
 LAYERS = [
-    {"errors", "files", "parallel", "progress", "environment"},
+    {"errors", "parallel", "progress", "environment"},
+    {"files"},
     {"audio", "unzip"},
     {"corpus", "fetch"},
     {"plugin"},

@@ -7,7 +7,8 @@ BenchError
 ├── PluginError     a plugin is missing, refused, or breaks its contract
 ├── ConfigError     an option or a key of an experiment file
 ├── TrainingError   a fit gave no usable probabilities
-└── ResultsError    a results folder or a run in it
+├── ResultsError    a results folder or a run in it
+└── StorageError    a file cannot be written
 
 Each message is one line: what was asked, what there is, what to do. They are printed once, by
 `marsbench.cli.main`; any other exception is a defect of marsbench and keeps its traceback.
@@ -47,6 +48,10 @@ class TrainingError(BenchError):
 
 class ResultsError(BenchError):
     """A results folder or a run in it cannot be used."""
+
+
+class StorageError(BenchError):
+    """A file cannot be written: a full disk, a missing permission."""
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
-from marsbench.errors import BenchError
+from marsbench.errors import BenchError, ConfigError
 from marsbench.evaluation.unit import Unit, fit_unit
 from marsbench.evaluation.unit_result import Failure, UnitResult
 from marsbench.plugin.model import OnEpoch
@@ -12,7 +12,11 @@ from marsbench.progress import Advance, Progress
 
 
 def run_units(units: Sequence[Unit], progress: Progress) -> Iterator[UnitResult | Failure]:
-    """Results as units finish; a unit that raises gives its Failure and disturbs no other."""
+    """Results as units finish; a unit that raises gives its Failure and disturbs no other.
+
+    Raises:
+        ConfigError: a hyperparameter that was set by hand is unknown or does not fit.
+    """
     for unit in units:
         yield _run(unit, progress)
 
@@ -21,6 +25,8 @@ def _run(unit: Unit, progress: Progress) -> UnitResult | Failure:
     with ExitStack() as stack:
         try:
             return fit_unit(unit, _epoch_bar(unit, progress, stack))
+        except ConfigError:
+            raise  # the user's own setting is wrong: there is nothing to record
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it becomes a row
             return failure(error, unit.fold)
 

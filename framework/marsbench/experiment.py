@@ -100,5 +100,5 @@ def _first_problem(error: ValidationError) -> str:
         known = [cast("str", field.alias) or name for name, field in model.model_fields.items()]
         return unknown("key", place.rpartition(".")[2], known)
     if first["type"] == "missing":
-        return f"'{place}' is missing; name at least one, as in {place} = \"NAME\""
+        return f"'{place}' is missing; name at least one of those that `bench plugins list` shows"
     return f"{place} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"

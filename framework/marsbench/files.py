@@ -12,6 +12,8 @@ from typing import IO, Any
 
 import platformdirs
 
+from marsbench.errors import StorageError
+
 
 def home() -> Path:
     """Folder of everything that can be made again: features, generated corpora, downloads.
@@ -25,8 +27,25 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it.
 
     A reader sees the old file or the whole new one, also after a crash.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be made or written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, write)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def require_writable(folder: Path) -> None:
+    """Raise StorageError unless files can be written into `folder`, which is made if need be."""
+    probe = folder / ".writable"
+    write_atomically(probe, lambda file: file.write(b""))
+    probe.unlink(missing_ok=True)
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         temporary = Path(file.name)
         try:

@@ -16,7 +16,7 @@ from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.progress import Progress
-from marsbench.protocols import Protocol, apply_protocol
+from marsbench.protocols import Protocol, apply_protocol, find_protocol
 
 Settings = dict[str, Any]
 
@@ -61,6 +61,7 @@ def make_plan(experiment: Experiment, progress: Progress) -> Plan:
     Raises:
         BenchError: anything asked for that does not exist or does not fit.
     """
+    find_protocol(experiment.protocol)  # a misspelt name is told before any audio is read
     registry = discover(drop_in_folders(experiment.plugins))
     data, fixed = resolve_dataset(registry, experiment.data)
     features = [registry.get("features", name) for name in experiment.features]

@@ -52,6 +52,13 @@ class Protocol:
     notes: tuple[str, ...]
 
 
+def find_protocol(name: str) -> Definition:
+    """The protocol of that name; raises ConfigError with the nearest one."""
+    if name not in PROTOCOLS:
+        raise ConfigError(unknown("protocol", name, PROTOCOLS))
+    return PROTOCOLS[name]
+
+
 def apply_protocol(name: str, corpus: CheckedCorpus) -> Protocol:
     """Split a corpus.
 
@@ -59,9 +66,7 @@ def apply_protocol(name: str, corpus: CheckedCorpus) -> Protocol:
         ConfigError: no protocol of that name.
         CorpusError: the corpus has too few clips of a class, too few speakers, or unknown ones.
     """
-    if name not in PROTOCOLS:
-        raise ConfigError(unknown("protocol", name, PROTOCOLS))
-    definition = PROTOCOLS[name]
+    definition = find_protocol(name)
     folds = tuple(Fold(np.sort(train), np.sort(test)) for train, test in definition.split(corpus))
     splits = [[fold.train.tolist(), fold.test.tolist()] for fold in folds]
     protocol_hash = digest([name, METRICS_VERSION, corpus.fingerprint, splits])

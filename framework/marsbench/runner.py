@@ -19,7 +19,7 @@ from marsbench.evaluation.unit_result import Failure, UnitResult
 from marsbench.execution import failure, run_units
 from marsbench.experiment import Experiment
 from marsbench.feature_store import FeatureFile, FeatureStore
-from marsbench.files import derived_seed
+from marsbench.files import derived_seed, require_writable
 from marsbench.planning import Pipeline, Plan, make_plan
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress, Silent
@@ -37,6 +37,7 @@ def run(experiment: Experiment, progress: Progress | None = None) -> list[tuple[
             in its run instead, and the other runs go on.
     """
     progress = progress or Silent()
+    require_writable(experiment.results)
     plan = make_plan(experiment, progress)
     extraction = _Extraction(plan, progress)
     return [_run_pipeline(plan, pipeline, experiment, extraction) for pipeline in plan.pipelines]

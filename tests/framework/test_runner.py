@@ -1,8 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from marsbench.errors import BenchError
+from marsbench.errors import BenchError, StorageError
 from marsbench.evaluation.unit import Unit, fit_unit
 from marsbench.evaluation.unit_result import UnitResult
 from marsbench.experiment import Experiment
@@ -188,9 +189,27 @@ def test_what_cannot_be_planned_is_one_line_before_anything_is_done(
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_hyperparameter_is_the_reason_of_the_failure(kit: Path) -> None:
-    _, done = only(run(experiment(kit, set={"nearest_mean.sharpnes": 2.0})))
-    assert done.failures[0].message == ("no parameter of nearest_mean 'sharpnes'; did you mean 'sharpness'?")
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"sharpnes": 2.0}, "no parameter of nearest_mean 'sharpnes'; did you mean 'sharpness'?"),
+        ({"sharpness": "high"}, "sharpness = 'high': a number is needed; 0.1 to 10"),
+    ],
+)
+def test_a_wrong_hyperparameter_ends_the_run_and_leaves_no_row(
+    kit: Path, setting: dict[str, object], message: str
+) -> None:
+    settings = {f"nearest_mean.{name}": value for name, value in setting.items()}
+    with pytest.raises(BenchError, match=re.escape(message)):
+        run(experiment(kit, set=settings))
+    assert not list(Path("results").rglob("run.json"))
+
+
+def test_a_results_folder_that_cannot_be_written_is_told_before_any_work(kit: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
+        run(experiment(kit, results=tmp_path / "file" / "results"))
+    assert not (tmp_path / "home").exists()
 
 
 def test_test_labels_never_reach_a_unit(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,9 @@ def info() -> None:
 
 @app.command()
 def clear(
-    extractor: Annotated[str | None, typer.Argument(help="Only this extractor's features.")] = None,
+    extractor: Annotated[
+        str | None, typer.Argument(metavar="EXTRACTOR", help="Only this extractor's features.")
+    ] = None,
 ) -> None:
     """Delete extracted features; they are made again when needed."""
     from marsbench.errors import ConfigError, unknown

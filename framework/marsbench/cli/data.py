@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Corpora: list, check, fetch.")
 def list_datasets(plugins: Plugins = None) -> None:
     """List the datasets."""
     from marsbench.cli.console import out
-    from marsbench.cli.plugin_tables import plugin_list
+    from marsbench.cli.plugin_list import plugin_list
     from marsbench.plugin.registry import discover, drop_in_folders
 
     out.print(plugin_list(discover(drop_in_folders(plugins or ())).entries("datasets")))
@@ -43,7 +43,7 @@ def check(
 
 @app.command("fetch")
 def fetch(
-    name: Annotated[str, typer.Argument(help="Dataset.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Dataset.")],
     to: Annotated[
         Path | None, typer.Option(help="Folder to fetch into. [default: where it is looked for]")
     ] = None,

@@ -1,4 +1,4 @@
-"""Plugins as tables for a terminal."""
+"""One plugin as tables for a terminal."""
 
 import inspect
 from collections.abc import Sequence
@@ -17,14 +17,6 @@ from marsbench.plugin.search_space import Defaults, Dimension
 
 _INPUT_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}
 """Of the reference features: a search space may depend on them."""
-
-
-def plugin_list(entries: Sequence[Entry]) -> Table:
-    """Kind, name, first line of the docstring, and who brought it."""
-    table = empty_table("kind", "name", "what it is", "from")
-    for entry in entries:
-        table.add_row(Text(entry.kind), Text(entry.name), Text(entry.summary), Text(entry.origin))
-    return table
 
 
 def plugin_details(entry: Entry) -> RenderableType:

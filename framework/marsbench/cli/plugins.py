@@ -11,7 +11,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Feature extractors, models and datasets: list, look, make, check."
 )
 
-Name = Annotated[str, typer.Argument(help="The plugin's name: its file's stem.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name: its file's stem.")]
 
 
 @app.command("list")
@@ -27,10 +27,10 @@ def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
         fields = ("kind", "name", "summary", "origin")
         typer.echo(json.dumps([{field: getattr(entry, field) for field in fields} for entry in entries]))
         return
-    from marsbench.cli import plugin_tables
     from marsbench.cli.console import err, out
+    from marsbench.cli.plugin_list import plugin_list
 
-    out.print(plugin_tables.plugin_list(entries))
+    out.print(plugin_list(entries))
     for reason in registry.refused:
         err.print(f"refused: {reason}", soft_wrap=True, markup=False, style="yellow")
 

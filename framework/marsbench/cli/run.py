@@ -12,7 +12,10 @@ from marsbench.errors import ConfigError
 def run(  # noqa: PLR0913, PLR0917 - one argument an option
     experiment: Annotated[
         Path | None,
-        typer.Argument(help="TOML file whose keys are these options' names; options win over it."),
+        typer.Argument(
+            metavar="EXPERIMENT.toml",
+            help="TOML file whose keys are these options' names; options win over it.",
+        ),
     ] = None,
     features: Annotated[
         list[str] | None, typer.Option(help="Feature extractor; repeat it or separate several by commas.")

@@ -8,7 +8,7 @@ from marsbench.cli.options import DEFAULT_RESULTS, Json, Results
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="Run id, its beginning, or the run's folder.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run id, its beginning, or the run's folder.")],
     results: Results = DEFAULT_RESULTS,
     as_json: Json = False,
 ) -> None:

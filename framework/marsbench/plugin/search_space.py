@@ -152,6 +152,14 @@ class Defaults:
         return dimension.default  # type: ignore[return-value]  # inactive: its value means nothing
 
 
+_WORDS: dict[type[Scalar], str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+}
+
+
 def _within(dimension: Dimension, scopes: tuple[tuple[str, tuple[Scalar, ...]], ...]) -> Dimension:
     return replace(dimension, when=scopes) if scopes else dimension
 
@@ -164,6 +172,6 @@ def _fitting(dimension: Dimension, value: Scalar, kind: type[Scalar]) -> Scalar:
     if dimension.choices is not None and value not in dimension.choices:
         fits = False
     if not fits:
-        allowed = dimension.describe()
-        raise ConfigError(f"{dimension.name}={value!r} is no {kind.__name__} of: {allowed}")
+        wanted = "one of these" if dimension.choices else _WORDS[kind]
+        raise ConfigError(f"{dimension.name} = {value!r}: {wanted} is needed; {dimension.describe()}")
     return float(value) if kind is float else value
