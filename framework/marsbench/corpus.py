@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from marsbench.audio import AudioFacts
 from marsbench.errors import CorpusError
-from marsbench.files import digest
+from marsbench.files import digest, slug
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The eight classes in RAVDESS's own order."""
@@ -39,7 +39,8 @@ class Corpus:
     """Clips and the ordered tuple of class labels.
 
     Raises:
-        CorpusError: no clips, fewer than two classes, a label outside `labels`, or an id used twice.
+        CorpusError: a name that is no slug, no clips, fewer than two classes, a label outside `labels`, or an
+            id used twice.
     """
 
     name: str
@@ -52,6 +53,10 @@ class Corpus:
     """What the dataset plugin decided on the way and a reader should know."""
 
     def __post_init__(self) -> None:
+        if self.name != slug(self.name):
+            raise CorpusError(
+                f"corpus '{self.name}' needs a name that can name a folder, '{slug(self.name)}' say"
+            )
         if not self.clips:
             raise CorpusError(f"corpus '{self.name}' has no clips")
         _refuse_repeated(self.name, "label", self.labels)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, cast
 
-from marsbench.errors import ConfigError, unknown
+from marsbench.errors import ConfigError, PluginError, unknown
 from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.registry import Entry, Registry
 
@@ -24,7 +24,7 @@ def resolve_dataset(registry: Registry, data: str) -> tuple[Entry, dict[str, Any
 
 
 def _recognising(registry: Registry, path: Path) -> Entry:
-    entries = [e for e in registry.entries("datasets") if cast("type[Dataset]", e.plugin).recognises(path)]
+    entries = [entry for entry in registry.entries("datasets") if _recognises(entry, path)]
     specific = [entry for entry in entries if not cast("type[Dataset]", entry.plugin).fallback]
     found = specific or entries
     if not found:
@@ -36,3 +36,11 @@ def _recognising(registry: Registry, path: Path) -> Entry:
         names = " and ".join(entry.name for entry in found)
         raise ConfigError(f"{path} is recognised by {names}; say --data NAME --set NAME.root={path}")
     return found[0]
+
+
+def _recognises(entry: Entry, path: Path) -> bool:
+    """Whether the dataset does; one that cannot be imported recognises nothing."""
+    try:
+        return cast("type[Dataset]", entry.plugin).recognises(path)
+    except PluginError:
+        return False

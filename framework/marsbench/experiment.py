@@ -1,14 +1,15 @@
 """What to run: the words of `bench run`, from options or from a TOML file."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from marsbench.errors import ConfigError, unknown
 from marsbench.evaluation.criteria import Criteria
+from marsbench.files import is_jsonable
 
 
 def _words(value: object) -> object:
@@ -53,6 +54,11 @@ def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:
         ConfigError: an unknown key, with the nearest known one, or a value that does not fit.
     """
     flat = {**values, "set": _flat(values.get("set", {}))} if "set" in values else dict(values)
+    for key, value in dict(flat.get("set") or {}).items():
+        if not is_jsonable({key: value}):
+            raise ConfigError(
+                f"{source}: set {key} = {value}: text, a finite number, true, false or a list is needed"
+            )
     try:
         return Experiment.model_validate(flat)
     except ValidationError as error:
@@ -80,6 +86,26 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), value
 
 
+def criteria_table(given: Sequence[str] | None) -> dict[str, float] | None:
+    """`NAME=NUMBER` words as the table that a file would have; None if there are none; raises ConfigError."""
+    table: dict[str, float] = {}
+    for text in given or ():
+        name, _, value = text.partition("=")
+        try:
+            table[name.strip()] = float(value)
+        except ValueError as error:
+            raise ConfigError(f"'{text}' is no criterion; write one such as accuracy=0.85") from error
+    return table or None
+
+
+def parse_criteria(given: Sequence[str] | None) -> Criteria:
+    """Criteria of `NAME=NUMBER` words, the others at their defaults; raises ConfigError."""
+    try:
+        return Criteria.model_validate(criteria_table(given) or {})
+    except ValidationError as error:
+        raise ConfigError(f"criteria: {_first_problem(error, Criteria)}") from error
+
+
 def _flat(table: object) -> object:
     """TOML's `[set.mfcc] n_frames = 100` means the same as `set."mfcc.n_frames" = 100`."""
     if not isinstance(table, dict):
@@ -91,13 +117,13 @@ def _flat(table: object) -> object:
     return flat
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, whole: type[BaseModel] = Experiment) -> str:
     # A misspelt key also counts as a missing one: what is there and wrong says more than what is not there.
     first = min(error.errors(), key=lambda problem: problem["type"] == "missing")
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        model = Criteria if place.startswith("criteria.") else Experiment
-        known = [cast("str", field.alias) or name for name, field in model.model_fields.items()]
+        model = Criteria if place.startswith("criteria.") else whole
+        known = [field.alias or name for name, field in model.model_fields.items()]
         return unknown("key", place.rpartition(".")[2], known)
     if first["type"] == "missing":
         return f"'{place}' is missing; name at least one of those that `bench plugins list` shows"

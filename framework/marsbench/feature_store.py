@@ -9,6 +9,7 @@ folder, other audio another clip. Extraction writes parts of the same form as it
 finds its clips in them, and another corpus finds the clips that it shares.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench import audio
-from marsbench.audio import load
+from marsbench.audio import decode, read_bytes, resample
 from marsbench.corpus import CheckedCorpus, Clip
 from marsbench.errors import BenchError, PluginError
 from marsbench.files import digest, home, write_atomically, write_text
@@ -117,9 +118,16 @@ class FeatureStore:
         self._extract(missing, workers, progress)
         places = self._known()
         self._write(whole.path, wanted, (places[sha][0].array(places[sha][1]) for sha in wanted))
-        for part in self.folder.glob("part-*"):
-            part.unlink(missing_ok=True)
+        self._drop_parts(set(wanted))
         return whole
+
+    def _drop_parts(self, wanted: set[str]) -> None:
+        """Remove parts that the whole file has made needless; another process may be writing others."""
+        for path in self.folder.glob("part-*.f32"):
+            part = FeatureFile(path)
+            if part.is_whole() and wanted.issuperset(part.clips):
+                path.with_suffix(".json").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     def _known(self) -> dict[str, tuple[FeatureFile, int]]:
         """Where each clip's features stand, over all files of this extractor."""
@@ -178,17 +186,25 @@ class _Extraction:
 
     def __call__(self, clips: list[tuple[str, Path]]) -> dict[str, Floats]:
         extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
-        return {sha256: self._extract(extractor, path) for sha256, path in clips}
+        return {sha256: self._extract(extractor, sha256, path) for sha256, path in clips}
 
-    def _extract(self, extractor: FeatureExtractor, path: Path) -> Floats:
-        waveform = load(path, extractor.sample_rate)
+    def _extract(self, extractor: FeatureExtractor, sha256: str, path: Path) -> Floats:
         try:
+            waveform = resample(decode(_bytes_of(sha256, path)), extractor.sample_rate)
             return extractor.checked_extract(waveform.samples, waveform.sample_rate)
         except BenchError as error:
             raise PluginError(f"{error} (clip {path})") from error
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             raise PluginError(f"{self.recipe.name}.extract failed on {path}: {what}") from error
+
+
+def _bytes_of(sha256: str, path: Path) -> bytes:
+    """The file's bytes, refused if they are no longer those that were checked."""
+    data = read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise PluginError("the file changed while the run was under way; start it again")
+    return data
 
 
 @dataclass(frozen=True, slots=True)

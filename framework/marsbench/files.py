@@ -7,6 +7,7 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,9 +41,20 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 def require_writable(folder: Path) -> None:
     """Raise StorageError unless files can be written into `folder`, which is made if need be."""
-    probe = folder / ".writable"
-    write_atomically(probe, lambda file: file.write(b""))
-    probe.unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written to: {error.strerror or error}") from error
+
+
+@cache
+def _umask() -> int:
+    """The user's; it can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -52,7 +64,7 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-            temporary.chmod(0o644)  # NamedTemporaryFile makes it 0600; results are shared in groups
+            temporary.chmod(0o666 & ~_umask())  # NamedTemporaryFile makes it 0600; results are shared
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

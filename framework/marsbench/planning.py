@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
+from marsbench import audio
 from marsbench.audio_check import OnBad, check_audio
 from marsbench.corpus import CheckedCorpus
 from marsbench.datasets import resolve_dataset
-from marsbench.errors import ConfigError, unknown
+from marsbench.errors import ConfigError, PluginError, unknown
 from marsbench.experiment import Experiment
 from marsbench.files import digest
 from marsbench.plugin.dataset import Dataset
-from marsbench.plugin.features import FeatureExtractor
+from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.progress import Progress
@@ -40,8 +42,8 @@ class Pipeline:
 
     def run_id(self, protocol: Protocol, seed: int) -> str:
         """Name of the run's folder; another digest whenever anything differs that could change a score."""
-        identity = digest([protocol.hash, self.features.key, self.model.key, self.hyperparameters, seed])
-        return f"{self.features.name}-{self.model.name}-s{seed}-{identity[:8]}"
+        parts = [protocol.hash, self.features.key, self.model.key, self.hyperparameters, seed, fit_version()]
+        return f"{self.features.name}-{self.model.name}-s{seed}-{digest(parts)[:12]}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,16 @@ class Plan:
     pipelines: tuple[Pipeline, ...]
     folders: tuple[Path, ...]
     """Drop-in folders in which plugins are found."""
+
+
+@cache
+def fit_version() -> str:
+    """Changes with the framework's own code between audio files and probabilities."""
+    package = Path(audio.__file__).parent
+    return digest([audio.DECODER, *((package / name).read_text("utf-8") for name in _BETWEEN)])
+
+
+_BETWEEN = ("audio.py", "protocols.py", "feature_store.py", "evaluation/unit.py", "plugin/features.py")
 
 
 def make_plan(experiment: Experiment, progress: Progress) -> Plan:
@@ -127,6 +139,11 @@ def _pipelines(
 
 def why_not(extractor: FeatureExtractor, model: Model) -> str | None:
     """Reason why the two make no pipeline, or None."""
+    for plugin, attribute in ((extractor, "kind"), (model, "accepts")):
+        if getattr(plugin, attribute, None) not in get_args(FeatureKind):
+            raise PluginError(
+                f"{plugin.name}.{attribute} must be frames or vector; bench plugins check {plugin.name}"
+            )
     if extractor.kind == "vector" and model.accepts == "frames":
         return f"{model.name} needs frames, {extractor.name} gives one vector a clip"
     return extractor.skip(model) or model.skip(extractor)

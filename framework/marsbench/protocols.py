@@ -69,27 +69,31 @@ def apply_protocol(name: str, corpus: CheckedCorpus) -> Protocol:
     definition = find_protocol(name)
     folds = tuple(Fold(np.sort(train), np.sort(test)) for train, test in definition.split(corpus))
     splits = [[fold.train.tolist(), fold.test.tolist()] for fold in folds]
+    notes = [*_notes(definition, corpus), *_untrained_classes(corpus, folds)]
     protocol_hash = digest([name, METRICS_VERSION, corpus.fingerprint, splits])
-    return Protocol(name, definition.by_speaker, folds, protocol_hash, tuple(_notes(definition, corpus)))
+    return Protocol(name, definition.by_speaker, folds, protocol_hash, tuple(notes))
 
 
 def keep_aside(corpus: CheckedCorpus, train: Rows, by_speaker: bool, seed: int) -> tuple[Rows, Rows]:
     """Part training rows into (fitting, validation), the latter about a tenth: whole speakers or stratified.
 
-    With fewer than two speakers, or a class of one clip, the rows are split without regard to them.
+    Copies of one recording stay together. With a single speaker, or a class of one recording, the rows are
+    split without regard to speakers or classes.
     """
-    from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
+    from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 
-    targets = corpus.targets[train]
     split_seed = derived_seed(seed, "validation")
-    if by_speaker and len(set(_groups_by_speaker(corpus)[train])) > 1:
-        splitter = GroupShuffleSplit(1, test_size=_VALIDATION, random_state=split_seed)
-        fit, validation = next(splitter.split(train, targets, _groups_by_speaker(corpus)[train]))
-    else:
-        size = max(round(_VALIDATION * len(train)), len(np.unique(targets)))
-        splitter = StratifiedShuffleSplit(1, test_size=size, random_state=split_seed)
-        fit, validation = next(splitter.split(train, targets))
-    return np.sort(train[fit]), np.sort(train[validation])
+    groups = _groups_by_speaker(corpus)[train] if by_speaker else train
+    if by_speaker and len(np.unique(groups)) > 1:
+        by_group = GroupShuffleSplit(1, test_size=_VALIDATION, random_state=split_seed)
+        fit, validation = next(by_group.split(train, groups=groups))
+        return np.sort(train[fit]), np.sort(train[validation])
+    rows = np.intersect1d(train, _first_copies(corpus))
+    _, counts = np.unique(corpus.targets[rows], return_counts=True)
+    size = max(round(_VALIDATION * len(rows)), len(counts))
+    kind = StratifiedShuffleSplit if counts.min() > 1 and len(rows) - size >= len(counts) else ShuffleSplit
+    fit, validation = next(kind(1, test_size=size, random_state=split_seed).split(rows, corpus.targets[rows]))
+    return np.sort(_with_copies(corpus, rows[fit])), np.sort(_with_copies(corpus, rows[validation]))
 
 
 def _stratified(n_folds: int) -> Callable[[CheckedCorpus], Iterable[tuple[Rows, Rows]]]:
@@ -119,6 +123,7 @@ def _by_speaker(n_folds: int) -> Callable[[CheckedCorpus], Iterable[tuple[Rows, 
     def split(corpus: CheckedCorpus) -> Iterable[tuple[Rows, Rows]]:
         from sklearn.model_selection import StratifiedGroupKFold
 
+        _require_clips(corpus, n_folds, f"speaker{n_folds}")
         groups = _groups_by_speaker(corpus)
         if (there := len(set(groups))) < n_folds:
             raise CorpusError(
@@ -158,8 +163,7 @@ def _groups_by_speaker(corpus: CheckedCorpus) -> Rows:
         raise CorpusError(
             f"corpus '{corpus.name}' names no speaker for {clip}; use a protocol without speakers"
         )
-    names = sorted({str(speaker) for speaker in corpus.speakers})
-    groups = np.array([names.index(str(speaker)) for speaker in corpus.speakers], np.int64)
+    _, groups = np.unique(np.array(corpus.speakers, str), return_inverse=True)
     for rows in corpus.copies:
         shared = groups[list(rows)]
         groups[np.isin(groups, shared)] = shared.min()
@@ -172,6 +176,12 @@ def _notes(definition: Definition, corpus: CheckedCorpus) -> Iterable[str]:
     if corpus.copies:
         named = "; ".join(_describe(corpus, rows) for rows in corpus.copies[:3])
         yield f"{len(corpus.copies)} group(s) of exact copies kept on one side of each split: {named}"
+
+
+def _untrained_classes(corpus: CheckedCorpus, folds: Iterable[Fold]) -> Iterable[str]:
+    for number, fold in enumerate(folds, 1):
+        for target in sorted(set(range(len(corpus.labels))) - set(corpus.targets[fold.train].tolist())):
+            yield f"fold {number} trains without class '{corpus.labels[target]}' and cannot recognise it"
 
 
 def _describe(corpus: CheckedCorpus, rows: Sequence[int]) -> str:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import numpy as np
 
 from marsbench.environment import environment
-from marsbench.errors import BenchError
 from marsbench.evaluation.criteria import grade, verdict
 from marsbench.evaluation.scoring import Predictions, score_predictions
 from marsbench.evaluation.unit import Unit
@@ -61,7 +60,7 @@ class _Extraction:
         try:
             store = FeatureStore(recipe, self._plan.folders)
             return store.features_of(self._plan.corpus, os.cpu_count() or 1, self.progress)
-        except BenchError as error:
+        except Exception as error:  # noqa: BLE001 - a plugin or its dead worker; the other runs go on
             return failure(error)
 
 
@@ -161,7 +160,9 @@ def _record(
     return Run(
         run_id=pipeline.run_id(plan.protocol, experiment.seed),
         status="complete" if complete else "failed",
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished=max(
+            (unit.finished for unit in units), default=datetime.now(UTC).isoformat(timespec="seconds")
+        ),
         corpus=_corpus_record(plan),
         protocol=_protocol_record(plan),
         features=pipeline.features,
@@ -174,11 +175,22 @@ def _record(
         grades=grades,
         verdict=verdict(grades) if metrics else None,
         failures=failures,
+        warnings=list(dict.fromkeys(warning for unit in units for warning in unit.warnings)),
         fit_seconds=sum(unit.fit_seconds for unit in units),
         predict_seconds=sum(unit.predict_seconds for unit in units),
         n_parameters=units[0].n_parameters if units else None,
-        environment=environment(),
+        environment=_environments(units),
     )
+
+
+def _environments(units: list[UnitResult]) -> dict[str, str]:
+    """Where the units were fitted, whenever that was; a reused unit keeps its own."""
+    found: dict[str, list[str]] = {}
+    for unit in units:
+        for name, value in unit.environment.items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return {name: " and ".join(values) for name, values in found.items()} or environment()
 
 
 def _corpus_record(plan: Plan) -> CorpusRecord:

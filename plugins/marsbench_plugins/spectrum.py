@@ -14,7 +14,7 @@ from scipy import fft
 
 from marsbench.plugin.features import Floats
 from marsbench_plugins.filter_banks import chroma_bank, mel_blocks
-from marsbench_plugins.tuning import estimate_tuning
+from marsbench_plugins.pitch_tuning import estimate_tuning
 
 MFCC_BANDS = 128
 N_CHROMA = 12

@@ -229,3 +229,16 @@ def test_an_extractor_whose_code_changed_since_planning_is_refused(kit: Path) ->
     recipe = replace(discover((kit,)).get("features", "blocks").recipe({}), source="another")
     with pytest.raises(PluginError, match="has changed since the run was planned"):
         FeatureStore(recipe, (kit,))
+
+
+def test_audio_that_changes_between_check_and_extraction_is_refused(kit: Path, corpus: CheckedCorpus) -> None:
+    corpus.clips[0].path.write_bytes(corpus.clips[-1].path.read_bytes())
+    with pytest.raises(PluginError, match=r"the file changed while the run was under way.*\(clip .*wav\)"):
+        store(kit).features_of(corpus)
+
+
+def test_parts_of_another_extraction_are_left_alone(kit: Path, corpus: CheckedCorpus) -> None:
+    theirs = store(kit)
+    theirs._write_part({"another clip": np.zeros((3, 2), np.float32)})
+    store(kit).features_of(corpus)
+    assert len(list(theirs.folder.glob("part-*.f32"))) == 1

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -24,10 +25,10 @@ def _classes(corpus: CheckedCorpus) -> Table:
     """Speakers down, classes across; one row in all where no speaker is known."""
     speakers = [speaker or "unknown" for speaker in corpus.speakers]
     counts = Counter(zip(speakers, (clip.label for clip in corpus.clips), strict=True))
-    table = empty_table("speaker", *corpus.labels, "all")
+    table = empty_table("speaker", *(escape(label) for label in corpus.labels), "all")
     for speaker in sorted(set(speakers)):
         row = [counts[speaker, label] for label in corpus.labels]
-        table.add_row(speaker, *map(str, row), str(sum(row)))
+        table.add_row(escape(speaker), *map(str, row), str(sum(row)))
     table.add_section()
     totals = Counter(clip.label for clip in corpus.clips)
     table.add_row("all", *(str(totals[label]) for label in corpus.labels), str(len(corpus.clips)))

@@ -44,6 +44,7 @@ def check(
 @app.command("fetch")
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Dataset.")],
+    plugins: Plugins = None,
     to: Annotated[
         Path | None, typer.Option(help="Folder to fetch into. [default: where it is looked for]")
     ] = None,
@@ -56,7 +57,7 @@ def fetch(
     from marsbench.plugin.dataset import Dataset
     from marsbench.plugin.registry import discover, drop_in_folders
 
-    registry = discover(drop_in_folders())
+    registry = discover(drop_in_folders(plugins or ()))
     archives = cast("type[Dataset]", registry.get("datasets", name).plugin).archives
     if not archives:
         raise ConfigError(f"{name} has nothing to fetch; use it as it is: bench run --data {name}")

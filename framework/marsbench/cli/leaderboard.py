@@ -7,27 +7,32 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import DEFAULT_RESULTS, Json, Results
+from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Json, Results
 
 
 def leaderboard(
     data: Annotated[str | None, typer.Option(help="Only runs on the corpus of this name.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only runs under this protocol.")] = None,
     results: Results = DEFAULT_RESULTS,
+    criteria: CriteriaOption = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Rank finished runs, one table for each protocol on each corpus."""
+    from marsbench.experiment import parse_criteria
     from marsbench.results.leaderboard import Row, leaderboards
 
-    boards = leaderboards(results, data, protocol)
+    boards, unreadable = leaderboards(results, data, protocol, parse_criteria(criteria))
+    for line in unreadable:
+        typer.secho(f"left out: {line}", err=True, fg="yellow")
     rows = [row for board in boards for row in board.rows]
     if as_json:
         typer.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=1))
     elif as_csv:
         writer = csv.DictWriter(sys.stdout, list(Row.model_fields))
         writer.writeheader()
-        writer.writerows(row.model_dump(mode="json") for row in rows)
+        for row in rows:
+            writer.writerow(row.model_dump(mode="json") | {"settings": json.dumps(row.settings)})
     else:
         from marsbench.cli import run_tables
         from marsbench.cli.console import out

@@ -12,4 +12,9 @@ Plugins = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+CriteriaOption = Annotated[
+    list[str] | None,
+    typer.Option("--criteria", help="accuracy=0.8, macro_f1=0.8 or class_recall=0.75; may be repeated."),
+]
+
 DEFAULT_RESULTS = Path("results")

@@ -38,7 +38,8 @@ def plugin_details(entry: Entry) -> RenderableType:
 def _search_space(plugin: type[Plugin]) -> list[Dimension]:
     """What the plugin asks a tuner for; nothing if it takes no hyperparameters."""
     hp = Defaults()
-    if issubclass(plugin, Model):
+    required = inspect.Parameter.empty in plugin.parameter_defaults().values()
+    if issubclass(plugin, Model) and not required:
         plugin().declare(hp, _INPUT_SHAPES[plugin.accepts], n_classes=8)
     return hp.space
 

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from marsbench.cli.options import Plugins
-from marsbench.errors import ConfigError
+from marsbench.cli.options import CriteriaOption, Plugins
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -36,10 +35,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         list[str] | None,
         typer.Option("--set", help="NAME.PARAMETER=VALUE for a plugin of this run; may be repeated."),
     ] = None,
-    criteria: Annotated[
-        list[str] | None,
-        typer.Option(help="accuracy=0.8, macro_f1=0.8 or class_recall=0.75; may be repeated."),
-    ] = None,
+    criteria: CriteriaOption = None,
     bad_audio: Annotated[
         str | None, typer.Option(help="skip bad audio files and name them, or fail. [default: skip]")
     ] = None,
@@ -48,6 +44,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
 
     What an earlier, even interrupted, call finished is reused.
     """
+    from marsbench.experiment import criteria_table
+
     options = {
         "features": features,
         "model": model,
@@ -57,7 +55,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         "results": results,
         "plugins": plugins,
         "set": _settings(settings),
-        "criteria": _criteria(criteria),
+        "criteria": criteria_table(criteria),
         "bad-audio": bad_audio,
     }
     _run(experiment, {name: value for name, value in options.items() if value is not None})
@@ -79,7 +77,8 @@ def _run(path: Path | None, options: dict[str, Any]) -> None:
     for folder, finished in runs:
         out.print(run_tables.run_summary(finished, folder.path))
     first = runs[0][1]
-    for board in leaderboards(asked.results, first.corpus.name, first.protocol.name):
+    boards, _ = leaderboards(asked.results, first.corpus.name, first.protocol.name, asked.criteria)
+    for board in boards:
         if board.hash == first.protocol.hash:
             out.print(run_tables.board(board))
     if any(finished.status == "failed" for _, finished in runs):
@@ -99,14 +98,3 @@ def _settings(given: list[str] | None) -> dict[str, Any] | None:
     from marsbench.experiment import parse_setting
 
     return dict(parse_setting(text) for text in given) if given else None
-
-
-def _criteria(given: list[str] | None) -> dict[str, float] | None:
-    criteria: dict[str, float] = {}
-    for text in given or ():
-        name, _, value = text.partition("=")
-        try:
-            criteria[name.strip()] = float(value)
-        except ValueError as error:
-            raise ConfigError(f"'{text}' is no criterion; write one such as accuracy=0.85") from error
-    return criteria or None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -30,7 +31,12 @@ def board(shown: Board) -> RenderableType:
     table.add_column("verdict", min_width=9, overflow="fold")
     for row in shown.rows:
         table.add_row(*_board_cells(row))
-    return Group(table, Text("%; + criterion reached, - not reached; ranked by macro F1", "dim"))
+    asked = shown.criteria
+    legend = (
+        f"%, ranked by macro F1; + exceeds, - does not: accuracy {100 * asked.accuracy:g}, "
+        f"macro F1 {100 * asked.macro_f1:g}, every class {100 * asked.class_recall:g}"
+    )
+    return Group(table, Text(legend, "dim"))
 
 
 def _board_cells(row: Row) -> list[RenderableType]:
@@ -88,6 +94,7 @@ def run_summary(run: Run, folder: Path) -> RenderableType:
     settings = "".join(f", {name}={value}" for name, value in run.settings.items())
     head = f"\n{run.features.name} + {run.model.name}{settings}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
+    parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
     else:
@@ -119,7 +126,7 @@ def _grades(grades: Sequence[Grade]) -> Table:
     for entry in [*(entry for entry in grades if entry not in recalls), worst]:
         name = entry.criterion.replace("class_recall", "worst class:").replace("macro_f1", "macro F1")
         table.add_row(
-            name,
+            escape(name),
             _percent(entry.score.value),
             _interval(entry.score),
             _percent(entry.threshold),
@@ -149,7 +156,7 @@ def classes(metrics: Metrics) -> Table:
     for scores in metrics.classes:
         recall = scores.recall
         rates = _percent(recall.value), _interval(recall), _percent(scores.precision), _percent(scores.f1)
-        table.add_row(scores.label, str(scores.n_clips), *rates)
+        table.add_row(escape(scores.label), str(scores.n_clips), *rates)
     return table
 
 
@@ -158,11 +165,11 @@ def confusion(metrics: Metrics) -> Table:
     labels = [scores.label for scores in metrics.classes]
     table = empty_table("true", title="\nConfusion: predicted across")
     for label in labels:
-        table.add_column(label[:_SHORT], justify="right")
+        table.add_column(escape(label[:_SHORT]), justify="right")
     for index, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True)):
         total = max(sum(counts), 1)
         cells = [_cell(count, total, right=position == index) for position, count in enumerate(counts)]
-        table.add_row(label, *cells)
+        table.add_row(escape(label), *cells)
     return table
 
 
@@ -191,4 +198,4 @@ def _hyperparameters(run: Run) -> dict[str, object]:
 
 
 def _parameters(parameters: dict[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in parameters.items()) or "no parameters"
+    return escape(", ".join(f"{name}={value}" for name, value in parameters.items())) or "no parameters"

@@ -31,5 +31,5 @@ def show(
         plot_confusion(found, folder.confusion_plot)
         out.print(run_tables.classes(found.metrics))
         out.print(run_tables.confusion(found.metrics))
-        out.print(f"Confusion matrix as a picture: {folder.confusion_plot}", soft_wrap=True)
+        out.print(f"Confusion matrix as a picture: {folder.confusion_plot}", soft_wrap=True, markup=False)
     out.print(run_tables.origin(found))

@@ -12,8 +12,8 @@ Rates = NDArray[np.float64]
 class Confusion:
     """Counts of (true class, predicted class), int64 (..., n_classes, n_classes).
 
-    Leading axes are separate matrices; every score has their shape. All rates are 0 where their denominator
-    is 0, as scikit-learn has them with zero_division=0. Macro means are over all classes of the corpus.
+    Leading axes are separate matrices; every score has their shape. A class without clips has no recall and
+    no F1 (NaN), and macro means leave it out; a class that was never predicted has precision 0.
     """
 
     counts: NDArray[np.int64]
@@ -26,7 +26,7 @@ class Confusion:
     @property
     def recall(self) -> Rates:
         """Share of each true class that is right, (..., n_classes)."""
-        return _ratio(self._right, self.counts.sum(axis=-1))
+        return _ratio(self._right, self._clips, np.nan)
 
     @property
     def precision(self) -> Rates:
@@ -36,17 +36,23 @@ class Confusion:
     @property
     def f1(self) -> Rates:
         """Harmonic mean of precision and recall, (..., n_classes)."""
-        return _ratio(2 * self._right, self.counts.sum(axis=-2) + self.counts.sum(axis=-1))
+        f1 = _ratio(2 * self._right, self.counts.sum(axis=-2) + self._clips)
+        return np.where(self._clips > 0, f1, np.nan)
 
     @property
     def macro_f1(self) -> Rates:
-        """Mean F1 over classes, (...)."""
-        return np.asarray(self.f1.mean(axis=-1))
+        """Mean F1 over the classes that have clips, (...)."""
+        return np.asarray(np.nanmean(self.f1, axis=-1))
 
     @property
     def uar(self) -> Rates:
-        """Unweighted average recall, (...)."""
-        return np.asarray(self.recall.mean(axis=-1))
+        """Unweighted average recall over the classes that have clips, (...)."""
+        return np.asarray(np.nanmean(self.recall, axis=-1))
+
+    @property
+    def _clips(self) -> NDArray[np.int64]:
+        """Clips of each true class."""
+        return np.asarray(self.counts.sum(axis=-1))
 
     @property
     def _right(self) -> NDArray[np.int64]:
@@ -60,7 +66,7 @@ def confusion(targets: NDArray[np.int64], probabilities: NDArray[np.float64]) ->
     return Confusion(np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes))
 
 
-def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> Rates:
-    result = np.zeros(numerator.shape, np.float64)
+def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], otherwise: float = 0.0) -> Rates:
+    result = np.full(numerator.shape, otherwise)
     np.divide(numerator, denominator, out=result, where=denominator > 0)
     return result

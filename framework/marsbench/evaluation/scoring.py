@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.evaluation.intervals import interval, resampled
+from marsbench.evaluation.intervals import Draws, resample, widened
 from marsbench.evaluation.metrics import Confusion, confusion
 from marsbench.evaluation.scores import ClassScores, FoldScores, Metrics
 
@@ -28,23 +28,24 @@ def score_predictions(predictions: Predictions, labels: Sequence[str]) -> Metric
     """Score the pooled predictions, with intervals, and each fold."""
     pooled = confusion(predictions.targets, predictions.probabilities)
     predicted = predictions.probabilities.argmax(axis=1)
-    draws = resampled(predictions.targets, predicted, predictions.speakers, len(labels))
+    draws = resample(predictions.targets, predicted, predictions.speakers, len(labels))
     return Metrics(
-        accuracy=interval(float(pooled.accuracy), draws.accuracy),
-        macro_f1=interval(float(pooled.macro_f1), draws.macro_f1),
-        uar=interval(float(pooled.uar), draws.uar),
+        accuracy=widened(draws.interval(float(pooled.accuracy), "accuracy"), len(predicted)),
+        macro_f1=draws.interval(float(pooled.macro_f1), "macro_f1"),
+        uar=draws.interval(float(pooled.uar), "uar"),
         classes=_by_class(pooled, draws, labels),
         confusion=pooled.counts.tolist(),
         folds=[_of_fold(predictions, fold) for fold in np.unique(predictions.folds)],
     )
 
 
-def _by_class(pooled: Confusion, draws: Confusion, labels: Sequence[str]) -> list[ClassScores]:
+def _by_class(pooled: Confusion, draws: Draws, labels: Sequence[str]) -> list[ClassScores]:
+    n_clips = pooled.counts.sum(axis=1)
     return [
         ClassScores(
             label=label,
-            n_clips=int(pooled.counts[index].sum()),
-            recall=interval(float(pooled.recall[index]), draws.recall[:, index]),
+            n_clips=int(n_clips[index]),
+            recall=widened(draws.interval(float(pooled.recall[index]), "recall", index), int(n_clips[index])),
             precision=float(pooled.precision[index]),
             f1=float(pooled.f1[index]),
         )

@@ -6,11 +6,13 @@ in here cannot learn from them.
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from marsbench.environment import environment
 from marsbench.errors import TrainingError
 from marsbench.evaluation.unit_result import UnitResult
 from marsbench.feature_store import FeatureFile
@@ -48,14 +50,12 @@ def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: Non
         ConfigError: a hyperparameter was set by hand that the model does not have.
     """
     model = cast("Model", make("models", unit.model, unit.folders))
+    train = _examples(unit, model, unit.train, unit.train_targets)
+    _refuse_unknown(unit, model, train)
     hp = Defaults(unit.hyperparameters)
     validation = _examples(unit, model, unit.validation, unit.validation_targets) if unit.validation else None
     start = time.perf_counter()
-    model.fit(
-        _examples(unit, model, unit.train, unit.train_targets),
-        hp,
-        FitContext(unit.n_classes, unit.seed, validation, on_epoch),
-    )
+    model.fit(train, hp, FitContext(unit.n_classes, unit.seed, validation, on_epoch))
     hp.refuse_unused(unit.model.name)
     fitted = time.perf_counter()
     probabilities = model.predict_proba(_features(unit, model, unit.test))
@@ -66,6 +66,9 @@ def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: Non
         hyperparameters=hp.values,
         n_parameters=model.n_parameters_,
         history=list(model.history_),
+        warnings=list(model.warnings_),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment=environment(),
         fit_seconds=fitted - start,
         predict_seconds=time.perf_counter() - fitted,
     )
@@ -79,6 +82,15 @@ def check_probabilities(values: Probabilities, shape: tuple[int, int], model: st
         raise TrainingError(f"{model} gave NaN or infinite probabilities")
     if values.min() < 0 or not np.allclose(values.sum(axis=1), 1, atol=1e-4):
         raise TrainingError(f"{model} gave probabilities that are negative or do not sum to 1")
+
+
+def _refuse_unknown(unit: Unit, model: Model, train: Examples) -> None:
+    """Refuse a misspelt hyperparameter before the fit, where the model can tell what it will ask for."""
+    probe = Defaults(unit.hyperparameters)
+    if unit.hyperparameters:
+        model.declare(probe, train.features.input_shape, unit.n_classes)
+    if probe.space:
+        probe.refuse_unused(unit.model.name)
 
 
 def _examples(unit: Unit, model: Model, rows: tuple[int, ...], targets: tuple[int, ...]) -> Examples:

@@ -8,7 +8,8 @@ from marsbench.plugin.search_space import Scalar
 class UnitResult(BaseModel):
     """Probabilities for one fold's test clips, and how they came about."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A metric that is NaN in some epoch is kept as it is.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     fold: int
     probabilities: list[list[float]]
@@ -17,6 +18,12 @@ class UnitResult(BaseModel):
     """The whole configuration, defaults included."""
     n_parameters: int | None
     history: list[dict[str, float]]
+    warnings: list[str]
+    """What the model's libraries warned of, a solver that did not converge, say."""
+    finished: str
+    """UTC, ISO 8601."""
+    environment: dict[str, str]
+    """Where it was fitted."""
     fit_seconds: float
     predict_seconds: float
 

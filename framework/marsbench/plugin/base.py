@@ -4,7 +4,7 @@ import inspect
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
-from marsbench.errors import ConfigError, unknown
+from marsbench.errors import ConfigError, PluginError, unknown
 
 
 class Plugin:
@@ -37,9 +37,11 @@ class Plugin:
             ConfigError: an unknown parameter, or a value that the constructor refuses.
         """
         name = cls.__module__.rpartition(".")[2]
-        for word in parameters:
-            if word not in cls.parameter_defaults():
-                raise ConfigError(unknown(f"parameter of {name}", word, cls.parameter_defaults()))
+        defaults = cls.parameter_defaults()
+        for word, value in parameters.items():
+            if word not in defaults:
+                raise ConfigError(unknown(f"parameter of {name}", word, defaults))
+            _require_kind(f"{name}.{word}", value, defaults[word])
         try:
             return cls(**parameters)
         except (TypeError, ValueError) as error:
@@ -47,12 +49,27 @@ class Plugin:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Every parameter with its present value."""
-        return {name: getattr(self, name) for name in self.parameter_defaults()}
+        """Every parameter with its present value; raises PluginError if the constructor did not store one."""
+        try:
+            return {name: getattr(self, name) for name in self.parameter_defaults()}
+        except AttributeError as error:
+            raise PluginError(f"{self.name}: a constructor argument is not stored: {error}") from error
 
     def skip(self, other: "Plugin") -> str | None:  # noqa: ARG002 - for subclasses to look at
         """Reason why this plugin and `other` make no sense together; None if they do."""
         return None
+
+
+def _require_kind(parameter: str, value: Any, default: Any) -> None:
+    """Refuse a value of another kind than a plain default: "no" is not False, nor is "3" a number."""
+    for kind, wanted in _KINDS.items():
+        if type(default) is kind:
+            fits = type(value) is kind or (kind is float and type(value) is int)
+            if not fits and value is not None:
+                raise ConfigError(f"{parameter} = {value!r}: {wanted} is needed, such as {default!r}")
+
+
+_KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def _made_defaults(cls: type) -> dict[str, Any]:

@@ -33,6 +33,9 @@ class KerasModel(Model):
         patience: epochs without a lower validation loss before training stops; the best epoch's weights are
             kept. 0, or a fit without validation clips: all epochs are trained and the last weights kept.
         standardise: scale each dimension by mean and standard deviation over the training clips' real frames.
+
+    Raises:
+        ValueError: a parameter is out of its range.
     """
 
     accepts: ClassVar[FeatureKind] = "frames"
@@ -42,6 +45,11 @@ class KerasModel(Model):
     batch_size: int = 32
     patience: int = 10
     standardise: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
     @property
     def wants_validation(self) -> bool:

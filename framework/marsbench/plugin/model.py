@@ -46,6 +46,8 @@ class Model(Plugin):
     """A `vector` model given `frames` is handed their mean over real frames."""
     n_parameters_: int | None = None
     """Trained numbers, once fitted, where the notion makes sense."""
+    warnings_: tuple[str, ...] = ()
+    """What libraries warned of during the fit, each once; to be told, not printed."""
     history_: tuple[dict[str, float], ...] = ()
     """Metrics by epoch, once fitted, where there are epochs."""
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from marsbench.errors import PluginError, unknown
-from marsbench.files import digest
+from marsbench.files import digest, is_jsonable
 from marsbench.plugin.base import Plugin
-from marsbench.plugin.source_hash import source_hash
+from marsbench.plugin.source_hash import source_files, source_hash
 
 Kind = Literal["datasets", "features", "models"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -75,7 +75,7 @@ class Entry:
         texts = [ast.get_docstring(node) for node in described]
         return next((text.splitlines()[0] for text in texts if text), "")
 
-    @cached_property
+    @property
     def plugin(self) -> type[Plugin]:
         """The plugin class, imported now.
 
@@ -83,6 +83,16 @@ class Entry:
             PluginError: the file cannot be imported, a package it needs is missing, or it does not define
                 exactly one public plugin class of its kind.
         """
+        return self._loaded[0]
+
+    @property
+    def source(self) -> str:
+        """Hash of its local source, taken when the class is imported; raises PluginError as `plugin` does."""
+        return self._loaded[1]
+
+    @cached_property
+    def _loaded(self) -> tuple[type[Plugin], str]:
+        """The class with the hash of the code that it was made from, though its file be edited later."""
         module = _import(self)
         base = _base_class(self.kind)
         classes = [
@@ -96,12 +106,9 @@ class Entry:
         if len(classes) != 1:
             found = ", ".join(c.__name__ for c in classes) or "none"
             raise PluginError(f"{self.file} must define one public {base.__name__} class; found {found}")
-        return classes[0]
-
-    @cached_property
-    def source(self) -> str:
-        """Hash of its local source, taken once, when the class is imported."""
-        return source_hash(self.plugin, self.top)
+        if self.is_drop_in:
+            _refuse_mixed_helpers(self)
+        return classes[0], source_hash(classes[0])
 
     def recipe(self, parameters: dict[str, Any]) -> Recipe:
         """The plugin with `parameters` set and all others at their defaults; raises ConfigError."""
@@ -109,6 +116,8 @@ class Entry:
 
     def recipe_of(self, plugin: Plugin) -> Recipe:
         """Recipe of an instance."""
+        if not is_jsonable(plugin.parameters):
+            raise PluginError(f"{self.name}: a parameter survives no JSON; bench plugins check {self.name}")
         versions = {name: _version(self.name, name) for name in plugin.requires}
         return Recipe(self.name, plugin.parameters, self.source, versions)
 
@@ -262,7 +271,8 @@ def _import(entry: Entry) -> Any:
         return importlib.import_module(entry.module)
     except ModuleNotFoundError as error:
         raise PluginError(
-            f"{entry.name} needs the package '{error.name}': pip install {error.name}"
+            f"{entry.name} needs the package '{error.name}': pip install {error.name}, "
+            "or put the file beside it if it is one of yours"
         ) from error
     except Exception as error:
         raise PluginError(f"{entry.file} cannot be imported: {type(error).__name__}: {error}") from error
@@ -285,6 +295,14 @@ def _make_importable(entry: Entry) -> None:
     if folder not in sys.path:
         sys.path.append(folder)
         _appended.add(folder)
+
+
+def _refuse_mixed_helpers(entry: Entry) -> None:
+    """Refuse a plugin that got another folder's helper of the same name: it would not be what was hashed."""
+    for file in source_files(entry.file, entry.top):
+        loaded = sys.modules.get(file.stem)
+        if file.parent == entry.top and loaded is not None and Path(loaded.__file__ or "") != file:
+            raise PluginError(f"{file}: another '{file.stem}' is loaded from {loaded.__file__}; rename one")
 
 
 _appended: set[str] = set()

@@ -75,6 +75,8 @@ def new_plugin(kind: Kind, name: str, folder: Path) -> Path:
         raise PluginError(f"{path} exists already; choose another name or edit it")
     words = name.split("_")
     title, cls = " ".join(words).capitalize(), "".join(word.capitalize() for word in words)
+    if keyword.iskeyword(cls):
+        raise PluginError(f"'{name}' cannot be a plugin's name: its class would be called {cls}")
     write_text(path, _TEMPLATES[kind].format(title=title, cls=cls))
     _refuse_taken_name(path, folder)
     return path

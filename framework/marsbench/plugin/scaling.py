@@ -42,7 +42,8 @@ class Scaling:
                 f"the model was fitted on {len(self.mean)} feature dimensions; "
                 f"it was given {features.input_shape[-1]}"
             )
-        values = ((features.values - self.mean) / self.deviation).astype(np.float32)
+        values: Floats = features.values - self.mean.astype(np.float32)
+        values /= self.deviation.astype(np.float32)
         if features.kind == "frames":
             values[~features.is_real] = 0
         return values

@@ -166,12 +166,11 @@ def _within(dimension: Dimension, scopes: tuple[tuple[str, tuple[Scalar, ...]], 
 
 def _fitting(dimension: Dimension, value: Scalar, kind: type[Scalar]) -> Scalar:
     """`value` as a `kind`, refusing what the declaration cannot mean; ranges bind only tuners."""
-    fits = isinstance(value, (int, float)) if kind is float else isinstance(value, kind)
-    if isinstance(value, bool) and kind is not bool:
-        fits = False
-    if dimension.choices is not None and value not in dimension.choices:
-        fits = False
+    if dimension.choices is not None:
+        fits = any(type(value) is type(choice) and value == choice for choice in dimension.choices)
+    else:
+        fits = type(value) is kind or (kind is float and type(value) is int)
     if not fits:
         wanted = "one of these" if dimension.choices else _WORDS[kind]
         raise ConfigError(f"{dimension.name} = {value!r}: {wanted} is needed; {dimension.describe()}")
-    return float(value) if kind is float else value
+    return float(value) if kind is float and dimension.choices is None else value

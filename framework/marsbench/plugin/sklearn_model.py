@@ -53,9 +53,6 @@ class SklearnModel(Model):
     trusted: ClassVar[tuple[str, ...]] = ()
     """Further types, by full name, that a saved estimator of this plugin may hold."""
 
-    fit_warnings_: tuple[str, ...] = ()
-    """What the estimator warned of while it was fitted, each once; a solver that did not converge, say."""
-
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
         """Unfitted estimator of this configuration.
 
@@ -88,7 +85,7 @@ class SklearnModel(Model):
             warnings.simplefilter("always")
             self.temperature_ = _temperature(estimator, values, train.targets, context.seed)
             self.estimator_ = estimator.fit(values, train.targets)
-        self.fit_warnings_ = tuple(dict.fromkeys(_first_line(entry.message) for entry in caught))
+        self.warnings_ = tuple(dict.fromkeys(_first_line(entry.message) for entry in caught))
         self.n_classes_ = context.n_classes
         self.n_parameters_ = _count_parameters(self.estimator_)
         return self

@@ -1,7 +1,7 @@
 """Hash of everything local that a plugin's code consists of, so that a changed line is a changed plugin.
 
 Local means: the plugin's own file, the files it imports from the same folder or package (followed through),
-and the framework's classes it derives from. Libraries are covered by their versions instead.
+and likewise those of every class it derives from. Libraries are covered by their versions instead.
 """
 
 import ast
@@ -9,6 +9,8 @@ import hashlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+
+from marsbench.files import digest
 
 
 def source_files(file: Path, top: Path) -> frozenset[Path]:
@@ -28,20 +30,31 @@ def source_files(file: Path, top: Path) -> frozenset[Path]:
     return frozenset(found)
 
 
-def source_hash(plugin: type, top: Path) -> str:
-    """sha256 over the plugin's local source files and its base classes' files, in a fixed order."""
-    own = Path(inspect.getfile(plugin)).resolve()
-    files = source_files(own, top.resolve())
-    bases = {Path(inspect.getfile(base)) for base in plugin.__mro__ if base.__module__ != "builtins"}
-    texts = sorted(path.read_bytes() for path in files | {base.resolve() for base in bases})
-    return hashlib.sha256(b"\0".join(hashlib.sha256(text).digest() for text in texts)).hexdigest()
+def source_hash(plugin: type) -> str:
+    """sha256 over every local source file, by name, of the class and of all that it derives from."""
+    found: dict[str, str] = {}
+    for base in plugin.__mro__:
+        if base.__module__ != "builtins":
+            file = Path(inspect.getfile(base)).resolve()
+            top = file.parents[base.__module__.count(".")]
+            for path in source_files(file, top):
+                found[path.relative_to(top).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digest(found)
 
 
 def _local_imports(file: Path, top: Path, package: str | None) -> Iterator[Path]:
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    for node in _executed(ast.parse(file.read_bytes())):
         for dotted in _dotted_names(node, file, top):
             if package is None or dotted.split(".")[0] == package:
                 yield from _module_files(dotted, top)
+
+
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those that only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")):
+            yield node
+            yield from _executed(node)
 
 
 def _dotted_names(node: ast.AST, file: Path, top: Path) -> Iterator[str]:

@@ -19,7 +19,7 @@ def plot_confusion(run: Run, path: Path) -> None:
     """
     if run.metrics is None:
         raise ResultsError(f"run {run.run_id} is not complete: it has no confusion matrix")
-    labels = [scores.label for scores in run.metrics.classes]
+    labels = [_plain(scores.label) for scores in run.metrics.classes]
     counts = np.array(run.metrics.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _draw(labels, counts, shares)
@@ -34,6 +34,11 @@ def plot_confusion(run: Run, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
+
+
+def _plain(text: str) -> str:
+    """A dollar sign would begin a formula."""
+    return text.replace("$", r"\$")
 
 
 def _draw(labels: list[str], counts: np.ndarray, shares: np.ndarray) -> Figure:

@@ -1,6 +1,6 @@
 """Leaderboards: runs ranked, only ever among runs of one protocol on one corpus."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import stdev
@@ -8,7 +8,7 @@ from statistics import stdev
 from pydantic import BaseModel, ConfigDict
 
 from marsbench.errors import ResultsError, unknown
-from marsbench.evaluation.criteria import Outcome
+from marsbench.evaluation.criteria import Criteria, Grade, Outcome, grade, verdict
 from marsbench.results.schema import Run, Status
 from marsbench.results.store import find_runs
 
@@ -54,57 +54,85 @@ class Board:
     protocol: str
     hash: str
     synthetic: bool
+    criteria: Criteria
     rows: tuple[Row, ...]
 
 
-def leaderboards(root: Path, corpus: str | None = None, protocol: str | None = None) -> list[Board]:
+def leaderboards(
+    root: Path, corpus: str | None = None, protocol: str | None = None, criteria: Criteria | None = None
+) -> tuple[list[Board], list[str]]:
     """One board for each protocol hash below a results folder, restricted by name where asked.
+
+    Every run of a board is held against the same `criteria`, whatever it was graded by when it was made.
+
+    Returns:
+        The boards, and a line for each run that could not be read.
 
     Raises:
         ResultsError: no runs there, or none of that corpus or protocol.
     """
-    runs = [folder.read_run() for folder in find_runs(root)]
-    if not runs:
-        raise ResultsError(f"no runs in {root.absolute()}; make one with: bench run")
-    for what, wanted, known in (
-        ("corpus", corpus, {run.corpus.name for run in runs}),
-        ("protocol", protocol, {run.protocol.name for run in runs}),
-    ):
-        if wanted is not None and wanted not in known:
-            raise ResultsError(f"{unknown(what, wanted, known)} in {root.absolute()}")
+    runs, unreadable = _read_runs(root, corpus, protocol)
+    if not runs and not unreadable:
+        _raise_what_there_is(root, corpus, protocol)
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        if corpus in (None, run.corpus.name) and protocol in (None, run.protocol.name):
-            groups.setdefault((run.corpus.name, run.protocol.name, run.protocol.hash), []).append(run)
-    return [_board(group) for _, group in sorted(groups.items(), key=lambda item: item[0])]
+        groups.setdefault((run.corpus.name, run.protocol.name, run.protocol.hash), []).append(run)
+    boards = [
+        _board(group, criteria or Criteria()) for _, group in sorted(groups.items(), key=lambda g: g[0])
+    ]
+    return boards, unreadable
 
 
-def _board(runs: list[Run]) -> Board:
+def _read_runs(root: Path, corpus: str | None, protocol: str | None) -> tuple[list[Run], list[str]]:
+    runs: list[Run] = []
+    unreadable: list[str] = []
+    for folder in find_runs(root, corpus or "*", protocol or "*"):
+        try:
+            runs.append(folder.read_run())
+        except ResultsError as error:
+            unreadable.append(str(error))
+    return runs, unreadable
+
+
+def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -> None:
+    folders = [folder.path for folder in find_runs(root)]
+    known = {path.parents[1].name for path in folders}, {path.parents[0].name for path in folders}
+    for what, wanted, names in (("corpus", corpus, known[0]), ("protocol", protocol, known[1])):
+        if wanted is not None and names and wanted not in names:
+            raise ResultsError(f"{unknown(what, wanted, names)} in {root.absolute()}")
+    where = f"{root.absolute()}{f' on {corpus}' if corpus else ''}{f' under {protocol}' if protocol else ''}"
+    raise ResultsError(f"no runs in {where}; make one with: bench run")
+
+
+def _board(runs: list[Run], criteria: Criteria) -> Board:
     first = runs[0]
-    rows = ranked(runs)
-    return Board(first.corpus.name, first.protocol.name, first.protocol.hash, first.corpus.synthetic, rows)
-
-
-def ranked(runs: Iterable[Run]) -> tuple[Row, ...]:
-    """Rows by macro F1, then accuracy, then id; equal scores share a rank; failed runs have none."""
-    complete = [run for run in runs if run.metrics is not None]
-    complete.sort(key=lambda run: (*(-score for score in _scores(run)), run.run_id))
-    scores = [_scores(run) for run in complete]
-    failed = sorted((run for run in runs if run.metrics is None), key=lambda run: run.run_id)
-    return tuple(_row(run, scores.index(_scores(run)) + 1) for run in complete) + tuple(
-        _row(run, None) for run in failed
+    rows = ranked(runs, criteria)
+    return Board(
+        first.corpus.name, first.protocol.name, first.protocol.hash, first.corpus.synthetic, criteria, rows
     )
 
 
-def _scores(run: Run) -> tuple[float, float]:
-    assert run.metrics is not None  # noqa: S101 - callers keep to complete runs
-    return run.metrics.macro_f1.value, run.metrics.accuracy.value
+def ranked(runs: Sequence[Run], criteria: Criteria) -> tuple[Row, ...]:
+    """Rows by macro F1, then accuracy, then id; equal scores share a rank; failed runs have none."""
+    complete = sorted(
+        ((run.metrics.macro_f1.value, run.metrics.accuracy.value, run) for run in runs if run.metrics),
+        key=lambda entry: (-entry[0], -entry[1], entry[2].run_id),
+    )
+    rows: list[Row] = []
+    rank, before = 0, None
+    for position, (macro_f1, accuracy, run) in enumerate(complete, 1):
+        rank = rank if (macro_f1, accuracy) == before else position
+        before = macro_f1, accuracy
+        rows.append(_row(run, rank, criteria))
+    failed = sorted((run for run in runs if run.metrics is None), key=lambda run: run.run_id)
+    return (*rows, *(_row(run, None, criteria) for run in failed))
 
 
-def _row(run: Run, rank: int | None) -> Row:
+def _row(run: Run, rank: int | None, criteria: Criteria) -> Row:
     scores: dict[str, object] = {}
     if run.metrics is not None:
         worst = run.metrics.worst
+        grades = grade(run.metrics, criteria)
         folds = [fold.macro_f1 for fold in run.metrics.folds]
         scores = {
             "accuracy": run.metrics.accuracy.value,
@@ -113,7 +141,8 @@ def _row(run: Run, rank: int | None) -> Row:
             "worst_recall": worst.recall.value,
             "worst_class": worst.label,
             "fold_spread": stdev(folds) if len(folds) > 1 else None,
-            **_reached(run),
+            "verdict": verdict(grades),
+            **_reached(grades),
         }
     return Row.model_validate(
         {
@@ -128,7 +157,6 @@ def _row(run: Run, rank: int | None) -> Row:
             "settings": run.settings,
             "seed": run.seed,
             "status": run.status,
-            "verdict": run.verdict,
             "train_seconds": run.fit_seconds,
             "parameters": run.n_parameters,
             "reason": run.failures[0].message if run.failures else None,
@@ -137,10 +165,10 @@ def _row(run: Run, rank: int | None) -> Row:
     )
 
 
-def _reached(run: Run) -> dict[str, object]:
+def _reached(grades: Sequence[Grade]) -> dict[str, bool]:
     """Whether each criterion's score exceeds its threshold; for recall, that of every class."""
     reached: dict[str, bool] = {}
-    for entry in run.grades:
+    for entry in grades:
         kind = entry.criterion.partition(" ")[0]
         reached[f"{kind}_reached"] = reached.get(f"{kind}_reached", True) and entry.reached
-    return dict(reached)
+    return reached

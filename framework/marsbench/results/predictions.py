@@ -30,14 +30,14 @@ def write_predictions(
     }
     table = pd.DataFrame(facts)
     for index, label in enumerate(corpus.labels):
-        table[label] = predictions.probabilities[:, index]
+        table[f"p_{label}"] = predictions.probabilities[:, index]
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """The table: clip, speaker, fold, label, then one probability column a class in the corpus's order.
+    """The table: clip, speaker, fold, label, then one column p_CLASS for each class in the corpus's order.
 
     Raises:
         ResultsError: missing, or no such table.

@@ -64,7 +64,10 @@ class Run(_Record):
     grades: list[Grade]
     verdict: Outcome | None
     failures: list[Failure]
+    warnings: list[str]
+    """What the model's libraries warned of, each once."""
     fit_seconds: float
     predict_seconds: float
     n_parameters: int | None
     environment: dict[str, str]
+    """Where its units were fitted; values that differ between them stand side by side."""

@@ -1,7 +1,7 @@
 """Runs as files: `<results>/<corpus>/<protocol>/<run id>/`.
 
 run.json              configuration, origin, metrics, verdict
-predictions.parquet   clip, speaker, fold, label, one probability column a class
+predictions.parquet   clip, speaker, fold, label, one probability p_CLASS for each class
 units/fold-K.json     one finished unit each: what a rerun reads instead of training again
 """
 
@@ -68,9 +68,9 @@ class RunFolder:
         return self.path / "units" / f"fold-{fold}.json"
 
 
-def find_runs(root: Path) -> Iterator[RunFolder]:
-    """Every run below a results folder, in the order of their paths."""
-    for path in sorted(root.glob("*/*/*/run.json")):
+def find_runs(root: Path, corpus: str = "*", protocol: str = "*") -> Iterator[RunFolder]:
+    """Every run below a results folder, of one corpus or protocol if named, in the order of their paths."""
+    for path in sorted(root.glob(f"{corpus}/{protocol}/*/run.json")):
         yield RunFolder(path.parent)
 
 
@@ -83,7 +83,7 @@ def find_run(root: Path, name: str) -> RunFolder:
     if (Path(name) / "run.json").is_file():
         return RunFolder(Path(name))
     runs = {folder.path.name: folder for folder in find_runs(root)}
-    matching = [run_id for run_id in runs if run_id.startswith(name)]
+    matching = [run_id for run_id in runs if name and run_id.startswith(name)]
     if name in runs or len(matching) == 1:
         return runs[name if name in runs else matching[0]]
     if matching:

@@ -68,7 +68,7 @@ class Ravdess(Dataset):
             CorpusError: no clips of these channels there.
             FetchError: a published zip lies there and cannot be unpacked.
         """
-        root = Path(self.root) if self.root else home() / "data" / "ravdess"
+        root = Path(self.root).expanduser() if self.root else home() / "data" / "ravdess"
         paths, notes = _one_path_per_name(_folder_of_clips(root))
         clips = tuple(clip for path in paths if self._wants(clip := _clip(path)))
         if not clips:

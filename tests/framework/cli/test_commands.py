@@ -27,7 +27,7 @@ def test_a_run_ends_with_verdict_recall_files_and_leaderboard(ran: Any) -> None:
         "The audio is synthetic",
         "crossings + nearest_mean, stratified5, seed 0",
         "Recall by class (%): low 100  middle 100  high 100",
-        "Verdict: PASS",
+        "Verdict: UNDECIDED",
         "Files: results/tones/stratified5/crossings-nearest_mean-s0-",
         "Leaderboard: tones, synthetic, stratified5",
     ):
@@ -260,3 +260,64 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
     assert result.exit_code == 130
     assert "interrupted; what is finished is kept" in result.stderr
     assert "2 of 5 folds are finished already" in bench("run", *GRID, "--plugins", kit).stderr
+
+
+def test_one_unreadable_run_is_named_and_the_others_are_shown(bench: Bench, kit: Path, ran: Any) -> None:
+    assert ran.exit_code == 0
+    path = Path("results/tones/stratified5/damaged/run.json")
+    path.parent.mkdir()
+    path.write_text("{}")
+    shown = bench("leaderboard")
+    assert shown.exit_code == 0
+    assert "left out: results/tones/stratified5/damaged/run.json is no run of this version" in shown.stderr
+    assert "+ nearest_mean" in shown.stdout
+    assert bench("run", *GRID, "--plugins", kit).exit_code == 0
+
+
+@pytest.mark.usefixtures("ran")
+def test_all_rows_are_held_against_the_same_criteria(bench: Bench, kit: Path) -> None:
+    bench("run", *GRID, "--plugins", kit, "--seed", "1", "--criteria", "accuracy=0.1")
+    rows = json.loads(bench("leaderboard", "--json", "--criteria", "class_recall=1").stdout)
+    assert [row["class_recall_reached"] for row in rows] == [False] * 4
+    assert "every class 100" in bench("leaderboard", "--criteria", "class_recall=1").stdout
+    assert "no key 'recall'" in bench("leaderboard", "--criteria", "recall=1").stderr
+
+
+@pytest.mark.usefixtures("ran")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "no run ''"),
+        ("b", None),
+        ("crossings-nearest_mean-s1", "did you mean 'crossings-nearest_mean-s0-"),
+    ],
+)
+def test_a_run_is_found_by_the_beginning_of_its_id(bench: Bench, name: str, message: str | None) -> None:
+    result = bench("show", name)
+    assert result.exit_code == (1 if message else 0)
+    assert (message or "") in result.stderr
+
+
+def test_an_ambiguous_beginning_is_answered_with_what_it_begins(bench: Bench, kit: Path, ran: Any) -> None:
+    assert ran.exit_code == 0
+    bench("run", *GRID, "--plugins", kit, "--seed", "1")
+    assert "'crossings' begins 2 run ids: crossings-nearest_mean-s0-" in bench("show", "crossings").stderr
+
+
+def test_labels_that_look_like_markup_are_shown_as_they_are(bench: Bench, kit: Path, tmp_path: Path) -> None:
+    import shutil
+
+    bench("data", "check", "tones", "--plugins", kit)
+    for label, source in (("[red]sad", "low"), ("$a_$", "high"), ("[/x]", "middle")):
+        for path in (tmp_path / "home" / "tones").glob(f"{source}-*"):
+            (tmp_path / "odd").mkdir(exist_ok=True)
+            shutil.copy(path, tmp_path / "odd" / path.name)
+            with (tmp_path / "odd" / "clips.csv").open("a") as table:
+                table.write(f"{path.name},{label}\n")
+    table_path = tmp_path / "odd" / "clips.csv"
+    table_path.write_text("path,label\n" + table_path.read_text())
+    words = ("run", "--features", "crossings", "--model", "nearest_mean", "--plugins", kit)
+    result = bench(*words, "--data", tmp_path / "odd")
+    assert result.exit_code == 0
+    shown = bench("show", "crossings").stdout + bench("data", "check", tmp_path / "odd").stdout
+    assert all(label in shown for label in ("[red]sad", "$a_$", "[/x]"))

@@ -12,7 +12,7 @@ from sklearn.metrics import (
 )
 
 from marsbench.evaluation.criteria import Criteria, Outcome, grade, verdict
-from marsbench.evaluation.intervals import resampled
+from marsbench.evaluation.intervals import resample
 from marsbench.evaluation.metrics import confusion
 from marsbench.evaluation.scores import Score
 from marsbench.evaluation.scoring import Predictions, score_predictions
@@ -35,13 +35,16 @@ def predictions(targets: list[int], predicted: list[int], n_speakers: int = 5) -
 @given(PAIRS)
 def test_every_score_equals_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     true, predicted = map(list, zip(*pairs, strict=True))
-    ours, labels = confusion(np.array(true), one_hot(predicted)), list(range(N_CLASSES))
-    kept = {"labels": labels, "zero_division": 0}
-    assert np.array_equal(ours.counts, confusion_matrix(true, predicted, labels=labels))
+    ours, there = confusion(np.array(true), one_hot(predicted)), sorted(set(true))
+    kept = {"labels": there, "zero_division": 0}
+    assert np.array_equal(ours.counts, confusion_matrix(true, predicted, labels=range(N_CLASSES)))
     assert np.isclose(ours.accuracy, accuracy_score(true, predicted), atol=1e-12, rtol=0)
-    assert np.allclose(ours.recall, recall_score(true, predicted, average=None, **kept), atol=1e-12)
-    assert np.allclose(ours.precision, precision_score(true, predicted, average=None, **kept), atol=1e-12)
+    assert np.allclose(ours.recall[there], recall_score(true, predicted, average=None, **kept), atol=1e-12)
+    assert np.allclose(
+        ours.precision[there], precision_score(true, predicted, average=None, **kept), atol=1e-12
+    )
     assert np.isclose(ours.macro_f1, f1_score(true, predicted, average="macro", **kept), atol=1e-12)
+    assert np.isnan(ours.recall[[c for c in range(N_CLASSES) if c not in there]]).all()
 
 
 def test_uar_is_balanced_accuracy() -> None:
@@ -57,7 +60,7 @@ def test_a_tie_goes_to_the_class_that_comes_first() -> None:
 @settings(max_examples=20, deadline=None)
 @given(PAIRS)
 def test_an_interval_holds_its_score(pairs: list[tuple[int, int]]) -> None:
-    true, predicted = map(list, zip(*pairs, strict=True))
+    true, predicted = map(list, zip(*pairs, (0, 0), (1, 1), (2, 2), (3, 3), strict=True))
     metrics = score_predictions(predictions(true, predicted), list("abcd"))
     for score in (metrics.accuracy, metrics.macro_f1, metrics.uar, *(c.recall for c in metrics.classes)):
         assert 0 <= score.low <= score.value <= score.high <= 1
@@ -81,11 +84,34 @@ def test_more_clips_narrow_the_interval() -> None:
 
 
 def test_clips_of_one_speaker_are_drawn_together() -> None:
-    targets, right = np.zeros(100, np.int64), np.repeat([0, 1], 50)
-    by_speaker = resampled(targets, right, ["good"] * 50 + ["bad"] * 50, 2).accuracy
-    by_clip = resampled(targets, right, [None] * 100, 2).accuracy
-    assert set(np.unique(by_speaker)) == {0.0, 0.5, 1.0}
-    assert by_clip.std() < by_speaker.std() / 3
+    targets, right = np.zeros(200, np.int64), np.repeat([0, 1], 100)
+    speakers = [f"s{row // 20}" for row in range(200)]
+    (by_speaker,) = resample(targets, right, speakers, 2).ways
+    (by_clip,) = resample(targets, right, [None] * 200, 2).ways
+    assert by_clip.accuracy.std() < by_speaker.accuracy.std() / 2
+
+
+@pytest.mark.parametrize("speakers", [["s"] * 40, ["s", "t"] * 20])
+def test_few_speakers_give_no_false_certainty(speakers: list[str]) -> None:
+    targets, predicted = np.zeros(40, np.int64), np.repeat([0, 1], [30, 10])
+    score = resample(targets, predicted, speakers, 2).interval(0.75, "accuracy")
+    assert score.low < 0.65
+    assert score.high > 0.85
+
+
+def test_all_right_of_five_clips_is_not_certainty() -> None:
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 5, [0, 1, 2, 3] * 5, 20), list("abcd"))
+    assert metrics.classes[0].recall.value == 1.0
+    assert metrics.classes[0].recall.low == pytest.approx(0.566, abs=0.001)  # Wilson (1927) for 5 of 5
+
+
+def test_a_class_that_a_draw_or_a_fold_lacks_does_not_count_against_it() -> None:
+    targets = [0] * 8 + [1, 2, 3]
+    speakers = [f"s{row}" for row in range(8)] + ["s8"] * 3
+    given_predictions = Predictions(one_hot(targets), np.array(targets), np.arange(11) // 8, speakers)
+    metrics = score_predictions(given_predictions, list("abcd"))
+    assert metrics.macro_f1.low == 1.0
+    assert [fold.uar for fold in metrics.folds] == [1.0, 1.0]
 
 
 def test_scores_by_fold_are_those_of_its_clips() -> None:
@@ -117,5 +143,5 @@ def test_a_criterion_is_decided_only_by_a_whole_interval(
     ("accuracy", "expected"), [(0.5, "pass"), (1.0, "fail")], ids=["all pass", "one fails"]
 )
 def test_one_failed_criterion_fails_the_run(accuracy: float, expected: Outcome) -> None:
-    metrics = score_predictions(predictions([0, 1, 2, 3] * 5, [0, 1, 2, 3] * 5), list("abcd"))
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 50, [0, 1, 2, 3] * 50, 40), list("abcd"))
     assert verdict(grade(metrics, Criteria(accuracy=accuracy))) == expected

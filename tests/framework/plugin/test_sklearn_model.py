@@ -137,12 +137,12 @@ def test_what_the_estimator_warns_of_is_kept_and_not_printed() -> None:
         warnings.simplefilter("always")
         model = fitted(lambda: LogisticRegression(max_iter=1))
     assert not leaked
-    assert len(model.fit_warnings_) == 1
-    assert "failed to converge" in model.fit_warnings_[0]
+    assert len(model.warnings_) == 1
+    assert "failed to converge" in model.warnings_[0]
 
 
 def test_a_quiet_fit_leaves_no_warnings() -> None:
-    assert fitted(LogisticRegression).fit_warnings_ == ()
+    assert fitted(LogisticRegression).warnings_ == ()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+import sys
 from pathlib import Path
 
 import pytest
 
+import marsbench
+from marsbench.errors import PluginError
 from marsbench.plugin.registry import discover
-from marsbench.plugin.source_hash import source_files
+from marsbench.plugin.source_hash import source_files, source_hash
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -59,3 +62,71 @@ def test_the_shared_spectrum_is_part_of_every_built_in_extractor(name: str) -> N
 def test_another_extractor_has_another_hash() -> None:
     features = discover(()).entries("features")
     assert len({entry.source for entry in features}) == len(features)
+
+
+def test_what_only_type_checkers_see_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": "if TYPE_CHECKING:\n    import b\nimport c", "b.py": "", "c.py": ""})
+    assert {path.name for path in source_files(tmp_path / "a.py", tmp_path)} == {"a.py", "c.py"}
+
+
+DERIVED = """
+from marsbench_plugins.features.mfcc import Mfcc
+class Derived(Mfcc):
+    'As its base.'
+"""
+
+
+def test_what_a_base_class_is_made_of_is_part_of_the_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "plugins" / "features", {"derived_mfcc.py": DERIVED})
+    read: set[str] = set()
+
+    def listening(file: Path, top: Path) -> frozenset[Path]:
+        found = source_files(file, top)
+        read.update(path.name for path in found)
+        return found
+
+    monkeypatch.setattr("marsbench.plugin.source_hash.source_files", listening)
+    source_hash(discover((tmp_path / "plugins",)).get("features", "derived_mfcc").plugin)
+    assert {"derived_mfcc.py", "mfcc.py", "spectrum.py", "filter_banks.py", "features.py"} <= read
+
+
+def test_the_scaling_is_part_of_every_network() -> None:
+    entry = discover(()).get("models", "cnn_lstm")
+    bases = [Path(str(sys.modules[base.__module__].__file__)) for base in entry.plugin.__mro__[:-1]]
+    top = Path(str(marsbench.__file__)).parents[1]
+    names = {p.name for base in bases[1:] for p in source_files(base, top)}
+    assert {"scaling.py", "keras_model.py", "search_space.py", "tensorflow_setup.py"} <= names
+
+
+def test_swapped_contents_make_another_hash(tmp_path: Path) -> None:
+    hashes = []
+    for number, (x, y) in enumerate((("x = 1", "x = 2"), ("x = 2", "x = 1"))):
+        folder = tmp_path / str(number) / "features"
+        plugin = "import _one, _two\n" + DERIVED
+        write(folder, {"swapped_mfcc.py": plugin, "_one.py": x, "_two.py": y})
+        discover.cache_clear()
+        for name in ("_one", "_two"):
+            sys.modules.pop(name, None)
+        hashes.append(discover((tmp_path / str(number),)).get("features", "swapped_mfcc").source)
+    assert hashes[0] != hashes[1]
+
+
+def test_an_edit_after_the_import_does_not_change_the_hash(tmp_path: Path) -> None:
+    write(tmp_path / "features", {"edited_mfcc.py": DERIVED})
+    entry = discover((tmp_path,)).get("features", "edited_mfcc")
+    assert entry.plugin is not None
+    before = source_hash(entry.plugin)
+    write(tmp_path / "features", {"edited_mfcc.py": DERIVED + "# edited"})
+    assert entry.source == before
+
+
+def test_a_helper_of_another_folder_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    first = write(tmp_path / "features", {"helped_first.py": "import _helper\n" + DERIVED, "_helper.py": ""})
+    model = "import _helper\nfrom marsbench.plugin import Model\nclass M(Model):\n    'A model.'\n"
+    write(tmp_path / "models", {"helped_second.py": model, "_helper.py": ""})
+    registry = discover((tmp_path,))
+    assert registry.get("features", "helped_first").plugin
+    with pytest.raises(PluginError, match=f"another '_helper' is loaded from {first}/_helper.py; rename one"):
+        _ = registry.get("models", "helped_second").plugin

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marsbench.plugin.features import Floats
+from marsbench_plugins.pitch_tuning import estimate_tuning
 from marsbench_plugins.spectrum import Spectrum, contrast_bands
-from marsbench_plugins.tuning import estimate_tuning
 
 RATE = 22_050
 Voice = Callable[[float, float, int], Floats]

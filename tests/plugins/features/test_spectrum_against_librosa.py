@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from marsbench.audio import load
 from marsbench.plugin.features import Floats
 from marsbench_plugins.filter_banks import chroma_bank, mel_bank
+from marsbench_plugins.pitch_tuning import estimate_tuning
 from marsbench_plugins.spectrum import Spectrum
-from marsbench_plugins.tuning import estimate_tuning
 
 RATE = 22_050
 Voice = Callable[[float, float, int], Floats]

@@ -53,7 +53,7 @@ def test_a_learner_does_not_mind_the_scale_of_its_features(plugin: type[SklearnM
 
 @pytest.mark.parametrize("plugin", MODELS)
 def test_no_default_makes_scikit_learn_complain(plugin: type[SklearnModel]) -> None:
-    assert fitted(plugin(), rings()).fit_warnings_ == ()
+    assert fitted(plugin(), rings()).warnings_ == ()
 
 
 @pytest.mark.parametrize("plugin", LEARNERS)
