@@ -30,6 +30,8 @@ MAX_SECONDS = 300.0
 MAX_BYTES = 1 << 30
 _RATES = range(1_000, 768_001)
 _MAX_CHANNELS = 64
+_LOUDEST = 2.0**33
+"""Times full scale: 32-bit integers stored as floats are fine, what overflows when squared is not."""
 _MAX_VALUES = 1 << 28
 """Most samples over all channels: 1 GiB once decoded, as much as a file may have bytes."""
 _SIZED_CONTAINERS: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
@@ -210,5 +212,7 @@ def _check_samples(waveform: Waveform) -> None:
         raise AudioError(f"too short: {waveform.seconds * 1000:.0f} ms, at least {MIN_SECONDS * 1000:.0f} ms")
     if not np.isfinite(waveform.samples).all():
         raise AudioError("holds NaN or infinite samples")
+    if (peak := float(np.abs(waveform.samples).max())) > _LOUDEST:
+        raise AudioError(f"samples reach {peak:.3g} times full scale")
     if not waveform.samples.any():
         raise AudioError("silent: every sample is zero")

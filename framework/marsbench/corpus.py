@@ -122,6 +122,11 @@ class CheckedCorpus:
             groups.setdefault(facts.content, []).append(row)
         return tuple(tuple(rows) for rows in groups.values() if len(rows) > 1)
 
+    @property
+    def contradictions(self) -> tuple[tuple[int, ...], ...]:
+        """Those copies that do not all have the same label."""
+        return tuple(rows for rows in self.copies if len({self.clips[row].label for row in rows}) > 1)
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over class order and every clip's id, audio bytes, label, speaker and attributes."""

@@ -57,7 +57,8 @@ class StorageError(BenchError):
 def unknown(what: str, word: str, known: Iterable[str]) -> str:
     """Say that `word` is no known `what`, with the nearest known word or else all of them."""
     names = sorted(known)
-    near = get_close_matches(word, names, n=1)
+    folded = {name.casefold(): name for name in names}
+    near = get_close_matches(word.casefold(), folded, n=1)
     if near:
-        return f"no {what} '{word}'; did you mean '{near[0]}'?"
+        return f"no {what} '{word}'; did you mean '{folded[near[0]]}'?"
     return f"no {what} '{word}'; there is {', '.join(names) or 'none'}"

@@ -27,11 +27,11 @@ def _run(unit: Unit, progress: Progress) -> UnitResult | Failure:
             return fit_unit(unit, _epoch_bar(unit, progress, stack))
         except ConfigError:
             raise  # the user's own setting is wrong: there is nothing to record
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it becomes a row
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; it becomes a row
             return failure(error, unit.fold)
 
 
-def failure(error: Exception, fold: int | None = None) -> Failure:
+def failure(error: BaseException, fold: int | None = None) -> Failure:
     """Record of an exception; one that is no BenchError is named by its type."""
     kind = type(error).__name__
     message = str(error) if isinstance(error, BenchError) else f"{kind}: {error}"

@@ -23,6 +23,16 @@ def _words(value: object) -> object:
 Words = Annotated[list[str], BeforeValidator(_words), Field(min_length=1)]
 
 
+def _folder(value: object) -> object:
+    """A path with `~` as shells have it; an empty one is no path."""
+    if value == "":
+        raise ValueError("a folder is needed")
+    return Path(value).expanduser() if isinstance(value, (str, Path)) else value
+
+
+Folder = Annotated[Path, BeforeValidator(_folder)]
+
+
 class Experiment(BaseModel):
     """A grid of pipelines on one corpus under one protocol; every pair of features and model is run."""
 
@@ -38,9 +48,9 @@ class Experiment(BaseModel):
     data: str = "demo"
     """A dataset's name, or a path that a dataset recognises."""
     protocol: str = "stratified5"
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    results: Path = Path("results")
-    plugins: list[Path] = []
+    seed: int = Field(default=0, ge=0, lt=2**31, strict=True)
+    results: Folder = Path("results")
+    plugins: list[Folder] = []
     set: dict[str, Any] = {}
     """Plugin parameters, by NAME.PARAMETER."""
     criteria: Criteria = Criteria()
@@ -55,6 +65,8 @@ def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:
     """
     flat = {**values, "set": _flat(values.get("set", {}))} if "set" in values else dict(values)
     for key, value in dict(flat.get("set") or {}).items():
+        if not all(key.partition(".")[::2]):
+            raise ConfigError(f"{source}: set {key}: write NAME.PARAMETER, such as mfcc.n_frames")
         if not is_jsonable({key: value}):
             raise ConfigError(
                 f"{source}: set {key} = {value}: text, a finite number, true, false or a list is needed"
@@ -68,7 +80,7 @@ def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:
 def read_experiment_file(path: Path) -> dict[str, Any]:
     """Keys and values of a TOML file; raises ConfigError if it is no TOML."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -89,7 +101,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 def criteria_table(given: Sequence[str] | None) -> dict[str, float] | None:
     """`NAME=NUMBER` words as the table that a file would have; None if there are none; raises ConfigError."""
     table: dict[str, float] = {}
-    for text in given or ():
+    for text in (word for item in given or () for word in item.split(",")):
         name, _, value = text.partition("=")
         try:
             table[name.strip()] = float(value)

@@ -194,7 +194,7 @@ class _Extraction:
             return extractor.checked_extract(waveform.samples, waveform.sample_rate)
         except BenchError as error:
             raise PluginError(f"{error} (clip {path})") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"{type(error).__name__}: {error}"
             raise PluginError(f"{self.recipe.name}.extract failed on {path}: {what}") from error
 

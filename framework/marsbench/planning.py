@@ -8,15 +8,16 @@ from typing import Any, cast, get_args
 
 from marsbench import audio
 from marsbench.audio_check import OnBad, check_audio
-from marsbench.corpus import CheckedCorpus
+from marsbench.corpus import CheckedCorpus, Corpus
 from marsbench.datasets import resolve_dataset
-from marsbench.errors import ConfigError, PluginError, unknown
+from marsbench.errors import BenchError, ConfigError, PluginError, unknown
 from marsbench.experiment import Experiment
 from marsbench.files import digest
 from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
+from marsbench.plugin.search_space import Defaults
 from marsbench.progress import Progress
 from marsbench.protocols import Protocol, apply_protocol, find_protocol
 
@@ -53,6 +54,8 @@ class Plan:
     corpus: CheckedCorpus
     protocol: Protocol
     pipelines: tuple[Pipeline, ...]
+    dataset: Recipe
+    """What made the corpus."""
     folders: tuple[Path, ...]
     """Drop-in folders in which plugins are found."""
 
@@ -80,9 +83,13 @@ def make_plan(experiment: Experiment, progress: Progress) -> Plan:
     models = [registry.get("models", name) for name in experiment.model]
     by_plugin = _settings_by_plugin(experiment.set, [data, *features, *models])
     pipelines = _pipelines(features, models, by_plugin, progress)
-    corpus = _load_and_check(data, fixed | by_plugin[data.name], experiment.bad_audio, progress)
+    for entry in (data, *features, *models):
+        for reason in registry.refusals(entry.name):
+            progress.say(f"not used: {reason}")
+    parameters = fixed | by_plugin[data.name]
+    corpus = _load_and_check(data, parameters, experiment.bad_audio, progress)
     protocol = apply_protocol(experiment.protocol, corpus)
-    return Plan(corpus, protocol, tuple(pipelines), registry.folders)
+    return Plan(corpus, protocol, tuple(pipelines), data.recipe(parameters), registry.folders)
 
 
 def checked_corpus(registry: Registry, data: str, settings: Settings, progress: Progress) -> CheckedCorpus:
@@ -94,11 +101,23 @@ def checked_corpus(registry: Registry, data: str, settings: Settings, progress: 
 
 def _load_and_check(entry: Entry, parameters: Settings, on_bad: OnBad, progress: Progress) -> CheckedCorpus:
     with progress.track(f"Loading {entry.name}", 1) as advance:
-        corpus = cast("Dataset", entry.plugin.create(parameters)).load()
+        corpus = _load(cast("Dataset", entry.plugin.create(parameters)))
         advance(1)
     for note in corpus.notes:
         progress.say(note)
     return check_audio(corpus, on_bad, progress)
+
+
+def _load(dataset: Dataset) -> Corpus:
+    try:
+        corpus = dataset.load()
+    except BenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{dataset.name}.load failed: {type(error).__name__}: {error}") from error
+    if not isinstance(corpus, Corpus):
+        raise PluginError(f"{dataset.name}.load returned {type(corpus).__name__}; a Corpus is needed")
+    return corpus
 
 
 def _settings_by_plugin(settings: Mapping[str, Any], entries: list[Entry]) -> dict[str, Settings]:
@@ -127,6 +146,7 @@ def _pipelines(
             if reason := why_not(extractor, model):
                 reasons.append(f"{extractor.name} + {model.name} skipped: {reason}")
                 continue
+            _refuse_unknown(model, hyperparameters, extractor.kind)
             settings = _named(extractor.name, by_plugin) | _named(model.name, by_plugin)
             recipes = feature_entry.recipe_of(extractor), model_entry.recipe_of(model)
             pipelines.append(Pipeline(*recipes, hyperparameters, settings, model.wants_validation))
@@ -135,6 +155,21 @@ def _pipelines(
     for reason in reasons:
         progress.say(reason)
     return pipelines
+
+
+_REFERENCE_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}
+
+
+def _refuse_unknown(model: Model, hyperparameters: Settings, kind: FeatureKind) -> None:
+    """Refuse a misspelt hyperparameter before anything is computed, where the model can tell what it takes.
+
+    Asked with the reference features' shape: the names hardly depend on it, and `evaluation.unit` asks again.
+    """
+    probe = Defaults(hyperparameters)
+    if hyperparameters:
+        model.declare(probe, _REFERENCE_SHAPES["vector" if model.accepts == "vector" else kind], 8)
+    if probe.space:
+        probe.refuse_unused(model.name)
 
 
 def why_not(extractor: FeatureExtractor, model: Model) -> str | None:

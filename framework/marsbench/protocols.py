@@ -176,6 +176,8 @@ def _notes(definition: Definition, corpus: CheckedCorpus) -> Iterable[str]:
     if corpus.copies:
         named = "; ".join(_describe(corpus, rows) for rows in corpus.copies[:3])
         yield f"{len(corpus.copies)} group(s) of exact copies kept on one side of each split: {named}"
+    for rows in corpus.contradictions:
+        yield f"the same audio has different labels: {_describe(corpus, rows)}"
 
 
 def _untrained_classes(corpus: CheckedCorpus, folds: Iterable[Fold]) -> Iterable[str]:

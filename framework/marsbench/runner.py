@@ -60,7 +60,7 @@ class _Extraction:
         try:
             store = FeatureStore(recipe, self._plan.folders)
             return store.features_of(self._plan.corpus, os.cpu_count() or 1, self.progress)
-        except Exception as error:  # noqa: BLE001 - a plugin or its dead worker; the other runs go on
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin or its dead worker; the other runs go on
             return failure(error)
 
 
@@ -68,8 +68,9 @@ def _run_pipeline(
     plan: Plan, pipeline: Pipeline, experiment: Experiment, extraction: _Extraction
 ) -> tuple[RunFolder, Run]:
     folder = _folder(plan, pipeline, experiment)
-    folds = range(len(plan.protocol.folds))
-    finished = {fold: result for fold in folds if (result := folder.unit(fold))}
+    folds, n_classes = range(len(plan.protocol.folds)), len(plan.corpus.labels)
+    shapes = [(len(split.test), n_classes) for split in plan.protocol.folds]
+    finished = {fold: result for fold in folds if (result := folder.unit(fold, shapes[fold]))}
     if finished:
         extraction.progress.say(
             f"{pipeline.name}: {len(finished)} of {len(folds)} folds are finished already"
@@ -161,7 +162,7 @@ def _record(
         run_id=pipeline.run_id(plan.protocol, experiment.seed),
         status="complete" if complete else "failed",
         finished=max(
-            (unit.finished for unit in units), default=datetime.now(UTC).isoformat(timespec="seconds")
+            (unit.finished for unit in units), default=datetime.now(UTC).isoformat(timespec="milliseconds")
         ),
         corpus=_corpus_record(plan),
         protocol=_protocol_record(plan),
@@ -197,6 +198,7 @@ def _corpus_record(plan: Plan) -> CorpusRecord:
     corpus = plan.corpus
     return CorpusRecord(
         name=corpus.name,
+        dataset=plan.dataset,
         fingerprint=corpus.fingerprint,
         labels=list(corpus.labels),
         n_clips=len(corpus.clips),

@@ -22,6 +22,8 @@ def test_names_may_be_repeated_or_separated_by_commas(words: object) -> None:
         ({"criteria": {"acuracy": 0.5}}, "no key 'acuracy'; did you mean 'accuracy'?"),
         ({"criteria": {"accuracy": 80}}, "criteria.accuracy = 80: input should be less than or equal to 1"),
         ({"seed": "x"}, "seed = 'x': input should be a valid integer"),
+        ({"seed": True}, "seed = True: input should be a valid integer"),
+        ({"results": ""}, "results = '': value error, a folder is needed"),
         ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
         ({"bad-audio": "ignore"}, "bad-audio = 'ignore': input should be 'skip' or 'fail'"),
         ({"features": []}, "features = []: value should have at least 1 item"),

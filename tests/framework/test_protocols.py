@@ -167,3 +167,9 @@ def test_a_fold_that_trains_without_a_class_is_noted() -> None:
     made = CheckedCorpus(Corpus("made", ("b", "a"), tuple(clips)), tuple(clips), tuple(facts))
     notes = apply_protocol("speaker5", made).notes
     assert [note for note in notes if "trains without class 'b' and cannot recognise it" in note]
+
+
+def test_copies_under_different_labels_are_noted() -> None:
+    notes = apply_protocol("stratified5", corpus(copies=[(0, 1), (2, 5)])).notes
+    assert "the same audio has different labels: 00-b-2 = 00-a-1" in notes
+    assert len([note for note in notes if "different labels" in note]) == 1

@@ -1,4 +1,5 @@
 import datetime as dt
+import json
 import re
 from pathlib import Path
 
@@ -153,18 +154,16 @@ def test_a_failing_extractor_is_a_failed_run_that_names_the_clip(kit: Path, tmp_
 
 
 def test_pairs_that_make_no_sense_are_named_and_the_others_run(kit: Path) -> None:
-    lines: list[str] = []
-
-    class Listening(Silent):
-        def say(self, line: str) -> None:
-            lines.append(line)
-
+    heard = Heard()
     asked = experiment(kit, features="crossings,blocks", model="nearest_mean,cnn_lstm", protocol="holdout80")
-    plan = make_plan(asked, Listening())
+    plan = make_plan(asked, heard)
     assert [pipeline.name for pipeline in plan.pipelines] == [
         "crossings + nearest_mean", "blocks + nearest_mean", "blocks + cnn_lstm",
     ]  # fmt: skip
-    assert "crossings + cnn_lstm skipped: cnn_lstm needs frames, crossings gives one vector a clip" in lines
+    assert (
+        "crossings + cnn_lstm skipped: cnn_lstm needs frames, crossings gives one vector a clip"
+        in heard.lines
+    )
 
 
 @pytest.mark.parametrize(
@@ -267,3 +266,99 @@ def test_a_parameter_of_the_wrong_kind_is_refused_before_anything_is_done(
 ) -> None:
     with pytest.raises(BenchError, match=re.escape(message)):
         run(experiment(kit, features="blocks", model=model, set=setting))
+
+
+@pytest.mark.parametrize("damage", ["another fold", "too few rows", "a folder"])
+def test_a_unit_file_that_is_not_the_folds_own_is_set_aside(kit: Path, damage: str) -> None:
+    folder, before = only(run(experiment(kit)))
+    unit = folder.path / "units" / "fold-2.json"
+    text = unit.read_text()
+    unit.unlink()
+    if damage == "another fold":
+        unit.write_text(text.replace('"fold":2', '"fold":1'))
+    elif damage == "too few rows":
+        unit.write_text(json.dumps(json.loads(text) | {"probabilities": [[1.0, 0.0, 0.0]]}))
+    else:
+        unit.mkdir()
+    assert only(run(experiment(kit)))[1].metrics == before.metrics
+    assert unit.with_suffix(".damaged").exists()
+
+
+def test_a_run_says_what_made_its_corpus(kit: Path) -> None:
+    _, done = only(run(experiment(kit, set={"tones.n_takes": 3})))
+    assert (done.corpus.dataset.name, done.corpus.dataset.parameters["n_takes"]) == ("tones", 3)
+
+
+LEAVES = """
+import sys
+from marsbench.plugin import FeatureExtractor
+AT_IMPORT
+class Leaves(FeatureExtractor):
+    "Ends the program."
+    kind = "vector"
+    def extract(self, waveform, sample_rate):
+        sys.exit(3)
+"""
+
+
+def test_a_plugin_that_exits_takes_only_its_own_run_with_it(kit: Path, tmp_path: Path) -> None:
+    drop(tmp_path, "features", "leaves", LEAVES.replace("AT_IMPORT", ""))
+    runs = run(experiment(kit, features="leaves,crossings"))
+    assert [done.status for _, done in runs] == ["failed", "complete"]
+    assert "SystemExit: 3" in runs[0][1].failures[0].message
+
+
+def test_a_plugin_that_exits_when_imported_is_one_line(kit: Path, tmp_path: Path) -> None:
+    drop(tmp_path, "features", "leaves_at_once", LEAVES.replace("AT_IMPORT", "sys.exit(5)"))
+    with pytest.raises(BenchError, match=r"leaves_at_once\.py cannot be imported: SystemExit: 5"):
+        run(experiment(kit, features="leaves_at_once"))
+
+
+DATASET = """
+from marsbench.plugin import Dataset
+class Broken(Dataset):
+    "Broken."
+    def load(self):
+        BODY
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return {}['x']", "broken_0.load failed: KeyError: 'x'"),
+        ("return 3", "broken_1.load returned int; a Corpus is needed"),
+    ],
+)
+def test_a_broken_dataset_is_one_line(kit: Path, tmp_path: Path, body: str, message: str) -> None:
+    name = message.partition(".")[0]
+    drop(tmp_path, "datasets", name, DATASET.replace("BODY", body))
+    with pytest.raises(BenchError, match=re.escape(message)):
+        run(experiment(kit, data=name))
+
+
+def test_a_refused_file_of_a_name_in_use_is_told(kit: Path, tmp_path: Path) -> None:
+    path = drop(tmp_path, "features", "mfcc", "")
+    heard = Heard()
+    make_plan(experiment(kit, features="mfcc"), heard)
+    assert (
+        f"not used: {path}: 'mfcc' is already a feature extractor of marsbench; rename the file"
+        in heard.lines
+    )
+
+
+def drop(folder: Path, kind: str, name: str, source: str) -> Path:
+    path = folder / "plugins" / kind / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source)
+    return path
+
+
+class Heard(Silent):
+    """Keeps the lines that were said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)

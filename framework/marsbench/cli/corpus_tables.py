@@ -53,7 +53,11 @@ def _counted(words: Iterable[str]) -> str:
 def _copies(corpus: CheckedCorpus) -> list[Text]:
     if not corpus.copies:
         return [Text("No two clips have the same audio.")]
-    lines = [" = ".join(corpus.clips[row].id for row in rows) for rows in corpus.copies]
+    lines = [
+        " = ".join(corpus.clips[row].id for row in rows)
+        + (" (under DIFFERENT labels)" if rows in corpus.contradictions else "")
+        for rows in corpus.copies
+    ]
     return [Text(f"{len(lines)} recording(s) stand more than once:", "yellow"), *map(Text, lines)]
 
 

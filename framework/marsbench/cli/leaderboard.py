@@ -17,12 +17,17 @@ def leaderboard(
     criteria: CriteriaOption = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    older: Annotated[
+        bool, typer.Option("--all", help="Also runs that the same pipeline's newer code has replaced.")
+    ] = False,
 ) -> None:
     """Rank finished runs, one table for each protocol on each corpus."""
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv cannot both be printed")
     from marsbench.experiment import parse_criteria
     from marsbench.results.leaderboard import Row, leaderboards
 
-    boards, unreadable = leaderboards(results, data, protocol, parse_criteria(criteria))
+    boards, unreadable = leaderboards(results, data, protocol, parse_criteria(criteria), older=older)
     for line in unreadable:
         typer.secho(f"left out: {line}", err=True, fg="yellow")
     rows = [row for board in boards for row in board.rows]

@@ -32,6 +32,8 @@ app = typer.Typer(
     cls=_Rim,
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # help texts are plain: brackets mean brackets
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Which features and model recognise emotion in this audio best, and is that good enough?",
 )

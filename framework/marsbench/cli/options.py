@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-Results = Annotated[Path, typer.Option(help="Folder of runs.")]
+
+def folder(text: str | Path) -> Path:
+    """A path; an empty word, a variable that was not set say, is not taken for the working directory."""
+    if not str(text):
+        raise typer.BadParameter("a folder is needed")
+    return Path(text)
+
+
+Results = Annotated[Path, typer.Option(help="Folder of runs.", parser=folder, metavar="DIR")]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option(help="Further folder with datasets/, features/ and models/ in it; may be repeated."),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from marsbench.cli.options import CriteriaOption, Plugins
+from marsbench.cli.options import CriteriaOption, Plugins, folder
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -29,7 +29,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         str | None, typer.Option(help="stratified5, holdout80 or speaker5. [default: stratified5]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of training. [default: 0]")] = None,
-    results: Annotated[Path | None, typer.Option(help="Folder for runs. [default: results]")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of runs. [default: results]", parser=folder, metavar="DIR")
+    ] = None,
     plugins: Plugins = None,
     settings: Annotated[
         list[str] | None,
@@ -74,8 +76,8 @@ def _run(path: Path | None, options: dict[str, Any]) -> None:
     with TerminalProgress() as progress:
         runs = run_experiment(asked, progress)
     out.print(run_tables.corpus_notes(runs[0][1]))
-    for folder, finished in runs:
-        out.print(run_tables.run_summary(finished, folder.path))
+    for where, finished in runs:
+        out.print(run_tables.run_summary(finished, where.path))
     first = runs[0][1]
     boards, _ = leaderboards(asked.results, first.corpus.name, first.protocol.name, asked.criteria)
     for board in boards:

@@ -24,6 +24,7 @@ def board(shown: Board) -> RenderableType:
     synthetic = ", synthetic" if shown.synthetic else ""
     title = f"\nLeaderboard: {shown.corpus}{synthetic}, {shown.protocol}, {shown.hash[:8]}"
     table = empty_table(title=title)
+    table.padding = (0, 0, 0, 0)
     table.add_column("#", justify="right")
     table.add_column("features\n+ model", no_wrap=True)
     for name in ("accuracy", "macro F1\n± folds", "worst class\nits recall", "training\nparameters"):
@@ -33,15 +34,19 @@ def board(shown: Board) -> RenderableType:
         table.add_row(*_board_cells(row))
     asked = shown.criteria
     legend = (
-        f"%, ranked by macro F1; + exceeds, - does not: accuracy {100 * asked.accuracy:g}, "
-        f"macro F1 {100 * asked.macro_f1:g}, every class {100 * asked.class_recall:g}"
+        f"In %. + exceeds, - does not: accuracy {100 * asked.accuracy:g}, macro F1 {100 * asked.macro_f1:g}, "
+        f"every class {100 * asked.class_recall:g}."
     )
-    return Group(table, Text(legend, "dim"))
+    lines = [Text(legend, "dim")]
+    if shown.n_older:
+        lines.append(Text(f"{shown.n_older} run(s) of older code are left out; --all shows them.", "dim"))
+    failed = [row for row in shown.rows if row.status == "failed"]
+    return Group(table, *lines, *(Text(f"{row.run_id} failed: {row.reason}", "red") for row in failed))
 
 
 def _board_cells(row: Row) -> list[RenderableType]:
     if row.status == "failed":
-        return ["-", _pipeline(row), "", "", "", f"{row.train_seconds:.1f} s", _failed(row)]
+        return ["-", _pipeline(row), "", "", "", f"{row.train_seconds:.1f} s", Text("failed", "red")]
     spread = "" if row.fold_spread is None else f"\n± {100 * row.fold_spread:.1f}  "
     parameters = "" if row.parameters is None else f"\n{row.parameters:,}"
     return [
@@ -58,11 +63,10 @@ def _board_cells(row: Row) -> list[RenderableType]:
 def _pipeline(row: Row) -> Text:
     settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
     extra = [*settings, *([f"seed {row.seed}"] if row.seed else [])]
-    return Text.assemble(f"{row.features}\n+ {row.model}", *((f"\n{word}", "dim") for word in extra))
-
-
-def _failed(row: Row) -> Text:
-    return Text(f"failed: {row.reason}", "red")
+    mark = row.run_id.rpartition("-")[2][:6]
+    return Text.assemble(
+        f"{row.features}\n+ {row.model} ", (mark, "dim"), *((f"\n{word}", "dim") for word in extra)
+    )
 
 
 def _reached(score: float | None, reached: bool | None) -> Text:
@@ -186,6 +190,7 @@ def origin(run: Run) -> RenderableType:
     table.add_row("run", run.run_id)
     table.add_row("finished", run.finished)
     table.add_row("corpus", f"{run.corpus.name}, fingerprint {run.corpus.fingerprint[:16]}")
+    table.add_row("dataset", f"{run.corpus.dataset.name}: {_parameters(run.corpus.dataset.parameters)}")
     table.add_row("protocol", f"{run.protocol.name}, hash {run.protocol.hash[:16]}")
     table.add_row("features", _parameters(run.features.parameters))
     table.add_row("model", _parameters(run.model.parameters | dict(_hyperparameters(run))))

@@ -51,7 +51,6 @@ def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: Non
     """
     model = cast("Model", make("models", unit.model, unit.folders))
     train = _examples(unit, model, unit.train, unit.train_targets)
-    _refuse_unknown(unit, model, train)
     hp = Defaults(unit.hyperparameters)
     validation = _examples(unit, model, unit.validation, unit.validation_targets) if unit.validation else None
     start = time.perf_counter()
@@ -67,7 +66,7 @@ def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: Non
         n_parameters=model.n_parameters_,
         history=list(model.history_),
         warnings=list(model.warnings_),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
         environment=environment(),
         fit_seconds=fitted - start,
         predict_seconds=time.perf_counter() - fitted,
@@ -76,21 +75,15 @@ def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: Non
 
 def check_probabilities(values: Probabilities, shape: tuple[int, int], model: str) -> None:
     """Refuse what cannot be probabilities; raises TrainingError."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        found = getattr(values, "dtype", type(values).__name__)
+        raise TrainingError(f"{model} gave probabilities of type {found}; a float array is needed")
     if values.shape != shape:
         raise TrainingError(f"{model} gave probabilities of shape {values.shape}; {shape} is needed")
     if not np.isfinite(values).all():
         raise TrainingError(f"{model} gave NaN or infinite probabilities")
     if values.min() < 0 or not np.allclose(values.sum(axis=1), 1, atol=1e-4):
         raise TrainingError(f"{model} gave probabilities that are negative or do not sum to 1")
-
-
-def _refuse_unknown(unit: Unit, model: Model, train: Examples) -> None:
-    """Refuse a misspelt hyperparameter before the fit, where the model can tell what it will ask for."""
-    probe = Defaults(unit.hyperparameters)
-    if unit.hyperparameters:
-        model.declare(probe, train.features.input_shape, unit.n_classes)
-    if probe.space:
-        probe.refuse_unused(unit.model.name)
 
 
 def _examples(unit: Unit, model: Model, rows: tuple[int, ...], targets: tuple[int, ...]) -> Examples:

@@ -66,7 +66,8 @@ def _require_kind(parameter: str, value: Any, default: Any) -> None:
         if type(default) is kind:
             fits = type(value) is kind or (kind is float and type(value) is int)
             if not fits and value is not None:
-                raise ConfigError(f"{parameter} = {value!r}: {wanted} is needed, such as {default!r}")
+                example = f", such as {default!r}" if default != "" else ""
+                raise ConfigError(f"{parameter} = {value!r}: {wanted} is needed{example}")
 
 
 _KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

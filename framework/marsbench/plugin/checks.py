@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -116,9 +117,10 @@ class _Bench(Generic[Kind]):
 
     def requirements(self) -> str | None:
         names = self.plugin.requires
-        if isinstance(names, tuple) and all(isinstance(name, str) for name in names):
-            return None
-        return f"requires is {names!r}; a tuple of names is needed"
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            return f"requires is {names!r}; a tuple of names is needed"
+        missing = [name for name in names if not _is_installed(name)]
+        return f"{missing[0]} is not installed: pip install {missing[0]}" if missing else None
 
     def jsonable(self) -> str | None:
         parameters = self.fresh().parameters
@@ -329,6 +331,13 @@ def _is_pickle(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(2)
     return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= pickle.HIGHEST_PROTOCOL
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        return bool(version(distribution))
+    except PackageNotFoundError:
+        return False
 
 
 def _examples(frames: bool) -> Examples:

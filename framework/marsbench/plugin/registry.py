@@ -105,7 +105,10 @@ class Entry:
         ]
         if len(classes) != 1:
             found = ", ".join(c.__name__ for c in classes) or "none"
-            raise PluginError(f"{self.file} must define one public {base.__name__} class; found {found}")
+            raise PluginError(
+                f"{self.file} must define one public {base.__name__} class; found {found} "
+                "(the name of a file that is no plugin begins with _)"
+            )
         if self.is_drop_in:
             _refuse_mixed_helpers(self)
         return classes[0], source_hash(classes[0])
@@ -163,10 +166,13 @@ class Registry:
         self._raise_if_refused(name)
         raise PluginError(unknown("plugin", name, self._entries))
 
+    def refusals(self, name: str) -> list[str]:
+        """Why files of that name were refused, though a plugin of that name may be in use."""
+        return [reason for reason in self.refused if Path(reason.partition(": ")[0]).stem == name]
+
     def _raise_if_refused(self, name: str) -> None:
-        for reason in self.refused:
-            if Path(reason.partition(": ")[0]).stem == name:
-                raise PluginError(reason)
+        for reason in self.refusals(name):
+            raise PluginError(reason)
 
 
 _SINGULAR = {"datasets": "dataset", "features": "feature extractor", "models": "model"}
@@ -178,10 +184,11 @@ def drop_in_folders(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
     Raises:
         PluginError: a folder that the user named does not exist.
     """
-    named = [path.absolute() for path in extra]
+    named = [path.expanduser().absolute() for path in extra]
     for path in named:
-        if not path.is_dir():
-            raise PluginError(f"no plugin folder {path}; name one that holds {', '.join(KINDS)}")
+        if not any((path / kind).is_dir() for kind in KINDS):
+            wanted = ", ".join(KINDS)
+            raise PluginError(f"no plugin folder {path}; name one that has some of {wanted} in it")
     return tuple(dict.fromkeys([Path(DROP_IN_FOLDER).absolute(), *named]))
 
 
@@ -274,7 +281,7 @@ def _import(entry: Entry) -> Any:
             f"{entry.name} needs the package '{error.name}': pip install {error.name}, "
             "or put the file beside it if it is one of yours"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{entry.file} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.dont_write_bytecode = before

@@ -165,7 +165,7 @@ def _within(dimension: Dimension, scopes: tuple[tuple[str, tuple[Scalar, ...]], 
 
 
 def _fitting(dimension: Dimension, value: Scalar, kind: type[Scalar]) -> Scalar:
-    """`value` as a `kind`, refusing what the declaration cannot mean; ranges bind only tuners."""
+    """`value` as a `kind`, refusing what the declaration cannot mean; of a range, only the sign binds."""
     if dimension.choices is not None:
         fits = any(type(value) is type(choice) and value == choice for choice in dimension.choices)
     else:
@@ -173,4 +173,14 @@ def _fitting(dimension: Dimension, value: Scalar, kind: type[Scalar]) -> Scalar:
     if not fits:
         wanted = "one of these" if dimension.choices else _WORDS[kind]
         raise ConfigError(f"{dimension.name} = {value!r}: {wanted} is needed; {dimension.describe()}")
+    if dimension.low is not None and isinstance(value, (int, float)):
+        _require_sign(dimension, value)
     return float(value) if kind is float and dimension.choices is None else value
+
+
+def _require_sign(dimension: Dimension, value: float) -> None:
+    """A hand may leave a tuner's range, but a range above 0 means that nothing else makes sense."""
+    low = dimension.low or 0
+    if value < 0 <= low or value == 0 < low:
+        sign = "above 0" if low > 0 else "of at least 0"
+        raise ConfigError(f"{dimension.name} = {value!r}: a value {sign} is needed; {dimension.describe()}")

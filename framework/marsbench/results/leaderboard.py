@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from marsbench.errors import ResultsError, unknown
 from marsbench.evaluation.criteria import Criteria, Grade, Outcome, grade, verdict
+from marsbench.files import digest
 from marsbench.results.schema import Run, Status
 from marsbench.results.store import find_runs
 
@@ -56,14 +57,23 @@ class Board:
     synthetic: bool
     criteria: Criteria
     rows: tuple[Row, ...]
+    n_older: int
+    """Runs left out because the same pipeline was run later with newer code."""
 
 
 def leaderboards(
-    root: Path, corpus: str | None = None, protocol: str | None = None, criteria: Criteria | None = None
+    root: Path,
+    corpus: str | None = None,
+    protocol: str | None = None,
+    criteria: Criteria | None = None,
+    *,
+    older: bool = False,
 ) -> tuple[list[Board], list[str]]:
     """One board for each protocol hash below a results folder, restricted by name where asked.
 
-    Every run of a board is held against the same `criteria`, whatever it was graded by when it was made.
+    Every run of a board is held against the same `criteria`, whatever it was graded by when it was made. Of
+    runs that differ in the code of their plugins alone, the latest stands for all, unless `older` ones are
+    asked for.
 
     Returns:
         The boards, and a line for each run that could not be read.
@@ -77,9 +87,8 @@ def leaderboards(
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.corpus.name, run.protocol.name, run.protocol.hash), []).append(run)
-    boards = [
-        _board(group, criteria or Criteria()) for _, group in sorted(groups.items(), key=lambda g: g[0])
-    ]
+    asked = criteria or Criteria()
+    boards = [_board(group, asked, older) for _, group in sorted(groups.items(), key=lambda item: item[0])]
     return boards, unreadable
 
 
@@ -104,12 +113,25 @@ def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -
     raise ResultsError(f"no runs in {where}; make one with: bench run")
 
 
-def _board(runs: list[Run], criteria: Criteria) -> Board:
-    first = runs[0]
-    rows = ranked(runs, criteria)
+def _board(runs: list[Run], criteria: Criteria, older: bool) -> Board:
+    first, shown = runs[0], runs if older else _latest(runs)
     return Board(
-        first.corpus.name, first.protocol.name, first.protocol.hash, first.corpus.synthetic, criteria, rows
+        corpus=first.corpus.name,
+        protocol=first.protocol.name,
+        hash=first.protocol.hash,
+        synthetic=first.corpus.synthetic,
+        criteria=criteria,
+        rows=ranked(shown, criteria),
+        n_older=len(runs) - len(shown),
     )
+
+
+def _latest(runs: list[Run]) -> list[Run]:
+    """Of each pipeline with its settings and seed, the run that was finished last."""
+    latest: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: run.finished):
+        latest[digest([run.features.name, run.model.name, run.settings, run.seed])] = run
+    return list(latest.values())
 
 
 def ranked(runs: Sequence[Run], criteria: Criteria) -> tuple[Row, ...]:

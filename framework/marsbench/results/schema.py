@@ -20,6 +20,8 @@ class CorpusRecord(_Record):
     """The corpus a run was made on."""
 
     name: str
+    dataset: Recipe
+    """The plugin that made it, with its parameters: where the audio was."""
     fingerprint: str
     labels: list[str]
     """In the order of every array's classes."""

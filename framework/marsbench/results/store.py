@@ -7,6 +7,7 @@ units/fold-K.json     one finished unit each: what a rerun reads instead of trai
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -33,16 +34,22 @@ class RunFolder:
         """The confusion matrix as a picture."""
         return self.path / "confusion_matrix.png"
 
-    def unit(self, fold: int) -> UnitResult | None:
-        """The finished unit of a fold, or None; a file that cannot be one is set aside."""
+    def unit(self, fold: int, shape: tuple[int, int]) -> UnitResult | None:
+        """The finished unit of a fold, or None; a file that cannot be it is set aside as `.damaged`.
+
+        `shape` is that of its probabilities: test clips and classes of the fold.
+        """
         path = self._unit_path(fold)
         try:
-            return UnitResult.model_validate_json(path.read_bytes())
+            result = UnitResult.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except ValidationError:
+        except (OSError, ValidationError):
+            result = None
+        if result is None or result.fold != fold or not _has_shape(result.probabilities, shape):
             path.replace(path.with_suffix(".damaged"))
             return None
+        return result
 
     def write_unit(self, result: UnitResult) -> None:
         """Keep a finished unit."""
@@ -61,11 +68,15 @@ class RunFolder:
             raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = ".".join(str(part) for part in first["loc"]) or "the whole file"
             raise ResultsError(f"{path} is no run of this version: {where}: {first['msg']}") from error
 
     def _unit_path(self, fold: int) -> Path:
         return self.path / "units" / f"fold-{fold}.json"
+
+
+def _has_shape(rows: list[list[float]], shape: tuple[int, int]) -> bool:
+    return len(rows) == shape[0] and all(len(row) == shape[1] and all(map(isfinite, row)) for row in rows)
 
 
 def find_runs(root: Path, corpus: str = "*", protocol: str = "*") -> Iterator[RunFolder]:
@@ -75,15 +86,16 @@ def find_runs(root: Path, corpus: str = "*", protocol: str = "*") -> Iterator[Ru
 
 
 def find_run(root: Path, name: str) -> RunFolder:
-    """The run of that id, of an id that begins so, or in that folder.
+    """The run of that id or in that folder, or the one whose id, or the id's last part, begins so.
 
     Raises:
         ResultsError: none, or several.
     """
-    if (Path(name) / "run.json").is_file():
-        return RunFolder(Path(name))
+    path = Path(name).parent if name.endswith("run.json") else Path(name)
+    if (path / "run.json").is_file():
+        return RunFolder(path)
     runs = {folder.path.name: folder for folder in find_runs(root)}
-    matching = [run_id for run_id in runs if name and run_id.startswith(name)]
+    matching = [run_id for run_id in runs if name and _begins(run_id, name)]
     if name in runs or len(matching) == 1:
         return runs[name if name in runs else matching[0]]
     if matching:
@@ -91,3 +103,7 @@ def find_run(root: Path, name: str) -> RunFolder:
     if not runs:
         raise ResultsError(f"no runs in {root.absolute()}; make one with: bench run")
     raise ResultsError(unknown("run", name, runs))
+
+
+def _begins(run_id: str, name: str) -> bool:
+    return run_id.startswith(name) or run_id.rpartition("-")[2].startswith(name)

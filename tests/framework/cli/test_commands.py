@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from marsbench.plugin.registry import discover
+
 Bench = Callable[..., Any]
 GRID = ("--features", "crossings,blocks", "--model", "nearest_mean", "--data", "tones")
 
@@ -71,7 +73,7 @@ def test_runs_of_another_protocol_stand_on_another_board(bench: Bench, kit: Path
         (("show", "x"), "no runs in "),
         (("run", "--features", "crossings"), "'model' is missing"),
         (("run", "--features", "nothing", "--model", "svm"), "no feature extractor 'nothing'"),
-        (("run", "--features", "mfcc", "--model", "svm", "--data", "./gone"), "no such file or folder"),
+        (("run", "--features", "mfcc", "--model", "svm", "--data", "./gone"), "there is no file or folder"),
         (("run", "gone.toml"), "gone.toml cannot be read: No such file or directory"),
         (("run", "--criteria", "accuracy"), "'accuracy' is no criterion"),
         (("run", "--features", "mfcc", "--model", "svm", "--criteria", "recall=1"), "no key 'recall'"),
@@ -321,3 +323,62 @@ def test_labels_that_look_like_markup_are_shown_as_they_are(bench: Bench, kit: P
     assert result.exit_code == 0
     shown = bench("show", "crossings").stdout + bench("data", "check", tmp_path / "odd").stdout
     assert all(label in shown for label in ("[red]sad", "$a_$", "[/x]"))
+
+
+def test_of_runs_that_differ_in_code_alone_the_latest_is_shown(
+    bench: Bench, kit: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "plugins" / "features" / "edited_crossings.py"
+    path.parent.mkdir(parents=True)
+    source = (kit / "features" / "crossings.py").read_text()
+    grid = ("--features", "edited_crossings", "--model", "nearest_mean", "--data", "tones", "--plugins", kit)
+    for addition in ("", "# edited\n"):
+        path.write_text(source + addition)
+        discover.cache_clear()
+        sys.modules.pop("edited_crossings", None)
+        assert bench("run", *grid).exit_code == 0
+    assert len(json.loads(bench("leaderboard", "--json").stdout)) == 1
+    assert len(json.loads(bench("leaderboard", "--json", "--all").stdout)) == 2
+    assert "1 run(s) of older code are left out; --all shows them" in bench("leaderboard").stdout
+
+
+def test_a_run_is_found_by_the_mark_that_the_leaderboard_shows(bench: Bench, ran: Any) -> None:
+    assert ran.exit_code == 0
+    (row, *_) = json.loads(bench("leaderboard", "--json").stdout)
+    mark = row["run_id"].rpartition("-")[2][:6]
+    assert f"+ nearest_mean {mark}" in bench("leaderboard").stdout
+    assert json.loads(bench("show", mark, "--json").stdout)["run_id"] == row["run_id"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("leaderboard", "--json", "--csv"), 2, "cannot both be printed"),
+        (("run", "--features", "mfcc", "--model", "svm", "--results", ""), 2, "a folder is needed"),
+        (
+            ("run", "--features", "mfcc", "--model", "svm", "--set", "mfcc.=1"),
+            1,
+            "write NAME.PARAMETER, such",
+        ),
+        (
+            ("run", "--features", "mfcc", "--model", "svm", "--set", "svm.C=-1"),
+            1,
+            "a value above 0 is needed",
+        ),
+        (("run", "--features", "mfcc", "--model", "svm", "--set", "svm.c=1"), 1, "did you mean 'C'?"),
+        (("run", "--features", "MFCC", "--model", "svm"), 1, "did you mean 'mfcc'?"),
+        (("plugins", "list", "--plugins", "."), 1, "name one that has some of datasets, features, models"),
+        (("data", "check", "."), 1, "has neither"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_done(
+    bench: Bench, words: tuple[str, ...], code: int, message: str
+) -> None:
+    result = bench(*words)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert not Path("results").exists() or not list(Path("results").iterdir())
+
+
+def test_help_shows_the_defaults(bench: Bench) -> None:
+    assert "[default: demo]" in bench("run", "-h").stdout

@@ -133,7 +133,9 @@ def test_a_full_disk_is_one_line_that_names_the_way_out(monkeypatch: pytest.Monk
     "parameters", [{"n_speakers": 0}, {"n_takes": -1}, {"seed": -1}, {"n_takes": 1.5}, {"n_speakers": True}]
 )
 def test_a_parameter_that_makes_no_corpus_is_refused(parameters: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"{next(iter(parameters))}=.*a whole number of at least"):
+    with pytest.raises(
+        ConfigError, match=f"{next(iter(parameters))} ?=.*a whole number (of at least|is needed)"
+    ):
         Demo.create(parameters)
 
 

@@ -181,11 +181,11 @@ def test_without_a_root_there_is_nothing_to_read() -> None:
     ("parameters", "message"),
     [
         ({"root": "x", "speaker": "(a"}, "is no regular expression: missing"),
-        ({"root": "x", "speaker": 3}, "is no regular expression"),
+        ({"root": "x", "speaker": 3}, "folder.speaker = 3: text is needed$"),
         ({"root": "x", "labels": "sad"}, "a list such as"),
         ({"root": "x", "labels": [1, 2]}, "a list such as"),
         ({"root": "x", "labels": 3}, "not iterable"),
-        ({"root": 3}, "the path of a folder or table is needed"),
+        ({"root": 3}, "folder.root = 3: text is needed"),
     ],
 )
 def test_a_parameter_without_a_meaning_is_refused(parameters: dict[str, Any], message: str) -> None:
