@@ -16,7 +16,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import soundfile
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it publishes no types
+from threadpoolctl import threadpool_limits
 
 from marsbench import audio
 from marsbench_plugins.features.mfcc_chroma_contrast import MfccChromaContrast

@@ -14,7 +14,8 @@ KIT = Path(__file__).parent / "kit" / "plugins"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep every test out of the user's cache, and its results out of the checkout."""
+    """Keep every test out of the user's cache, its results out of the checkout, its units in this process."""
+    monkeypatch.setenv("MARSBENCH_WORKERS", "0")
     monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     discover.cache_clear()

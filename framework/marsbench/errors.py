@@ -8,6 +8,8 @@ BenchError
 ├── ConfigError     an option or a key of an experiment file
 ├── TrainingError   a fit gave no usable probabilities
 ├── ResultsError    a results folder or a run in it
+│   └── DamagedError    a file is no longer what was written
+├── ExecutionError  the workers that should run units are not there
 └── StorageError    a file cannot be written
 
 Each message is one line: what was asked, what there is, what to do. They are printed once, by
@@ -48,6 +50,14 @@ class TrainingError(BenchError):
 
 class ResultsError(BenchError):
     """A results folder or a run in it cannot be used."""
+
+
+class DamagedError(ResultsError):
+    """A file is no longer what was written: cut off, edited, or of a version that sealed none."""
+
+
+class ExecutionError(BenchError):
+    """The workers that should run units are not there, or not there any more."""
 
 
 class StorageError(BenchError):

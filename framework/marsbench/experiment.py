@@ -1,7 +1,7 @@
 """What to run: the words of `bench run`, from options or from a TOML file."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,8 +33,33 @@ def _folder(value: object) -> object:
 Folder = Annotated[Path, BeforeValidator(_folder)]
 
 
-class Experiment(BaseModel):
-    """A grid of pipelines on one corpus under one protocol; every pair of features and model is run."""
+def _seconds(value: object) -> object:
+    """A number of seconds, or text such as 90s, 30m, 2h."""
+    if isinstance(value, str):
+        from dask.utils import parse_timedelta
+
+        return _parsed(parse_timedelta, value, "a time such as 90s, 30m or 2h is needed")
+    return value
+
+
+def _bytes(value: object) -> object:
+    """A number of bytes, or text such as 500MB, 4GB."""
+    if isinstance(value, str):
+        from dask.utils import parse_bytes
+
+        return _parsed(parse_bytes, value, "a size such as 500MB or 4GB is needed")
+    return value
+
+
+def _parsed(parse: Callable[[str], object], value: str, wanted: str) -> object:
+    try:
+        return parse(value)
+    except (ValueError, KeyError) as error:
+        raise ValueError(wanted) from error
+
+
+class Execution(BaseModel):
+    """Where units run, and what one may take."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -42,6 +67,21 @@ class Experiment(BaseModel):
         alias_generator=lambda name: name.replace("_", "-"),
         populate_by_name=True,
     )
+
+    workers: int | None = Field(default=None, ge=0, strict=True)
+    """Worker processes on this machine; 0 for none but this one; None for what it has room for."""
+    cluster: str | None = None
+    """Address of a Dask scheduler, such as tcp://HOST:8786."""
+    threads: int = Field(default=1, ge=1, strict=True)
+    """Threads that one unit computes with; another number gives other last digits, so another run."""
+    unit_timeout: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)] = None
+    """Seconds that one unit may take."""
+    unit_memory: Annotated[int | None, BeforeValidator(_bytes), Field(gt=0)] = None
+    """Bytes that one unit's worker process may take; None for an even share of the machine's."""
+
+
+class Experiment(Execution):
+    """A grid of pipelines on one corpus under one protocol; every pair of features and model is run."""
 
     features: Words
     model: Words

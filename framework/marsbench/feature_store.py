@@ -9,10 +9,9 @@ folder, other audio another clip. Extraction writes parts of the same form as it
 finds its clips in them, and another corpus finds the clips that it shares.
 """
 
-import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,17 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench import audio
-from marsbench.audio import decode, read_bytes, resample
 from marsbench.corpus import CheckedCorpus, Clip
-from marsbench.errors import BenchError, PluginError
+from marsbench.errors import PluginError
+from marsbench.extraction import Extracted, Extraction, RunAll, run_here
 from marsbench.files import digest, home, write_atomically, write_text
-from marsbench.parallel import map_in_processes
+from marsbench.locks import locked
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
 from marsbench.plugin.registry import Recipe, make
 from marsbench.progress import Progress, Silent
 
 _CHUNK = 16
-"""Clips handed to a worker at a time."""
+"""Clips of one extraction."""
 _PART = 512
 """Clips written to disk at a time: what an interruption can cost."""
 
@@ -43,8 +42,8 @@ class FeatureFile:
 
     path: Path
 
-    def __reduce__(self) -> tuple[type["FeatureFile"], tuple[Path]]:
-        return FeatureFile, (self.path,)  # a worker maps the file itself
+    def __reduce__(self) -> tuple[Callable[[Path], "FeatureFile"], tuple[Path]]:
+        return _feature_file, (self.path,)  # a worker maps the file itself
 
     @property
     def kind(self) -> FeatureKind:
@@ -55,6 +54,11 @@ class FeatureFile:
     def clips(self) -> list[str]:
         """sha256 of each clip's audio bytes, in order."""
         return cast("list[str]", self._index["clips"])
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The array and its index."""
+        return self.path, self.path.with_suffix(".json")
 
     def is_whole(self) -> bool:
         """Whether the array and its index are there and belong together."""
@@ -72,6 +76,13 @@ class FeatureFile:
         rows = self._rows[self._starts[position] : self._starts[position + 1]]
         return rows if self.kind == "frames" else rows[0]
 
+    def copy(self, position: int) -> Floats:
+        """One clip's rows (n_rows, n_dims), read without mapping the file, whose pages would stay."""
+        width, start = self._index["n_dims"], int(self._starts[position])
+        count = (int(self._starts[position + 1]) - start) * width
+        values = np.fromfile(self.path, np.dtype("<f4"), count, offset=4 * start * width)
+        return values.reshape(-1, width)
+
     @cached_property
     def _index(self) -> dict[str, Any]:
         return cast("dict[str, Any]", json.loads(self.path.with_suffix(".json").read_text("utf-8")))
@@ -86,6 +97,15 @@ class FeatureFile:
         return np.memmap(self.path, np.dtype("<f4"), "r", shape=shape)
 
 
+def local_place(path: Path) -> Path:
+    """Where a file of another machine's store stands in this machine's."""
+    return store_root() / path.parent.name / path.name
+
+
+def _feature_file(path: Path) -> FeatureFile:
+    return FeatureFile(path if path.exists() else local_place(path))
+
+
 class FeatureStore:
     """The features of one extractor with one set of parameters."""
 
@@ -97,9 +117,14 @@ class FeatureStore:
         self.folder = (root or store_root()) / f"{recipe.name}-{key[:24]}"
 
     def features_of(
-        self, corpus: CheckedCorpus, workers: int = 1, progress: Progress | None = None
+        self,
+        corpus: CheckedCorpus,
+        progress: Progress | None = None,
+        run_all: RunAll = run_here,
     ) -> FeatureFile:
         """Features of every clip of `corpus`, in its order; extracts only what no file here holds yet.
+
+        `run_all` calls extractions, wherever it likes, and gives what they return in any order.
 
         Raises:
             PluginError: the extractor failed on a clip or broke its contract; names both.
@@ -107,22 +132,32 @@ class FeatureStore:
         progress = progress or Silent()
         wanted = [facts.sha256 for facts in corpus.facts]
         whole = FeatureFile(self.folder / f"{digest(wanted)[:24]}.f32")
-        if whole.is_whole():
-            progress.say(f"{self._recipe.name}: all {len(wanted)} clips from the store")
-            return whole
+        with locked(self.folder, f"{self._recipe.name}: another process extracts it", progress):
+            if whole.is_whole():
+                progress.say(f"{self._recipe.name}: all {len(wanted)} clips from the store")
+            else:
+                self._make(whole, dict(zip(wanted, corpus.clips, strict=True)), wanted, progress, run_all)
+        return whole
+
+    def _make(
+        self,
+        whole: FeatureFile,
+        clips: dict[str, Clip],
+        wanted: list[str],
+        progress: Progress,
+        run_all: RunAll,
+    ) -> None:
         known = self._known()
         n_known = sum(sha256 in known for sha256 in wanted)
         progress.say(f"{self._recipe.name}: {n_known} of {len(wanted)} clips from the store")
-        clips = dict(zip(wanted, corpus.clips, strict=True))
         missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
-        self._extract(missing, workers, progress)
+        self._extract(missing, progress, run_all)
         places = self._known()
-        self._write(whole.path, wanted, (places[sha][0].array(places[sha][1]) for sha in wanted))
+        self._write(whole.path, wanted, (places[sha][0].copy(places[sha][1]) for sha in wanted))
         self._drop_parts(set(wanted))
-        return whole
 
     def _drop_parts(self, wanted: set[str]) -> None:
-        """Remove parts that the whole file has made needless; another process may be writing others."""
+        """Remove parts that the whole file has made needless."""
         for path in self.folder.glob("part-*.f32"):
             part = FeatureFile(path)
             if part.is_whole() and wanted.issuperset(part.clips):
@@ -138,13 +173,11 @@ class FeatureStore:
                 known |= {clip: (file, position) for position, clip in enumerate(file.clips)}
         return known
 
-    def _extract(self, missing: dict[str, Clip], workers: int, progress: Progress) -> None:
-        clips = [(sha256, clip.path) for sha256, clip in missing.items()]
-        chunks = [clips[start : start + _CHUNK] for start in range(0, len(clips), _CHUNK)]
-        waiting: dict[str, Floats] = {}
+    def _extract(self, missing: dict[str, Clip], progress: Progress, run_all: RunAll) -> None:
+        waiting: Extracted = {}
         try:
-            with progress.track(f"Extracting {self._recipe.name}", len(clips)) as advance:
-                for arrays in map_in_processes(_Extraction(self._recipe, self._folders), chunks, workers):
+            with progress.track(f"Extracting {self._recipe.name}", len(missing)) as advance:
+                for arrays in run_all(self._extractions(missing)):
                     waiting |= arrays
                     advance(len(arrays))
                     if len(waiting) >= _PART:
@@ -153,6 +186,11 @@ class FeatureStore:
         finally:  # also after Ctrl-C: what was extracted is kept
             if waiting:
                 self._write_part(waiting)
+
+    def _extractions(self, missing: dict[str, Clip]) -> Iterator[Extraction]:
+        clips = [(sha256, clip.path) for sha256, clip in missing.items()]
+        for start in range(0, len(clips), _CHUNK):
+            yield Extraction(self._recipe, self._folders, tuple(clips[start : start + _CHUNK]))
 
     def _write_part(self, arrays: dict[str, Floats]) -> None:
         name = f"part-{digest(list(arrays))[:24]}.f32"
@@ -175,36 +213,6 @@ class FeatureStore:
         n_frames = self._extractor.n_frames or max(lengths)
         index = {"kind": self._extractor.kind, "n_dims": shapes[0][1], "n_frames": n_frames}
         write_text(path.with_suffix(".json"), json.dumps({**index, "clips": clips, "lengths": lengths}))
-
-
-@dataclass(frozen=True)
-class _Extraction:
-    """What a worker process does: a pure function of clips, rebuilt there from the recipe."""
-
-    recipe: Recipe
-    folders: tuple[Path, ...]
-
-    def __call__(self, clips: list[tuple[str, Path]]) -> dict[str, Floats]:
-        extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
-        return {sha256: self._extract(extractor, sha256, path) for sha256, path in clips}
-
-    def _extract(self, extractor: FeatureExtractor, sha256: str, path: Path) -> Floats:
-        try:
-            waveform = resample(decode(_bytes_of(sha256, path)), extractor.sample_rate)
-            return extractor.checked_extract(waveform.samples, waveform.sample_rate)
-        except BenchError as error:
-            raise PluginError(f"{error} (clip {path})") from error
-        except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{self.recipe.name}.extract failed on {path}: {what}") from error
-
-
-def _bytes_of(sha256: str, path: Path) -> bytes:
-    """The file's bytes, refused if they are no longer those that were checked."""
-    data = read_bytes(path)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise PluginError("the file changed while the run was under way; start it again")
-    return data
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import platformdirs
 
-from marsbench.errors import StorageError
+from marsbench.errors import DamagedError, StorageError
 
 
 def home() -> Path:
@@ -74,6 +74,29 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_sealed(path: Path, text: str) -> None:
+    """Write a JSON object of one key or more atomically, with a checksum of itself as its first key."""
+    rest = text.removeprefix("{").lstrip("\n").encode()
+    write_atomically(path, lambda file: file.write(_seal(rest) + b"\n" + rest))
+
+
+def read_sealed(path: Path) -> bytes:
+    """The JSON object that `write_sealed` was given.
+
+    Raises:
+        DamagedError: any byte differs from what was written, or is missing.
+        OSError: the file cannot be read.
+    """
+    seal, _, rest = path.read_bytes().partition(b"\n")
+    if seal != _seal(rest):
+        raise DamagedError(f"{path} is damaged: its checksum does not fit")
+    return b"{" + rest
+
+
+def _seal(rest: bytes) -> bytes:
+    return b'{"sha256": "%s",' % hashlib.sha256(rest).hexdigest().encode()
 
 
 def canonical_json(value: Any) -> str:

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from marsbench import audio
 from marsbench.audio_check import OnBad, check_audio
 from marsbench.corpus import CheckedCorpus, Corpus
 from marsbench.datasets import resolve_dataset
 from marsbench.errors import BenchError, ConfigError, PluginError, unknown
+from marsbench.evaluation.unit import fit_version
 from marsbench.experiment import Experiment
 from marsbench.files import digest
 from marsbench.plugin.dataset import Dataset
@@ -41,9 +40,10 @@ class Pipeline:
         """Both names, as screens show them."""
         return f"{self.features.name} + {self.model.name}"
 
-    def run_id(self, protocol: Protocol, seed: int) -> str:
+    def run_id(self, protocol: Protocol, seed: int, threads: int) -> str:
         """Name of the run's folder; another digest whenever anything differs that could change a score."""
-        parts = [protocol.hash, self.features.key, self.model.key, self.hyperparameters, seed, fit_version()]
+        keys = [protocol.hash, self.features.key, self.model.key]
+        parts = [*keys, self.hyperparameters, seed, threads, fit_version()]
         return f"{self.features.name}-{self.model.name}-s{seed}-{digest(parts)[:12]}"
 
 
@@ -58,16 +58,6 @@ class Plan:
     """What made the corpus."""
     folders: tuple[Path, ...]
     """Drop-in folders in which plugins are found."""
-
-
-@cache
-def fit_version() -> str:
-    """Changes with the framework's own code between audio files and probabilities."""
-    package = Path(audio.__file__).parent
-    return digest([audio.DECODER, *((package / name).read_text("utf-8") for name in _BETWEEN)])
-
-
-_BETWEEN = ("audio.py", "protocols.py", "feature_store.py", "evaluation/unit.py", "plugin/features.py")
 
 
 def make_plan(experiment: Experiment, progress: Progress) -> Plan:

@@ -3,16 +3,19 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from marsbench.errors import DamagedError
 from marsbench.files import (
     canonical_json,
     derived_seed,
     digest,
     home,
     is_jsonable,
+    read_sealed,
     write_atomically,
+    write_sealed,
     write_text,
 )
 
@@ -20,6 +23,9 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
+
+
+OBJECTS = st.dictionaries(st.text(), JSON, min_size=1, max_size=4)
 
 
 def fail_half_way(file: IO[bytes]) -> None:
@@ -56,6 +62,52 @@ def test_what_is_written_may_be_read_by_others(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "für alle")
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "file").read_bytes() == "für alle".encode()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=OBJECTS, indent=st.sampled_from([None, 1]))
+def test_a_sealed_file_is_json_and_gives_back_what_was_sealed(
+    tmp_path: Path, value: dict[str, Any], indent: int | None
+) -> None:
+    path = tmp_path / "sealed.json"
+    write_sealed(path, json.dumps(value, ensure_ascii=False, indent=indent))
+    assert json.loads(read_sealed(path)) == value
+    (first, _), *others = json.loads(path.read_text("utf-8")).items()
+    assert first == "sha256"
+    assert others == list(value.items())
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=OBJECTS, place=st.integers(0), other=st.integers(1, 255))
+def test_any_single_byte_that_differs_is_noticed(
+    tmp_path: Path, value: dict[str, Any], place: int, other: int
+) -> None:
+    path = tmp_path / "sealed.json"
+    write_sealed(path, json.dumps(value))
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= other
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match="its checksum does not fit"):
+        read_sealed(path)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=OBJECTS, length=st.integers(0))
+def test_a_file_that_was_cut_off_anywhere_is_noticed(
+    tmp_path: Path, value: dict[str, Any], length: int
+) -> None:
+    path = tmp_path / "sealed.json"
+    write_sealed(path, json.dumps(value))
+    content = path.read_bytes()
+    path.write_bytes(content[: length % len(content)])
+    with pytest.raises(DamagedError, match="its checksum does not fit"):
+        read_sealed(path)
+
+
+def test_a_file_without_a_seal_counts_as_damaged(tmp_path: Path) -> None:
+    write_text(tmp_path / "older.json", '{"schema_version": 1}')
+    with pytest.raises(DamagedError, match=r"older\.json is damaged"):
+        read_sealed(tmp_path / "older.json")
 
 
 def test_home_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import typer
 from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Json, Results
 
 
-def leaderboard(
+def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     data: Annotated[str | None, typer.Option(help="Only runs on the corpus of this name.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only runs under this protocol.")] = None,
     results: Results = DEFAULT_RESULTS,
@@ -20,6 +20,9 @@ def leaderboard(
     older: Annotated[
         bool, typer.Option("--all", help="Also runs that the same pipeline's newer code has replaced.")
     ] = False,
+    top: Annotated[
+        int, typer.Option(min=0, help="Rows of each table, the best ones; 0 for all. JSON and CSV hold all.")
+    ] = 30,
 ) -> None:
     """Rank finished runs, one table for each protocol on each corpus."""
     if as_json and as_csv:
@@ -32,15 +35,15 @@ def leaderboard(
         typer.secho(f"left out: {line}", err=True, fg="yellow")
     rows = [row for board in boards for row in board.rows]
     if as_json:
-        typer.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=1))
+        typer.echo(json.dumps([row._asdict() for row in rows], indent=1))
     elif as_csv:
-        writer = csv.DictWriter(sys.stdout, list(Row.model_fields))
+        writer = csv.DictWriter(sys.stdout, Row._fields)
         writer.writeheader()
         for row in rows:
-            writer.writerow(row.model_dump(mode="json") | {"settings": json.dumps(row.settings)})
+            writer.writerow(row._asdict() | {"settings": json.dumps(row.settings)})
     else:
         from marsbench.cli import run_tables
         from marsbench.cli.console import out
 
         for board in boards:
-            out.print(run_tables.board(board))
+            out.print(run_tables.board(board, top))

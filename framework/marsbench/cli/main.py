@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from marsbench.cli import cache, data, leaderboard, plugins, run, show
+from marsbench.cli import cache, data, leaderboard, plugins, run, show, status
 from marsbench.errors import BenchError
 
 INTERRUPTED = 130
@@ -38,6 +38,9 @@ app = typer.Typer(
     help="Which features and model recognise emotion in this audio best, and is that good enough?",
 )
 app.command("run")(run.run)
+app.command("plan")(status.plan)
+app.command("status")(status.status)
+app.command("retry")(status.retry)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
 app.add_typer(plugins.app, name="plugins")

@@ -25,4 +25,21 @@ CriteriaOption = Annotated[
     typer.Option("--criteria", help="accuracy=0.8, macro_f1=0.8 or class_recall=0.75; may be repeated."),
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Worker processes; 0: all in this process, for debugging. [default: as cores and memory allow]"
+    ),
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Dask scheduler to run units on instead, such as tcp://HOST:8786.")
+]
+UnitTimeout = Annotated[
+    str | None, typer.Option(help="Longest time for one unit, such as 90s, 30m or 2h. [default: none]")
+]
+UnitMemory = Annotated[
+    str | None,
+    typer.Option(help="Most memory for one unit, such as 4GB. [default: an even share of the machine's]"),
+]
+
 DEFAULT_RESULTS = Path("results")

@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from marsbench.cli.options import CriteriaOption, Plugins, folder
+from marsbench.cli.options import (
+    Cluster,
+    CriteriaOption,
+    Plugins,
+    UnitMemory,
+    UnitTimeout,
+    Workers,
+    folder,
+)
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -41,6 +49,16 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
     bad_audio: Annotated[
         str | None, typer.Option(help="skip bad audio files and name them, or fail. [default: skip]")
     ] = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that one unit computes with. [default: 1]")
+    ] = None,
+    unit_timeout: UnitTimeout = None,
+    unit_memory: UnitMemory = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also try units again that failed earlier.")
+    ] = False,
 ) -> None:
     """Run every pair of features and model, grade it, and show the leaderboard.
 
@@ -59,32 +77,27 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         "set": _settings(settings),
         "criteria": criteria_table(criteria),
         "bad-audio": bad_audio,
+        "workers": workers,
+        "cluster": cluster,
+        "threads": threads,
+        "unit-timeout": unit_timeout,
+        "unit-memory": unit_memory,
     }
-    _run(experiment, {name: value for name, value in options.items() if value is not None})
+    _run(experiment, {name: value for name, value in options.items() if value is not None}, retry_failed)
 
 
-def _run(path: Path | None, options: dict[str, Any]) -> None:
+def _run(path: Path | None, options: dict[str, Any], retry_failed: bool) -> None:
     from marsbench import experiment as experiments
-    from marsbench.cli import run_tables
-    from marsbench.cli.console import TerminalProgress, out
-    from marsbench.results.leaderboard import leaderboards
+    from marsbench.cli.console import TerminalProgress
+    from marsbench.cli.run_report import print_report
     from marsbench.runner import run as run_experiment
 
     values = experiments.read_experiment_file(path) if path else {}
     merged = _over(values, options)
     asked = experiments.parse_experiment(merged, str(path) if path else "bench run")
     with TerminalProgress() as progress:
-        runs = run_experiment(asked, progress)
-    out.print(run_tables.corpus_notes(runs[0][1]))
-    for where, finished in runs:
-        out.print(run_tables.run_summary(finished, where.path))
-    first = runs[0][1]
-    boards, _ = leaderboards(asked.results, first.corpus.name, first.protocol.name, asked.criteria)
-    for board in boards:
-        if board.hash == first.protocol.hash:
-            out.print(run_tables.board(board))
-    if any(finished.status == "failed" for _, finished in runs):
-        raise typer.Exit(1)
+        runs = run_experiment(asked, progress, retry_failed=retry_failed)
+    print_report(runs, asked.results)
 
 
 def _over(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.text import Text
 from marsbench.cli.console import table as empty_table
 from marsbench.evaluation.criteria import Grade, Outcome
 from marsbench.evaluation.scores import Metrics, Score
+from marsbench.evaluation.unit_result import Failure
 from marsbench.results.leaderboard import Board, Row
 from marsbench.results.schema import Run
 
@@ -19,8 +20,9 @@ _SHORT = 7
 """Letters of a class that eight columns of a confusion matrix have room for."""
 
 
-def board(shown: Board) -> RenderableType:
-    """A leaderboard, two lines a run so that it fits 80 columns."""
+def board(shown: Board, top: int = 30) -> RenderableType:
+    """A leaderboard's `top` rows, or with 0 all, two lines a run so that it fits 80 columns."""
+    rows = shown.rows[: top or None]
     synthetic = ", synthetic" if shown.synthetic else ""
     title = f"\nLeaderboard: {shown.corpus}{synthetic}, {shown.protocol}, {shown.hash[:8]}"
     table = empty_table(title=title)
@@ -30,18 +32,25 @@ def board(shown: Board) -> RenderableType:
     for name in ("accuracy", "macro F1\n± folds", "worst class\nits recall", "training\nparameters"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=9, overflow="fold")
-    for row in shown.rows:
+    for row in rows:
         table.add_row(*_board_cells(row))
     asked = shown.criteria
     legend = (
         f"In %. + exceeds, - does not: accuracy {100 * asked.accuracy:g}, macro F1 {100 * asked.macro_f1:g}, "
         f"every class {100 * asked.class_recall:g}."
     )
-    lines = [Text(legend, "dim")]
+    lines = [*_more(shown.rows[len(rows) :]), legend]
     if shown.n_older:
-        lines.append(Text(f"{shown.n_older} run(s) of older code are left out; --all shows them.", "dim"))
-    failed = [row for row in shown.rows if row.status == "failed"]
-    return Group(table, *lines, *(Text(f"{row.run_id} failed: {row.reason}", "red") for row in failed))
+        lines.append(f"{shown.n_older} run(s) of older code are left out; --all shows them.")
+    failed = [Text(f"{row.run_id} failed: {row.reason}", "red") for row in rows if row.status == "failed"]
+    return Group(table, *(Text(line, "dim") for line in lines), *failed)
+
+
+def _more(hidden: Sequence[Row]) -> list[str]:
+    """How many rows are not shown, if any, and how many of these failed."""
+    n_failed = sum(row.status == "failed" for row in hidden)
+    failed = f" ({n_failed:,} failed)" if n_failed else ""
+    return [f"… and {len(hidden):,} more{failed}; --top 0 shows all."] if hidden else []
 
 
 def _board_cells(row: Row) -> list[RenderableType]:
@@ -111,13 +120,18 @@ def run_summary(run: Run, folder: Path) -> RenderableType:
 
 
 def _reasons(run: Run) -> list[str]:
-    """Each failure once, with the folds that it befell."""
-    folds: dict[str, list[str]] = {}
+    """Each failure once, with the folds that it befell and the log of the first of them that printed."""
+    groups: dict[str, list[Failure]] = {}
     for failure in run.failures:
-        where = folds.setdefault(failure.message, [])
-        if failure.fold is not None:
-            where.append(str(failure.fold + 1))
-    return [f"{message} (fold {', '.join(where)})" if where else message for message, where in folds.items()]
+        groups.setdefault(failure.message, []).append(failure)
+    return [f"{message}{_where(group)}" for message, group in groups.items()]
+
+
+def _where(failures: Sequence[Failure]) -> str:
+    folds = ", ".join(str(failure.fold + 1) for failure in failures if failure.fold is not None)
+    logs = [failure.log for failure in failures if failure.log]
+    words = [*([f"fold {folds}"] if folds else []), *([f"see {logs[0]}"] if logs else [])]
+    return f" ({'; '.join(words)})" if words else ""
 
 
 def _grades(grades: Sequence[Grade]) -> Table:

@@ -4,18 +4,22 @@ A unit is a pure function of a small picklable description. The description has 
 in here cannot learn from them.
 """
 
+import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from marsbench import audio
 from marsbench.environment import environment
-from marsbench.errors import TrainingError
+from marsbench.errors import ConfigError, TrainingError
 from marsbench.evaluation.unit_result import UnitResult
 from marsbench.feature_store import FeatureFile
+from marsbench.files import digest
 from marsbench.plugin.features import Features
 from marsbench.plugin.model import Examples, FitContext, Model, OnEpoch, Probabilities
 from marsbench.plugin.registry import Recipe, make
@@ -40,6 +44,25 @@ class Unit:
     validation_targets: tuple[int, ...]
     test: tuple[int, ...]
     seed: int
+    version: str
+    """`fit_version` of the driver."""
+
+
+@cache
+def fit_version() -> str:
+    """Changes with the framework's own code between audio files and probabilities."""
+    package = Path(audio.__file__).parent
+    return digest([audio.DECODER, *((package / name).read_text("utf-8") for name in _BETWEEN)])
+
+
+_BETWEEN = (
+    "audio.py",
+    "extraction.py",
+    "feature_store.py",
+    "protocols.py",
+    "evaluation/unit.py",
+    "plugin/features.py",
+)
 
 
 def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None) -> UnitResult:
@@ -47,8 +70,14 @@ def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: Non
 
     Raises:
         TrainingError: probabilities of a wrong shape, NaN, negative or not summing to 1.
-        ConfigError: a hyperparameter was set by hand that the model does not have.
+        ConfigError: a hyperparameter was set by hand that the model does not have; or the marsbench that runs
+            here is not the driver's.
     """
+    if unit.version != fit_version():
+        raise ConfigError("a worker has another version of marsbench than the driver; install the same there")
+    # A plugin that draws from the global generators gives the same whatever was fitted before it.
+    random.seed(unit.seed)
+    np.random.seed(unit.seed)  # noqa: NPY002 - the global generator is the point
     model = cast("Model", make("models", unit.model, unit.folders))
     train = _examples(unit, model, unit.train, unit.train_targets)
     hp = Defaults(unit.hyperparameters)

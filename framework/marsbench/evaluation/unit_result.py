@@ -33,10 +33,12 @@ class Failure(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fold: int | None
+    fold: int | None = None
     """None if the features could not be extracted."""
     kind: str
-    """Name of the exception."""
+    """Name of the exception, or TimeLimit, MemoryLimit, WorkerDied."""
     message: str
-    traceback: str
-    """For the plugin's author."""
+    traceback: str = ""
+    """For the plugin's author; empty if no Python code raised."""
+    log: str | None = None
+    """File of what the unit printed, below the run's folder; None if it printed nothing."""

@@ -186,10 +186,15 @@ def drop_in_folders(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
     """
     named = [path.expanduser().absolute() for path in extra]
     for path in named:
-        if not any((path / kind).is_dir() for kind in KINDS):
+        if not holds_plugins(path):
             wanted = ", ".join(KINDS)
             raise PluginError(f"no plugin folder {path}; name one that has some of {wanted} in it")
     return tuple(dict.fromkeys([Path(DROP_IN_FOLDER).absolute(), *named]))
+
+
+def holds_plugins(folder: Path) -> bool:
+    """Whether the folder has a sub-folder for some kind of plugin."""
+    return any((folder / kind).is_dir() for kind in KINDS)
 
 
 @cache

@@ -1,26 +1,27 @@
 """Leaderboards: runs ranked, only ever among runs of one protocol on one corpus."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import dist, inf, sqrt
 from pathlib import Path
-from statistics import stdev
-
-from pydantic import BaseModel, ConfigDict
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from marsbench.errors import ResultsError, unknown
-from marsbench.evaluation.criteria import Criteria, Grade, Outcome, grade, verdict
-from marsbench.files import digest
-from marsbench.results.schema import Run, Status
-from marsbench.results.store import find_runs
+from marsbench.evaluation.criteria import Criteria, Outcome, grade, verdict
+from marsbench.evaluation.scores import Metrics
+from marsbench.files import canonical_json
+from marsbench.results.schema import Standing, Status
+from marsbench.results.store import find_runs, run_folders
 
 
-class Row(BaseModel):
+class Row(NamedTuple):
     """One run on the leaderboard; scores are None for a run without all its folds."""
-
-    model_config = ConfigDict(frozen=True)
 
     rank: int | None
     run_id: str
+    finished: str
+    """UTC, ISO 8601."""
     corpus: str
     synthetic: bool
     protocol: str
@@ -30,6 +31,10 @@ class Row(BaseModel):
     settings: dict[str, object]
     seed: int
     status: Status
+    train_seconds: float
+    parameters: int | None
+    reason: str | None = None
+    """Why a failed run failed."""
     accuracy: float | None = None
     macro_f1: float | None = None
     uar: float | None = None
@@ -41,10 +46,6 @@ class Row(BaseModel):
     verdict: Outcome | None = None
     fold_spread: float | None = None
     """Standard deviation of macro F1 over folds; None for a single fold."""
-    train_seconds: float
-    parameters: int | None
-    reason: str | None = None
-    """Why a failed run failed."""
 
 
 @dataclass(frozen=True)
@@ -81,26 +82,21 @@ def leaderboards(
     Raises:
         ResultsError: no runs there, or none of that corpus or protocol.
     """
-    runs, unreadable = _read_runs(root, corpus, protocol)
-    if not runs and not unreadable:
-        _raise_what_there_is(root, corpus, protocol)
-    groups: dict[tuple[str, str, str], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.corpus.name, run.protocol.name, run.protocol.hash), []).append(run)
     asked = criteria or Criteria()
-    boards = [_board(group, asked, older) for _, group in sorted(groups.items(), key=lambda item: item[0])]
-    return boards, unreadable
-
-
-def _read_runs(root: Path, corpus: str | None, protocol: str | None) -> tuple[list[Run], list[str]]:
-    runs: list[Run] = []
+    groups: dict[tuple[str, str, str], list[Row]] = {}
     unreadable: list[str] = []
-    for folder in find_runs(root, corpus or "*", protocol or "*"):
+    for folder in run_folders(root, corpus, protocol):
         try:
-            runs.append(folder.read_run())
+            run = folder.read_standing()
         except ResultsError as error:
             unreadable.append(str(error))
-    return runs, unreadable
+            continue
+        if run is not None:
+            board = groups.setdefault((run.corpus.name, run.protocol.name, run.protocol.hash), [])
+            board.append(_row(run, asked))
+    if not groups and not unreadable:
+        _raise_what_there_is(root, corpus, protocol)
+    return [_board(group, asked, older) for _, group in sorted(groups.items())], unreadable
 
 
 def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -> None:
@@ -113,84 +109,88 @@ def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -
     raise ResultsError(f"no runs in {where}; make one with: bench run")
 
 
-def _board(runs: list[Run], criteria: Criteria, older: bool) -> Board:
-    first, shown = runs[0], runs if older else _latest(runs)
+def _board(rows: list[Row], criteria: Criteria, older: bool) -> Board:
+    first, shown = rows[0], rows if older else _latest(rows)
     return Board(
-        corpus=first.corpus.name,
-        protocol=first.protocol.name,
-        hash=first.protocol.hash,
-        synthetic=first.corpus.synthetic,
+        corpus=first.corpus,
+        protocol=first.protocol,
+        hash=first.protocol_hash,
+        synthetic=first.synthetic,
         criteria=criteria,
-        rows=ranked(shown, criteria),
-        n_older=len(runs) - len(shown),
+        rows=ranked(shown),
+        n_older=len(rows) - len(shown),
     )
 
 
-def _latest(runs: list[Run]) -> list[Run]:
+def _latest(rows: list[Row]) -> list[Row]:
     """Of each pipeline with its settings and seed, the run that was finished last."""
-    latest: dict[str, Run] = {}
-    for run in sorted(runs, key=lambda run: run.finished):
-        latest[digest([run.features.name, run.model.name, run.settings, run.seed])] = run
+    latest: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row.finished):
+        latest[canonical_json([row.features, row.model, row.settings, row.seed])] = row
     return list(latest.values())
 
 
-def ranked(runs: Sequence[Run], criteria: Criteria) -> tuple[Row, ...]:
-    """Rows by macro F1, then accuracy, then id; equal scores share a rank; failed runs have none."""
-    complete = sorted(
-        ((run.metrics.macro_f1.value, run.metrics.accuracy.value, run) for run in runs if run.metrics),
-        key=lambda entry: (-entry[0], -entry[1], entry[2].run_id),
-    )
-    rows: list[Row] = []
-    rank, before = 0, None
-    for position, (macro_f1, accuracy, run) in enumerate(complete, 1):
-        rank = rank if (macro_f1, accuracy) == before else position
-        before = macro_f1, accuracy
-        rows.append(_row(run, rank, criteria))
-    failed = sorted((run for run in runs if run.metrics is None), key=lambda run: run.run_id)
-    return (*rows, *(_row(run, None, criteria) for run in failed))
+def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Rows by macro F1, then accuracy, then id; equal scores share a rank; failed runs, last, have none."""
+    ordered: list[Row] = []
+    for position, row in enumerate(sorted(rows, key=_place), 1):
+        rank = ordered[-1].rank if ordered and _place(ordered[-1])[:2] == _place(row)[:2] else position
+        ordered.append(row if row.macro_f1 is None else row._replace(rank=rank))
+    return tuple(ordered)
 
 
-def _row(run: Run, rank: int | None, criteria: Criteria) -> Row:
-    scores: dict[str, object] = {}
-    if run.metrics is not None:
-        worst = run.metrics.worst
-        grades = grade(run.metrics, criteria)
-        folds = [fold.macro_f1 for fold in run.metrics.folds]
-        scores = {
-            "accuracy": run.metrics.accuracy.value,
-            "macro_f1": run.metrics.macro_f1.value,
-            "uar": run.metrics.uar.value,
-            "worst_recall": worst.recall.value,
-            "worst_class": worst.label,
-            "fold_spread": stdev(folds) if len(folds) > 1 else None,
-            "verdict": verdict(grades),
-            **_reached(grades),
-        }
-    return Row.model_validate(
-        {
-            "rank": rank,
-            "run_id": run.run_id,
-            "corpus": run.corpus.name,
-            "synthetic": run.corpus.synthetic,
-            "protocol": run.protocol.name,
-            "protocol_hash": run.protocol.hash,
-            "features": run.features.name,
-            "model": run.model.name,
-            "settings": run.settings,
-            "seed": run.seed,
-            "status": run.status,
-            "train_seconds": run.fit_seconds,
-            "parameters": run.n_parameters,
-            "reason": run.failures[0].message if run.failures else None,
-            **scores,
-        }
+def _place(row: Row) -> tuple[float, float, str]:
+    if row.macro_f1 is None or row.accuracy is None:
+        return inf, inf, row.run_id
+    return -row.macro_f1, -row.accuracy, row.run_id
+
+
+def _row(run: Standing, criteria: Criteria) -> Row:
+    return Row(
+        rank=None,
+        run_id=run.run_id,
+        finished=run.finished,
+        corpus=run.corpus.name,
+        synthetic=run.corpus.synthetic,
+        protocol=run.protocol.name,
+        protocol_hash=run.protocol.hash,
+        features=run.features.name,
+        model=run.model.name,
+        settings=run.settings,
+        seed=run.seed,
+        status=run.status,
+        train_seconds=run.fit_seconds,
+        parameters=run.n_parameters,
+        reason=run.failures[0].message if run.failures else None,
+        **(_scores(run.metrics, criteria) if run.metrics else {}),
+        verdict=_verdict(run, criteria),
     )
 
 
-def _reached(grades: Sequence[Grade]) -> dict[str, bool]:
-    """Whether each criterion's score exceeds its threshold; for recall, that of every class."""
-    reached: dict[str, bool] = {}
-    for entry in grades:
-        kind = entry.criterion.partition(" ")[0]
-        reached[f"{kind}_reached"] = reached.get(f"{kind}_reached", True) and entry.reached
-    return reached
+def _verdict(run: Standing, criteria: Criteria) -> Outcome | None:
+    # Grading takes as long as reading, and most runs were graded by the same criteria when they were made.
+    if run.metrics is None or run.criteria == criteria:
+        return run.verdict
+    return verdict(grade(run.metrics, criteria))
+
+
+def _scores(metrics: Metrics, criteria: Criteria) -> dict[str, Any]:
+    accuracy, macro_f1, worst = metrics.accuracy.value, metrics.macro_f1.value, metrics.worst
+    return {
+        "accuracy": accuracy,
+        "macro_f1": macro_f1,
+        "uar": metrics.uar.value,
+        "worst_recall": worst.recall.value,
+        "worst_class": worst.label,
+        "accuracy_reached": accuracy > criteria.accuracy,
+        "macro_f1_reached": macro_f1 > criteria.macro_f1,
+        "class_recall_reached": worst.recall.value > criteria.class_recall,
+        "fold_spread": _spread([fold.macro_f1 for fold in metrics.folds]),
+    }
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; that of `statistics`, exact to the last bit, takes forty times as long."""
+    if len(values) < 2:
+        return None
+    return dist(values, [fmean(values)] * len(values)) / sqrt(len(values) - 1)

@@ -43,8 +43,28 @@ class ProtocolRecord(_Record):
     notes: list[str]
 
 
-class Run(_Record):
-    """One run: configuration, origin and result."""
+class RunPlan(_Record):
+    """What a run is to be, known before its first unit."""
+
+    schema_version: Literal[1] = 1
+    experiment: dict[str, Any]
+    """Keys and values of an experiment file that asks for this run alone."""
+    features: str
+    model: str
+    settings: dict[str, Any]
+    seed: int
+    n_folds: int
+    n_clips: int
+    n_units_at_once: int
+    """How many units, of all runs, were to run at a time."""
+    planned: str
+    """UTC, ISO 8601."""
+
+
+class Standing(_Record):
+    """What a leaderboard needs of a run; whatever else `run.json` holds is passed over, which saves time."""
+
+    model_config = ConfigDict(extra="ignore")
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -58,18 +78,27 @@ class Run(_Record):
     settings: dict[str, Any]
     """Parameters set by hand, as NAME.PARAMETER."""
     seed: int
-    hyperparameters: list[dict[str, Any]]
-    """Whole configuration by fold."""
     criteria: Criteria
     metrics: Metrics | None
     """None unless every fold is there."""
-    grades: list[Grade]
     verdict: Outcome | None
     failures: list[Failure]
+    fit_seconds: float
+    n_parameters: int | None
+
+
+class Run(Standing):
+    """One run: configuration, origin and result."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hyperparameters: list[dict[str, Any]]
+    """Whole configuration by fold."""
+    grades: list[Grade]
+    threads: int
+    """Threads that each unit computed with."""
     warnings: list[str]
     """What the model's libraries warned of, each once."""
-    fit_seconds: float
     predict_seconds: float
-    n_parameters: int | None
     environment: dict[str, str]
     """Where its units were fitted; values that differ between them stand side by side."""

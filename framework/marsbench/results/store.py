@@ -1,21 +1,41 @@
 """Runs as files: `<results>/<corpus>/<protocol>/<run id>/`.
 
-run.json              configuration, origin, metrics, verdict
-predictions.parquet   clip, speaker, fold, label, one probability p_CLASS for each class
-units/fold-K.json     one finished unit each: what a rerun reads instead of training again
+plan.json               what was asked, written before anything is done: `bench status` reads it
+run.json                configuration, origin, metrics, verdict
+predictions.parquet     clip, speaker, fold, label, one probability p_CLASS for each class
+units/fold-K.json       one finished unit each: what a rerun reads instead of training again
+units/fold-K.failed.json   why a unit failed, which a rerun leaves alone
+units/fold-K.running    empty; there while the process that has the folder's lock runs the unit
+logs/fold-K.log         what a unit printed
+
+The JSON files begin with a checksum of themselves. Folds count from 0.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from marsbench.errors import ResultsError, unknown
-from marsbench.evaluation.unit_result import UnitResult
-from marsbench.files import write_text
-from marsbench.results.schema import Run
+from marsbench.errors import DamagedError, ResultsError, StorageError, unknown
+from marsbench.evaluation.unit_result import Failure, UnitResult
+from marsbench.files import read_sealed, write_sealed, write_text
+from marsbench.progress import Silent
+from marsbench.results.schema import Run, RunPlan, Standing
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
+_unheard = Silent().say
+
+
+class Census(NamedTuple):
+    """How many units of a run are in which state."""
+
+    done: int
+    failed: int
+    running: int
 
 
 @dataclass(frozen=True)
@@ -23,6 +43,11 @@ class RunFolder:
     """One run's files, each of them whole or absent."""
 
     path: Path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is a `run.json`: without, the run goes on or was interrupted."""
+        return self._run_path.exists()
 
     @property
     def predictions(self) -> Path:
@@ -34,55 +59,190 @@ class RunFolder:
         """The confusion matrix as a picture."""
         return self.path / "confusion_matrix.png"
 
-    def unit(self, fold: int, shape: tuple[int, int]) -> UnitResult | None:
-        """The finished unit of a fold, or None; a file that cannot be it is set aside as `.damaged`.
+    @property
+    def is_planned(self) -> bool:
+        """Whether the run was begun."""
+        return (self.path / "plan.json").is_file()
 
-        `shape` is that of its probabilities: test clips and classes of the fold.
+    def unit(
+        self, fold: int, shape: tuple[int, int], say: Callable[[str], None] = _unheard
+    ) -> UnitResult | None:
+        """The finished unit of a fold, or None.
+
+        A file that cannot be it is set aside as `.damaged`, and `say` is told in one line. `shape` is that of
+        its probabilities: test clips and classes of the fold.
         """
-        path = self._unit_path(fold)
-        try:
-            result = UnitResult.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError):
-            result = None
-        if result is None or result.fold != fold or not _has_shape(result.probabilities, shape):
-            path.replace(path.with_suffix(".damaged"))
-            return None
-        return result
+        return self._intact(self._unit_path(fold), say, lambda path: _read_unit(path, fold, shape))
 
     def write_unit(self, result: UnitResult) -> None:
-        """Keep a finished unit."""
-        write_text(self._unit_path(result.fold), result.model_dump_json())
+        """Keep a finished unit.
+
+        Raises:
+            StorageError: it cannot be written, or the folder was removed since its plan was written.
+        """
+        self._require_present()
+        write_sealed(self._unit_path(result.fold), result.model_dump_json())
+
+    def failure(self, fold: int, say: Callable[[str], None] = _unheard) -> Failure | None:
+        """Why the unit of a fold failed, or None; a damaged file is set aside as that of a unit is."""
+        return self._intact(self._failure_path(fold), say, _read_failure)
+
+    def write_failure(self, failure: Failure) -> None:
+        """Keep a unit's failure; its `fold` says which."""
+        self._require_present()
+        write_sealed(self._failure_path(failure.fold), failure.model_dump_json())
+
+    def forget_failures(self) -> None:
+        """Let the units that failed be tried again."""
+        for path in self._units.glob("*.failed.json"):
+            path.unlink(missing_ok=True)
+
+    def write_log(self, fold: int, text: str) -> str:
+        """Keep what a unit printed; gives the file's path below this folder."""
+        self._require_present()
+        write_text(self.path / "logs" / f"fold-{fold}.log", text)
+        return f"logs/fold-{fold}.log"
+
+    def mark_running(self, fold: int) -> None:
+        """Show that a unit is under way."""
+        self._units.mkdir(exist_ok=True)
+        (self._units / f"fold-{fold}.running").touch()
+
+    def forget_running(self, fold: int | None = None) -> None:
+        """Take back the mark of one unit, or all."""
+        for path in self._units.glob(f"fold-{'*' if fold is None else fold}.running"):
+            path.unlink(missing_ok=True)
+
+    def census(self) -> Census:
+        """How many units are finished, failed and under way, by the names of files alone."""
+        names = [path.name for path in self._units.glob("fold-*")]
+        failed = sum(name.endswith(".failed.json") for name in names)
+        done = sum(name.endswith(".json") for name in names) - failed
+        return Census(done, failed, sum(name.endswith(".running") for name in names))
+
+    def unit_seconds(self) -> Iterator[float]:
+        """Time that each finished unit took; damaged files are passed over."""
+        for path in self._units.glob("fold-*.json"):
+            with suppress(ResultsError):
+                if not path.name.endswith(".failed.json"):
+                    result = _read(path, UnitResult)
+                    yield result.fit_seconds + result.predict_seconds
+
+    def write_plan(self, plan: RunPlan) -> None:
+        """Write `plan.json`: `bench status` knows of the run from now on."""
+        write_sealed(self.path / "plan.json", plan.model_dump_json(indent=1))
+
+    def read_plan(self) -> RunPlan:
+        """Read `plan.json`; raises ResultsError if it is missing, damaged or not of this version."""
+        return _read(self.path / "plan.json", RunPlan)
 
     def write_run(self, run: Run) -> None:
         """Write `run.json`: the run stands on the leaderboard from now on."""
-        write_text(self.path / "run.json", run.model_dump_json(indent=1))
+        write_sealed(self._run_path, run.model_dump_json(indent=1))
 
     def read_run(self) -> Run:
-        """Read `run.json`; raises ResultsError if it is missing or not a run of this version."""
-        path = self.path / "run.json"
+        """Read `run.json`; raises ResultsError if it is missing, damaged or not a run of this version."""
+        return self._read(Run)
+
+    def read_standing(self) -> Standing | None:
+        """Read what a leaderboard needs of `run.json`, None if there is none; raises as `read_run` does."""
         try:
-            return Run.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-            raise ResultsError(f"{path} is no run of this version: {where}: {first['msg']}") from error
+            return self._read(Standing)
+        except ResultsError:
+            # Asked only now: asking before each of thousands would take a tenth of a leaderboard's time.
+            if not self.is_finished:
+                return None
+            raise
+
+    def _read(self, kind: type[_Kind]) -> _Kind:
+        try:
+            return _read(self._run_path, kind)
+        except DamagedError as error:
+            raise DamagedError(
+                f"{error}; the same command run again writes it anew from its units"
+            ) from error
+
+    @property
+    def _units(self) -> Path:
+        return self.path / "units"
+
+    @property
+    def _run_path(self) -> Path:
+        return self.path / "run.json"
 
     def _unit_path(self, fold: int) -> Path:
-        return self.path / "units" / f"fold-{fold}.json"
+        return self._units / f"fold-{fold}.json"
+
+    def _failure_path(self, fold: int | None) -> Path:
+        return self._units / f"fold-{fold}.failed.json"
+
+    def _intact(self, path: Path, say: Callable[[str], None], read: Callable[[Path], _Kind]) -> _Kind | None:
+        """What the file holds, or None; one that cannot be it is set aside and told of."""
+        if not path.exists():
+            return None
+        try:
+            return read(path)
+        except ResultsError as error:
+            aside = path.replace(path.with_suffix(".damaged"))
+            say(f"{error}; set aside as {aside.name} and computed again")
+            return None
+
+    def _require_present(self) -> None:
+        """What was finished before is gone with the folder: a run must not end as if it were there."""
+        if not (self.path / "plan.json").exists():
+            raise StorageError(f"{self.path} was removed while the run was under way; start it again")
+
+
+def _read(path: Path, kind: type[_Kind]) -> _Kind:
+    try:
+        return kind.model_validate_json(read_sealed(path))
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise ResultsError(f"{path} is not of this version: {where}: {first['msg']}") from error
+
+
+def _read_unit(path: Path, fold: int, shape: tuple[int, int]) -> UnitResult:
+    result = _read(path, UnitResult)
+    if result.fold != fold or not _has_shape(result.probabilities, shape):
+        raise ResultsError(f"{path} is no unit of this fold")
+    return result
+
+
+def _read_failure(path: Path) -> Failure:
+    return _read(path, Failure)
 
 
 def _has_shape(rows: list[list[float]], shape: tuple[int, int]) -> bool:
     return len(rows) == shape[0] and all(len(row) == shape[1] and all(map(isfinite, row)) for row in rows)
 
 
-def find_runs(root: Path, corpus: str = "*", protocol: str = "*") -> Iterator[RunFolder]:
-    """Every run below a results folder, of one corpus or protocol if named, in the order of their paths."""
-    for path in sorted(root.glob(f"{corpus}/{protocol}/*/run.json")):
-        yield RunFolder(path.parent)
+def run_folders(root: Path, corpus: str | None = None, protocol: str | None = None) -> Iterator[RunFolder]:
+    """Folders of all runs below a results folder, finished or not, of one corpus or protocol if named."""
+    for of_corpus in _inside(root, corpus):
+        for of_protocol in _inside(of_corpus, protocol):
+            yield from map(RunFolder, _inside(of_protocol))
+
+
+def _inside(folder: Path, name: str | None = None) -> list[Path]:
+    """What is in a folder, by name, or only what has that name."""
+    try:
+        paths = [path for path in folder.iterdir() if name is None or path.name == name]
+    except OSError:  # no folder, or another user's
+        return []
+    return sorted(paths, key=lambda path: path.name)
+
+
+def find_runs(root: Path) -> Iterator[RunFolder]:
+    """Every finished run below a results folder."""
+    return (folder for folder in run_folders(root) if folder.is_finished)
+
+
+def find_planned(root: Path) -> Iterator[RunFolder]:
+    """Every run below a results folder that was begun, finished or not."""
+    return (folder for folder in run_folders(root) if folder.is_planned)
 
 
 def find_run(root: Path, name: str) -> RunFolder:

@@ -1,0 +1,75 @@
+"""A worker process: reads pickled work from standard input, answers on standard output until input ends.
+
+Whatever a plugin prints goes to standard error with everything else, which the parent keeps as the log. The
+pickles come from the process that started this one and from nowhere else.
+"""
+
+import faulthandler
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+from typing import IO, Any
+
+from marsbench.errors import ConfigError
+from marsbench.execution.task import Work, attempt
+
+_IDLE_SECONDS = 600.0
+"""A process whose parent has forgotten it ends by itself."""
+
+
+def main() -> None:
+    """Serve until the parent closes the pipe, dies, or has nothing to do for long."""
+    answers = _own_stdout()
+    faulthandler.enable()  # a crash in native code leaves its Python lines in the log
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1)  # so does a task that is stopped at its time limit
+    requests: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
+    while True:
+        try:
+            payload = requests.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            os._exit(0)
+        _serve(payload, answers)
+
+
+def _own_stdout() -> IO[bytes]:
+    """The pipe to the parent; file descriptor 1 becomes the log."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return answers
+
+
+def _read(pipe: IO[bytes], requests: "queue.Queue[bytes]") -> None:
+    """Hand on requests; the pipe's end means that nobody waits for an answer, so work stops at once."""
+    while True:
+        try:
+            requests.put(pickle.load(pipe))  # noqa: S301 - from the parent process alone
+        except (EOFError, OSError):
+            os._exit(1)
+
+
+def _serve(payload: bytes, answers: IO[bytes]) -> None:
+    before = set(threading.enumerate())
+
+    def answer(kind: str, value: Any) -> None:
+        answers.write(pickle.dumps((kind, value)))  # whole or not at all
+        answers.flush()
+
+    try:
+        work: Work = pickle.loads(payload)  # noqa: S301 - from the parent process alone
+        value = attempt(work, lambda epoch, most, _metrics: answer("epoch", (epoch, most)))
+    except ConfigError as error:
+        answer("refused", str(error))
+        return
+    sys.stderr.flush()
+    # A thread that is left behind would compute beside the next task.
+    answer("done", (value, set(threading.enumerate()) <= before))
+
+
+if __name__ == "__main__":
+    main()

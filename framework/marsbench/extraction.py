@@ -1,0 +1,58 @@
+"""From audio files to features, a few clips at a time: a pure function that can run in any process."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from marsbench.audio import decode, read_bytes, resample
+from marsbench.errors import BenchError, PluginError
+from marsbench.plugin.features import FeatureExtractor, Floats
+from marsbench.plugin.registry import Recipe, make
+
+Extracted = dict[str, Floats]
+"""Features by the sha256 of the clip's audio bytes."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Features of a few clips as a picklable function; the extractor is rebuilt from its recipe."""
+
+    recipe: Recipe
+    folders: tuple[Path, ...]
+    clips: tuple[tuple[str, Path], ...]
+    """sha256 of the audio bytes and path of each clip."""
+
+    def __call__(self) -> Extracted:
+        """Array by sha256; raises PluginError, naming the clip."""
+        extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
+        return {sha256: self._extract(extractor, sha256, path) for sha256, path in self.clips}
+
+    def _extract(self, extractor: FeatureExtractor, sha256: str, path: Path) -> Floats:
+        try:
+            waveform = resample(decode(_bytes_of(sha256, path)), extractor.sample_rate)
+            return extractor.checked_extract(waveform.samples, waveform.sample_rate)
+        except BenchError as error:
+            raise PluginError(f"{error} (clip {path})") from error
+        except (Exception, SystemExit) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{self.recipe.name}.extract failed on {path}: {what}") from error
+
+
+def _bytes_of(sha256: str, path: Path) -> bytes:
+    """The file's bytes, refused if they are no longer those that were checked."""
+    data = read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise PluginError("the file changed while the run was under way; start it again")
+    return data
+
+
+RunAll = Callable[[Iterable[Extraction]], Iterable[Extracted]]
+"""Calls extractions, wherever it likes, and gives what they return in any order."""
+
+
+def run_here(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
+    """Call them in this process, one after the other."""
+    for extraction in extractions:
+        yield extraction()

@@ -1,0 +1,53 @@
+"""Bars of epochs for the tasks that have epochs."""
+
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from marsbench.execution.task import Task
+from marsbench.progress import Advance, Progress
+
+
+@dataclass
+class _Bar:
+    advance: Advance
+    stack: ExitStack
+    shown: int = 0
+
+
+@dataclass
+class Bars:
+    """Shows how far each task is; hears from any thread, also late."""
+
+    progress: Progress
+    _bars: dict[Task, _Bar] = field(default_factory=dict)
+    _ended: set[Task] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def started(self, task: Task) -> None:
+        """A task that begins again has a new bar."""
+        with self._lock:
+            self._close(task)
+
+    def epoch(self, task: Task, epoch: int, most: int) -> None:
+        """Open the task's bar with its first epoch: models without epochs show none."""
+        with self._lock:
+            if task in self._ended:
+                return
+            if task not in self._bars:
+                stack = ExitStack()
+                advance = stack.enter_context(self.progress.track(f"{task.name}, epochs", most))
+                self._bars[task] = _Bar(advance, stack)
+            bar = self._bars[task]
+            bar.advance(epoch - bar.shown)
+            bar.shown = epoch
+
+    def ended(self, task: Task) -> None:
+        """The task's outcome is there."""
+        with self._lock:
+            self._ended.add(task)
+            self._close(task)
+
+    def _close(self, task: Task) -> None:
+        if bar := self._bars.pop(task, None):
+            bar.stack.close()

@@ -1,0 +1,103 @@
+"""From finished units to the record of a run."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+
+from marsbench.environment import environment
+from marsbench.evaluation.criteria import grade, verdict
+from marsbench.evaluation.scoring import Predictions, score_predictions
+from marsbench.evaluation.unit_result import Failure, UnitResult
+from marsbench.experiment import Experiment
+from marsbench.planning import Pipeline, Plan
+from marsbench.results.schema import CorpusRecord, ProtocolRecord, Run
+
+
+def pooled(
+    plan: Plan, finished: Mapping[int, UnitResult]
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Predictions]:
+    """Rows of the tested clips and their out-of-fold predictions, by row."""
+    tests = [split.test for split in plan.protocol.folds]
+    rows = np.concatenate(tests)
+    order = np.argsort(rows, kind="stable")
+    folds = np.repeat(np.arange(len(tests)), [len(test) for test in tests])
+    probabilities = np.concatenate([np.array(finished[fold].probabilities) for fold in range(len(tests))])
+    rows = rows[order]
+    speakers = [plan.corpus.clips[row].speaker for row in rows]
+    return rows, Predictions(probabilities[order], plan.corpus.targets[rows], folds[order], speakers)
+
+
+def recorded(
+    plan: Plan,
+    pipeline: Pipeline,
+    experiment: Experiment,
+    finished: Mapping[int, UnitResult],
+    failures: Mapping[int | None, Failure],
+) -> Run:
+    """The run with its scores, or with the reasons why it has none."""
+    units = [finished[fold] for fold in sorted(finished)]
+    complete = len(units) == len(plan.protocol.folds)
+    metrics = score_predictions(pooled(plan, finished)[1], plan.corpus.labels) if complete else None
+    grades = grade(metrics, experiment.criteria) if metrics else []
+    return Run(
+        run_id=pipeline.run_id(plan.protocol, experiment.seed, experiment.threads),
+        status="complete" if complete else "failed",
+        finished=max(
+            (unit.finished for unit in units), default=datetime.now(UTC).isoformat(timespec="milliseconds")
+        ),
+        corpus=_corpus_record(plan),
+        protocol=_protocol_record(plan),
+        features=pipeline.features,
+        model=pipeline.model,
+        settings=pipeline.settings,
+        seed=experiment.seed,
+        threads=experiment.threads,
+        hyperparameters=[unit.hyperparameters for unit in units],
+        criteria=experiment.criteria,
+        metrics=metrics,
+        grades=grades,
+        verdict=verdict(grades) if metrics else None,
+        failures=[failures[fold] for fold in sorted(failures, key=lambda fold: -1 if fold is None else fold)],
+        warnings=list(dict.fromkeys(warning for unit in units for warning in unit.warnings)),
+        fit_seconds=sum(unit.fit_seconds for unit in units),
+        predict_seconds=sum(unit.predict_seconds for unit in units),
+        n_parameters=units[0].n_parameters if units else None,
+        environment=_environments(units),
+    )
+
+
+def _environments(units: list[UnitResult]) -> dict[str, str]:
+    """Where the units were fitted, whenever that was; a reused unit keeps its own."""
+    found: dict[str, list[str]] = {}
+    for unit in units:
+        for name, value in unit.environment.items():
+            if value not in found.setdefault(name, []):
+                found[name].append(value)
+    return {name: " and ".join(values) for name, values in found.items()} or environment()
+
+
+def _corpus_record(plan: Plan) -> CorpusRecord:
+    corpus = plan.corpus
+    return CorpusRecord(
+        name=corpus.name,
+        dataset=plan.dataset,
+        fingerprint=corpus.fingerprint,
+        labels=list(corpus.labels),
+        n_clips=len(corpus.clips),
+        synthetic=corpus.corpus.synthetic,
+        licence=corpus.corpus.licence,
+        bad_audio={clip.id: clip.reason for clip in corpus.bad},
+        notes=list(corpus.corpus.notes),
+    )
+
+
+def _protocol_record(plan: Plan) -> ProtocolRecord:
+    protocol = plan.protocol
+    return ProtocolRecord(
+        name=protocol.name,
+        hash=protocol.hash,
+        by_speaker=protocol.by_speaker,
+        n_folds=len(protocol.folds),
+        notes=list(protocol.notes),
+    )

@@ -1,0 +1,124 @@
+"""How far runs are, and how long the rest may take, from files alone."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from marsbench.errors import ResultsError
+from marsbench.experiment import Experiment
+from marsbench.locks import is_locked
+from marsbench.planning import make_plan
+from marsbench.progress import Progress
+from marsbench.results.schema import RunPlan
+from marsbench.results.store import Census, RunFolder, find_planned
+from marsbench.runner.ongoing import OngoingRun
+
+_TIMED_RUNS = 5
+"""Latest runs of a pipeline that tell how long its units take."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One planned run and what there is of it."""
+
+    folder: RunFolder
+    plan: RunPlan
+    census: Census
+    is_live: bool
+    """Whether some process is making it now."""
+    unit_seconds: float | None
+    """What one unit may take, by past timings of the same pipeline; None if there are none."""
+
+    @property
+    def n_to_do(self) -> int:
+        """Units that are neither finished, nor failed, nor under way."""
+        return max(0, self.plan.n_folds - sum(self.census))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate for what is under way and to do, None if nothing is known."""
+        n_open = self.n_to_do + self.census.running
+        if not n_open:
+            return 0.0
+        return None if self.unit_seconds is None else n_open * self.unit_seconds / self.plan.n_units_at_once
+
+    def as_row(self) -> dict[str, object]:
+        """What programs read."""
+        corpus, protocol, run_id = self.folder.path.parts[-3:]
+        return {
+            "run_id": run_id,
+            "corpus": corpus,
+            "protocol": protocol,
+            "features": self.plan.features,
+            "model": self.plan.model,
+            "settings": self.plan.settings,
+            "seed": self.plan.seed,
+            "units": self.plan.n_folds,
+            **self.census._asdict(),
+            "to_do": self.n_to_do,
+            "is_live": self.is_live,
+            "seconds_left": self.seconds_left,
+        }
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a unit failed, or the run ended without its units because there were no features."""
+        return self.census.failed > 0 or (self.folder.is_finished and not self.is_finished)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every unit has a result."""
+        return self.census.done >= self.plan.n_folds
+
+
+def states(root: Path) -> tuple[list[RunState], list[str]]:
+    """Every planned run below a results folder, and what could not be read of them."""
+    found: list[RunState] = []
+    unreadable: list[str] = []
+    for folder in find_planned(root):
+        try:
+            found.append(_state(folder, folder.read_plan(), root))
+        except ResultsError as error:
+            unreadable.append(str(error))
+    return found, unreadable
+
+
+def planned_states(experiment: Experiment, progress: Progress) -> list[RunState]:
+    """What running the experiment would find done and have to do; nothing is written.
+
+    Raises:
+        BenchError: what was asked for cannot be planned.
+    """
+    plan = make_plan(experiment, progress)
+    runs = [OngoingRun(plan, pipeline, experiment, progress) for pipeline in plan.pipelines]
+    return [_state(ongoing.folder, ongoing.planned(), experiment.results) for ongoing in runs]
+
+
+def _state(folder: RunFolder, plan: RunPlan, root: Path) -> RunState:
+    is_live = is_locked(folder.path)
+    census = folder.census()
+    if not is_live:
+        census = census._replace(running=0)  # marks of a process that is gone
+    seconds = _unit_seconds(folder, plan, root) if census.done + census.failed < plan.n_folds else None
+    return RunState(folder, plan, census, is_live, seconds)
+
+
+def _unit_seconds(folder: RunFolder, plan: RunPlan, root: Path) -> float | None:
+    """Of this run's own units, else of the pipeline's latest runs, in proportion to their clips."""
+    if own := list(folder.unit_seconds()):
+        return median(own)
+    pattern = f"*/*/{plan.features}-{plan.model}-s*/run.json"
+    latest = sorted(root.glob(pattern), key=lambda path: path.stat().st_mtime)[-_TIMED_RUNS:]
+    by_clip = list(_seconds_a_clip(latest))
+    return median(by_clip) * plan.n_clips if by_clip else None
+
+
+def _seconds_a_clip(paths: Iterable[Path]) -> Iterator[float]:
+    for path in paths:
+        try:
+            run = RunFolder(path.parent).read_run()
+        except ResultsError:
+            continue  # the leaderboard tells of it
+        if n_units := len(run.hyperparameters):
+            yield (run.fit_seconds + run.predict_seconds) / n_units / run.corpus.n_clips
