@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def kit() -> Path:
-    """A plugin folder of tiny fakes: tones, crossings, blocks, nearest_mean, troubled."""
+    """A plugin folder of tiny fakes: tones, crossings, blocks, nearest_mean, troubled, unruly."""
     return KIT
 
 

@@ -90,7 +90,7 @@ def _run(path: Path | None, options: dict[str, Any], retry_failed: bool) -> None
     from marsbench import experiment as experiments
     from marsbench.cli.console import TerminalProgress
     from marsbench.cli.run_report import print_report
-    from marsbench.runner import run as run_experiment
+    from marsbench.runner.driver import run as run_experiment
 
     values = experiments.read_experiment_file(path) if path else {}
     merged = _over(values, options)

@@ -47,7 +47,7 @@ def plan(
     from marsbench.cli.console import TerminalProgress, out
     from marsbench.cli.status_tables import state_table
     from marsbench.experiment import parse_experiment, read_experiment_file
-    from marsbench.runner.status import planned_states
+    from marsbench.runner.preview import planned_states
 
     values = read_experiment_file(experiment) | _given(results=results, workers=workers)
     with TerminalProgress() as progress:

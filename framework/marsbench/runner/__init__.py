@@ -1,5 +1,1 @@
-"""The driver: plans units, hands them to execution, writes runs. It never trains."""
-
-from marsbench.runner.driver import run
-
-__all__ = ["run"]
+"""The driver: plans units, hands them to execution, writes runs; and what can be told of runs on disk."""

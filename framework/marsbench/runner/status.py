@@ -6,13 +6,9 @@ from pathlib import Path
 from statistics import median
 
 from marsbench.errors import ResultsError
-from marsbench.experiment import Experiment
 from marsbench.locks import is_locked
-from marsbench.planning import make_plan
-from marsbench.progress import Progress
 from marsbench.results.schema import RunPlan
 from marsbench.results.store import Census, RunFolder, find_planned
-from marsbench.runner.ongoing import OngoingRun
 
 _TIMED_RUNS = 5
 """Latest runs of a pipeline that tell how long its units take."""
@@ -73,29 +69,25 @@ class RunState:
 
 
 def states(root: Path) -> tuple[list[RunState], list[str]]:
-    """Every planned run below a results folder, and what could not be read of them."""
+    """Every planned run below a results folder, and what could not be read of them.
+
+    Raises:
+        ResultsError: there are none.
+    """
     found: list[RunState] = []
     unreadable: list[str] = []
     for folder in find_planned(root):
         try:
-            found.append(_state(folder, folder.read_plan(), root))
+            found.append(state_of(folder, folder.read_plan(), root))
         except ResultsError as error:
             unreadable.append(str(error))
+    if not found and not unreadable:
+        raise ResultsError(f"no runs in {root.absolute()}; make one with: bench run")
     return found, unreadable
 
 
-def planned_states(experiment: Experiment, progress: Progress) -> list[RunState]:
-    """What running the experiment would find done and have to do; nothing is written.
-
-    Raises:
-        BenchError: what was asked for cannot be planned.
-    """
-    plan = make_plan(experiment, progress)
-    runs = [OngoingRun(plan, pipeline, experiment, progress) for pipeline in plan.pipelines]
-    return [_state(ongoing.folder, ongoing.planned(), experiment.results) for ongoing in runs]
-
-
-def _state(folder: RunFolder, plan: RunPlan, root: Path) -> RunState:
+def state_of(folder: RunFolder, plan: RunPlan, root: Path) -> RunState:
+    """What there is of a planned run, whose folder need not exist yet; `root` is that of all results."""
     is_live = is_locked(folder.path)
     census = folder.census()
     if not is_live:

@@ -1,0 +1,18 @@
+"""What running an experiment would find done and have to do."""
+
+from marsbench.experiment import Experiment
+from marsbench.planning import make_plan
+from marsbench.progress import Progress
+from marsbench.runner.ongoing import OngoingRun
+from marsbench.runner.status import RunState, state_of
+
+
+def planned_states(experiment: Experiment, progress: Progress) -> list[RunState]:
+    """What running the experiment would find done and have to do; nothing is written.
+
+    Raises:
+        BenchError: what was asked for cannot be planned.
+    """
+    plan = make_plan(experiment, progress)
+    runs = [OngoingRun(plan, pipeline, experiment, progress) for pipeline in plan.pipelines]
+    return [state_of(ongoing.folder, ongoing.planned(), experiment.results) for ongoing in runs]
