@@ -24,8 +24,8 @@ class Extraction:
     clips: tuple[tuple[str, Path], ...]
     """sha256 of the audio bytes and path of each clip."""
 
-    def __call__(self) -> Extracted:
-        """Array by sha256; raises PluginError, naming the clip."""
+    def __call__(self, _on_epoch: object = None) -> Extracted:
+        """Array by sha256; raises PluginError, naming the clip. It has no epochs to tell of."""
         extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
         return {sha256: self._extract(extractor, sha256, path) for sha256, path in self.clips}
 

@@ -15,7 +15,7 @@ from marsbench.progress import Silent
 from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
-from marsbench.runner import run
+from marsbench.runner.driver import run
 
 
 def experiment(kit: Path, **changes: object) -> Experiment:

@@ -14,9 +14,9 @@ Work = Callable[[OnEpoch], Any]
 """A picklable function; it may call what it is given after each epoch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
-    """A piece of work with a name that screens show."""
+    """A piece of work with a name that screens show; each is itself alone."""
 
     name: str
     work: Work

@@ -3,6 +3,7 @@
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 from marsbench.execution.task import Task
 from marsbench.progress import Advance, Progress
@@ -21,7 +22,7 @@ class Bars:
 
     progress: Progress
     _bars: dict[Task, _Bar] = field(default_factory=dict)
-    _ended: set[Task] = field(default_factory=set)
+    _ended: WeakSet[Task] = field(default_factory=WeakSet)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def started(self, task: Task) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 
 from marsbench.errors import ConfigError, ExecutionError, StorageError
@@ -88,10 +88,9 @@ class _Driver:
                 if not ongoing.open(retry_failed):
                     taken.append(ongoing)
                     continue
-                for fold in ongoing.missing:
-                    if task := self._task(ongoing, fold):
-                        owners[task] = ongoing, fold
-                        yield task
+                for fold, task in self._tasks(ongoing):
+                    owners[task] = ongoing, fold
+                    yield task
 
         try:
             for task, outcome in self._run(tasks()):
@@ -102,13 +101,16 @@ class _Driver:
                 ongoing.release()
         return taken
 
-    def _task(self, ongoing: OngoingRun, fold: int) -> Task | None:
-        """The unit of a fold, or None if the features that it needs cannot be extracted."""
+    def _tasks(self, ongoing: OngoingRun) -> Iterator[tuple[int, Task]]:
+        """The missing folds' units; none if the features that they need cannot be extracted."""
+        if not (missing := ongoing.missing):
+            return
         features = self._features_by(ongoing.features)
         if isinstance(features, Failure):
             ongoing.give_up(features)
-            return None
-        return ongoing.task(fold, features)
+            return
+        for fold in missing:
+            yield fold, ongoing.task(fold, features)
 
     def _run(self, tasks: Iterable[Task], executor: Executor | None = None) -> Iterator[tuple[Task, Outcome]]:
         """Outcomes of tasks; raises KeyboardInterrupt once all is in after Ctrl-C."""
@@ -143,7 +145,7 @@ class _Driver:
 
     def _run_extractions(self, extractions: Iterable[Extraction]) -> Iterator[Extracted]:
         tasks = (
-            Task(f"{extraction.recipe.name}, {len(extraction.clips)} clips", partial(_call, extraction))
+            Task(f"{extraction.recipe.name}, {len(extraction.clips)} clips", extraction)
             for extraction in extractions
         )
         for _, outcome in self._run(tasks, self._extractor):
@@ -168,7 +170,3 @@ class _ExtractionFailed(Exception):  # noqa: N818 - it carries the failure
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
-
-
-def _call(extraction: Extraction, _on_epoch: object) -> Extracted:
-    return extraction()

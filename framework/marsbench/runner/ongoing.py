@@ -59,6 +59,8 @@ class OngoingRun:
     @property
     def missing(self) -> list[int]:
         """Folds that have neither a result nor a failure."""
+        if self._record is not None:
+            return []
         return [fold for fold in self.folds if fold not in self.finished and fold not in self.failures]
 
     @property
@@ -127,9 +129,8 @@ class OngoingRun:
 
     def give_up(self, failure: Failure) -> None:
         """There are no features: no unit can be fitted. Not kept as a unit's failure: a rerun tries again."""
-        if None not in self.failures:
-            self.failures[None] = failure
-            self._finish()
+        self.failures[None] = failure
+        self._finish()
 
     def release(self) -> None:
         """Let go of the folder."""
@@ -157,6 +158,7 @@ class OngoingRun:
         if self._record.metrics is not None:
             write_predictions(self.folder.predictions, self.plan.corpus, *pooled(self.plan, self.finished))
         self.folder.write_run(self._record)
+        self.finished.clear()  # a large grid's probabilities are too much to keep
         self.release()
 
     def _unit(self, fold: int, features: FeatureFile) -> Unit:

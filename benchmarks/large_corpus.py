@@ -1,0 +1,143 @@
+"""Extract features of a corpus whose features are larger than the memory that extraction takes.
+
+Generates many short clips (0.2 s of noise each) and extracts 16 KB of features from each, in two worker
+processes. Prints, after every tenth of the clips, the throughput of that tenth and the resident memory of all
+processes together; last the peak. The throughput should not fall and the memory not grow with the clips.
+
+    python benchmarks/large_corpus.py [N_CLIPS]    # 100,000 by default: five minutes, 4 GB of disk
+"""
+
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import soundfile
+
+from marsbench.audio_check import check_audio
+from marsbench.corpus import CheckedCorpus, Clip, Corpus
+from marsbench.execution.cluster import local_executor
+from marsbench.execution.task import Task
+from marsbench.execution.worker_process import Limits
+from marsbench.extraction import Extracted, Extraction
+from marsbench.feature_store import FeatureStore
+from marsbench.plugin.registry import discover
+from marsbench.progress import Silent
+
+RATE = 8000
+EXTRACTOR = '''
+import numpy as np
+from marsbench.plugin import FeatureExtractor
+
+class Wide(FeatureExtractor):
+    """64 frames of 64 samples' magnitudes: quick to make and large to keep."""
+    kind = "frames"
+    def __init__(self, sample_rate: int = 8000):
+        self.sample_rate = sample_rate
+    def extract(self, waveform, sample_rate):
+        return np.abs(np.resize(waveform, (64, 64))).astype(np.float32)
+'''
+
+
+def make_corpus(folder: Path, n_clips: int) -> CheckedCorpus:
+    """So many different clips of two classes."""
+    noise = np.random.default_rng(0)
+    clips = []
+    for number in range(n_clips):
+        path = folder / f"{number // 1000}" / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, noise.normal(0, 0.1, RATE // 5), RATE)
+        clips.append(Clip(str(number), path, "ab"[number % 2]))
+    return check_audio(Corpus("large", ("a", "b"), tuple(clips)))
+
+
+def resident_workers() -> int:
+    """Bytes of resident memory of this process's children."""
+    return sum(process.memory_info().rss for process in psutil.Process().children(recursive=True))
+
+
+def resident_here() -> int:
+    """Bytes of resident memory of this process."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_here() -> int:
+    """Most bytes of resident memory that this process ever had (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Meter:
+    """Prints a line for each tenth of the clips."""
+
+    def __init__(self, n_clips: int) -> None:
+        self.step = max(1, n_clips // 10)
+        self.done = 0
+        self.peak_workers = 0
+        self.start = time.perf_counter()
+
+    def advance(self, steps: int) -> None:
+        """Count clips; memory is looked at with every call."""
+        before, self.done = self.done, self.done + steps
+        self.peak_workers = max(self.peak_workers, resident_workers())
+        if self.done // self.step > before // self.step:
+            now, megabytes = time.perf_counter(), (resident_here() + resident_workers()) / 1e6
+            print(f"{self.done:9,} {self.step / (now - self.start):9.0f} {megabytes:9.0f}", flush=True)
+            self.start = now
+
+
+class Metered(Silent):
+    """Progress that feeds the meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+
+    @contextmanager
+    def track(self, label: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG002 - needs neither
+        """Count the clips of the extraction."""
+        yield self.meter.advance
+
+
+class Deaf:
+    """Hears nothing of tasks."""
+
+    def started(self, task: Task) -> None:
+        """Ignore it."""
+
+    def epoch(self, task: Task, epoch: int, most: int) -> None:
+        """Ignore it."""
+
+
+def main(n_clips: int) -> None:
+    """Make the corpus, extract, print."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        os.environ["MARSBENCH_HOME"] = str(folder / "home")
+        plugin = folder / "plugins" / "features" / "wide.py"
+        plugin.parent.mkdir(parents=True)
+        plugin.write_text(EXTRACTOR)
+        corpus = make_corpus(folder / "audio", n_clips)
+        print(f"{'clips':>9} {'clips/s':>9} {'MB':>9}", flush=True)
+        meter = Meter(n_clips)
+        folders = (folder / "plugins",)
+        store = FeatureStore(discover(folders).get("features", "wide").recipe({}), folders)
+        with local_executor(2, 1, Limits()) as executor:
+
+            def run_all(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
+                tasks = (Task("extraction", extraction) for extraction in extractions)
+                for _, outcome in executor.run(tasks, Deaf(), lambda: False):
+                    yield outcome.value
+
+            features = store.features_of(corpus, Metered(meter), run_all)
+        print(f"{features.path.stat().st_size / 1e6:,.0f} MB of features")
+        peak = peak_here() + meter.peak_workers
+        print(f"peak resident memory, all processes together: {peak / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
