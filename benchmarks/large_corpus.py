@@ -112,6 +112,9 @@ class Deaf:
     def epoch(self, task: Task, epoch: int, most: int) -> None:
         """Ignore it."""
 
+    def waiting(self, why: str) -> None:
+        """Ignore it."""
+
 
 def main(n_clips: int) -> None:
     """Make the corpus, extract, print."""

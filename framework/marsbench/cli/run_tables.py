@@ -206,6 +206,7 @@ def origin(run: Run) -> RenderableType:
     table.add_row("corpus", f"{run.corpus.name}, fingerprint {run.corpus.fingerprint[:16]}")
     table.add_row("dataset", f"{run.corpus.dataset.name}: {_parameters(run.corpus.dataset.parameters)}")
     table.add_row("protocol", f"{run.protocol.name}, hash {run.protocol.hash[:16]}")
+    table.add_row("threads", str(run.threads))
     table.add_row("features", _parameters(run.features.parameters))
     table.add_row("model", _parameters(run.model.parameters | dict(_hyperparameters(run))))
     table.add_row("made with", ", ".join(f"{name} {value}" for name, value in run.environment.items()))

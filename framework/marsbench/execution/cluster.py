@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 from distributed import Client, Future, KilledWorker, LocalCluster, get_worker, wait
 from distributed.core import connect
 from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
 from marsbench.errors import BenchError, ExecutionError
@@ -72,7 +73,9 @@ class DaskExecutor:
                 if not len(under_way):
                     return
                 yield from under_way.finished()
-                slots = self.slots
+                before, slots = slots, self.slots
+                if before and not slots:
+                    listener.waiting("the cluster has no workers left; waiting for new ones")
         finally:
             under_way.drop()
 
@@ -152,7 +155,7 @@ def remote_executor(address: str, threads: int, limits: Limits) -> DaskExecutor:
 
 
 async def _knock(address: str) -> None:
-    comm = await connect(address, timeout=_PATIENCE)
+    comm = await connect(address, timeout=_PATIENCE, **Security().get_connection_args("client"))
     await comm.close()
 
 
@@ -218,7 +221,8 @@ def _outcome(future: Future) -> Outcome:
     if isinstance(error, BenchError):
         raise error
     if isinstance(error, KilledWorker):
-        return Outcome(Failure(kind="WorkerDied", message=f"Dask gave up: {error}"))
+        deaths = error.allowed_failures + 1
+        return Outcome(Failure(kind="WorkerDied", message=f"{deaths} Dask workers died while running it"))
     raise ExecutionError(f"a worker of the cluster cannot run marsbench: {type(error).__name__}: {error}")
 
 

@@ -41,6 +41,9 @@ class Listener(Protocol):
     def epoch(self, task: Task, epoch: int, most: int) -> None:
         """A task has finished `epoch` of at most `most` epochs."""
 
+    def waiting(self, why: str) -> None:
+        """Nothing can run at the moment."""
+
 
 class Executor(Protocol):
     """Runs tasks somewhere, a few at a time. A context manager: what it started ends with the context."""

@@ -20,8 +20,9 @@ VARIABLES = (
 
 
 def environment_for(threads: int) -> dict[str, str]:
-    """Environment of a process that computes with so many threads."""
-    return dict(os.environ) | dict.fromkeys(VARIABLES, str(threads))
+    """Environment of a process that computes with so many threads, and may share a GPU with others."""
+    share = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    return share | dict(os.environ) | dict.fromkeys(VARIABLES, str(threads))
 
 
 @contextmanager

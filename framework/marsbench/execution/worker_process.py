@@ -138,7 +138,9 @@ class WorkerProcess:
             self._tell_where_it_is()
             return Failure(kind="TimeLimit", message=f"stopped at its time limit of {limits.seconds:g} s")
         with contextlib.suppress(psutil.Error):
-            used = self._usage.memory_info().rss
+            usage = self._usage.memory_info()
+            # Pages of files that it maps, the features', are the system's to take back.
+            used = usage.rss - getattr(usage, "shared", 0)
             if limits.memory is not None and used > limits.memory:
                 sizes = f"{used / 1e9:.2f} GB, the limit is {limits.memory / 1e9:.2f} GB"
                 return Failure(kind="MemoryLimit", message=f"stopped because it took {sizes}")

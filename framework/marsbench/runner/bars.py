@@ -43,6 +43,10 @@ class Bars:
             bar.advance(epoch - bar.shown)
             bar.shown = epoch
 
+    def waiting(self, why: str) -> None:
+        """Say so above the bars."""
+        self.progress.say(why)
+
     def ended(self, task: Task) -> None:
         """The task's outcome is there."""
         with self._lock:
