@@ -1,5 +1,6 @@
-"""What the README says is tried as it stands there."""
+"""What the README and docs say is tried as it stands there."""
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 (PLUGIN,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = re.findall(r"^(?:.*bin/)?(bench .*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
+CLUSTERS = (ROOT / "docs" / "clusters.md").read_text("utf-8")
+COMMANDS = re.findall(r"^(?:.*bin/)?(bench .*?)(?:\s+#.*)?$", README + CLUSTERS, flags=re.MULTILINE)
 
 
 @pytest.fixture
@@ -49,3 +51,8 @@ def test_every_command_shown_is_a_command(bench: Callable[..., Any], command: st
     words = [word for word in command.replace("`", " ").split() if word.isalpha() and word.islower()][1:3]
     names = words if words[0] in {"plugins", "data", "cache"} else words[:1]
     assert bench(*names, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize("program", re.findall(r"```python\n(.*?)```", CLUSTERS, flags=re.DOTALL))
+def test_every_program_of_the_docs_is_python(program: str) -> None:
+    assert ast.parse(program).body

@@ -1,0 +1,22 @@
+"""The benchmarks run, and what they show that is no timing holds."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def printed(script: str, *arguments: str) -> str:
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("n_clips", ["500", pytest.param("100000", marks=pytest.mark.slow)])
+def test_extraction_takes_less_than_a_gigabyte_however_many_clips_there_are(n_clips: str) -> None:
+    shown = printed("large_corpus.py", n_clips)
+    (peak,) = re.findall(r"all processes together: (\d+) MB", shown)
+    assert int(peak) < 1000, shown
