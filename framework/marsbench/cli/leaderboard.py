@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Json, Results
+from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Json, Results, tell_left_out
 
 
 def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -30,9 +30,8 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     from marsbench.experiment import parse_criteria
     from marsbench.results.leaderboard import Row, leaderboards
 
-    boards, unreadable = leaderboards(results, data, protocol, parse_criteria(criteria), older=older)
-    for line in unreadable:
-        typer.secho(f"left out: {line}", err=True, fg="yellow")
+    boards, left_out = leaderboards(results, data, protocol, parse_criteria(criteria), older=older)
+    tell_left_out(left_out)
     rows = [row for board in boards for row in board.rows]
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in rows], indent=1))

@@ -1,5 +1,6 @@
-"""Options that several commands share, spelled once."""
+"""Options and a message that several commands share, spelled once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,17 @@ def folder(text: str | Path) -> Path:
     if not str(text):
         raise typer.BadParameter("a folder is needed")
     return Path(text)
+
+
+def tell_left_out(lines: Sequence[str]) -> None:
+    """Print the last few lines on what is left out, and how many more there are."""
+    for line in lines[-_TOLD:]:
+        typer.secho(f"left out: {line}", err=True, fg="yellow")
+    if len(lines) > _TOLD:
+        typer.secho(f"left out: {len(lines) - _TOLD} more", err=True, fg="yellow")
+
+
+_TOLD = 10
 
 
 Results = Annotated[Path, typer.Option(help="Folder of runs.", parser=folder, metavar="DIR")]

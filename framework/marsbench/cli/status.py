@@ -14,6 +14,7 @@ from marsbench.cli.options import (
     UnitTimeout,
     Workers,
     folder,
+    tell_left_out,
 )
 
 
@@ -22,8 +23,7 @@ def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
     from marsbench.runner.status import states
 
     found, unreadable = states(results)
-    for line in unreadable:
-        typer.secho(f"left out: {line}", err=True, fg="yellow")
+    tell_left_out(unreadable)
     if as_json:
         _print_json(found)
         return

@@ -77,26 +77,31 @@ def leaderboards(
     asked for.
 
     Returns:
-        The boards, and a line for each run that could not be read.
+        The boards, and lines on what is left out: each run that cannot be read, and how many are unfinished.
 
     Raises:
         ResultsError: no runs there, or none of that corpus or protocol.
     """
     asked = criteria or Criteria()
     groups: dict[tuple[str, str, str], list[Row]] = {}
-    unreadable: list[str] = []
+    left_out: list[str] = []
+    n_unfinished = 0
     for folder in run_folders(root, corpus, protocol):
         try:
             run = folder.read_standing()
         except ResultsError as error:
-            unreadable.append(str(error))
+            left_out.append(str(error))
             continue
         if run is not None:
             board = groups.setdefault((run.corpus.name, run.protocol.name, run.protocol.hash), [])
             board.append(_row(run, asked))
-    if not groups and not unreadable:
+        else:
+            n_unfinished += folder.is_planned
+    if n_unfinished:
+        left_out.append(f"{n_unfinished} run(s) that are not finished; bench status shows them")
+    if not groups and not left_out:
         _raise_what_there_is(root, corpus, protocol)
-    return [_board(group, asked, older) for _, group in sorted(groups.items())], unreadable
+    return [_board(group, asked, older) for _, group in sorted(groups.items())], left_out
 
 
 def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -> None:

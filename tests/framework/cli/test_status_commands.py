@@ -98,3 +98,22 @@ def test_a_cluster_that_is_not_there_is_one_line(bench: Bench, kit: Path) -> Non
     result = bench("run", *GRID, "--plugins", kit, "--cluster", "tcp://127.0.0.1:1")
     assert result.exit_code == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in result.stderr
+
+
+def test_the_leaderboard_tells_of_runs_that_are_not_finished(bench: Bench, failed: Any) -> None:
+    assert failed.exit_code == 1
+    (path,) = Path("results").glob("*/*/crossings-troubled*/run.json")
+    path.unlink()
+    shown = bench("leaderboard")
+    assert "left out: 1 run(s) that are not finished; bench status shows them" in shown.stderr
+    assert "troubled" not in shown.stdout
+
+
+def test_many_unreadable_runs_are_told_of_in_few_lines(bench: Bench) -> None:
+    for number in range(50):
+        path = Path(f"results/tones/stratified5/run-{number}/run.json")
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    lines = bench("leaderboard").stderr.splitlines()
+    assert len(lines) == 11
+    assert lines[-1] == "left out: 40 more"
