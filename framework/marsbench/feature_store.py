@@ -1,7 +1,7 @@
 """Content-addressed cache of extracted features.
 
     <home>/features/<extractor>-<key>/<corpus>.f32    all clips' arrays end to end, float32 (rows, n_dims)
-    <home>/features/<extractor>-<key>/<corpus>.json   which clip each stretch of rows belongs to
+    <home>/features/<extractor>-<key>/<corpus>.json   which clip each stretch of rows belongs to, sealed
 
 The key covers the extractor's name, parameters, local source and library versions, and the decoder's source;
 a clip is known by the sha256 of its audio bytes. So nothing stale can be read: another extractor is another
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from marsbench import audio
 from marsbench.corpus import CheckedCorpus, Clip
-from marsbench.errors import PluginError
+from marsbench.errors import DamagedError, PluginError
 from marsbench.extraction import Extracted, Extraction, RunAll, run_here
-from marsbench.files import digest, home, write_atomically, write_text
+from marsbench.files import digest, home, read_sealed, write_atomically, write_sealed
 from marsbench.locks import locked
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
 from marsbench.plugin.registry import Recipe, make
@@ -64,7 +64,7 @@ class FeatureFile:
         """Whether the array and its index are there and belong together."""
         try:
             return bool(self.path.stat().st_size == 4 * sum(self._index["lengths"]) * self._index["n_dims"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, DamagedError):
             return False
 
     def read(self, positions: Iterable[int]) -> Features:
@@ -85,7 +85,7 @@ class FeatureFile:
 
     @cached_property
     def _index(self) -> dict[str, Any]:
-        return cast("dict[str, Any]", json.loads(self.path.with_suffix(".json").read_text("utf-8")))
+        return cast("dict[str, Any]", json.loads(read_sealed(self.path.with_suffix(".json"))))
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -212,7 +212,7 @@ class FeatureStore:
         lengths = [length for length, _ in shapes]
         n_frames = self._extractor.n_frames or max(lengths)
         index = {"kind": self._extractor.kind, "n_dims": shapes[0][1], "n_frames": n_frames}
-        write_text(path.with_suffix(".json"), json.dumps({**index, "clips": clips, "lengths": lengths}))
+        write_sealed(path.with_suffix(".json"), json.dumps({**index, "clips": clips, "lengths": lengths}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ import queue
 import signal
 import sys
 import threading
+from functools import partial
 from typing import IO, Any
 
 from marsbench.errors import ConfigError
-from marsbench.execution.task import Work, attempt
+from marsbench.execution.task import attempt, failure
+from marsbench.plugin.model import OnEpoch
 
 _IDLE_SECONDS = 600.0
 """A process whose parent has forgotten it ends by itself."""
@@ -49,26 +51,46 @@ def _read(pipe: IO[bytes], requests: "queue.Queue[bytes]") -> None:
     while True:
         try:
             requests.put(pickle.load(pipe))  # noqa: S301 - from the parent process alone
-        except (EOFError, OSError):
+        except (EOFError, pickle.UnpicklingError):  # the end, or a request cut off by the parent's death
+            _end_all()
+        except OSError:  # something in here closed it
             os._exit(1)
+
+
+def _end_all() -> None:
+    """End this process and those that it started, which are in its group unless they left it."""
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 def _serve(payload: bytes, answers: IO[bytes]) -> None:
     before = set(threading.enumerate())
+    own = os.getpid()
 
     def answer(kind: str, value: Any) -> None:
+        if os.getpid() != own:  # a copy that the work made of its process came back from it too
+            os._exit(1)
         answers.write(pickle.dumps((kind, value)))  # whole or not at all
         answers.flush()
 
     try:
-        work: Work = pickle.loads(payload)  # noqa: S301 - from the parent process alone
-        value = attempt(work, lambda epoch, most, _metrics: answer("epoch", (epoch, most)))
+        value = attempt(
+            partial(_pickled, payload), lambda epoch, most, _metrics: answer("epoch", (epoch, most))
+        )
     except ConfigError as error:
         answer("refused", str(error))
         return
+    except BaseException as error:  # noqa: BLE001 - Ctrl-C does not come here: it is the plugin's own
+        value = failure(error)
     sys.stderr.flush()
     # A thread that is left behind would compute beside the next task.
     answer("done", (value, set(threading.enumerate()) <= before))
+
+
+def _pickled(payload: bytes, on_epoch: OnEpoch) -> bytes:
+    """Value of the work; what cannot be sent, either way, is an exception like any other."""
+    return pickle.dumps(pickle.loads(payload)(on_epoch))  # noqa: S301 - from the parent process alone
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import logging
 import pickle
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -47,6 +48,8 @@ class DaskExecutor:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
+        # Dask's own lines are for people who run clusters; what happens to a task is in its outcome.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._client = self._connect(self._open)
         self._open.callback(self._end_session)
         return self
@@ -68,7 +71,9 @@ class DaskExecutor:
         try:
             slots = self._slots_once_there()
             while True:
-                while len(under_way) < slots and not stop() and (task := next(waiting, None)) is not None:
+                # With no workers there may be new ones: one task waits for them.
+                room = max(slots, 1)
+                while len(under_way) < room and not stop() and (task := next(waiting, None)) is not None:
                     under_way.submit(task)
                 if not len(under_way):
                     return
@@ -80,8 +85,9 @@ class DaskExecutor:
             under_way.drop()
 
     def sees(self, path: Path) -> bool:
-        """Whether the file exists on every worker."""
-        return all(self._asked(self._client.run, _exists, str(path)).values())
+        """Whether the file exists on every worker; those that are still to come are asked nothing."""
+        found = self._asked(self._client.run, _exists, str(path)).values()
+        return bool(found) and all(found)
 
     def provide(self, files: Iterable[Path]) -> None:
         """Send the feature files that some worker does not see to all, also to those that come later."""
@@ -117,8 +123,6 @@ def local_executor(workers: int, threads: int, limits: Limits) -> DaskExecutor:
     """So many worker processes on this machine."""
 
     def connect(stack: ExitStack) -> Client:
-        # Dask's own lines are for people who run clusters; what happens to a task is in its outcome.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         cluster = LocalCluster(
             n_workers=1,
             threads_per_worker=workers,
@@ -142,11 +146,9 @@ def remote_executor(address: str, threads: int, limits: Limits) -> DaskExecutor:
 
     def connect(stack: ExitStack) -> Client:
         try:
-            asyncio.run(
-                _knock(address)
-            )  # a client that fails to connect would go on trying in its own threads
+            _knock(address)
             return stack.enter_context(Client(address, timeout=_PATIENCE, set_as_default=False))
-        except (OSError, TimeoutError, ValueError) as error:
+        except Exception as error:  # whatever answers there, its bytes may raise anything
             raise ExecutionError(
                 f"no Dask scheduler answers at {address}; start one with: dask scheduler"
             ) from error
@@ -154,9 +156,18 @@ def remote_executor(address: str, threads: int, limits: Limits) -> DaskExecutor:
     return DaskExecutor(connect, threads, limits)
 
 
-async def _knock(address: str) -> None:
-    comm = await connect(address, timeout=_PATIENCE, **Security().get_connection_args("client"))
-    await comm.close()
+def _knock(address: str) -> None:
+    """Connect once: a client that fails to would go on trying in its own threads."""
+
+    async def knock() -> None:
+        comm = await connect(address, timeout=_PATIENCE, **Security().get_connection_args("client"))
+        await comm.close()
+
+    async def knock_patiently() -> None:
+        await asyncio.wait_for(knock(), _PATIENCE)  # something may listen there and say nothing
+
+    with ThreadPoolExecutor(1) as thread:  # where a notebook calls, an event loop is running already
+        thread.submit(asyncio.run, knock_patiently()).result()
 
 
 @dataclass
@@ -198,8 +209,9 @@ class _UnderWay:
 
     def drop(self) -> None:
         """Forget what has not ended."""
-        self.client.unsubscribe_topic(self.topic)
-        self.client.cancel(list(self.tasks))
+        if self.client.status == "running":  # else Dask has forgotten them
+            self.client.unsubscribe_topic(self.topic)
+            self.client.cancel(list(self.tasks))
         self.tasks.clear()
 
     def _hear(self, event: tuple[float, tuple[str, tuple[int, int] | None]]) -> None:

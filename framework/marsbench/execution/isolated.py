@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from marsbench.errors import ConfigError
 from marsbench.evaluation.unit_result import Failure
 from marsbench.execution.task import Outcome
 from marsbench.execution.worker_process import Limits, WorkerDied, WorkerProcess
@@ -43,6 +44,11 @@ def run_isolated(
             value = process.run(payload, isolation.limits, on_epoch)
         except WorkerDied as death:
             deaths.append(str(death))
+        except ConfigError:
+            raise
+        except BaseException:
+            process.kill()  # it is still at work, and its answer would be taken for the next task's
+            raise
         else:
             logs.append(process.take_log())
             return Outcome(value, "".join(logs))
@@ -79,13 +85,15 @@ class _Processes:
         with self.lock:
             if session in self.closed:
                 return None
-            others = [process for name in self.idle.keys() - {session} for process in self.idle.pop(name)]
-            there = [process for process in self.idle.pop(session, []) if process.alive]
+            forgotten = [process for name in self.idle.keys() - {session} for process in self.idle.pop(name)]
+            idle = self.idle[session]
+            forgotten += [process for process in idle if not process.alive]
+            there = [process for process in idle if process not in forgotten]
             process = there.pop() if there else WorkerProcess(isolation.threads)
             self.idle[session] = there
             self.busy[session].append(process)
-        for forgotten in others:
-            forgotten.close()
+        for other in forgotten:
+            other.close()
         return process
 
     def give_back(self, session: str, process: WorkerProcess) -> None:

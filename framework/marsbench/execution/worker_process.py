@@ -23,6 +23,8 @@ from marsbench.execution.threads import environment_for
 
 _TICK = 0.05
 """Seconds between two looks at the limits."""
+_GRACE = 2.0
+"""Seconds that a process may take to end once it has closed its pipe, or to tell where it is."""
 _LOG_KEPT = 64 << 10
 """Bytes kept of the beginning and of the end of what a task prints."""
 _LOG_ON_DISK = 16 << 20
@@ -71,16 +73,15 @@ class WorkerProcess:
             if exceeded := self._exceeded(limits, deadline):
                 self.kill()
                 return exceeded
-            with contextlib.suppress(queue.Empty):
-                kind, value = self._answers.get(timeout=_TICK)
-                if kind == "epoch":
-                    on_epoch(*value)
-                elif kind == "done":
-                    return self._finished(*value)
-                elif kind == "refused":
-                    raise ConfigError(value)
-                else:
-                    raise WorkerDied(self._how_it_ended())
+            kind, value = self._next_answer()
+            if kind == "epoch":
+                on_epoch(*value)
+            elif kind == "done":
+                return self._finished(*value)
+            elif kind == "refused":
+                raise ConfigError(value)
+            elif kind == "died":
+                raise WorkerDied(self._how_it_ended())
 
     def take_log(self) -> str:
         """What was printed since the last call."""
@@ -99,6 +100,8 @@ class WorkerProcess:
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.kill()
+        if self._process.returncode is None:  # else its number may be another's by now
+            self._kill_group()
         self._process.wait()
 
     def close(self) -> None:
@@ -123,14 +126,20 @@ class WorkerProcess:
             while True:
                 try:
                     self._answers.put(pickle.load(pipe))  # noqa: S301 - from the process started above alone
-                except (EOFError, OSError, pickle.UnpicklingError, ValueError):
+                except Exception:  # noqa: BLE001 - its end, or rubbish, which may raise anything
                     self._answers.put(("died", None))
                     return
 
-    def _finished(self, value: Any, clean: bool) -> Any:
+    def _next_answer(self) -> tuple[str, Any]:
+        try:
+            return self._answers.get(timeout=_TICK)
+        except queue.Empty:  # a copy that the process made of itself may hold its pipe open
+            return ("none" if self.alive else "died"), None
+
+    def _finished(self, value: bytes | Failure, clean: bool) -> Any:
         if not clean:
             self.kill()
-        return value
+        return value if isinstance(value, Failure) else pickle.loads(value)  # noqa: S301 - as in `_listen`
 
     def _exceeded(self, limits: Limits, deadline: float) -> Failure | None:
         self._log.trim()
@@ -149,17 +158,32 @@ class WorkerProcess:
     def _tell_where_it_is(self) -> None:
         """Let it write the Python lines of all its threads into the log."""
         if hasattr(signal, "SIGUSR1"):
+            before = self._log.size
             with contextlib.suppress(psutil.Error):
                 self._usage.send_signal(signal.SIGUSR1)
+            end = time.monotonic() + _GRACE
             time.sleep(_TICK)
+            while self._log.size == before and time.monotonic() < end:
+                time.sleep(_TICK)
 
     def _how_it_ended(self) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return "the worker process closed its pipe"
+        self._kill_group()
         if code >= 0:
             return f"the worker process ended itself with exit status {code}"
         name = {entry.value: entry.name for entry in signal.Signals}.get(-code, f"signal {-code}")
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         return f"the worker process was killed by {name}{hint}"
+
+    def _kill_group(self) -> None:
+        """End what the process started and left, if it did not leave the group."""
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class _Log:
@@ -175,16 +199,21 @@ class _Log:
         self._unlink()
         self._head: bytes | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return os.fstat(self._reader.fileno()).st_size
+
     def trim(self) -> None:
         """Keep the beginning and let the rest go once it is large."""
-        if self._size > _LOG_ON_DISK:
+        if self.size > _LOG_ON_DISK:
             if self._head is None:
                 self._head = self._read(0)
             self.file.truncate(0)
 
     def take(self) -> str:
         """The text so far; the next call begins after it."""
-        size = self._size
+        size = self.size
         head, begun = (self._read(0), _LOG_KEPT) if self._head is None else (self._head, 0)
         cut = self._head is not None or size > 2 * _LOG_KEPT
         tail = self._read(max(size - _LOG_KEPT, begun))
@@ -201,10 +230,6 @@ class _Log:
         """Where open files can be unlinked, nothing is left behind however this process ends."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
-
-    @property
-    def _size(self) -> int:
-        return os.fstat(self._reader.fileno()).st_size
 
     def _read(self, start: int) -> bytes:
         self._reader.seek(start)

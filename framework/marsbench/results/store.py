@@ -104,9 +104,13 @@ class RunFolder:
         return f"logs/fold-{fold}.log"
 
     def mark_running(self, fold: int) -> None:
-        """Show that a unit is under way."""
-        self._units.mkdir(exist_ok=True)
-        (self._units / f"fold-{fold}.running").touch()
+        """Show that a unit is under way; raises StorageError if it cannot be shown."""
+        path = self._units / f"fold-{fold}.running"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
     def forget_running(self, fold: int | None = None) -> None:
         """Take back the mark of one unit, or all."""

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 
 from marsbench.errors import ConfigError, ExecutionError, StorageError
 from marsbench.evaluation.unit_result import Failure
@@ -20,6 +21,7 @@ from marsbench.experiment import Experiment
 from marsbench.extraction import Extracted, Extraction
 from marsbench.feature_store import FeatureFile, FeatureStore
 from marsbench.files import require_writable
+from marsbench.locks import is_locked
 from marsbench.planning import Plan, make_plan
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress, Silent
@@ -75,8 +77,7 @@ class _Driver:
             self._features_by(recipe)
         while runs := self._make_free(runs, retry_failed):
             runs[0].say("another process is making it; waiting for it")
-            while runs[0].is_taken and not self.stop():
-                time.sleep(_POLL)
+            self._wait_for(runs[0].folder.path)
 
     def _make_free(self, runs: list[OngoingRun], retry_failed: bool) -> list[OngoingRun]:
         """Make the runs that no other process is making; gives the others."""
@@ -133,6 +134,9 @@ class _Driver:
     def _extract(self, recipe: Recipe) -> FeatureFile | Failure:
         try:
             store = FeatureStore(recipe, self.plan.folders)
+            if is_locked(store.folder):
+                self.progress.say(f"{recipe.name}: another process extracts it; waiting for it")
+                self._wait_for(store.folder)
             features = store.features_of(self.plan.corpus, self.progress, self._run_extractions)
         except (StorageError, ExecutionError, ConfigError):
             raise  # no plugin's fault: nothing else can go on either
@@ -142,6 +146,13 @@ class _Driver:
             return failure(error)
         self._executor.provide(features.files)
         return features
+
+    def _wait_for(self, folder: Path) -> None:
+        """Wait until no other process works in the folder; raises KeyboardInterrupt after Ctrl-C."""
+        while is_locked(folder):
+            if self.stop():
+                raise KeyboardInterrupt
+            time.sleep(_POLL)
 
     def _run_extractions(self, extractions: Iterable[Extraction]) -> Iterator[Extracted]:
         tasks = (

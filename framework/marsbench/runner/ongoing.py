@@ -14,7 +14,7 @@ from marsbench.execution.task import Outcome, Task
 from marsbench.experiment import Experiment
 from marsbench.feature_store import FeatureFile
 from marsbench.files import derived_seed
-from marsbench.locks import is_locked, try_lock
+from marsbench.locks import try_lock
 from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.registry import Recipe, holds_plugins
 from marsbench.progress import Advance, Progress
@@ -81,11 +81,6 @@ class OngoingRun:
         """Whether a unit seems to be missing, without opening the run."""
         census = self.folder.census()
         return census.done + (0 if retry_failed else census.failed) < len(self.folds)
-
-    @property
-    def is_taken(self) -> bool:
-        """Whether another process is making it."""
-        return is_locked(self.folder.path)
 
     def open(self, retry_failed: bool) -> bool:
         """Take hold of the folder and read what is finished; False if another process has it."""

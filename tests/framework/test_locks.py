@@ -1,0 +1,112 @@
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from marsbench.errors import StorageError
+from marsbench.locks import is_locked, locked, try_lock
+from marsbench.progress import Silent
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from marsbench.locks import try_lock
+lock = try_lock(Path(sys.argv[1]))
+print("held" if lock else "refused", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def another_process(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that holds the folder's lock until it is killed."""
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+class Heard(Silent):
+    """Keeps the lines that were said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_a_lock_makes_the_folder_and_is_free_once_released(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    assert not is_locked(folder)
+    lock = try_lock(folder)
+    assert lock is not None
+    assert is_locked(folder)
+    lock.release()
+    assert not is_locked(folder)
+
+
+def test_only_one_holds_a_lock_also_within_a_process(tmp_path: Path) -> None:
+    lock = try_lock(tmp_path)
+    assert lock is not None
+    assert try_lock(tmp_path) is None
+    lock.release()
+
+
+def test_asking_whether_a_folder_is_locked_neither_makes_nor_locks_it(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+    lock = try_lock(tmp_path)
+    assert lock is not None
+    lock.release()
+    assert not is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_a_lock_of_another_process_is_seen_and_respected(tmp_path: Path) -> None:
+    with another_process(tmp_path):
+        assert is_locked(tmp_path)
+        assert try_lock(tmp_path) is None
+
+
+def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    with another_process(tmp_path) as process:
+        process.kill()
+        process.wait()
+        assert not is_locked(tmp_path)
+        lock = try_lock(tmp_path)
+        assert lock is not None
+        lock.release()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"file/folder cannot be written to: Not a directory$"):
+        try_lock(tmp_path / "file" / "folder")
+
+
+def test_waiting_says_why_and_ends_when_the_lock_is_free(tmp_path: Path) -> None:
+    heard = Heard()
+    with another_process(tmp_path) as process:
+        threading.Timer(0.3, process.kill).start()
+        start = time.monotonic()
+        with locked(tmp_path, "another process extracts", heard):
+            assert time.monotonic() - start > 0.2
+            assert is_locked(tmp_path)
+    assert heard.lines == ["another process extracts; waiting for it"]
+    assert not is_locked(tmp_path)
+
+
+def test_a_free_lock_is_taken_without_a_word_and_let_go_after_an_exception(tmp_path: Path) -> None:
+    heard = Heard()
+    with pytest.raises(ValueError, match="no luck"), locked(tmp_path, "taken", heard):
+        raise ValueError("no luck")
+    assert heard.lines == []
+    assert not is_locked(tmp_path)
