@@ -24,7 +24,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def kit() -> Path:
-    """A plugin folder of tiny fakes: tones, crossings, blocks, nearest_mean, troubled, unruly."""
+    """A plugin folder of tiny fakes.
+
+    tones; crossings, slow_crossings, blocks; nearest_mean, slow_mean, troubled, unruly.
+    """
     return KIT
 
 

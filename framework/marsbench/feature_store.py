@@ -9,6 +9,7 @@ folder, other audio another clip. Extraction writes parts of the same form as it
 finds its clips in them, and another corpus finds the clips that it shares.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -61,9 +62,10 @@ class FeatureFile:
         return self.path, self.path.with_suffix(".json")
 
     def is_whole(self) -> bool:
-        """Whether the array and its index are there and belong together."""
+        """Whether the array and its index are there and the array is what was written; reads all of it."""
         try:
-            return bool(self.path.stat().st_size == 4 * sum(self._index["lengths"]) * self._index["n_dims"])
+            with self.path.open("rb") as file:
+                return bool(hashlib.file_digest(file, "sha256").hexdigest() == self._index["sha256"])
         except (OSError, DamagedError):
             return False
 
@@ -147,6 +149,8 @@ class FeatureStore:
         progress: Progress,
         run_all: RunAll,
     ) -> None:
+        for leftover in self.folder.glob(".*.f32.*"):  # of a process that was killed as it wrote
+            leftover.unlink(missing_ok=True)
         known = self._known()
         n_known = sum(sha256 in known for sha256 in wanted)
         progress.say(f"{self._recipe.name}: {n_known} of {len(wanted)} clips from the store")
@@ -199,20 +203,30 @@ class FeatureStore:
     def _write(self, path: Path, clips: list[str], arrays: Iterable[Floats]) -> None:
         """Stream arrays into the file, then write the index: only with it does the file count."""
         shapes: list[tuple[int, int]] = []
+        content = hashlib.sha256()
 
         def stream(file: IO[bytes]) -> None:
             for array in arrays:
                 rows = np.atleast_2d(array)
                 shapes.append((rows.shape[0], rows.shape[1]))
-                file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+                data = np.ascontiguousarray(rows, "<f4").tobytes()
+                content.update(data)
+                file.write(data)
 
         write_atomically(path, stream)
         if len({dims for _, dims in shapes}) > 1:
             raise PluginError(f"{self._recipe.name}.extract returned different numbers of dimensions by clip")
         lengths = [length for length, _ in shapes]
         n_frames = self._extractor.n_frames or max(lengths)
-        index = {"kind": self._extractor.kind, "n_dims": shapes[0][1], "n_frames": n_frames}
-        write_sealed(path.with_suffix(".json"), json.dumps({**index, "clips": clips, "lengths": lengths}))
+        index = {
+            "kind": self._extractor.kind,
+            "n_dims": shapes[0][1],
+            "n_frames": n_frames,
+            "sha256": content.hexdigest(),
+            "clips": clips,
+            "lengths": lengths,
+        }
+        write_sealed(path.with_suffix(".json"), json.dumps(index))
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,7 +219,9 @@ class Place:
 
     def await_notes(self, number: int) -> None:
         """Wait until the ledger has so many different lines."""
-        until(lambda: len(self.notes) >= number, f"{number} notes in {self.notes}")
+        last = self.begun[-1]
+        until(lambda: len(self.notes) >= number or last.poll() is not None, f"note {number} of {self.notes}")
+        assert len(self.notes) >= number, last.text
 
     def await_file(self, name: str) -> None:
         """Wait until there is such a file."""

@@ -245,3 +245,11 @@ def test_parts_of_another_extraction_are_left_alone(kit: Path, corpus: CheckedCo
     theirs._write_part({"another clip": np.zeros((3, 2), np.float32)})
     store(kit).features_of(corpus)
     assert len(list(theirs.folder.glob("part-*.f32"))) == 1
+
+
+def test_what_a_killed_process_had_half_written_is_removed(kit: Path, corpus: CheckedCorpus) -> None:
+    half = store(kit).folder / ".part-1.f32.a1b2c3"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    store(kit).features_of(corpus)
+    assert not half.exists()

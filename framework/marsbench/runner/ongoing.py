@@ -145,7 +145,7 @@ class OngoingRun:
         if self.finished:
             self.say(f"{len(self.finished)} of {len(self.folds)} folds are finished already")
         if self.failures:
-            self.say(f"{len(self.failures)} folds failed earlier and are left alone; bench retry --failed")
+            self.say(f"{len(self.failures)} fold(s) failed earlier; bench retry --failed tries them again")
 
     def _finish(self) -> None:
         self._bars.close()

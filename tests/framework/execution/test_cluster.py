@@ -28,6 +28,7 @@ from marsbench.planning import make_plan
 from marsbench.progress import Silent
 from marsbench.runner.driver import run
 
+KIT = Path(__file__).parents[2] / "kit" / "plugins"
 DASK = Path(sys.executable).with_name("dask")
 NO_LIMITS = Limits()
 
@@ -140,6 +141,17 @@ def test_two_executors_at_once_do_not_disturb_each_other(works: Any) -> None:
             assert outcomes(second, works.call(abs, -number)) == [Outcome(number)]
 
 
+def test_workers_that_come_while_tasks_run_are_used(works: Any) -> None:
+    pids = set()
+    tasks = [Task(str(number), works.call(works.getpid_after, 0.2)) for number in range(8)]
+    with local_executor(1, 1, NO_LIMITS) as executor:
+        for _, outcome in executor.run(tasks, Deaf(), never):
+            pids.add(outcome.value)
+            executor._client.cluster.scale(2)
+        assert executor.slots == 2
+    assert len(pids) == 2
+
+
 class Cluster:
     """A scheduler and workers, each with one thread; no nannies, which would start again what tests kill."""
 
@@ -147,12 +159,15 @@ class Cluster:
         folder.mkdir()
         self._folder, self._gone = folder, gone
         self._started: list[subprocess.Popen[bytes]] = []
-        self.scheduler, self.address = self._start(r"Scheduler at: +(\S+)", "scheduler", "--port", "0")
+        self.scheduler, log = self._start("Scheduler at: ", "scheduler", "--port", "0")
+        self.address = _match(r"Scheduler at: +(\S+)", log)
 
     def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
         """A worker that is registered."""
         words = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self._folder))
-        return self._start(r"Registered to: +(\S+)", "worker", self.address, *words, **environment)[0]
+        worker, log = self._start("Registered to", "worker", self.address, *words, **environment)
+        self.worker_address = _match(r"Start worker at: +(\S+)", log)
+        return worker
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """End a scheduler or a worker by SIGKILL; worker processes must then end by themselves."""
@@ -168,13 +183,20 @@ class Cluster:
             process.wait()
 
     def _start(self, ready: str, *words: str, **environment: str) -> tuple[subprocess.Popen[bytes], str]:
-        """A process, and what its log says when it is ready."""
+        """A process, and its log once it says that it is ready."""
         command = [str(DASK), *words, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
         log = self._folder / f"{len(self._started)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(command, stdout=file, stderr=file, env=dict(os.environ) | environment)
         self._started.append(process)
-        return process, within(30, lambda: re.search(ready, log.read_text()))[1]
+        within(30, lambda: re.search(f"{ready}.*\n", log.read_text()))
+        return process, log.read_text()
+
+
+def _match(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    assert found
+    return found[1]
 
 
 @pytest.fixture
@@ -230,13 +252,22 @@ class After(Silent):
         self.lines.append(line)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Predictions of the experiment when nothing goes wrong, in this process."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARSBENCH_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        return predictions(experiment(KIT, workers=0))
+
+
 SLOW = {"unruly.how": "sleeps", "unruly.seconds": 0.2}
 
 
 def test_a_run_that_loses_a_worker_half_way_ends_as_if_nothing_had_been(
-    kit: Path, cluster: Cluster, tmp_path: Path
+    kit: Path, cluster: Cluster, undisturbed: bytes
 ) -> None:
-    undisturbed = predictions(experiment(kit, results=tmp_path / "here"))
     cluster.start_worker()
     victim = cluster.start_worker()
     kill = After(2, lambda: cluster.kill(victim))
@@ -257,9 +288,8 @@ def test_a_run_that_loses_all_workers_waits_for_new_ones(kit: Path, cluster: Clu
 
 
 def test_a_lost_scheduler_ends_the_run_which_goes_on_when_asked_again(
-    kit: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kit: Path, cluster: Cluster, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = predictions(experiment(kit, results=tmp_path / "here"))
     monkeypatch.setattr("marsbench.execution.cluster._PATIENCE", 1)
     cluster.start_worker()
     with pytest.raises(ExecutionError, match=r"^the .*; the same command goes on from what is finished$"):
@@ -274,9 +304,8 @@ def test_a_lost_scheduler_ends_the_run_which_goes_on_when_asked_again(
 
 
 def test_features_reach_workers_that_share_no_files_with_the_driver(
-    kit: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kit: Path, cluster: Cluster, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = predictions(experiment(kit, results=tmp_path / "here"))
     store, away = tmp_path / "home" / "features", tmp_path / "away"
     provide = DaskExecutor.provide
 
@@ -308,22 +337,8 @@ def test_features_reach_workers_that_come_later(
     assert outcome.value == expected
 
 
-def test_workers_that_come_while_a_run_goes_on_are_used(cluster: Cluster, works: Any) -> None:
-    cluster.start_worker()
-    with remote_executor(cluster.address, 1, NO_LIMITS) as executor:
-        assert executor.slots == 1
-        pids = set()
-        for task, outcome in executor.run(
-            [Task(str(number), works.call(works.getpid_after, 0.2)) for number in range(12)], Deaf(), never
-        ):
-            if task.name == "0":
-                cluster.start_worker()
-            pids.add(outcome.value)
-        assert executor.slots == 2
-    assert len(pids) == 2
-
-
 def test_two_drivers_share_a_cluster(kit: Path, busy_cluster: Cluster, tmp_path: Path) -> None:
+    make_plan(experiment(kit), Silent())  # its corpus is written once
     asked = [
         experiment(kit, model=model, cluster=busy_cluster.address, results=tmp_path / model)
         for model in ("nearest_mean", "unruly")
@@ -331,12 +346,6 @@ def test_two_drivers_share_a_cluster(kit: Path, busy_cluster: Cluster, tmp_path:
     with ThreadPoolExecutor(2) as drivers:
         ((_, first),), ((_, second),) = drivers.map(run, asked)
     assert (first.status, second.status) == ("complete", "complete")
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give schedulers and workers one second instead of ten."""
-    monkeypatch.setattr("marsbench.execution.cluster._PATIENCE", 1)
 
 
 @contextmanager
@@ -363,34 +372,49 @@ def server(answer: bytes | None) -> Iterator[str]:
             connection.close()
 
 
+def no_scheduler(address: str) -> str:
+    """The message of a failure to connect."""
+    return f"no Dask scheduler answers at {address}; start one with: dask scheduler"
+
+
 @pytest.mark.parametrize(
     "address",
     ["tcp://127.0.0.1:1", "127.0.0.1:1", "tcp://no-such-host.invalid:8786", "smoke://x", "nonsense", ""],
 )
-@pytest.mark.usefixtures("impatient")
-def test_an_address_without_a_scheduler_is_one_line(kit: Path, address: str) -> None:
-    with pytest.raises(ExecutionError) as error:
-        run(experiment(kit, cluster=address))
-    assert str(error.value) == f"no Dask scheduler answers at {address}; start one with: dask scheduler"
+def test_an_address_without_a_scheduler_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marsbench.execution.cluster._PATIENCE", 0.3)
+    with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
+        pass
+    assert str(error.value) == no_scheduler(address)
 
 
 @pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" * 99, bytes(999)])
-@pytest.mark.usefixtures("impatient")
-def test_a_server_that_is_no_scheduler_is_one_line(kit: Path, answer: bytes | None) -> None:
-    with (
-        server(answer) as address,
-        pytest.raises(ExecutionError, match=f"^no Dask scheduler answers at {address};"),
-    ):
-        run(experiment(kit, cluster=address))
+def test_a_server_that_is_no_scheduler_is_one_line(
+    answer: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.execution.cluster._PATIENCE", 0.3)
+    with server(answer) as address:
+        with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
+            pass
+        assert str(error.value) == no_scheduler(address)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_cluster_without_workers_is_one_line(kit: Path, cluster: Cluster) -> None:
-    message = (
-        f"the cluster at {cluster.address} has no workers; start one with: dask worker {cluster.address}"
-    )
-    with pytest.raises(ExecutionError, match=f"^{re.escape(message)}$"):
+def test_a_worker_is_no_scheduler(busy_cluster: Cluster) -> None:
+    address = busy_cluster.worker_address
+    with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
+        pass
+    assert str(error.value) == no_scheduler(address)
+
+
+def test_a_cluster_without_workers_is_one_line(
+    kit: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.execution.cluster._PATIENCE", 1)
+    with pytest.raises(ExecutionError) as error:
         run(experiment(kit, cluster=cluster.address))
+    address = cluster.address
+    message = f"the cluster at {address} has no workers; start one with: dask worker {address}"
+    assert str(error.value) == message
 
 
 def test_workers_with_another_marsbench_are_refused_in_one_line(

@@ -21,15 +21,20 @@ from marsbench.execution.worker_process import Limits
 Run = Callable[..., Outcome]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def session() -> Iterator[str]:
-    """A driver's mark; its processes end with the test."""
+    """A driver's mark."""
     name = uuid.uuid4().hex
     yield name
     close_session(name)
 
 
-another_session = session
+@pytest.fixture
+def another_session() -> Iterator[str]:
+    """Another's, that a test may close."""
+    name = uuid.uuid4().hex
+    yield name
+    close_session(name)
 
 
 @pytest.fixture
@@ -153,10 +158,10 @@ def test_the_process_of_one_driver_serves_no_other(run: Run, works: Any, another
     assert not psutil.pid_exists(first)
 
 
-def test_closing_a_session_ends_what_is_under_way(run: Run, works: Any, session: str) -> None:
-    idle = run(works.call(os.getpid)).value
-    threading.Timer(0.5, close_session, [session]).start()
-    outcome = run(works.call(time.sleep, 60))
+def test_closing_a_session_ends_what_is_under_way(run: Run, works: Any, another_session: str) -> None:
+    idle = run(works.call(os.getpid), another_session).value
+    threading.Timer(0.3, close_session, [another_session]).start()
+    outcome = run(works.call(time.sleep, 60), another_session)
     assert outcome.value.kind == "WorkerDied"
     assert not psutil.pid_exists(idle)
-    assert run(works.call(abs, -1)).value.message == "the run was stopped"
+    assert run(works.call(abs, -1), another_session).value.message == "the run was stopped"

@@ -1,5 +1,6 @@
 """Sine clips: each class a pitch, each speaker a loudness."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,5 +37,7 @@ class Tones(Dataset):
         if not path.exists():
             times = np.arange(RATE // 5) / RATE
             samples = (0.1 + 0.1 * speaker) * np.sin(2 * np.pi * PITCHES[label] * times + take)
-            soundfile.write(path, samples, RATE)
+            new = path.with_suffix(f".{os.getpid()}")  # whoever is killed here leaves no half of a clip
+            soundfile.write(new, samples, RATE, format="WAV")
+            new.replace(path)
         return Clip(f"{label}/{path.stem}", path, label, f"speaker {speaker}", {"take": str(take)})
