@@ -8,9 +8,9 @@ processes together; last the peak. The throughput should not fall and the memory
 """
 
 import os
-import resource
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -57,19 +57,10 @@ def make_corpus(folder: Path, n_clips: int) -> CheckedCorpus:
     return check_audio(Corpus("large", ("a", "b"), tuple(clips)))
 
 
-def resident_workers() -> int:
-    """Bytes of resident memory of this process's children."""
-    return sum(process.memory_info().rss for process in psutil.Process().children(recursive=True))
-
-
-def resident_here() -> int:
-    """Bytes of resident memory of this process."""
-    return int(psutil.Process().memory_info().rss)
-
-
-def peak_here() -> int:
-    """Most bytes of resident memory that this process ever had (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def resident() -> int:
+    """Bytes of resident memory of this process and its children."""
+    here = psutil.Process()
+    return sum(process.memory_info().rss for process in [here, *here.children(recursive=True)])
 
 
 class Meter:
@@ -78,15 +69,19 @@ class Meter:
     def __init__(self, n_clips: int) -> None:
         self.step = max(1, n_clips // 10)
         self.done = 0
-        self.peak_workers = 0
+        self.peak = 0
         self.start = time.perf_counter()
 
+    def watch(self, ended: threading.Event) -> None:
+        """Look at the memory again and again until the event."""
+        while not ended.wait(0.05):
+            self.peak = max(self.peak, resident())
+
     def advance(self, steps: int) -> None:
-        """Count clips; memory is looked at with every call."""
+        """Count clips."""
         before, self.done = self.done, self.done + steps
-        self.peak_workers = max(self.peak_workers, resident_workers())
         if self.done // self.step > before // self.step:
-            now, megabytes = time.perf_counter(), (resident_here() + resident_workers()) / 1e6
+            now, megabytes = time.perf_counter(), resident() / 1e6
             print(f"{self.done:9,} {self.step / (now - self.start):9.0f} {megabytes:9.0f}", flush=True)
             self.start = now
 
@@ -136,10 +131,14 @@ def main(n_clips: int) -> None:
                 for _, outcome in executor.run(tasks, Deaf(), lambda: False):
                     yield outcome.value
 
-            features = store.features_of(corpus, Metered(meter), run_all)
+            ended = threading.Event()
+            threading.Thread(target=meter.watch, args=(ended,)).start()
+            try:
+                features = store.features_of(corpus, Metered(meter), run_all)
+            finally:
+                ended.set()
         print(f"{features.path.stat().st_size / 1e6:,.0f} MB of features")
-        peak = peak_here() + meter.peak_workers
-        print(f"peak resident memory, all processes together: {peak / 1e6:.0f} MB")
+        print(f"peak resident memory, all processes together: {meter.peak / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":
