@@ -2,15 +2,12 @@
 
 import asyncio
 import os
-import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,6 @@ from marsbench.progress import Silent
 from marsbench.runner.driver import run
 
 KIT = Path(__file__).parents[2] / "kit" / "plugins"
-DASK = Path(sys.executable).with_name("dask")
 NO_LIMITS = Limits()
 
 
@@ -55,7 +51,9 @@ def outcomes(executor: Executor, *works: Work) -> list[Outcome]:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """Worker processes of this one; other tests may have processes of their own."""
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if "marsbench.execution.child" in process.cmdline()]
 
 
 def listening(processes: list[psutil.Process]) -> set[str]:
@@ -64,22 +62,12 @@ def listening(processes: list[psutil.Process]) -> set[str]:
     return {found.laddr.ip for found in connections if found.status == psutil.CONN_LISTEN}
 
 
-def within(seconds: float, value: Callable[[], Any]) -> Any:
-    """The value, once it is true."""
-    end = time.monotonic() + seconds
-    while not (found := value()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
-
-
 def test_nothing_listens_where_others_on_the_network_could_connect(works: Any) -> None:
     with local_executor(2, 1, NO_LIMITS) as executor:
         outcomes(executor, works.call(abs, -1), works.call(abs, -2))
         assert listening([psutil.Process(), *children()]) <= {"127.0.0.1", "::1"}
 
 
-@pytest.mark.usefixtures("works")
 def test_workers_end_with_the_context_also_those_at_work(works: Any) -> None:
     start = time.monotonic()
     with local_executor(2, 1, NO_LIMITS) as executor:
@@ -152,73 +140,6 @@ def test_workers_that_come_while_tasks_run_are_used(works: Any) -> None:
     assert len(pids) == 2
 
 
-class Cluster:
-    """A scheduler and workers, each with one thread; no nannies, which would start again what tests kill."""
-
-    def __init__(self, folder: Path, gone: Any) -> None:
-        folder.mkdir()
-        self._folder, self._gone = folder, gone
-        self._started: list[subprocess.Popen[bytes]] = []
-        self.scheduler, log = self._start("Scheduler at: ", "scheduler", "--port", "0")
-        self.address = _match(r"Scheduler at: +(\S+)", log)
-
-    def start_worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        """A worker that is registered."""
-        words = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self._folder))
-        worker, log = self._start("Registered to", "worker", self.address, *words, **environment)
-        self.worker_address = _match(r"Start worker at: +(\S+)", log)
-        return worker
-
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """End a scheduler or a worker by SIGKILL; worker processes must then end by themselves."""
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        process.wait()
-        self._gone(children)
-
-    def close(self) -> None:
-        for process in self._started:
-            process.kill()
-        for process in self._started:
-            process.wait()
-
-    def _start(self, ready: str, *words: str, **environment: str) -> tuple[subprocess.Popen[bytes], str]:
-        """A process, and its log once it says that it is ready."""
-        command = [str(DASK), *words, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-        log = self._folder / f"{len(self._started)}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=file, env=dict(os.environ) | environment)
-        self._started.append(process)
-        within(30, lambda: re.search(f"{ready}.*\n", log.read_text()))
-        return process, log.read_text()
-
-
-def _match(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    assert found
-    return found[1]
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, works: Any, gone: Any) -> Iterator[Cluster]:  # noqa: ARG001 - for its environment
-    """A scheduler without workers."""
-    with closing(Cluster(tmp_path / "cluster", gone)) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def busy_cluster(
-    tmp_path_factory: pytest.TempPathFactory,
-    works: Any,  # noqa: ARG001 - for its environment
-    gone: Any,
-) -> Iterator[Cluster]:
-    """A scheduler with two workers that test after test uses."""
-    with closing(Cluster(tmp_path_factory.mktemp("busy") / "cluster", gone)) as cluster:
-        cluster.start_worker()
-        cluster.start_worker()
-        yield cluster
-
-
 def experiment(kit: Path, **changes: Any) -> Experiment:
     """Five units of the kit's fakes."""
     values = {"features": "crossings", "model": "unruly", "data": "tones", "plugins": [kit]}
@@ -266,7 +187,7 @@ SLOW = {"unruly.how": "sleeps", "unruly.seconds": 0.2}
 
 
 def test_a_run_that_loses_a_worker_half_way_ends_as_if_nothing_had_been(
-    kit: Path, cluster: Cluster, undisturbed: bytes
+    kit: Path, cluster: Any, undisturbed: bytes
 ) -> None:
     cluster.start_worker()
     victim = cluster.start_worker()
@@ -275,7 +196,7 @@ def test_a_run_that_loses_a_worker_half_way_ends_as_if_nothing_had_been(
     assert kill.left < 0
 
 
-def test_a_run_that_loses_all_workers_waits_for_new_ones(kit: Path, cluster: Cluster) -> None:
+def test_a_run_that_loses_all_workers_waits_for_new_ones(kit: Path, cluster: Any) -> None:
     only = cluster.start_worker()
 
     def replace() -> None:
@@ -288,7 +209,7 @@ def test_a_run_that_loses_all_workers_waits_for_new_ones(kit: Path, cluster: Clu
 
 
 def test_a_lost_scheduler_ends_the_run_which_goes_on_when_asked_again(
-    kit: Path, cluster: Cluster, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
+    kit: Path, cluster: Any, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("marsbench.execution.cluster._PATIENCE", 1)
     cluster.start_worker()
@@ -304,7 +225,7 @@ def test_a_lost_scheduler_ends_the_run_which_goes_on_when_asked_again(
 
 
 def test_features_reach_workers_that_share_no_files_with_the_driver(
-    kit: Path, cluster: Cluster, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kit: Path, cluster: Any, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, away = tmp_path / "home" / "features", tmp_path / "away"
     provide = DaskExecutor.provide
@@ -322,9 +243,7 @@ def test_features_reach_workers_that_share_no_files_with_the_driver(
     assert len(list(tmp_path.glob("home of worker */features/crossings-*/*"))) == 4
 
 
-def test_features_reach_workers_that_come_later(
-    kit: Path, cluster: Cluster, works: Any, tmp_path: Path
-) -> None:
+def test_features_reach_workers_that_come_later(kit: Path, cluster: Any, works: Any, tmp_path: Path) -> None:
     plan = make_plan(experiment(kit), Silent())
     features = FeatureStore(plan.pipelines[0].features, plan.folders).features_of(plan.corpus)
     expected = features.array(3).tolist()
@@ -337,7 +256,7 @@ def test_features_reach_workers_that_come_later(
     assert outcome.value == expected
 
 
-def test_two_drivers_share_a_cluster(kit: Path, busy_cluster: Cluster, tmp_path: Path) -> None:
+def test_two_drivers_share_a_cluster(kit: Path, busy_cluster: Any, tmp_path: Path) -> None:
     make_plan(experiment(kit), Silent())  # its corpus is written once
     asked = [
         experiment(kit, model=model, cluster=busy_cluster.address, results=tmp_path / model)
@@ -399,7 +318,7 @@ def test_a_server_that_is_no_scheduler_is_one_line(
         assert str(error.value) == no_scheduler(address)
 
 
-def test_a_worker_is_no_scheduler(busy_cluster: Cluster) -> None:
+def test_a_worker_is_no_scheduler(busy_cluster: Any) -> None:
     address = busy_cluster.worker_address
     with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
         pass
@@ -407,7 +326,7 @@ def test_a_worker_is_no_scheduler(busy_cluster: Cluster) -> None:
 
 
 def test_a_cluster_without_workers_is_one_line(
-    kit: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    kit: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("marsbench.execution.cluster._PATIENCE", 1)
     with pytest.raises(ExecutionError) as error:
@@ -418,7 +337,7 @@ def test_a_cluster_without_workers_is_one_line(
 
 
 def test_workers_with_another_marsbench_are_refused_in_one_line(
-    kit: Path, busy_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    kit: Path, busy_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("marsbench.runner.ongoing.fit_version", lambda: "another")
     with pytest.raises(
@@ -428,7 +347,7 @@ def test_workers_with_another_marsbench_are_refused_in_one_line(
     assert not list(Path("results").rglob("fold-*.json"))
 
 
-def test_a_notebook_can_use_a_cluster(busy_cluster: Cluster, works: Any) -> None:
+def test_a_notebook_can_use_a_cluster(busy_cluster: Any, works: Any) -> None:
     async def cell() -> list[Outcome]:
         with remote_executor(busy_cluster.address, 1, NO_LIMITS) as executor:
             return outcomes(executor, works.call(abs, -1))
