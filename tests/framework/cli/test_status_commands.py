@@ -94,7 +94,10 @@ def test_limits_and_workers_that_make_no_sense_are_refused_at_once(
     assert not list(Path("results").glob("*"))
 
 
-def test_a_cluster_that_is_not_there_is_one_line(bench: Bench, kit: Path) -> None:
+def test_a_cluster_that_is_not_there_is_one_line(
+    bench: Bench, kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.execution.cluster._PATIENCE", 1)
     result = bench("run", *GRID, "--plugins", kit, "--cluster", "tcp://127.0.0.1:1")
     assert result.exit_code == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in result.stderr
