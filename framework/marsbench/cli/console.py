@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +31,11 @@ def table(*headers: str, title: str | None = None) -> Table:
         *headers, title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
     )  # fmt: skip
+
+
+def print_path(what: str, path: Path) -> None:
+    """Print where something is, whole however long it is, so that it can be copied."""
+    out.print(f"{what}: {path}", soft_wrap=True, markup=False, style="dim")
 
 
 class TerminalProgress:

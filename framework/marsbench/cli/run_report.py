@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from marsbench.cli import run_tables
-from marsbench.cli.console import out
+from marsbench.cli.console import out, print_path
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
@@ -19,7 +19,8 @@ def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
         if run.protocol.hash not in shown:
             out.print(run_tables.corpus_notes(run))
         shown.add(run.protocol.hash)
-        out.print(run_tables.run_summary(run, folder.path))
+        out.print(run_tables.run_summary(run))
+        print_path("Files", folder.path)
     boards, _ = leaderboards(results, criteria=runs[-1][1].criteria)
     for board in boards:
         if board.hash in shown:

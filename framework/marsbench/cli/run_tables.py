@@ -1,7 +1,6 @@
 """Runs and leaderboards as tables for a terminal."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -102,8 +101,8 @@ def corpus_notes(run: Run) -> RenderableType:
     return Group(*lines)
 
 
-def run_summary(run: Run, folder: Path) -> RenderableType:
-    """Verdict by criterion, recall by class, where the files are."""
+def run_summary(run: Run) -> RenderableType:
+    """Verdict by criterion and recall by class, or why there are none."""
     settings = "".join(f", {name}={value}" for name, value in run.settings.items())
     head = f"\n{run.features.name} + {run.model.name}{settings}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
@@ -116,7 +115,7 @@ def run_summary(run: Run, folder: Path) -> RenderableType:
             _recalls(run.metrics),
             Text.assemble("Verdict: ", _outcome(run.verdict)),
         ]
-    return Group(*parts, Text(f"Files: {folder}", "dim", no_wrap=True, overflow="ignore"))
+    return Group(*parts)
 
 
 def _reasons(run: Run) -> list[str]:

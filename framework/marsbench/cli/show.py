@@ -21,15 +21,16 @@ def show(
         typer.echo(found.model_dump_json(indent=1))
         return
     from marsbench.cli import run_tables
-    from marsbench.cli.console import out
+    from marsbench.cli.console import out, print_path
 
     out.print(run_tables.corpus_notes(found))
-    out.print(run_tables.run_summary(found, folder.path))
+    out.print(run_tables.run_summary(found))
+    print_path("Files", folder.path)
     if found.metrics is not None:
         from marsbench.report.confusion_plot import plot_confusion
 
         plot_confusion(found, folder.confusion_plot)
         out.print(run_tables.classes(found.metrics))
         out.print(run_tables.confusion(found.metrics))
-        out.print(f"Confusion matrix as a picture: {folder.confusion_plot}", soft_wrap=True, markup=False)
+        print_path("Confusion matrix as a picture", folder.confusion_plot)
     out.print(run_tables.origin(found))

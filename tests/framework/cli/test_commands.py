@@ -384,3 +384,13 @@ def test_what_makes_no_sense_is_refused_before_anything_is_done(
 
 def test_help_shows_the_defaults(bench: Bench) -> None:
     assert "[default: demo]" in bench("run", "-h").stdout
+
+
+def test_a_path_is_printed_whole_however_narrow_the_screen_is(
+    bench: Bench, kit: Path, ran: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ran.exit_code == 0
+    monkeypatch.setattr("marsbench.cli.console.out.width", 30)
+    (folder,) = Path("results").glob("*/*/crossings-*")
+    assert f"Files: {folder}\n" in bench("run", *GRID, "--plugins", kit).stdout
+    assert f"Files: {folder}\n" in bench("show", "crossings").stdout
