@@ -26,7 +26,7 @@ from marsbench.corpus import CheckedCorpus, Clip
 from marsbench.errors import DamagedError, PluginError
 from marsbench.extraction import Extracted, Extraction, RunAll, run_here
 from marsbench.files import digest, home, read_sealed, write_atomically, write_sealed
-from marsbench.locks import locked
+from marsbench.locks import locked, pause
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
 from marsbench.plugin.registry import Recipe, make
 from marsbench.progress import Progress, Silent
@@ -123,10 +123,12 @@ class FeatureStore:
         corpus: CheckedCorpus,
         progress: Progress | None = None,
         run_all: RunAll = run_here,
+        between: Callable[[], None] = pause,
     ) -> FeatureFile:
         """Features of every clip of `corpus`, in its order; extracts only what no file here holds yet.
 
-        `run_all` calls extractions, wherever it likes, and gives what they return in any order.
+        `run_all` calls extractions, wherever it likes, and gives what they return in any order. While another
+        process extracts the same, `between` is called again and again.
 
         Raises:
             PluginError: the extractor failed on a clip or broke its contract; names both.
@@ -134,7 +136,7 @@ class FeatureStore:
         progress = progress or Silent()
         wanted = [facts.sha256 for facts in corpus.facts]
         whole = FeatureFile(self.folder / f"{digest(wanted)[:24]}.f32")
-        with locked(self.folder, f"{self._recipe.name}: another process extracts it", progress):
+        with locked(self.folder, f"{self._recipe.name}: another process extracts it", progress, between):
             if whole.is_whole():
                 progress.say(f"{self._recipe.name}: all {len(wanted)} clips from the store")
             else:
@@ -151,31 +153,23 @@ class FeatureStore:
     ) -> None:
         for leftover in self.folder.glob(".*.f32.*"):  # of a process that was killed as it wrote
             leftover.unlink(missing_ok=True)
-        known = self._known()
+        known = _places(self._whole_files())
         n_known = sum(sha256 in known for sha256 in wanted)
         progress.say(f"{self._recipe.name}: {n_known} of {len(wanted)} clips from the store")
         missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
         self._extract(missing, progress, run_all)
-        places = self._known()
+        files = self._whole_files()
+        places = _places(files)
         self._write(whole.path, wanted, (places[sha][0].copy(places[sha][1]) for sha in wanted))
-        self._drop_parts(set(wanted))
+        for file in files:  # the whole file has made these parts needless
+            if file.path.name.startswith("part-") and clips.keys() >= set(file.clips):
+                for path in reversed(file.files):
+                    path.unlink(missing_ok=True)
 
-    def _drop_parts(self, wanted: set[str]) -> None:
-        """Remove parts that the whole file has made needless."""
-        for path in self.folder.glob("part-*.f32"):
-            part = FeatureFile(path)
-            if part.is_whole() and wanted.issuperset(part.clips):
-                path.with_suffix(".json").unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
-
-    def _known(self) -> dict[str, tuple[FeatureFile, int]]:
-        """Where each clip's features stand, over all files of this extractor."""
-        known: dict[str, tuple[FeatureFile, int]] = {}
-        for path in sorted(self.folder.glob("*.f32")):
-            file = FeatureFile(path)
-            if file.is_whole():
-                known |= {clip: (file, position) for position, clip in enumerate(file.clips)}
-        return known
+    def _whole_files(self) -> list[FeatureFile]:
+        """All files of this extractor that are what was written, each of which is read for that."""
+        files = map(FeatureFile, sorted(self.folder.glob("*.f32")))
+        return [file for file in files if file.is_whole()]
 
     def _extract(self, missing: dict[str, Clip], progress: Progress, run_all: RunAll) -> None:
         waiting: Extracted = {}
@@ -227,6 +221,11 @@ class FeatureStore:
             "lengths": lengths,
         }
         write_sealed(path.with_suffix(".json"), json.dumps(index))
+
+
+def _places(files: Iterable[FeatureFile]) -> dict[str, tuple[FeatureFile, int]]:
+    """Where each clip's features stand."""
+    return {clip: (file, position) for file in files for position, clip in enumerate(file.clips)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Folders that one process at a time works in."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from marsbench.errors import StorageError
 from marsbench.progress import Progress
 
 _NAME = ".lock"
+_POLL = 0.2
+"""Seconds."""
 
 
 def try_lock(folder: Path) -> FileLock | None:
@@ -42,14 +45,22 @@ def is_locked(folder: Path) -> bool:
         return False  # whoever cannot write here cannot tell; nor can it disturb
 
 
+def pause() -> None:
+    """Let some time go by between two looks at a lock."""
+    time.sleep(_POLL)
+
+
 @contextmanager
-def locked(folder: Path, why_wait: str, progress: Progress) -> Iterator[None]:
-    """Hold the folder's lock, waiting for whoever has it; says `why_wait` if that is needed."""
+def locked(
+    folder: Path, why_wait: str, progress: Progress, between: Callable[[], None] = pause
+) -> Iterator[None]:
+    """Hold the folder's lock; if another process has it, say `why_wait` and look again after `between`."""
     lock = try_lock(folder)
     if lock is None:
         progress.say(f"{why_wait}; waiting for it")
-        lock = FileLock(folder / _NAME)
-        lock.acquire()
+    while lock is None:
+        between()
+        lock = try_lock(folder)
     try:
         yield
     finally:

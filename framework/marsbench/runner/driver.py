@@ -4,13 +4,11 @@ One way for data: names -> plugins -> corpus -> protocol (all in `planning`) -> 
 units -> out-of-fold probabilities -> run -> leaderboard.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 
 from marsbench.errors import ConfigError, ExecutionError, StorageError
 from marsbench.evaluation.unit_result import Failure
@@ -21,7 +19,7 @@ from marsbench.experiment import Experiment
 from marsbench.extraction import Extracted, Extraction
 from marsbench.feature_store import FeatureFile, FeatureStore
 from marsbench.files import require_writable
-from marsbench.locks import is_locked
+from marsbench.locks import is_locked, pause
 from marsbench.planning import Plan, make_plan
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress, Silent
@@ -29,9 +27,6 @@ from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.runner.bars import Bars
 from marsbench.runner.ongoing import OngoingRun
-
-_POLL = 0.2
-"""Seconds between two looks at a run that another process is making."""
 
 
 def run(
@@ -77,7 +72,8 @@ class _Driver:
             self._features_by(recipe)
         while runs := self._make_free(runs, retry_failed):
             runs[0].say("another process is making it; waiting for it")
-            self._wait_for(runs[0].folder.path)
+            while is_locked(runs[0].folder.path):
+                self._pause()
 
     def _make_free(self, runs: list[OngoingRun], retry_failed: bool) -> list[OngoingRun]:
         """Make the runs that no other process is making; gives the others."""
@@ -134,10 +130,7 @@ class _Driver:
     def _extract(self, recipe: Recipe) -> FeatureFile | Failure:
         try:
             store = FeatureStore(recipe, self.plan.folders)
-            if is_locked(store.folder):
-                self.progress.say(f"{recipe.name}: another process extracts it; waiting for it")
-                self._wait_for(store.folder)
-            features = store.features_of(self.plan.corpus, self.progress, self._run_extractions)
+            features = store.features_of(self.plan.corpus, self.progress, self._run_extractions, self._pause)
         except (StorageError, ExecutionError, ConfigError):
             raise  # no plugin's fault: nothing else can go on either
         except _ExtractionFailed as failed:
@@ -147,12 +140,11 @@ class _Driver:
         self._executor.provide(features.files)
         return features
 
-    def _wait_for(self, folder: Path) -> None:
-        """Wait until no other process works in the folder; raises KeyboardInterrupt after Ctrl-C."""
-        while is_locked(folder):
-            if self.stop():
-                raise KeyboardInterrupt
-            time.sleep(_POLL)
+    def _pause(self) -> None:
+        """Between two looks at what another process holds; raises KeyboardInterrupt after Ctrl-C."""
+        if self.stop():
+            raise KeyboardInterrupt
+        pause()
 
     def _run_extractions(self, extractions: Iterable[Extraction]) -> Iterator[Extracted]:
         tasks = (

@@ -15,4 +15,4 @@ def planned_states(experiment: Experiment, progress: Progress) -> list[RunState]
     """
     plan = make_plan(experiment, progress)
     runs = [OngoingRun(plan, pipeline, experiment, progress) for pipeline in plan.pipelines]
-    return [state_of(ongoing.folder, ongoing.planned(), experiment.results) for ongoing in runs]
+    return [state_of(ongoing.folder, ongoing.planned()) for ongoing in runs]

@@ -78,7 +78,7 @@ def states(root: Path) -> tuple[list[RunState], list[str]]:
     unreadable: list[str] = []
     for folder in find_planned(root):
         try:
-            found.append(state_of(folder, folder.read_plan(), root))
+            found.append(state_of(folder, folder.read_plan()))
         except ResultsError as error:
             unreadable.append(str(error))
     if not found and not unreadable:
@@ -86,22 +86,24 @@ def states(root: Path) -> tuple[list[RunState], list[str]]:
     return found, unreadable
 
 
-def state_of(folder: RunFolder, plan: RunPlan, root: Path) -> RunState:
-    """What there is of a planned run, whose folder need not exist yet; `root` is that of all results."""
+def state_of(folder: RunFolder, plan: RunPlan) -> RunState:
+    """What there is of a planned run, whose folder need not exist yet."""
     is_live = is_locked(folder.path)
     census = folder.census()
     if not is_live:
         census = census._replace(running=0)  # marks of a process that is gone
-    seconds = _unit_seconds(folder, plan, root) if census.done + census.failed < plan.n_folds else None
+    seconds = _unit_seconds(folder, plan) if census.done + census.failed < plan.n_folds else None
     return RunState(folder, plan, census, is_live, seconds)
 
 
-def _unit_seconds(folder: RunFolder, plan: RunPlan, root: Path) -> float | None:
+def _unit_seconds(folder: RunFolder, plan: RunPlan) -> float | None:
     """Of this run's own units, else of the pipeline's latest runs, in proportion to their clips."""
     if own := list(folder.unit_seconds()):
         return median(own)
     pattern = f"*/*/{plan.features}-{plan.model}-s*/run.json"
-    latest = sorted(root.glob(pattern), key=lambda path: path.stat().st_mtime)[-_TIMED_RUNS:]
+    latest = sorted(folder.path.parents[2].glob(pattern), key=lambda path: path.stat().st_mtime)[
+        -_TIMED_RUNS:
+    ]
     by_clip = list(_seconds_a_clip(latest))
     return median(by_clip) * plan.n_clips if by_clip else None
 
