@@ -80,6 +80,28 @@ class Execution(BaseModel):
     """Bytes that one unit's worker process may take; None for an even share of the machine's."""
 
 
+Objective = Literal["macro_f1", "accuracy", "uar"]
+Tuner = Literal["optuna", "keras-tuner"]
+DEFAULT_TRIALS = 5
+_ENDLESS = 1_000_000
+
+
+class Tuning(BaseModel):
+    """How the parameters of a pipeline are searched, inside each fold's training clips."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trials: int
+    """Configurations tried for each fold."""
+    tuner: Tuner
+    objective: Objective
+    """The score that is maximised, mean over the inner folds."""
+    inner_folds: int
+    """Splits of a fold's training clips; 1 is a single hold-out of a fifth."""
+    time_budget: float | None
+    """Seconds that the whole experiment may take."""
+
+
 class Experiment(Execution):
     """A grid of pipelines on one corpus under one protocol; every pair of features and model is run."""
 
@@ -95,6 +117,28 @@ class Experiment(Execution):
     """Plugin parameters, by NAME.PARAMETER."""
     criteria: Criteria = Criteria()
     bad_audio: Literal["skip", "fail"] = "skip"
+    trials: int | None = Field(default=None, ge=0, strict=True)
+    """Configurations that a tuner tries; 0 for the untuned one alone; None for a few, or what time allows."""
+    tuner: Tuner = "optuna"
+    objective: Objective = "macro_f1"
+    inner_folds: int = Field(default=3, ge=1, le=20, strict=True)
+    time_budget: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)] = None
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """How to tune, None for not at all."""
+        trials = self.trials
+        if trials is None:
+            trials = DEFAULT_TRIALS if self.time_budget is None else _ENDLESS
+        if trials == 0:
+            return None
+        return Tuning(
+            trials=trials,
+            tuner=self.tuner,
+            objective=self.objective,
+            inner_folds=self.inner_folds,
+            time_budget=self.time_budget,
+        )
 
 
 def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:

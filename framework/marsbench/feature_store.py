@@ -57,6 +57,12 @@ class FeatureFile:
         return cast("list[str]", self._index["clips"])
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one clip's features as a model sees it: (n_frames, n_dims), or (n_dims,) for a vector."""
+        n_dims = self._index["n_dims"]
+        return (self._index["n_frames"], n_dims) if self.kind == "frames" else (n_dims,)
+
+    @property
     def files(self) -> tuple[Path, Path]:
         """The array and its index."""
         return self.path, self.path.with_suffix(".json")

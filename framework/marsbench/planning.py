@@ -10,13 +10,13 @@ from marsbench.corpus import CheckedCorpus, Corpus
 from marsbench.datasets import resolve_dataset
 from marsbench.errors import BenchError, ConfigError, PluginError, unknown
 from marsbench.evaluation.unit import fit_version
-from marsbench.experiment import Experiment
+from marsbench.experiment import Experiment, Tuning
 from marsbench.files import digest
 from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
-from marsbench.plugin.search_space import Defaults
+from marsbench.plugin.search_space import Defaults, explore
 from marsbench.progress import Progress
 from marsbench.protocols import Protocol, apply_protocol, find_protocol
 
@@ -34,16 +34,22 @@ class Pipeline:
     settings: Settings
     """All that was set by hand for this pipeline, as NAME.PARAMETER."""
     wants_validation: bool
+    rungs: tuple[int, ...]
+    """Epochs after which a fit of the model can be stopped and gone on with."""
+    is_tunable: bool
+    """Whether a tuner may find something to vary; a network can only tell where TensorFlow is imported."""
 
     @property
     def name(self) -> str:
         """Both names, as screens show them."""
         return f"{self.features.name} + {self.model.name}"
 
-    def run_id(self, protocol: Protocol, seed: int, threads: int) -> str:
+    def run_id(self, protocol: Protocol, seed: int, threads: int, tuning: Tuning | None = None) -> str:
         """Name of the run's folder; another digest whenever anything differs that could change a score."""
         keys = [protocol.hash, self.features.key, self.model.key]
         parts = [*keys, self.hyperparameters, seed, threads, fit_version()]
+        if tuning is not None:
+            parts.append(tuning.model_dump())
         return f"{self.features.name}-{self.model.name}-s{seed}-{digest(parts)[:12]}"
 
 
@@ -139,12 +145,26 @@ def _pipelines(
             _refuse_unknown(model, hyperparameters, extractor.kind)
             settings = _named(extractor.name, by_plugin) | _named(model.name, by_plugin)
             recipes = feature_entry.recipe_of(extractor), model_entry.recipe_of(model)
-            pipelines.append(Pipeline(*recipes, hyperparameters, settings, model.wants_validation))
+            tunable = _is_tunable(extractor, model, hyperparameters)
+            pipelines.append(
+                Pipeline(*recipes, hyperparameters, settings, model.wants_validation, model.rungs, tunable)
+            )
     if not pipelines:
         raise ConfigError("; ".join(reasons))
     for reason in reasons:
         progress.say(reason)
     return pipelines
+
+
+def _is_tunable(extractor: FeatureExtractor, model: Model, by_hand: Settings) -> bool:
+    if model.rungs:
+        return True
+    shape = _REFERENCE_SHAPES["vector" if model.accepts == "vector" else extractor.kind]
+    try:
+        space = [*explore(extractor.build), *explore(lambda hp: model.declare(hp, shape, 8), by_hand)]
+    except Exception:  # noqa: BLE001 - whatever a plugin raises; its units will tell
+        return True
+    return any(dimension.choices is None or len(dimension.choices) > 1 for dimension in space)
 
 
 _REFERENCE_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}

@@ -20,6 +20,7 @@ METRICS_VERSION = 1
 """Raised when the same predictions would get other scores; part of every protocol hash."""
 _SPLIT_SEED = 0
 _VALIDATION = 0.1
+_HOLD_OUT = 0.2
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def keep_aside(corpus: CheckedCorpus, train: Rows, by_speaker: bool, seed: int) 
     Copies of one recording stay together. With a single speaker, or a class of one recording, the rows are
     split without regard to speakers or classes.
     """
-    from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+    from sklearn.model_selection import GroupShuffleSplit
 
     split_seed = derived_seed(seed, "validation")
     groups = _groups_by_speaker(corpus)[train] if by_speaker else train
@@ -88,12 +89,50 @@ def keep_aside(corpus: CheckedCorpus, train: Rows, by_speaker: bool, seed: int) 
         by_group = GroupShuffleSplit(1, test_size=_VALIDATION, random_state=split_seed)
         fit, validation = next(by_group.split(train, groups=groups))
         return np.sort(train[fit]), np.sort(train[validation])
+    return _balanced(corpus, train, _VALIDATION, split_seed)
+
+
+def inner_folds(corpus: CheckedCorpus, train: Rows, by_speaker: bool, n_folds: int, seed: int) -> list[Fold]:
+    """Split training rows again, to choose a configuration by.
+
+    `n_folds` folds, or a hold-out of a fifth for 1. Whole speakers where `by_speaker`, else classes balanced;
+    copies of one recording stay together. There are fewer folds where a class or the speakers do not suffice,
+    but two parts at least.
+    """
+    from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, StratifiedKFold
+
+    split_seed = derived_seed(seed, "inner")
+    groups = _groups_by_speaker(corpus)[train] if by_speaker else train
+    n_groups = len(np.unique(groups))
+    if n_folds == 1:
+        if by_speaker and n_groups > 1:
+            splits = GroupShuffleSplit(1, test_size=_HOLD_OUT, random_state=split_seed)
+            return [Fold(train[a], train[b]) for a, b in splits.split(train, groups=groups)]
+        return [Fold(*_balanced(corpus, train, _HOLD_OUT, split_seed))]
+    if by_speaker and n_groups > 1:
+        by_group = StratifiedGroupKFold(min(n_folds, n_groups), shuffle=True, random_state=split_seed)
+        return [Fold(train[a], train[b]) for a, b in by_group.split(train, corpus.targets[train], groups)]
+    rows = np.intersect1d(train, _first_copies(corpus))
+    least = int(np.unique(corpus.targets[rows], return_counts=True)[1].min())
+    if least < 2:
+        return [Fold(*_balanced(corpus, train, _HOLD_OUT, split_seed))]
+    balanced = StratifiedKFold(min(n_folds, least), shuffle=True, random_state=split_seed)
+    return [
+        Fold(np.sort(_with_copies(corpus, rows[a])), np.sort(_with_copies(corpus, rows[b])))
+        for a, b in balanced.split(rows, corpus.targets[rows])
+    ]
+
+
+def _balanced(corpus: CheckedCorpus, train: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Part rows into (fitting, about `share` of them), stratified unless a class has one recording."""
+    from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+
     rows = np.intersect1d(train, _first_copies(corpus))
     _, counts = np.unique(corpus.targets[rows], return_counts=True)
-    size = max(round(_VALIDATION * len(rows)), len(counts))
+    size = max(round(share * len(rows)), len(counts))
     kind = StratifiedShuffleSplit if counts.min() > 1 and len(rows) - size >= len(counts) else ShuffleSplit
-    fit, validation = next(kind(1, test_size=size, random_state=split_seed).split(rows, corpus.targets[rows]))
-    return np.sort(_with_copies(corpus, rows[fit])), np.sort(_with_copies(corpus, rows[validation]))
+    fit, aside = next(kind(1, test_size=size, random_state=seed).split(rows, corpus.targets[rows]))
+    return np.sort(_with_copies(corpus, rows[fit])), np.sort(_with_copies(corpus, rows[aside]))
 
 
 def _stratified(n_folds: int) -> Callable[[CheckedCorpus], Iterable[tuple[Rows, Rows]]]:

@@ -49,6 +49,25 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
     bad_audio: Annotated[
         str | None, typer.Option(help="skip bad audio files and name them, or fail. [default: skip]")
     ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="Configurations that a tuner tries for each fold; 0 for the untuned one alone. "
+            "[default: 5, or what --time-budget allows]"
+        ),
+    ] = None,
+    tuner: Annotated[str | None, typer.Option(help="optuna or keras-tuner. [default: optuna]")] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="All that may be taken, such as 30m; trials are cut, never folds."),
+    ] = None,
+    inner_folds: Annotated[
+        int | None,
+        typer.Option(help="Splits of each fold's training clips to tune on; 1: a hold-out. [default: 3]"),
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="macro_f1, accuracy or uar, to be maximised. [default: macro_f1]")
+    ] = None,
     workers: Workers = None,
     cluster: Cluster = None,
     threads: Annotated[
@@ -77,6 +96,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         "set": _settings(settings),
         "criteria": criteria_table(criteria),
         "bad-audio": bad_audio,
+        "trials": trials,
+        "tuner": tuner,
+        "time-budget": time_budget,
+        "inner-folds": inner_folds,
+        "objective": objective,
         "workers": workers,
         "cluster": cluster,
         "threads": threads,

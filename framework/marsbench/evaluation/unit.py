@@ -6,7 +6,7 @@ in here cannot learn from them.
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -34,7 +34,7 @@ class Unit:
     features: FeatureFile
     model: Recipe
     hyperparameters: dict[str, Scalar]
-    """Values set by hand; all others are at their defaults."""
+    """Values set by hand."""
     folders: tuple[Path, ...]
     """Drop-in folders to find the model's plugin in."""
     n_classes: int
@@ -46,6 +46,14 @@ class Unit:
     seed: int
     version: str
     """`fit_version` of the driver."""
+    proposed: dict[str, Scalar] = field(default_factory=dict)
+    """Values that a tuner proposes; all others are at their defaults."""
+    is_draft: bool = False
+    """Whether only the most probable class of each test clip will be looked at."""
+    until: int | None = None
+    """Epoch to stop after, for a fit that may go on later."""
+    checkpoint: bytes | None = None
+    """What such a fit goes on from."""
 
 
 @cache
@@ -69,6 +77,17 @@ def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: Non
     """Train on the training rows and predict the test rows.
 
     Raises:
+        What `climb` does.
+    """
+    return climb(unit, on_epoch)[0]
+
+
+def climb(
+    unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None
+) -> tuple[UnitResult, bytes | None]:
+    """Train up to `unit.until` and predict the test rows; also gives what a later call can go on from.
+
+    Raises:
         TrainingError: probabilities of a wrong shape, NaN, negative or not summing to 1.
         ConfigError: a hyperparameter was set by hand that the model does not have; or the marsbench that runs
             here is not the driver's.
@@ -80,15 +99,24 @@ def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: Non
     np.random.seed(unit.seed)  # noqa: NPY002 - the global generator is the point
     model = cast("Model", make("models", unit.model, unit.folders))
     train = _examples(unit, model, unit.train, unit.train_targets)
-    hp = Defaults(unit.hyperparameters)
+    hp = Defaults(unit.hyperparameters, unit.proposed)
     validation = _examples(unit, model, unit.validation, unit.validation_targets) if unit.validation else None
     start = time.perf_counter()
-    model.fit(train, hp, FitContext(unit.n_classes, unit.seed, validation, on_epoch))
+    context = FitContext(
+        n_classes=unit.n_classes,
+        seed=unit.seed,
+        validation=validation,
+        on_epoch=on_epoch,
+        is_draft=unit.is_draft,
+        until=unit.until,
+        checkpoint=unit.checkpoint,
+    )
+    model.fit(train, hp, context)
     hp.refuse_unused(unit.model.name)
     fitted = time.perf_counter()
     probabilities = model.predict_proba(_features(unit, model, unit.test))
     check_probabilities(probabilities, (len(unit.test), unit.n_classes), unit.model.name)
-    return UnitResult(
+    result = UnitResult(
         fold=unit.fold,
         probabilities=probabilities.tolist(),
         hyperparameters=hp.values,
@@ -100,6 +128,7 @@ def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: Non
         fit_seconds=fitted - start,
         predict_seconds=time.perf_counter() - fitted,
     )
+    return result, model.checkpoint_
 
 
 def check_probabilities(values: Probabilities, shape: tuple[int, int], model: str) -> None:

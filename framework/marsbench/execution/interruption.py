@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C was pressed once, and nothing new should begin."""
+
+
 @contextmanager
 def graceful_interruption(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether Ctrl-C was pressed; the second press raises KeyboardInterrupt.

@@ -32,6 +32,20 @@ class Outcome:
     """What it printed, the middle left out if it is long; empty if that went to the terminal."""
 
 
+class Led(Iterator[Task]):
+    """A first task, then those of an iterator that may have more after it had none."""
+
+    def __init__(self, first: Task, others: Iterator[Task]) -> None:
+        self._first: Task | None = first
+        self._others = others
+
+    def __next__(self) -> Task:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return next(self._others)
+
+
 class Listener(Protocol):
     """Whoever wants to know how tasks get on; called from any thread."""
 
@@ -61,7 +75,8 @@ class Executor(Protocol):
     ) -> Iterator[tuple[Task, Outcome]]:
         """Outcomes as tasks finish, in any order; a task that fails disturbs no other.
 
-        Tasks are taken from the iterable when there is room for them, and no more once `stop()` is true.
+        Tasks are taken from the iterable when there is room for them, and no more once `stop()` is true. It
+        is asked again after each outcome, though it had none before: what follows may depend on outcomes.
 
         Raises:
             ConfigError: a value that the user set is refused by the plugin that it is for.

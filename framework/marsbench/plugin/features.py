@@ -1,13 +1,14 @@
 """What a feature extractor plugin is, and the arrays that its output becomes."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.errors import PluginError
 from marsbench.plugin.base import Plugin
+from marsbench.plugin.search_space import HyperParameters
 
 Floats = NDArray[np.float32]
 FeatureKind = Literal["frames", "vector"]
@@ -21,6 +22,13 @@ class FeatureExtractor(Plugin):
     """Rate in Hz that `extract` is given."""
     n_frames: int | None = None
     """Most frames that `extract` returns; a model sees every clip padded to this (None: to the longest)."""
+
+    def build(self, hp: HyperParameters) -> Self:  # noqa: ARG002 - for subclasses to ask
+        """Extractor of this configuration: this one, or one with what `hp` answers for some parameters.
+
+        The default of each declaration is this extractor's own value, so that all defaults together are it.
+        """
+        return self
 
     def extract(self, waveform: Floats, sample_rate: int) -> Floats:
         """Features of one clip.

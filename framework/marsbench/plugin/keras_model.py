@@ -1,16 +1,20 @@
 """Base of Keras models: a subclass writes `build`, the rest is here."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite, isnan
+from math import cos, isfinite, isnan, pi
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.errors import PluginError, TrainingError
+from marsbench.files import derived_seed
+from marsbench.plugin.augmentation import Augmentation
 from marsbench.plugin.features import FeatureKind, Features, Floats
+from marsbench.plugin.keras_checkpoint import Checkpoint
+from marsbench.plugin.keras_trainer import Trainer, trainer_for
 from marsbench.plugin.model import Examples, FitContext, Model, Probabilities
 from marsbench.plugin.scaling import Scaling
 from marsbench.plugin.search_space import HyperParameters
@@ -18,6 +22,27 @@ from marsbench.plugin.tensorflow_setup import import_keras, make_deterministic
 
 _NETWORK = "model.keras"
 _SCALING = "scaling.npz"
+_RUNGS = (1 / 8, 3 / 8, 1.0)
+"""Parts of all epochs after which a tuner may look at a trial."""
+
+
+@dataclass(frozen=True)
+class _Course:
+    """How a network is trained, beside what its optimiser and loss are."""
+
+    batch_size: int
+    class_weights: bool
+    augmentation: Augmentation | None
+    learning_rate: float | None
+    """At the beginning, None where the network brings an optimiser of its own."""
+    is_cosine: bool
+    """Whether the rate falls to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
+
+    def rate(self, epoch: int, epochs: int) -> float | None:
+        """Learning rate of an epoch, counted from 0; None to leave it."""
+        if self.learning_rate is None or not self.is_cosine:
+            return None
+        return self.learning_rate * 0.5 * (1 + cos(pi * epoch / epochs))
 
 
 @dataclass
@@ -65,9 +90,14 @@ class KerasModel(Model):
         """
         raise NotImplementedError
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a tuner may look at a trial: an eighth, three eighths, all."""
+        return tuple(sorted({max(1, round(share * self.epochs)) for share in _RUNGS}))
+
     def declare(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> None:
         """Build and compile a network and drop it."""
-        self._compiled(hp, input_shape, n_classes)
+        self._prepared(hp, input_shape, n_classes)
 
     def fit(self, train: Examples, hp: HyperParameters, context: FitContext) -> Self:
         """Train on `train`, stopping early by the loss on `context.validation`.
@@ -80,9 +110,21 @@ class KerasModel(Model):
             raise TrainingError(f"{self.name}: no clips to train on")
         make_deterministic(context.seed)
         self.scaling_ = Scaling.of(train.features) if self.standardise else Scaling.none(train.features)
-        self.network_ = self._compiled(hp, train.features.input_shape, context.n_classes)
+        self.network_, course = self._prepared(hp, train.features.input_shape, context.n_classes)
         self.n_parameters_ = self.network_.count_params()
-        self._train(train, context)
+        checkpoint = Checkpoint.from_bytes(context.checkpoint) if context.checkpoint else Checkpoint()
+        trainer = trainer_for(self.network_)
+        if checkpoint.values:
+            trainer.values = checkpoint.values
+        self._train(trainer, train, course, context, checkpoint)
+        self.history_ = tuple(checkpoint.history)
+        if context.until is not None:
+            checkpoint.values = trainer.values
+            self.checkpoint_ = checkpoint.to_bytes()
+        for variable, value in zip(
+            self.network_.variables, checkpoint.best or trainer.network_values, strict=True
+        ):
+            variable.assign(value)
         return self
 
     def predict_proba(self, features: Features) -> Probabilities:
@@ -94,8 +136,8 @@ class KerasModel(Model):
         """
         if not len(features):
             return np.empty((0, self.network_.output_shape[-1]))
-        answer = self.network_.predict(self.scaling_.apply(features), batch_size=self.batch_size, verbose=0)
-        probabilities: Probabilities = np.asarray(answer, np.float64)
+        answer = trainer_for(self.network_).predict(self.scaling_.apply(features))
+        probabilities: Probabilities = answer.astype(np.float64)
         sums = probabilities.sum(axis=1, keepdims=True)
         # float32 sums of a softmax are within 1e-6 of 1.
         if not np.isfinite(sums).all() or (probabilities < 0).any() or (abs(sums - 1) > 1e-3).any():
@@ -129,7 +171,10 @@ class KerasModel(Model):
         self.n_parameters_ = self.network_.count_params()
         return self
 
-    def _compiled(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
+    def _prepared(
+        self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int
+    ) -> tuple[Any, _Course]:
+        """Compiled network of this configuration, and how it is to be trained."""
         keras = import_keras()
         network = self.build(hp, input_shape, n_classes)
         if not isinstance(network, keras.Model):
@@ -141,52 +186,76 @@ class KerasModel(Model):
                 f"{self.name}.build returned a network of output shape {network.output_shape}; "
                 f"(None, {n_classes}) is needed"
             )
-        if not network.compiled:
-            rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
-            # XLA compiles longer than these small networks train.
-            network.compile(
-                keras.optimizers.Adam(rate),
-                "categorical_crossentropy",
-                metrics=["accuracy"],
-                jit_compile=False,
-            )
-        return network
-
-    def _train(self, train: Examples, context: FitContext) -> None:
-        keras = import_keras()
-        history: list[dict[str, float]] = []
-        callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=self._epoch_ends(history, context))]
-        validation = self._arrays(context.validation, context.n_classes) if context.validation else None
-        if validation and self.patience:
-            stopping = keras.callbacks.EarlyStopping(
-                monitor="val_loss", mode="min", patience=self.patience, restore_best_weights=True
-            )
-            callbacks.append(stopping)
-        self.network_.fit(
-            *self._arrays(train, context.n_classes),
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            validation_data=validation,
-            callbacks=callbacks,
-            verbose=0,
+        rate, is_cosine = (None, False) if network.compiled else _compile(network, hp)
+        batch_sizes = sorted({16, 32, 64, 128, self.batch_size})
+        course = _Course(
+            batch_size=hp.Choice("batch_size", batch_sizes, default=self.batch_size),
+            class_weights=hp.Boolean("class_weights", default=False),
+            augmentation=Augmentation.declare(hp, has_frames=len(input_shape) > 1),
+            learning_rate=rate,
+            is_cosine=is_cosine,
         )
-        self.history_ = tuple(history)
+        return network, course
+
+    def _train(
+        self, trainer: Trainer, train: Examples, course: _Course, context: FitContext, checkpoint: Checkpoint
+    ) -> None:
+        """Go on from the checkpoint, which is kept up to date save for the values of the last epoch."""
+        values, targets = self._arrays(train, context.n_classes)
+        weights = _class_weights(train.targets) if course.class_weights else np.ones(len(train), np.float32)
+        real = train.features.is_real if train.features.kind == "frames" else np.ones(len(train), np.bool_)
+        validation = self._arrays(context.validation, context.n_classes) if context.validation else None
+        last = min(context.until or self.epochs, self.epochs)
+        for epoch in range(len(checkpoint.history), last):
+            if validation and self.patience and checkpoint.history and checkpoint.waited >= self.patience:
+                break
+            # An epoch's draws depend on its number alone: so training can go on from anywhere.
+            random = np.random.default_rng(derived_seed(context.seed, "epoch", epoch))
+            if (rate := course.rate(epoch, self.epochs)) is not None:
+                trainer.set_learning_rate(rate)
+            examples = values, targets
+            if course.augmentation:
+                examples = course.augmentation.apply(values, real, targets, random)
+            metrics = trainer.epoch(*examples, weights, random.permutation(len(train)), course.batch_size)
+            if validation:
+                metrics |= trainer.assess(*validation)
+            checkpoint.history.append(metrics)
+            self._require_finite(metrics, epoch)
+            if validation and self.patience and checkpoint.is_best():
+                checkpoint.best, checkpoint.best_epoch = trainer.network_values, epoch + 1
+            context.on_epoch(epoch + 1, self.epochs, metrics)
 
     def _arrays(self, examples: Examples, n_classes: int) -> tuple[Floats, Floats]:
         """Scaled values and one-hot targets (n_clips, n_classes)."""
         return self.scaling_.apply(examples.features), np.eye(n_classes, dtype=np.float32)[examples.targets]
 
-    def _epoch_ends(
-        self, history: list[dict[str, float]], context: FitContext
-    ) -> Callable[[int, dict[str, Any]], None]:
-        def epoch_ends(epoch: int, logs: dict[str, Any]) -> None:
-            metrics = {name: float(value) for name, value in logs.items()}
-            history.append(metrics)
-            for name, value in metrics.items():
-                if name.endswith("loss") and not isfinite(value):
-                    what = "NaN" if isnan(value) else "infinite"
-                    where = f"epoch {epoch + 1} of {self.epochs}"
-                    raise TrainingError(f"{self.name}: {name} is {what} in {where}; lower the learning rate")
-            context.on_epoch(epoch + 1, self.epochs, metrics)
+    def _require_finite(self, metrics: dict[str, float], epoch: int) -> None:
+        for name, value in metrics.items():
+            if name.endswith("loss") and not isfinite(value):
+                what = "NaN" if isnan(value) else "infinite"
+                where = f"epoch {epoch + 1} of {self.epochs}"
+                raise TrainingError(f"{self.name}: {name} is {what} in {where}; lower the learning rate")
 
-        return epoch_ends
+
+def _compile(network: Any, hp: HyperParameters) -> tuple[float, bool]:
+    """Adam and cross-entropy; gives the first learning rate and whether it falls along a cosine."""
+    keras = import_keras()
+    rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
+    schedule = hp.Choice("schedule", ["constant", "cosine"])
+    decay = hp.Choice("weight_decay", [0.0, 1e-3, 1e-2, 1e-1])
+    smoothing = hp.Float("label_smoothing", 0.0, 0.2, step=0.05)
+    # XLA compiles longer than these small networks train.
+    network.compile(
+        keras.optimizers.AdamW(rate, decay) if decay else keras.optimizers.Adam(rate),
+        keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return rate, schedule == "cosine"
+
+
+def _class_weights(targets: NDArray[np.int64]) -> Floats:
+    """Inverse to the number of each clip's class, 1 on average, float32 (n_clips,)."""
+    counts = np.bincount(targets)
+    weights = len(targets) / (np.count_nonzero(counts) * counts[targets])
+    return weights.astype(np.float32)

@@ -37,6 +37,12 @@ class FitContext:
     validation: Examples | None = None
     """A part of the training clips kept aside for early stopping, if the model `wants_validation`."""
     on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None
+    is_draft: bool = False
+    """Whether only the most probable class of each clip will be looked at: no need to calibrate then."""
+    until: int | None = None
+    """Epoch to stop after for the time being, if the model has `rungs`; None for a fit in one go."""
+    checkpoint: bytes | None = None
+    """`checkpoint_` of a fit of equal arguments that stopped earlier, to go on from."""
 
 
 class Model(Plugin):
@@ -50,11 +56,18 @@ class Model(Plugin):
     """What libraries warned of during the fit, each once; to be told, not printed."""
     history_: tuple[dict[str, float], ...] = ()
     """Metrics by epoch, once fitted, where there are epochs."""
+    checkpoint_: bytes | None = None
+    """What a later fit can go on from, after a fit with `until`; numbers only, nothing that is executed."""
 
     @property
     def wants_validation(self) -> bool:
         """Whether some training clips should be kept aside for early stopping."""
         return False
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a tuner may stop a fit and go on with it later, rising; () if it cannot."""
+        return ()
 
     def declare(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> None:
         """Ask `hp` for everything that a fit on such input would ask for, without fitting."""

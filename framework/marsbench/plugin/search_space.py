@@ -5,7 +5,7 @@ what they mean: `Defaults` gives every default (the untuned configuration) save 
 tuner answers from its trial.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
@@ -74,15 +74,36 @@ class Dimension:
         extra += f", {self.sampling}" if self.sampling != "linear" else ""
         return f"{self.low:g} to {self.high:g}{extra}"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the values are whole numbers."""
+        return type(self.default) is int
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """Other values than the default that may lead to other declarations: choices, or ends of a range."""
+        if self.choices is not None:
+            return tuple(choice for choice in self.choices if choice != self.default)
+        if self.low is None or self.high is None or not self.is_whole:
+            return ()
+        return tuple(end for end in (int(self.low), int(self.high)) if end != self.default)
+
 
 class Defaults:
-    """Answers every declaration with its default, or with the value set by hand for its name.
+    """Answers every declaration with its default, or with the value given for its name.
 
     `values` holds the active configuration and `space` every declaration, in order.
+
+    Args:
+        by_hand: values that a user set; each must be asked for (`refuse_unused`).
+        proposed: values that a tuner proposes for what is not set by hand.
     """
 
-    def __init__(self, overrides: Mapping[str, Scalar] | None = None) -> None:
-        self._overrides = dict(overrides or {})
+    def __init__(
+        self, by_hand: Mapping[str, Scalar] | None = None, proposed: Mapping[str, Scalar] | None = None
+    ) -> None:
+        self.by_hand = dict(by_hand or {})
+        self._overrides = dict(proposed or {}) | self.by_hand
         self._scopes: list[tuple[str, tuple[Scalar, ...]]] = []
         self.values: dict[str, Scalar] = {}
         self.space: list[Dimension] = []
@@ -139,7 +160,7 @@ class Defaults:
 
     def refuse_unused(self, model: str) -> None:
         """Raise ConfigError if a value was set by hand for a name that no declaration asked for."""
-        for name in self._overrides:
+        for name in self.by_hand:
             if name not in self.values:
                 raise ConfigError(unknown(f"parameter of {model}", name, self.values))
 
@@ -151,6 +172,45 @@ class Defaults:
             return self.values[dimension.name]  # type: ignore[return-value]  # _fitting made it a `kind`
         return dimension.default  # type: ignore[return-value]  # inactive: its value means nothing
 
+
+Declare = Callable[[HyperParameters], object]
+
+
+def explore(
+    declare: Declare, by_hand: Mapping[str, Scalar] | None = None, pinned: Container[str] = ()
+) -> tuple[Dimension, ...]:
+    """Every dimension that `declare` asks for under some values, each behind those that it depends on.
+
+    Those that are set `by_hand` or `pinned` are left out.
+
+    Found by asking again with each choice and each end of a range in turn: what is declared under no
+    `conditional_scope` but in one branch of the code alone is found too, if one such value leads there.
+    A value under which `declare` fails leads nowhere; the defaults must not fail.
+    """
+    found: dict[tuple[str, object], Dimension] = {}
+    waiting: list[dict[str, Scalar]] = [{}]
+    n_asked = 0
+    while waiting and n_asked < _MOST_ASKED:
+        proposed = waiting.pop(0)
+        answers = Defaults(by_hand, proposed)
+        n_asked += 1
+        try:
+            declare(answers)
+        except Exception:
+            if not proposed:
+                raise
+            continue
+        for dimension in answers.space:
+            key = dimension.name, dimension.when
+            if key not in found and dimension.name not in answers.by_hand and dimension.name not in pinned:
+                found[key] = dimension
+                leads = {parent: allowed[0] for parent, allowed in dimension.when}
+                waiting += [{**proposed, **leads, dimension.name: end} for end in dimension.ends]
+    return tuple(found.values())
+
+
+_MOST_ASKED = 100
+"""A network takes some 0.1 s to declare itself."""
 
 _WORDS: dict[type[Scalar], str] = {
     int: "a whole number",

@@ -45,7 +45,8 @@ class SklearnModel(Model):
 
     An estimator without `predict_proba` (a support vector machine, say) gets probabilities by softmax of its
     decision function over a temperature (Guo et al. 2017, arXiv:1706.04599) that minimises log loss on
-    held-out folds of the training clips; the most probable class is the estimator's own choice.
+    held-out folds of the training clips, or of temperature 1 in a draft; the most probable class is the
+    estimator's own choice.
     """
 
     accepts: ClassVar[FeatureKind] = "vector"
@@ -83,7 +84,7 @@ class SklearnModel(Model):
         values = train.features.values.astype(np.float64)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            self.temperature_ = _temperature(estimator, values, train.targets, context.seed)
+            self.temperature_ = _temperature(estimator, values, train.targets, context)
             self.estimator_ = estimator.fit(values, train.targets)
         self.warnings_ = tuple(dict.fromkeys(_first_line(entry.message) for entry in caught))
         self.n_classes_ = context.n_classes
@@ -174,14 +175,16 @@ def seed_estimator(estimator: Any, seed: int) -> None:
 
 
 def _temperature(
-    estimator: Any, values: NDArray[np.float64], targets: NDArray[np.int64], seed: int
+    estimator: Any, values: NDArray[np.float64], targets: NDArray[np.int64], context: FitContext
 ) -> float | None:
     """Temperature of least log loss on held-out folds; None if the estimator has probabilities of its own.
 
-    1 where the smallest class has one clip: no fold could hold it out.
+    1 in a draft, and where the smallest class has one clip: no fold could hold it out.
     """
     if hasattr(estimator, "predict_proba"):
         return None
+    if context.is_draft:
+        return 1.0
     from scipy.optimize import minimize_scalar
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -189,7 +192,7 @@ def _temperature(
     n_folds = min(_CALIBRATION_FOLDS, int(np.bincount(targets).min()))
     if n_folds < 2:
         return 1.0
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=context.seed)
     scores = _scores(cross_val_predict(estimator, values, targets, cv=folds, method="decision_function"))
 
     def log_loss(log_temperature: float) -> float:

@@ -43,6 +43,11 @@ def import_tensorflow() -> Any:
     return _imported("tensorflow")
 
 
+def has_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU here."""
+    return bool(import_tensorflow().config.list_physical_devices("GPU"))
+
+
 def make_deterministic(seed: int) -> None:
     """Forget earlier models' names, seed Python, NumPy and TensorFlow, and fix the order of sums.
 

@@ -1,5 +1,6 @@
 """What `run.json` holds. Pydantic checks it on reading; the version rises when its meaning changes."""
 
+from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from marsbench.evaluation.criteria import Criteria, Grade, Outcome
 from marsbench.evaluation.scores import Metrics
 from marsbench.evaluation.unit_result import Failure
+from marsbench.experiment import Tuning
 from marsbench.plugin.registry import Recipe
 
 Status = Literal["complete", "failed"]
@@ -43,6 +45,44 @@ class ProtocolRecord(_Record):
     notes: list[str]
 
 
+class FoldTuning(_Record):
+    """What tuning came to on one fold."""
+
+    fold: int
+    best: int | None
+    """Number of the chosen trial; None if no trial was complete and the untuned configuration was taken."""
+    configuration: dict[str, Any]
+    """What was chosen, by NAME.PARAMETER."""
+    inner_score: float | None
+    """Of the chosen trial, on the fold's training clips."""
+    outer_score: float
+    """By the same objective on the fold's test clips."""
+    complete: int
+    """Trials, by how they ended."""
+    pruned: int
+    failed: int
+    ended: str
+    """Why there was no further trial."""
+
+
+class TuningRecord(_Record):
+    """How a run was tuned, and what of it was optimism."""
+
+    asked: Tuning
+    folds: list[FoldTuning]
+
+    @property
+    def optimism(self) -> float | None:
+        """Mean over the folds of inner minus outer score; None if no fold was tuned."""
+        gaps = [fold.inner_score - fold.outer_score for fold in self.folds if fold.inner_score is not None]
+        return fmean(gaps) if gaps else None
+
+    @property
+    def n_trials(self) -> int:
+        """Of all folds."""
+        return sum(fold.complete + fold.pruned + fold.failed for fold in self.folds)
+
+
 class RunPlan(_Record):
     """What a run is to be, known before its first unit."""
 
@@ -59,6 +99,8 @@ class RunPlan(_Record):
     """How many units, of all runs, were to run at a time."""
     planned: str
     """UTC, ISO 8601."""
+    tuning: Tuning | None = None
+    """None for the untuned run."""
 
 
 class Standing(_Record):
@@ -85,6 +127,8 @@ class Standing(_Record):
     failures: list[Failure]
     fit_seconds: float
     n_parameters: int | None
+    tuning: TuningRecord | None = None
+    """None for the untuned configuration; empty of folds unless every fold is there."""
 
 
 class Run(Standing):

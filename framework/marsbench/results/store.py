@@ -7,6 +7,7 @@ units/fold-K.json       one finished unit each: what a rerun reads instead of tr
 units/fold-K.failed.json   why a unit failed, which a rerun leaves alone
 units/fold-K.running    empty; there while the process that has the folder's lock runs the unit
 logs/fold-K.log         what a unit printed
+study/                  what a tuned run keeps of its trials, see `study_folder`
 
 The JSON files begin with a checksum of themselves. Folds count from 0.
 """
@@ -18,13 +19,15 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from marsbench.errors import DamagedError, ResultsError, StorageError, unknown
 from marsbench.evaluation.unit_result import Failure, UnitResult
-from marsbench.files import read_sealed, write_sealed, write_text
+from marsbench.files import write_sealed, write_text
 from marsbench.progress import Silent
 from marsbench.results.schema import Run, RunPlan, Standing
+from marsbench.results.sealed import intact, read_record
+from marsbench.results.study_folder import StudyFolder
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
 _unheard = Silent().say
@@ -60,6 +63,11 @@ class RunFolder:
         return self.path / "confusion_matrix.png"
 
     @property
+    def study(self) -> StudyFolder:
+        """What is kept of tuning."""
+        return StudyFolder(self.path / "study")
+
+    @property
     def is_planned(self) -> bool:
         """Whether the run was begun."""
         return (self.path / "plan.json").is_file()
@@ -72,7 +80,7 @@ class RunFolder:
         A file that cannot be it is set aside as `.damaged`, and `say` is told in one line. `shape` is that of
         its probabilities: test clips and classes of the fold.
         """
-        return self._intact(self._unit_path(fold), say, lambda path: _read_unit(path, fold, shape))
+        return intact(self._unit_path(fold), say, lambda path: _read_unit(path, fold, shape))
 
     def write_unit(self, result: UnitResult) -> None:
         """Keep a finished unit.
@@ -85,7 +93,7 @@ class RunFolder:
 
     def failure(self, fold: int, say: Callable[[str], None] = _unheard) -> Failure | None:
         """Why the unit of a fold failed, or None; a damaged file is set aside as that of a unit is."""
-        return self._intact(self._failure_path(fold), say, _read_failure)
+        return intact(self._failure_path(fold), say, _read_failure)
 
     def write_failure(self, failure: Failure) -> None:
         """Keep a unit's failure; its `fold` says which."""
@@ -96,6 +104,7 @@ class RunFolder:
         """Let the units that failed be tried again."""
         for path in self._units.glob("*.failed.json"):
             path.unlink(missing_ok=True)
+        self.study.forget_failures()
 
     def write_log(self, fold: int, text: str) -> str:
         """Keep what a unit printed; gives the file's path below this folder."""
@@ -129,7 +138,7 @@ class RunFolder:
         for path in self._units.glob("fold-*.json"):
             with suppress(ResultsError):
                 if not path.name.endswith(".failed.json"):
-                    result = _read(path, UnitResult)
+                    result = read_record(path, UnitResult)
                     yield result.fit_seconds + result.predict_seconds
 
     def write_plan(self, plan: RunPlan) -> None:
@@ -138,7 +147,7 @@ class RunFolder:
 
     def read_plan(self) -> RunPlan:
         """Read `plan.json`; raises ResultsError if it is missing, damaged or not of this version."""
-        return _read(self.path / "plan.json", RunPlan)
+        return read_record(self.path / "plan.json", RunPlan)
 
     def write_run(self, run: Run) -> None:
         """Write `run.json`: the run stands on the leaderboard from now on."""
@@ -160,7 +169,7 @@ class RunFolder:
 
     def _read(self, kind: type[_Kind]) -> _Kind:
         try:
-            return _read(self._run_path, kind)
+            return read_record(self._run_path, kind)
         except DamagedError as error:
             raise DamagedError(
                 f"{error}; the same command run again writes it anew from its units"
@@ -180,43 +189,21 @@ class RunFolder:
     def _failure_path(self, fold: int | None) -> Path:
         return self._units / f"fold-{fold}.failed.json"
 
-    def _intact(self, path: Path, say: Callable[[str], None], read: Callable[[Path], _Kind]) -> _Kind | None:
-        """What the file holds, or None; one that cannot be it is set aside and told of."""
-        if not path.exists():
-            return None
-        try:
-            return read(path)
-        except ResultsError as error:
-            aside = path.replace(path.with_suffix(".damaged"))
-            say(f"{error}; set aside as {aside.name} and computed again")
-            return None
-
     def _require_present(self) -> None:
         """What was finished before is gone with the folder: a run must not end as if it were there."""
         if not (self.path / "plan.json").exists():
             raise StorageError(f"{self.path} was removed while the run was under way; start it again")
 
 
-def _read(path: Path, kind: type[_Kind]) -> _Kind:
-    try:
-        return kind.model_validate_json(read_sealed(path))
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise ResultsError(f"{path} is not of this version: {where}: {first['msg']}") from error
-
-
 def _read_unit(path: Path, fold: int, shape: tuple[int, int]) -> UnitResult:
-    result = _read(path, UnitResult)
+    result = read_record(path, UnitResult)
     if result.fold != fold or not _has_shape(result.probabilities, shape):
         raise ResultsError(f"{path} is no unit of this fold")
     return result
 
 
 def _read_failure(path: Path) -> Failure:
-    return _read(path, Failure)
+    return read_record(path, Failure)
 
 
 def _has_shape(rows: list[list[float]], shape: tuple[int, int]) -> bool:

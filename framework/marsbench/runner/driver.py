@@ -1,20 +1,20 @@
 """From an experiment to finished runs.
 
 One way for data: names -> plugins -> corpus -> protocol (all in `planning`) -> features from the store ->
-units -> out-of-fold probabilities -> run -> leaderboard.
+(a study of each fold ->) units -> out-of-fold probabilities -> run -> leaderboard.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import chain
+from functools import cached_property, partial
+from math import ceil
 
 from marsbench.errors import ConfigError, ExecutionError, StorageError
 from marsbench.evaluation.unit_result import Failure
 from marsbench.execution.executor import open_executor
-from marsbench.execution.interruption import graceful_interruption
-from marsbench.execution.task import Executor, Outcome, Task, failure
+from marsbench.execution.interruption import Stopped, graceful_interruption
+from marsbench.execution.task import Executor, Led, Outcome, Task, failure
 from marsbench.experiment import Experiment
 from marsbench.extraction import Extracted, Extraction
 from marsbench.feature_store import FeatureFile, FeatureStore
@@ -26,7 +26,11 @@ from marsbench.progress import Progress, Silent
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.runner.bars import Bars
-from marsbench.runner.ongoing import OngoingRun
+from marsbench.runner.fold_queue import FoldQueue, FoldWork
+from marsbench.runner.fold_steps import untuned
+from marsbench.runner.ongoing import OngoingRun, runs_of
+from marsbench.runner.time_budget import TimeBudget
+from marsbench.tuning.search_space import SearchSpace
 
 
 def run(
@@ -45,7 +49,7 @@ def run(
     require_writable(experiment.results)
     executor = open_executor(experiment)
     plan = make_plan(experiment, progress)
-    runs = [OngoingRun(plan, pipeline, experiment, progress) for pipeline in plan.pipelines]
+    runs = runs_of(plan, experiment, progress)
     with graceful_interruption(progress.say) as stop, ExitStack() as stack:
         _Driver(plan, experiment, executor, progress, stop, stack).make(runs, retry_failed)
     return [(ongoing.folder, ongoing.record) for ongoing in runs]
@@ -63,6 +67,10 @@ class _Driver:
     stack: ExitStack
     extracted: dict[str, FeatureFile | Failure] = field(default_factory=dict)
     """By recipe; each extractor is asked once."""
+    spaces: dict[RunFolder, SearchSpace | Failure] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.budget = TimeBudget(self.experiment.time_budget)
 
     def make(self, runs: list[OngoingRun], retry_failed: bool) -> None:
         """Finish every run, those that another process is making when that has ended."""
@@ -70,6 +78,9 @@ class _Driver:
             ongoing.announce()
         for recipe in {r.features.key: r.features for r in runs if r.has_gaps(retry_failed)}.values():
             self._features_by(recipe)
+        for ongoing in runs:
+            if ongoing.tuning is not None and ongoing.has_gaps(retry_failed):
+                self._space_of(ongoing)
         while runs := self._make_free(runs, retry_failed):
             runs[0].say("another process is making it; waiting for it")
             while is_locked(runs[0].folder.path):
@@ -77,49 +88,80 @@ class _Driver:
 
     def _make_free(self, runs: list[OngoingRun], retry_failed: bool) -> list[OngoingRun]:
         """Make the runs that no other process is making; gives the others."""
-        owners: dict[Task, tuple[OngoingRun, int]] = {}
         taken: list[OngoingRun] = []
 
-        def tasks() -> Iterator[Task]:
-            for ongoing in runs:
-                if not ongoing.open(retry_failed):
+        def batches() -> Iterator[list[FoldWork]]:
+            for position, ongoing in enumerate(runs):
+                if ongoing.open(retry_failed):
+                    yield self._works(ongoing, runs[position:])
+                else:
                     taken.append(ongoing)
-                    continue
-                for fold, task in self._tasks(ongoing):
-                    owners[task] = ongoing, fold
-                    yield task
 
+        queue = FoldQueue(batches())
         try:
-            for task, outcome in self._run(tasks()):
-                ongoing, fold = owners.pop(task)
-                ongoing.take(fold, outcome)
+            for task, outcome in self._run(queue):
+                queue.take(task, outcome)
         finally:
             for ongoing in runs:
                 ongoing.release()
         return taken
 
-    def _tasks(self, ongoing: OngoingRun) -> Iterator[tuple[int, Task]]:
-        """The missing folds' units; none if the features that they need cannot be extracted."""
+    def _works(self, ongoing: OngoingRun, to_come: Sequence[OngoingRun]) -> list[FoldWork]:
+        """What the missing folds need; nothing if the features that they need cannot be extracted."""
         if not (missing := ongoing.missing):
-            return
+            return []
         features = self._features_by(ongoing.features)
         if isinstance(features, Failure):
             ongoing.give_up(features)
-            return
-        for fold in missing:
-            yield fold, ongoing.task(fold, features)
+            return []
+        if ongoing.tuning is None:
+            return [
+                ongoing.work(fold, untuned(ongoing.task_name(fold), ongoing.units.outer(fold, features)))
+                for fold in missing
+            ]
+        space = self._space_of(ongoing)
+        if isinstance(space, Failure):
+            ongoing.give_up(space)
+            return []
+        share = self.budget.share(sum(run.tuning is not None for run in to_come), 0.0)
+        tuned = (
+            ongoing.tuned_fold(fold, space, self._features_by, partial(self._is_time_up, ongoing, share))
+            for fold in missing
+        )
+        return [ongoing.work(fold_tuned.fold, fold_tuned.steps(features)) for fold_tuned in tuned]
 
-    def _run(self, tasks: Iterable[Task], executor: Executor | None = None) -> Iterator[tuple[Task, Outcome]]:
-        """Outcomes of tasks; raises KeyboardInterrupt once all is in after Ctrl-C."""
-        waiting = iter(tasks)
-        first = next(waiting, None)
+    def _is_time_up(self, ongoing: OngoingRun, until: float | None, seconds: float) -> bool:
+        """Whether something that takes so long, and then the run's own folds, would end too late."""
+        if until is None:
+            return False
+        rounds = ceil(len(ongoing.missing) / max(1, self._executor.slots))
+        return self.budget.is_up(until, seconds + rounds * ongoing.seconds_a_fold)
+
+    def _space_of(self, ongoing: OngoingRun) -> SearchSpace | Failure:
+        """What a tuner may vary of the run's pipeline; a worker is asked once."""
+        if ongoing.folder not in self.spaces:
+            self.spaces[ongoing.folder] = self._explore(ongoing)
+        return self.spaces[ongoing.folder]
+
+    def _explore(self, ongoing: OngoingRun) -> SearchSpace | Failure:
+        features = self._features_by(ongoing.features)
+        if isinstance(features, Failure):
+            return features
+        task = Task(f"{ongoing.name}, search space", ongoing.exploration(features.input_shape))
+        ((_, outcome),) = self._run(iter([task]))
+        return outcome.value if isinstance(outcome.value, Failure) else SearchSpace(outcome.value)
+
+    def _run(self, tasks: Iterator[Task], executor: Executor | None = None) -> Iterator[tuple[Task, Outcome]]:
+        """Outcomes of tasks; raises Stopped once all is in after Ctrl-C."""
+        first = next(tasks, None)
         if first is not None and not self.stop():
             bars = Bars(self.progress)
-            for task, outcome in (executor or self._executor).run(chain([first], waiting), bars, self.stop):
+            led = Led(first, tasks)
+            for task, outcome in (executor or self._executor).run(led, bars, self.stop):
                 bars.ended(task)
                 yield task, outcome
         if self.stop():
-            raise KeyboardInterrupt
+            raise Stopped
 
     def _features_by(self, recipe: Recipe) -> FeatureFile | Failure:
         """Features of the plan's corpus, or why there are none."""
@@ -141,9 +183,9 @@ class _Driver:
         return features
 
     def _pause(self) -> None:
-        """Between two looks at what another process holds; raises KeyboardInterrupt after Ctrl-C."""
+        """Between two looks at what another process holds; raises Stopped after Ctrl-C."""
         if self.stop():
-            raise KeyboardInterrupt
+            raise Stopped
         pause()
 
     def _run_extractions(self, extractions: Iterable[Extraction]) -> Iterator[Extracted]:

@@ -1,28 +1,49 @@
 """One run while it is made: what of it is finished, what is missing, and its folder, held by one process."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from typing import cast
 
 from filelock import FileLock
 
-from marsbench.evaluation.unit import Unit, fit_unit, fit_version
+from marsbench.evaluation.unit import fit_version
 from marsbench.evaluation.unit_result import Failure, UnitResult
 from marsbench.execution.executor import n_workers
-from marsbench.execution.task import Outcome, Task
-from marsbench.experiment import Experiment
+from marsbench.execution.task import Outcome
+from marsbench.experiment import Experiment, Tuning
 from marsbench.feature_store import FeatureFile
-from marsbench.files import derived_seed
+from marsbench.files import digest
 from marsbench.locks import try_lock
 from marsbench.planning import Pipeline, Plan
-from marsbench.plugin.registry import Recipe, holds_plugins
+from marsbench.plugin.model import Model
+from marsbench.plugin.registry import Recipe, discover, holds_plugins
 from marsbench.progress import Advance, Progress
-from marsbench.protocols import keep_aside
 from marsbench.results.predictions import write_predictions
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
+from marsbench.results.trials import Study
+from marsbench.runner.fold_queue import FoldWork, Steps
+from marsbench.runner.fold_steps import TunedFold
 from marsbench.runner.record import pooled, recorded
+from marsbench.runner.units import Units
+from marsbench.tuning.journal import Journal
+from marsbench.tuning.search_space import Exploration, SearchSpace
+
+
+def runs_of(plan: Plan, experiment: Experiment, progress: Progress) -> list["OngoingRun"]:
+    """Each pipeline's run without tuning, and behind it the tuned one where that is asked for.
+
+    The first tells what tuning gained; where tuning finds nothing better, the second is made of it.
+    """
+    runs: list[OngoingRun] = []
+    for pipeline in plan.pipelines:
+        runs.append(OngoingRun(plan, pipeline, experiment, progress))
+        if experiment.tuning is not None and pipeline.is_tunable:
+            runs.append(OngoingRun(plan, pipeline, experiment, progress, experiment.tuning))
+    return runs
 
 
 @dataclass
@@ -33,6 +54,7 @@ class OngoingRun:
     pipeline: Pipeline
     experiment: Experiment
     progress: Progress
+    tuning: Tuning | None = None
     finished: dict[int, UnitResult] = field(default_factory=dict)
     failures: dict[int | None, Failure] = field(default_factory=dict)
     _record: Run | None = None
@@ -43,8 +65,29 @@ class OngoingRun:
     @cached_property
     def folder(self) -> RunFolder:
         """Where it is written."""
-        run_id = self.pipeline.run_id(self.plan.protocol, self.experiment.seed, self.experiment.threads)
-        return RunFolder(self.experiment.results / self.plan.corpus.name / self.plan.protocol.name / run_id)
+        return self._folder(self.tuning)
+
+    @property
+    def untuned_folder(self) -> RunFolder:
+        """Where the same pipeline's run without tuning is written."""
+        return self._folder(None)
+
+    @property
+    def name(self) -> str:
+        """As screens show it."""
+        return f"{self.pipeline.name}{', tuned' if self.tuning else ''}"
+
+    @property
+    def units(self) -> Units:
+        """Its fits."""
+        return Units(self.plan, self.pipeline, self.experiment.seed)
+
+    @property
+    def _fit_context(self) -> str:
+        """Digest of everything that a fit depends on beside fold, split, configuration and epochs."""
+        keys = [self.plan.protocol.hash, self.pipeline.features.key, self.pipeline.model.key]
+        by_hand, seed = self.pipeline.hyperparameters, self.experiment.seed
+        return digest([*keys, by_hand, seed, self.experiment.threads, fit_version()])
 
     @property
     def features(self) -> Recipe:
@@ -71,7 +114,7 @@ class OngoingRun:
 
     def say(self, line: str) -> None:
         """Tell the user something of this run."""
-        self.progress.say(f"{self.pipeline.name}: {line}")
+        self.progress.say(f"{self.name}: {line}")
 
     def announce(self) -> None:
         """Write what is planned, so that `bench status` knows of it before its first unit."""
@@ -92,16 +135,63 @@ class OngoingRun:
             self.folder.forget_failures()
         self._read()
         if self.missing:
-            name = f"{self.pipeline.name}, folds"
+            name = f"{self.name}, folds"
             self._bar = self._bars.enter_context(self.progress.track(name, len(self.missing)))
         else:
             self._finish()
         return True
 
-    def task(self, fold: int, features: FeatureFile) -> Task:
-        """The unit of a missing fold."""
-        self.folder.mark_running(fold)
-        return Task(f"{self.pipeline.name}, fold {fold + 1}", partial(fit_unit, self._unit(fold, features)))
+    def task_name(self, fold: int) -> str:
+        """Of a fold's work, as screens show it."""
+        return f"{self.name}, fold {fold + 1}"
+
+    def work(self, fold: int, steps: Steps) -> FoldWork:
+        """A missing fold's work, which records what comes of it."""
+        return FoldWork(steps, partial(self.folder.mark_running, fold), partial(self.take, fold))
+
+    def tuned_fold(
+        self,
+        fold: int,
+        space: SearchSpace,
+        features_by: Callable[[Recipe], FeatureFile | Failure],
+        time_is_up: Callable[[float], bool],
+    ) -> TunedFold:
+        """A missing fold of a tuned run."""
+        assert self.tuning is not None, "not a tuned run"  # noqa: S101 - the driver's own order
+        return TunedFold(
+            name=self.task_name(fold),
+            fold=fold,
+            units=self.units,
+            tuning=self.tuning,
+            folder=self.folder.study,
+            others=tuple(folder.study for folder in self._other_tuned()),
+            untuned=self.untuned_folder,
+            context=self._fit_context,
+            features_by=features_by,
+            space=space,
+            time_is_up=time_is_up,
+            keep=partial(self._keep, space),
+            say=self.say,
+        )
+
+    def exploration(self, input_shape: tuple[int, ...]) -> Exploration:
+        """Work that finds its search space; `input_shape` is that of one clip's features."""
+        model = self.pipeline.model
+        accepts = cast("type[Model]", discover(self.plan.folders).get("models", model.name).plugin).accepts
+        return Exploration(
+            features=self.features,
+            model=model,
+            folders=self.plan.folders,
+            input_shape=input_shape[-1:] if accepts == "vector" else input_shape,
+            n_classes=len(self.plan.corpus.labels),
+            by_hand=self.pipeline.hyperparameters,
+            pinned=frozenset(self.pipeline.settings),
+        )
+
+    @cached_property
+    def seconds_a_fold(self) -> float:
+        """What the untuned run's longest fold took."""
+        return max(self.untuned_folder.unit_seconds(), default=0.0)
 
     def take(self, fold: int, outcome: Outcome) -> None:
         """Write what came of a unit; the run is recorded with its last one.
@@ -149,35 +239,35 @@ class OngoingRun:
 
     def _finish(self) -> None:
         self._bars.close()
-        self._record = recorded(self.plan, self.pipeline, self.experiment, self.finished, self.failures)
+        studies = list(self.folder.study.studies()) if self.tuning else []
+        self._record = recorded(
+            self.plan, self.pipeline, self.experiment, self.finished, self.failures, self.tuning, studies
+        )
         if self._record.metrics is not None:
             write_predictions(self.folder.predictions, self.plan.corpus, *pooled(self.plan, self.finished))
         self.folder.write_run(self._record)
         self.finished.clear()  # a large grid's probabilities are too much to keep
         self.release()
 
-    def _unit(self, fold: int, features: FeatureFile) -> Unit:
-        split = self.plan.protocol.folds[fold]
-        targets = self.plan.corpus.targets
-        seed = derived_seed(self.experiment.seed, fold)
-        train, validation = split.train, split.train[:0]
-        if self.pipeline.wants_validation:
-            train, validation = keep_aside(self.plan.corpus, split.train, self.plan.protocol.by_speaker, seed)
-        return Unit(
-            fold=fold,
-            features=features,
-            model=self.pipeline.model,
-            hyperparameters=self.pipeline.hyperparameters,
-            folders=self.plan.folders,
-            n_classes=len(self.plan.corpus.labels),
-            train=tuple(train.tolist()),
-            train_targets=tuple(targets[train].tolist()),
-            validation=tuple(validation.tolist()),
-            validation_targets=tuple(targets[validation].tolist()),
-            test=tuple(split.test.tolist()),
-            seed=seed,
-            version=fit_version(),
-        )
+    def _keep(self, space: SearchSpace, study: Study) -> None:
+        """Write how far a fold's study is."""
+        self.folder.study.write_study(study)
+        self._journal.keep(study, space)
+
+    def _other_tuned(self) -> list[RunFolder]:
+        """Tuned runs of the same pipeline and seed that were asked for otherwise, with more trials, say."""
+        pattern = f"{self.pipeline.features.name}-{self.pipeline.model.name}-s{self.experiment.seed}-*/study"
+        found = self.folder.path.parent.glob(pattern)
+        return [RunFolder(path.parent) for path in sorted(found) if path.parent != self.folder.path]
+
+    @cached_property
+    def _journal(self) -> Journal:
+        return Journal(self.folder.study.journal)
+
+    def _folder(self, tuning: Tuning | None) -> RunFolder:
+        seed, threads = self.experiment.seed, self.experiment.threads
+        run_id = self.pipeline.run_id(self.plan.protocol, seed, threads, tuning)
+        return RunFolder(self.experiment.results / self.plan.corpus.name / self.plan.protocol.name / run_id)
 
     def planned(self) -> RunPlan:
         """What `plan.json` holds."""
@@ -185,6 +275,7 @@ class OngoingRun:
         made_by = {f"{dataset.name}.{name}": value for name, value in dataset.parameters.items()}
         alone = self.experiment.model_copy(
             update={
+                **(_UNTUNED if self.tuning is None else {}),
                 "features": [self.pipeline.features.name],
                 "model": [self.pipeline.model.name],
                 "data": dataset.name,
@@ -202,4 +293,8 @@ class OngoingRun:
             n_clips=len(self.plan.corpus.clips),
             n_units_at_once=max(1, n_workers(self.experiment)),
             planned=datetime.now(UTC).isoformat(timespec="seconds"),
+            tuning=self.tuning,
         )
+
+
+_UNTUNED = {"trials": 0, "tuner": "optuna", "objective": "macro_f1", "inner_folds": 3, "time_budget": None}

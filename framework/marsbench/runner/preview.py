@@ -3,7 +3,7 @@
 from marsbench.experiment import Experiment
 from marsbench.planning import make_plan
 from marsbench.progress import Progress
-from marsbench.runner.ongoing import OngoingRun
+from marsbench.runner.ongoing import runs_of
 from marsbench.runner.status import RunState, state_of
 
 
@@ -14,5 +14,5 @@ def planned_states(experiment: Experiment, progress: Progress) -> list[RunState]
         BenchError: what was asked for cannot be planned.
     """
     plan = make_plan(experiment, progress)
-    runs = [OngoingRun(plan, pipeline, experiment, progress) for pipeline in plan.pipelines]
+    runs = runs_of(plan, experiment, progress)
     return [state_of(ongoing.folder, ongoing.planned()) for ongoing in runs]

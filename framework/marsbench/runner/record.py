@@ -1,17 +1,21 @@
 """From finished units to the record of a run."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import get_args
 
 import numpy as np
 
 from marsbench.environment import environment
 from marsbench.evaluation.criteria import grade, verdict
+from marsbench.evaluation.scores import Metrics
 from marsbench.evaluation.scoring import Predictions, score_predictions
 from marsbench.evaluation.unit_result import Failure, UnitResult
-from marsbench.experiment import Experiment
+from marsbench.experiment import Experiment, Tuning
 from marsbench.planning import Pipeline, Plan
-from marsbench.results.schema import CorpusRecord, ProtocolRecord, Run
+from marsbench.results.schema import CorpusRecord, FoldTuning, ProtocolRecord, Run, TuningRecord
+from marsbench.results.trials import Study, TrialState
 
 
 def pooled(
@@ -34,6 +38,8 @@ def recorded(
     experiment: Experiment,
     finished: Mapping[int, UnitResult],
     failures: Mapping[int | None, Failure],
+    tuning: Tuning | None = None,
+    studies: Sequence[Study] = (),
 ) -> Run:
     """The run with its scores, or with the reasons why it has none."""
     units = [finished[fold] for fold in sorted(finished)]
@@ -41,7 +47,7 @@ def recorded(
     metrics = score_predictions(pooled(plan, finished)[1], plan.corpus.labels) if complete else None
     grades = grade(metrics, experiment.criteria) if metrics else []
     return Run(
-        run_id=pipeline.run_id(plan.protocol, experiment.seed, experiment.threads),
+        run_id=pipeline.run_id(plan.protocol, experiment.seed, experiment.threads, tuning),
         status="complete" if complete else "failed",
         finished=max(
             (unit.finished for unit in units), default=datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -64,6 +70,29 @@ def recorded(
         predict_seconds=sum(unit.predict_seconds for unit in units),
         n_parameters=units[0].n_parameters if units else None,
         environment=_environments(units),
+        tuning=_tuning_record(tuning, studies, metrics) if tuning else None,
+    )
+
+
+def _tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | None) -> TuningRecord:
+    """What each fold's study came to, once every fold is there."""
+    scores = {fold.fold: fold for fold in metrics.folds} if metrics else {}
+    counts = {study.fold: Counter(trial.state for trial in study.trials) for study in studies}
+    return TuningRecord(
+        asked=tuning,
+        folds=[
+            FoldTuning(
+                fold=study.fold,
+                best=study.best.number if study.best else None,
+                configuration=study.best.configuration if study.best else {},
+                inner_score=study.best.score if study.best else None,
+                outer_score=getattr(scores[study.fold], study.objective),
+                **{state: counts[study.fold][state] for state in get_args(TrialState)},
+                ended=study.ended or "",
+            )
+            for study in studies
+            if study.fold in scores
+        ],
     )
 
 

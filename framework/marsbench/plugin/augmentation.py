@@ -1,0 +1,114 @@
+"""Changes to standardised training examples that leave their class alone, each epoch anew.
+
+Noise, gain and shift are those of waveforms, here on features. Masks are those of SpecAugment (Park et
+al. 2019, arXiv:1904.08779), mixup is that of Zhang et al. 2018, arXiv:1710.09412.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.plugin.features import Floats
+from marsbench.plugin.search_space import HyperParameters
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly training examples are varied; 0 is not at all.
+
+    Args:
+        noise: standard deviation of Gaussian noise, in standard deviations of the features.
+        gain: standard deviation of the logarithm of the factor on all values of a clip.
+        shift: most frames that a clip is moved by, as a share of all frames; `frames` only.
+        time_mask: most frames of each of two blanked stretches, as a share; `frames` only.
+        dimension_mask: most dimensions of each of two blanked stretches, as a share.
+        mixup: parameter alpha of the Beta distribution that two clips, targets included, are mixed by.
+    """
+
+    noise: float = 0.0
+    gain: float = 0.0
+    shift: float = 0.0
+    time_mask: float = 0.0
+    dimension_mask: float = 0.0
+    mixup: float = 0.0
+
+    @classmethod
+    def declare(cls, hp: HyperParameters, has_frames: bool) -> Self | None:
+        """What the hyperparameters say; None for no augmentation, the default."""
+        wanted = hp.Boolean("augment", default=False)
+        with hp.conditional_scope("augment", [True]):
+            strengths = {
+                "noise": hp.Float("noise", 0.0, 0.4, step=0.1, default=0.1),
+                "gain": hp.Float("gain", 0.0, 0.2, step=0.05, default=0.0),
+                "dimension_mask": hp.Float("dimension_mask", 0.0, 0.2, step=0.05, default=0.1),
+                "mixup": hp.Float("mixup", 0.0, 0.4, step=0.1, default=0.2),
+            }
+            if has_frames:
+                strengths["shift"] = hp.Float("shift", 0.0, 0.2, step=0.05, default=0.1)
+                strengths["time_mask"] = hp.Float("time_mask", 0.0, 0.2, step=0.05, default=0.1)
+        return cls(**strengths) if wanted else None
+
+    def apply(
+        self, values: Floats, real: NDArray[np.bool_], targets: Floats, random: np.random.Generator
+    ) -> tuple[Floats, Floats]:
+        """Varied copies of the values and of the targets; every clip differently.
+
+        Args:
+            values: standardised features, (n_clips, n_frames, n_dims) or (n_clips, n_dims).
+            real: what of them is no padding, shaped as `values` without its last axis. Padding stays zero
+                unless real frames are moved or mixed into it.
+            targets: one row a clip, one column a class, float32.
+            random: equal generators give equal results.
+        """
+        varied = values.copy()
+        n_clips = len(values)
+        per_clip = (n_clips, *[1] * (values.ndim - 1))
+        if self.gain:
+            varied *= np.exp(self.gain * random.standard_normal(per_clip, np.float32))
+        if self.noise:
+            noise = random.standard_normal(values.shape, np.float32)
+            noise *= self.noise
+            varied += noise * real[..., None]
+        if values.ndim == 3:
+            varied = self._vary_time(varied, random)
+        for _ in range(2 if self.dimension_mask else 0):
+            blank = _stretches(n_clips, values.shape[-1], self.dimension_mask, random)
+            varied *= ~blank[:, None] if values.ndim == 3 else ~blank
+        if self.mixup:
+            return _mixed(varied, targets, random.beta(self.mixup, self.mixup, n_clips), random)
+        return varied, targets
+
+    def _vary_time(self, values: Floats, random: np.random.Generator) -> Floats:
+        n_clips, n_frames, _ = values.shape
+        if self.shift:
+            most = int(self.shift * n_frames)
+            by = np.asarray(random.integers(-most, most + 1, n_clips))
+            moved = np.arange(n_frames) - by[:, None]
+            inside = (moved >= 0) & (moved < n_frames)
+            values = np.take_along_axis(values, np.clip(moved, 0, n_frames - 1)[..., None], axis=1)
+            values *= inside[..., None]
+        for _ in range(2 if self.time_mask else 0):
+            values *= ~_stretches(n_clips, n_frames, self.time_mask, random)[..., None]
+        return values
+
+
+def _stretches(n_clips: int, length: int, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
+    """True on one stretch of each clip, of 0 to `share` of the length, (n_clips, length)."""
+    widths = random.integers(0, int(share * length) + 1, n_clips)
+    starts = np.asarray(random.integers(0, length - widths + 1))
+    places = np.arange(length)
+    return (places >= starts[:, None]) & (places < (starts + widths)[:, None])
+
+
+def _mixed(
+    values: Floats, targets: Floats, shares: NDArray[np.float64], random: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Each clip with another; its own share is the larger one."""
+    own = np.maximum(shares, 1 - shares).astype(np.float32)
+    others = random.permutation(len(values))
+    wide = own.reshape(-1, *[1] * (values.ndim - 1))
+    return wide * values + (1 - wide) * values[others], own[:, None] * targets + (1 - own[:, None]) * targets[
+        others
+    ]

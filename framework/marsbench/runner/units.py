@@ -1,0 +1,69 @@
+"""The fits of a pipeline under a protocol, as descriptions that workers understand."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.evaluation.unit import Unit, fit_version
+from marsbench.feature_store import FeatureFile
+from marsbench.files import derived_seed
+from marsbench.planning import Pipeline, Plan
+from marsbench.protocols import Rows, inner_folds, keep_aside
+from marsbench.tuning.search_space import Configuration, of_plugin
+
+
+@dataclass(frozen=True)
+class Units:
+    """Fits of one pipeline, by fold."""
+
+    plan: Plan
+    pipeline: Pipeline
+    seed: int
+    """Of the run."""
+
+    def outer(self, fold: int, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
+        """The fit on a fold's whole training part, which predicts its test part."""
+        split = self.plan.protocol.folds[fold]
+        unit = self._unit(fold, features, split.train, split.test, derived_seed(self.seed, fold))
+        unit.proposed.update(of_plugin(configuration or {}, self.pipeline.model.name))
+        return unit
+
+    def inner(
+        self, fold: int, features: FeatureFile, n_folds: int
+    ) -> tuple[tuple[Unit, ...], list[NDArray[np.int64]]]:
+        """Fits on parts of a fold's training part, each of which predicts another part of it, and the truth.
+
+        Nothing in them, rows included, is of the fold's test part.
+        """
+        seed = derived_seed(self.seed, fold, "inner")
+        train, by_speaker = self.plan.protocol.folds[fold].train, self.plan.protocol.by_speaker
+        splits = inner_folds(self.plan.corpus, train, by_speaker, n_folds, seed)
+        units = (
+            replace(
+                self._unit(fold, features, split.train, split.test, derived_seed(seed, number)), is_draft=True
+            )
+            for number, split in enumerate(splits)
+        )
+        return tuple(units), [self.plan.corpus.targets[split.test] for split in splits]
+
+    def _unit(self, fold: int, features: FeatureFile, train: Rows, test: Rows, seed: int) -> Unit:
+        targets = self.plan.corpus.targets
+        validation = train[:0]
+        if self.pipeline.wants_validation:
+            train, validation = keep_aside(self.plan.corpus, train, self.plan.protocol.by_speaker, seed)
+        return Unit(
+            fold=fold,
+            features=features,
+            model=self.pipeline.model,
+            hyperparameters=self.pipeline.hyperparameters,
+            folders=self.plan.folders,
+            n_classes=len(self.plan.corpus.labels),
+            train=tuple(train.tolist()),
+            train_targets=tuple(targets[train].tolist()),
+            validation=tuple(validation.tolist()),
+            validation_targets=tuple(targets[validation].tolist()),
+            test=tuple(test.tolist()),
+            seed=seed,
+            version=fit_version(),
+        )

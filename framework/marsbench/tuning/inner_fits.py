@@ -1,0 +1,98 @@
+"""Fits inside one fold's training clips, each kept as a file, so that none is made twice."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from marsbench.evaluation.unit import Unit, climb
+from marsbench.evaluation.unit_result import Failure, UnitResult
+from marsbench.execution.task import Outcome, Task
+from marsbench.feature_store import FeatureFile
+from marsbench.files import digest
+from marsbench.plugin.registry import Recipe
+from marsbench.results.study_folder import StudyFolder
+from marsbench.tuning.search_space import Configuration, of_plugin, tuned_features
+
+Steps = Generator[Task, Outcome, UnitResult | Failure]
+"""Yields the tasks that it needs, is sent their outcomes, and returns what came of the fit."""
+
+
+@dataclass(frozen=True)
+class InnerFits:
+    """Fits of one fold's inner splits, for any configuration."""
+
+    name: str
+    """Of the pipeline and the fold, for screens."""
+    fold: int
+    units: tuple[Unit, ...]
+    """One for each inner split, untuned: its `test` rows are training rows of the fold."""
+    recipe: Recipe
+    """Of the untuned features."""
+    context: str
+    """Digest of everything that a fit depends on beside fold, split, configuration and epochs."""
+    folder: StudyFolder
+    others: tuple[StudyFolder, ...]
+    """Of the same pipeline's other runs: what they fitted is not fitted again."""
+    features_by: Callable[[Recipe], FeatureFile | Failure]
+    say: Callable[[str], None]
+
+    def fit(
+        self, configuration: Configuration, inner: int, until: int | None = None, below: int | None = None
+    ) -> Steps:
+        """What comes of a configuration on one inner split.
+
+        Args:
+            configuration: values by NAME.PARAMETER.
+            inner: number of the split.
+            until: epoch to stop after for the time being; None for the whole fit.
+            below: epoch that such a fit came to earlier, to go on from.
+        """
+        name = self._name(configuration, inner, until)
+        for folder in (self.folder, *self.others):
+            if known := folder.fit(self.fold, name, self.say):
+                if folder is not self.folder:
+                    self.folder.write_fit(self.fold, name, known)
+                return known
+        try:
+            features = self.features_by(tuned_features(self.recipe, self.units[inner].folders, configuration))
+        except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the trial fails alone
+            features = Failure(kind=type(error).__name__, message=str(error))
+        if isinstance(features, Failure):
+            return features
+        unit = replace(
+            self.units[inner],
+            features=features,
+            proposed=of_plugin(configuration, self.units[inner].model.name),
+            until=until,
+            checkpoint=self._checkpoint(configuration, inner, below),
+        )
+        outcome = yield Task(self._title(inner, until), partial(climb, unit))
+        return self._kept(name, outcome)
+
+    def forget_checkpoints(self) -> None:
+        """No trial is under way."""
+        self.folder.forget_checkpoints(self.fold)
+
+    def _kept(self, name: str, outcome: Outcome) -> UnitResult | Failure:
+        if isinstance(outcome.value, Failure):
+            self.folder.write_fit(self.fold, name, outcome.value)
+            return outcome.value
+        result, checkpoint = outcome.value
+        if checkpoint is not None:  # first: with the result there, nobody makes the checkpoint again
+            self.folder.write_checkpoint(self.fold, name, checkpoint)
+        self.folder.write_fit(self.fold, name, result)
+        return UnitResult.model_validate(result)
+
+    def _checkpoint(self, configuration: Configuration, inner: int, below: int | None) -> bytes | None:
+        """Of the fit below; without it, the fit starts from the beginning and comes to the same."""
+        if below is None:
+            return None
+        return self.folder.checkpoint(self.fold, self._name(configuration, inner, below))
+
+    def _name(self, configuration: Configuration, inner: int, until: int | None) -> str:
+        parts = [self.context, self.fold, inner, len(self.units), configuration, until]
+        return digest(parts)[:24]
+
+    def _title(self, inner: int, until: int | None) -> str:
+        climbing = f", to epoch {until}" if until else ""
+        return f"{self.name}, inner {inner + 1} of {len(self.units)}{climbing}"

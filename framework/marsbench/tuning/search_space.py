@@ -1,0 +1,154 @@
+"""The search space of a pipeline: what its feature extractor and its model let a tuner vary."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from math import floor, log
+from pathlib import Path
+from typing import Any, cast
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from marsbench.files import digest
+from marsbench.plugin.features import FeatureExtractor
+from marsbench.plugin.model import Model, OnEpoch
+from marsbench.plugin.registry import Recipe, discover, make
+from marsbench.plugin.search_space import Defaults, Dimension, Scalar, explore
+
+Configuration = dict[str, Scalar]
+"""Values by NAME.PARAMETER; parameters that are not in it are at their defaults."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Dimensions named NAME.PARAMETER, each behind those that it depends on."""
+
+    dimensions: tuple[Dimension, ...]
+
+    @property
+    def key(self) -> str:
+        """Digest of every dimension."""
+        return digest([asdict(dimension) for dimension in self.dimensions])
+
+    def active(self, values: Mapping[str, Scalar]) -> list[Dimension]:
+        """Dimensions whose conditions hold; of those of one name, the first."""
+        active = [d for d in self.dimensions if all(values.get(name) in to for name, to in d.when)]
+        return list({dimension.name: dimension for dimension in reversed(active)}.values())[::-1]
+
+    @property
+    def defaults(self) -> Configuration:
+        """The untuned configuration."""
+        values: Configuration = {}
+        for dimension in self.dimensions:
+            if dimension in self.active(values):
+                values.setdefault(dimension.name, dimension.default)
+        return values
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """Work that finds a pipeline's search space; a worker does it, since networks take TensorFlow."""
+
+    features: Recipe
+    model: Recipe
+    folders: tuple[Path, ...]
+    input_shape: tuple[int, ...]
+    n_classes: int
+    by_hand: dict[str, Scalar]
+    """Hyperparameters of the model that are set by hand."""
+    pinned: frozenset[str]
+    """Everything that is set by hand, as NAME.PARAMETER: none of it is tuned."""
+
+    def __call__(self, _on_epoch: OnEpoch) -> tuple[Dimension, ...]:
+        """Dimensions named NAME.PARAMETER.
+
+        Raises:
+            Exception: whatever the plugins raise at their defaults.
+        """
+        extractor = cast("FeatureExtractor", make("features", self.features, self.folders))
+        model = cast("Model", make("models", self.model, self.folders))
+        of_features = explore(extractor.build)
+        of_model = explore(lambda hp: model.declare(hp, self.input_shape, self.n_classes), self.by_hand)
+        named = [
+            *(_named(extractor.name, dimension) for dimension in of_features),
+            *(_named(model.name, dimension) for dimension in of_model),
+        ]
+        return tuple(dimension for dimension in named if dimension.name not in self.pinned)
+
+
+def _named(plugin: str, dimension: Dimension) -> Dimension:
+    when = tuple((f"{plugin}.{parent}", allowed) for parent, allowed in dimension.when)
+    return replace(dimension, name=f"{plugin}.{dimension.name}", when=when)
+
+
+def of_plugin(configuration: Configuration, plugin: str) -> Configuration:
+    """The part of a configuration that is one plugin's, by PARAMETER."""
+    prefix = f"{plugin}."
+    return {
+        name.removeprefix(prefix): value for name, value in configuration.items() if name.startswith(prefix)
+    }
+
+
+def tuned_features(recipe: Recipe, folders: tuple[Path, ...], configuration: Configuration) -> Recipe:
+    """Recipe of the extractor with a configuration's values; raises what the plugin's `build` raises."""
+    proposed = of_plugin(configuration, recipe.name)
+    if not proposed:
+        return recipe
+    extractor = cast("FeatureExtractor", make("features", recipe, folders))
+    built = extractor.build(Defaults(proposed=proposed))
+    return discover(folders).get("features", recipe.name).recipe_of(built)
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How a dimension's values are Optuna's, which has no steps on a log scale and no reversed one."""
+
+    name: str
+    distribution: BaseDistribution
+    _dimension: Dimension
+
+    def decode(self, value: Any) -> Scalar:
+        """The dimension's value of a parameter's."""
+        dimension = self._dimension
+        if self.name == dimension.name:
+            return cast("Scalar", value)
+        if self.name.endswith(_STEPS):
+            steps: float = cast("float", dimension.low) * cast("float", dimension.step) ** float(value)
+            return round(steps) if dimension.is_whole else steps
+        mirrored: float = cast("float", dimension.low) + cast("float", dimension.high) - float(value)
+        return round(mirrored) if dimension.is_whole else mirrored
+
+    def encode(self, value: Scalar) -> Any:
+        """The parameter's value of a dimension's."""
+        dimension = self._dimension
+        if self.name.endswith(_STEPS):
+            return round(log(float(value) / cast("float", dimension.low), cast("float", dimension.step)))
+        if self.name.endswith(_MIRRORED):
+            return cast("float", dimension.low) + cast("float", dimension.high) - cast("float", value)
+        return value
+
+
+_STEPS = ", steps"
+_MIRRORED = ", mirrored"
+
+
+def coding(dimension: Dimension) -> Coding:
+    """Optuna's parameter for a dimension, of the same name wherever its values are the same."""
+    name, low, high = dimension.name, dimension.low, dimension.high
+    if dimension.choices is not None:
+        return Coding(name, CategoricalDistribution(dimension.choices), dimension)
+    if low is None or high is None:
+        raise ValueError(f"{name} has neither choices nor a range")
+    is_log = dimension.sampling != "linear"
+    if is_log and dimension.step:
+        most = floor(log(high / low, dimension.step) + 1e-9)
+        return Coding(f"{name}{_STEPS}", IntDistribution(0, most), dimension)
+    shown = f"{name}{_MIRRORED}" if dimension.sampling == "reverse_log" else name
+    if dimension.is_whole:
+        step = 1 if is_log else int(dimension.step or 1)
+        return Coding(shown, IntDistribution(int(low), int(high), log=is_log, step=step), dimension)
+    return Coding(shown, FloatDistribution(low, high, log=is_log, step=dimension.step), dimension)
