@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from marsbench.errors import ConfigError, unknown
 from marsbench.evaluation.criteria import Criteria
-from marsbench.files import is_jsonable
+from marsbench.files import digest, is_jsonable
 
 
 def _words(value: object) -> object:
@@ -100,6 +100,16 @@ class Tuning(BaseModel):
     """Splits of a fold's training clips; 1 is a single hold-out of a fifth."""
     time_budget: float | None
     """Seconds that the whole experiment may take."""
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether time alone ends it."""
+        return self.trials >= _ENDLESS
+
+    @property
+    def key(self) -> str:
+        """Digest of all of it."""
+        return digest(self.model_dump())[:12]
 
 
 class Experiment(Execution):

@@ -79,6 +79,7 @@ def make_plan(experiment: Experiment, progress: Progress) -> Plan:
     models = [registry.get("models", name) for name in experiment.model]
     by_plugin = _settings_by_plugin(experiment.set, [data, *features, *models])
     pipelines = _pipelines(features, models, by_plugin, progress)
+    _refuse_tuner(experiment, pipelines)
     for entry in (data, *features, *models):
         for reason in registry.refusals(entry.name):
             progress.say(f"not used: {reason}")
@@ -86,6 +87,18 @@ def make_plan(experiment: Experiment, progress: Progress) -> Plan:
     corpus = _load_and_check(data, parameters, experiment.bad_audio, progress)
     protocol = apply_protocol(experiment.protocol, corpus)
     return Plan(corpus, protocol, tuple(pipelines), data.recipe(parameters), registry.folders)
+
+
+def _refuse_tuner(experiment: Experiment, pipelines: list[Pipeline]) -> None:
+    """KerasTuner's strength is Hyperband, which needs epochs."""
+    if experiment.tuning is None or experiment.tuner != "keras-tuner":
+        return
+    for pipeline in pipelines:
+        if not pipeline.rungs:
+            raise ConfigError(
+                f"keras-tuner tunes Keras models; {pipeline.model.name} is none: use --tuner optuna, "
+                "or --trials 0"
+            )
 
 
 def checked_corpus(registry: Registry, data: str, settings: Settings, progress: Progress) -> CheckedCorpus:

@@ -1,12 +1,13 @@
 """What the built-in extractors share: which stretch of a clip they hear, and how they normalise it."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self, cast, get_args
 
 import numpy as np
 
 from marsbench.audio import MAX_SECONDS
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Floats
+from marsbench.plugin.search_space import HyperParameters
 from marsbench_plugins.spectrum import Spectrum
 
 Normalisation = Literal["clip", "dimension", "none"]
@@ -81,6 +82,12 @@ class FrameExtractor(SpectralExtractor):
         if self.normalisation not in get_args(Normalisation):
             allowed = ", ".join(get_args(Normalisation))
             raise ValueError(f"normalisation must be one of {allowed}, not {self.normalisation!r}")
+
+    def build(self, hp: HyperParameters) -> Self:
+        """Extractor whose normalisation a tuner may choose."""
+        choices = list(dict.fromkeys(["clip", "none", self.normalisation]))
+        chosen = hp.Choice("normalisation", choices, default=self.normalisation)
+        return replace(self, normalisation=cast("Normalisation", chosen))
 
     def extract(self, waveform: Floats, sample_rate: int) -> Floats:
         """One row a frame, (n_frames, n_dims)."""

@@ -10,10 +10,10 @@ from rich.text import Text
 from marsbench.cli.console import table as empty_table
 from marsbench.plugin.base import Plugin
 from marsbench.plugin.checks import Check
-from marsbench.plugin.features import FeatureKind
+from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry
-from marsbench.plugin.search_space import Defaults, Dimension
+from marsbench.plugin.search_space import Dimension, explore
 
 _INPUT_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}
 """Of the reference features: a search space may depend on them."""
@@ -27,7 +27,9 @@ def plugin_details(entry: Entry) -> RenderableType:
         table.add_row(Text(f"{entry.name}.{name}"), Text(shown))
     for dimension in _search_space(entry.plugin):
         parameter = Text(f"{entry.name}.{dimension.name}")
-        table.add_row(parameter, Text(repr(dimension.default)), Text(dimension.describe()))
+        table.add_row(
+            parameter, Text(repr(dimension.default)), Text(dimension.describe() + _condition(dimension))
+        )
     facts = [Text(f"File: {entry.file}", "dim")]
     if entry.plugin.requires:
         facts.insert(0, Text(f"Computes with: {', '.join(entry.plugin.requires)}"))
@@ -35,13 +37,22 @@ def plugin_details(entry: Entry) -> RenderableType:
     return Group(head, Text(inspect.getdoc(entry.plugin) or ""), table, *facts)
 
 
-def _search_space(plugin: type[Plugin]) -> list[Dimension]:
+def _search_space(plugin: type[Plugin]) -> tuple[Dimension, ...]:
     """What the plugin asks a tuner for; nothing if it takes no hyperparameters."""
-    hp = Defaults()
-    required = inspect.Parameter.empty in plugin.parameter_defaults().values()
-    if issubclass(plugin, Model) and not required:
-        plugin().declare(hp, _INPUT_SHAPES[plugin.accepts], n_classes=8)
-    return hp.space
+    if inspect.Parameter.empty in plugin.parameter_defaults().values():
+        return ()
+    if issubclass(plugin, FeatureExtractor):
+        return explore(plugin().build)
+    if issubclass(plugin, Model):
+        model = plugin()
+        return explore(lambda hp: model.declare(hp, _INPUT_SHAPES[plugin.accepts], n_classes=8))
+    return ()
+
+
+def _condition(dimension: Dimension) -> str:
+    """When the dimension is active, in a few words."""
+    parts = [f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in dimension.when]
+    return f", if {' and '.join(parts)}" if parts else ""
 
 
 def contract(entry: Entry, checks: Sequence[Check]) -> Table:

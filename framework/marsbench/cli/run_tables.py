@@ -39,6 +39,8 @@ def board(shown: Board, top: int = 30) -> RenderableType:
         f"every class {100 * asked.class_recall:g}."
     )
     lines = [*_more(shown.rows[len(rows) :]), legend]
+    if any(row.tuner for row in rows):
+        lines.append("gain: above the untuned run. optimism: what tuning saw inside, less what came of it.")
     if shown.n_older:
         lines.append(f"{shown.n_older} run(s) of older code are left out; --all shows them.")
     failed = [Text(f"{row.run_id} failed: {row.reason}", "red") for row in rows if row.status == "failed"]
@@ -56,6 +58,8 @@ def _board_cells(row: Row) -> list[RenderableType]:
     if row.status == "failed":
         return ["-", _pipeline(row), "", "", "", f"{row.train_seconds:.1f} s", Text("failed", "red")]
     spread = "" if row.fold_spread is None else f"\n± {100 * row.fold_spread:.1f}  "
+    spread += "" if row.gain is None else f"\ngain {100 * row.gain:+.1f}  "
+    spread += "" if row.optimism is None else f"\noptimism {100 * row.optimism:+.1f}  "
     parameters = "" if row.parameters is None else f"\n{row.parameters:,}"
     return [
         str(row.rank),
@@ -71,6 +75,8 @@ def _board_cells(row: Row) -> list[RenderableType]:
 def _pipeline(row: Row) -> Text:
     settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
     extra = [*settings, *([f"seed {row.seed}"] if row.seed else [])]
+    if row.tuner is not None:
+        extra.append(f"tuned, {row.trials} trials")
     mark = row.run_id.rpartition("-")[2][:6]
     return Text.assemble(
         f"{row.features}\n+ {row.model} ", (mark, "dim"), *((f"\n{word}", "dim") for word in extra)
@@ -104,7 +110,8 @@ def corpus_notes(run: Run) -> RenderableType:
 def run_summary(run: Run) -> RenderableType:
     """Verdict by criterion and recall by class, or why there are none."""
     settings = "".join(f", {name}={value}" for name, value in run.settings.items())
-    head = f"\n{run.features.name} + {run.model.name}{settings}, {run.protocol.name}, seed {run.seed}"
+    tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
+    head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:

@@ -10,6 +10,10 @@ from marsbench.cli.options import DEFAULT_RESULTS, Json, Results
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run id, its beginning, or the run's folder.")],
     results: Results = DEFAULT_RESULTS,
+    trials: Annotated[
+        bool, typer.Option("--trials", help="Show what tuning tried, and which parameters mattered.")
+    ] = False,
+    top: Annotated[int, typer.Option(min=0, help="With --trials: trials of each fold; 0 for all.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Show one run: scores by class, confusion matrix (also written as a PNG), settings and origin."""
@@ -17,10 +21,15 @@ def show(
 
     folder = find_run(results, run)
     found = folder.read_run()
+    if trials:
+        from marsbench.cli.trial_report import print_trials
+
+        print_trials(folder, found, top, as_json=as_json)
+        return
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
-    from marsbench.cli import run_tables
+    from marsbench.cli import run_tables, trial_tables
     from marsbench.cli.console import out, print_path
 
     out.print(run_tables.corpus_notes(found))
@@ -33,4 +42,6 @@ def show(
         out.print(run_tables.classes(found.metrics))
         out.print(run_tables.confusion(found.metrics))
         print_path("Confusion matrix as a picture", folder.confusion_plot)
+    if found.tuning is not None:
+        out.print(trial_tables.tuning_summary(found.tuning))
     out.print(run_tables.origin(found))

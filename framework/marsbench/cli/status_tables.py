@@ -30,6 +30,9 @@ def _cells(state: RunState) -> list[Text]:
     corpus, protocol, run_id = state.folder.path.parts[-3:]
     settings = [f"{name.partition('.')[2]}={value}" for name, value in plan.settings.items()]
     words = [run_id.rpartition("-")[2][:6], *settings, *([f"seed {plan.seed}"] if plan.seed else [])]
+    if plan.tuning is not None:
+        asked = f" of {state.n_trials_asked}" if state.n_trials_asked else ""
+        words.append(f"tuned, {len(state.trials)}{asked} trials")
     return [
         Text.assemble(f"{plan.features} + {plan.model} ", (" ".join(words), "dim")),
         Text(f"{corpus}, {protocol}"),

@@ -1,6 +1,6 @@
 """What a model plugin is. `SklearnModel` and `KerasModel` leave only `build` to write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from marsbench.plugin.base import Plugin
 from marsbench.plugin.features import FeatureKind, Features
-from marsbench.plugin.search_space import HyperParameters
+from marsbench.plugin.search_space import HyperParameters, Scalar
 
 Probabilities = NDArray[np.float64]
 OnEpoch = Callable[[int, int, dict[str, float]], None]
@@ -48,6 +48,8 @@ class FitContext:
 class Model(Plugin):
     """Features -> class probabilities."""
 
+    starting_points: ClassVar[tuple[Mapping[str, Scalar], ...]] = ()
+    """Values by hyperparameter that a tuner should try first, all others at their defaults."""
     accepts: ClassVar[FeatureKind]
     """A `vector` model given `frames` is handed their mean over real frames."""
     n_parameters_: int | None = None

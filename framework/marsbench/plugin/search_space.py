@@ -159,9 +159,10 @@ class Defaults:
             self._scopes.pop()
 
     def refuse_unused(self, model: str) -> None:
-        """Raise ConfigError if a value was set by hand for a name that no declaration asked for."""
+        """Raise ConfigError if a value was set by hand for a name that no declaration has, active or not."""
+        declared = {dimension.name for dimension in self.space}
         for name in self.by_hand:
-            if name not in self.values:
+            if name not in declared:
                 raise ConfigError(unknown(f"parameter of {model}", name, self.values))
 
     def _answer(self, dimension: Dimension, kind: type[Value]) -> Value:

@@ -11,7 +11,7 @@ from marsbench.errors import ResultsError, unknown
 from marsbench.evaluation.criteria import Criteria, Outcome, grade, verdict
 from marsbench.evaluation.scores import Metrics
 from marsbench.files import canonical_json
-from marsbench.results.schema import Standing, Status
+from marsbench.results.schema import Standing, Status, TuningRecord
 from marsbench.results.store import find_runs, run_folders
 
 
@@ -46,6 +46,16 @@ class Row(NamedTuple):
     verdict: Outcome | None = None
     fold_spread: float | None = None
     """Standard deviation of macro F1 over folds; None for a single fold."""
+    tuner: str | None = None
+    """None for the untuned configuration."""
+    trials: int | None = None
+    """Configurations tried, over all folds."""
+    gain: float | None = None
+    """Macro F1 above that of the untuned run of the same pipeline, settings and seed on this board."""
+    optimism: float | None = None
+    """Inner minus outer score by the tuner's objective, mean over folds."""
+    asked: str | None = None
+    """Digest of how tuning was asked for."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -
 
 
 def _board(rows: list[Row], criteria: Criteria, older: bool) -> Board:
-    first, shown = rows[0], rows if older else _latest(rows)
+    first, shown = rows[0], _with_gains(rows if older else _latest(rows))
     return Board(
         corpus=first.corpus,
         protocol=first.protocol,
@@ -131,8 +141,30 @@ def _latest(rows: list[Row]) -> list[Row]:
     """Of each pipeline with its settings and seed, the run that was finished last."""
     latest: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: row.finished):
-        latest[canonical_json([row.features, row.model, row.settings, row.seed])] = row
+        latest[canonical_json([*_pipeline(row), row.asked])] = row
     return list(latest.values())
+
+
+def _with_gains(rows: list[Row]) -> list[Row]:
+    """Rows that know what tuning gained: against the untuned run that was finished last."""
+    untuned = {
+        canonical_json(_pipeline(row)): row.macro_f1
+        for row in sorted(rows, key=lambda row: row.finished)
+        if row.tuner is None
+    }
+    if len(untuned) == len(rows):
+        return rows
+    return [_with_gain(row, untuned.get(canonical_json(_pipeline(row)))) for row in rows]
+
+
+def _with_gain(row: Row, untuned: float | None) -> Row:
+    if row.tuner is None or row.macro_f1 is None or untuned is None:
+        return row
+    return row._replace(gain=row.macro_f1 - untuned)
+
+
+def _pipeline(row: Row) -> list[Any]:
+    return [row.features, row.model, row.settings, row.seed]
 
 
 def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -169,7 +201,13 @@ def _row(run: Standing, criteria: Criteria) -> Row:
         reason=run.failures[0].message if run.failures else None,
         **(_scores(run.metrics, criteria) if run.metrics else {}),
         verdict=_verdict(run, criteria),
+        **(_tuning(run.tuning) if run.tuning else {}),
     )
+
+
+def _tuning(tuning: TuningRecord) -> dict[str, Any]:
+    asked = tuning.asked
+    return {"tuner": asked.tuner, "trials": tuning.n_trials, "optimism": tuning.optimism, "asked": asked.key}
 
 
 def _verdict(run: Standing, criteria: Criteria) -> Outcome | None:

@@ -146,3 +146,9 @@ class Run(Standing):
     predict_seconds: float
     environment: dict[str, str]
     """Where its units were fitted; values that differ between them stand side by side."""
+
+    @property
+    def title(self) -> str:
+        """What was run on what, in one line."""
+        tuned = ", tuned" if self.tuning else ""
+        return f"{self.features.name} + {self.model.name}{tuned}, {self.corpus.name}, {self.protocol.name}"

@@ -2,11 +2,13 @@
 
 study/fold-K.json          the trials of fold K's study, written after each
 study/optuna.log           the same trials as an Optuna journal storage, one study a fold, for Optuna's tools
+study/spent.json           seconds that commands with a time budget took so far
 study/fold-K/NAME.json     one inner fit each: what a rerun reads instead of training again
 study/fold-K/NAME.failed.json   why an inner fit failed
 study/fold-K/NAME.checkpoint    numbers that the fit of a trial under way goes on from
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from marsbench.errors import ResultsError
 from marsbench.evaluation.unit_result import Failure, UnitResult
-from marsbench.files import write_atomically, write_sealed
+from marsbench.files import read_sealed, write_atomically, write_sealed
 from marsbench.results.sealed import intact, read_record
 from marsbench.results.trials import Study
 
@@ -31,9 +33,10 @@ class StudyFolder:
         """The Optuna storage."""
         return self.path / "optuna.log"
 
-    def history_plot(self, fold: int | None = None) -> Path:
+    @property
+    def history_plot(self) -> Path:
         """The optimisation history as a picture."""
-        return self.path / f"optimisation_history{'' if fold is None else f'_fold-{fold}'}.png"
+        return self.path / "optimisation_history.png"
 
     def study(self, fold: int) -> Study | None:
         """What is kept of a fold's study; None if nothing is. Raises ResultsError if it is damaged."""
@@ -51,6 +54,18 @@ class StudyFolder:
     def write_study(self, study: Study) -> None:
         """Keep a fold's study as it stands."""
         write_sealed(self.path / f"fold-{study.fold}.json", study.model_dump_json())
+
+    @property
+    def seconds_spent(self) -> float:
+        """By earlier commands, of the time budget."""
+        try:
+            return float(json.loads(read_sealed(self.path / "spent.json"))["seconds"])
+        except (OSError, ResultsError):
+            return 0.0
+
+    def write_seconds_spent(self, seconds: float) -> None:
+        """Keep how much of the time budget is gone."""
+        write_sealed(self.path / "spent.json", json.dumps({"seconds": seconds}))
 
     def fit(self, fold: int, name: str, say: Callable[[str], None]) -> UnitResult | Failure | None:
         """What came of an inner fit; a damaged file is set aside and `say` is told."""

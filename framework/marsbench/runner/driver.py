@@ -7,7 +7,7 @@ One way for data: names -> plugins -> corpus -> protocol (all in `planning`) -> 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from math import ceil
 
 from marsbench.errors import ConfigError, ExecutionError, StorageError
@@ -123,19 +123,25 @@ class _Driver:
         if isinstance(space, Failure):
             ongoing.give_up(space)
             return []
-        share = self.budget.share(sum(run.tuning is not None for run in to_come), 0.0)
+        until = self.budget.share(sum(run.tuning is not None for run in to_come), ongoing.seconds_spent)
         tuned = (
-            ongoing.tuned_fold(fold, space, self._features_by, partial(self._is_time_up, ongoing, share))
+            ongoing.tuned_fold(
+                fold,
+                space,
+                self._features_by,
+                time_is_up=lambda seconds: self.budget.is_up(
+                    until, seconds + self._seconds_of_folds(ongoing)
+                ),
+                deadline=self.budget.deadline(until, self._seconds_of_folds(ongoing)),
+                workers_see_folder=self._executor.sees(ongoing.folder.path),
+            )
             for fold in missing
         )
         return [ongoing.work(fold_tuned.fold, fold_tuned.steps(features)) for fold_tuned in tuned]
 
-    def _is_time_up(self, ongoing: OngoingRun, until: float | None, seconds: float) -> bool:
-        """Whether something that takes so long, and then the run's own folds, would end too late."""
-        if until is None:
-            return False
-        rounds = ceil(len(ongoing.missing) / max(1, self._executor.slots))
-        return self.budget.is_up(until, seconds + rounds * ongoing.seconds_a_fold)
+    def _seconds_of_folds(self, ongoing: OngoingRun) -> float:
+        """What fitting the run's missing folds takes once tuning is done."""
+        return ceil(len(ongoing.missing) / max(1, self._executor.slots)) * ongoing.seconds_a_fold
 
     def _space_of(self, ongoing: OngoingRun) -> SearchSpace | Failure:
         """What a tuner may vary of the run's pipeline; a worker is asked once."""
@@ -149,7 +155,8 @@ class _Driver:
             return features
         task = Task(f"{ongoing.name}, search space", ongoing.exploration(features.input_shape))
         ((_, outcome),) = self._run(iter([task]))
-        return outcome.value if isinstance(outcome.value, Failure) else SearchSpace(outcome.value)
+        space: SearchSpace | Failure = outcome.value
+        return space
 
     def _run(self, tasks: Iterator[Task], executor: Executor | None = None) -> Iterator[tuple[Task, Outcome]]:
         """Outcomes of tasks; raises Stopped once all is in after Ctrl-C."""

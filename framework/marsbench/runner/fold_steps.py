@@ -10,15 +10,17 @@ from marsbench.evaluation.unit_result import Failure
 from marsbench.execution.task import Outcome, Task
 from marsbench.experiment import Tuning
 from marsbench.feature_store import FeatureFile
+from marsbench.files import derived_seed
 from marsbench.plugin.registry import Recipe
 from marsbench.results.store import RunFolder
 from marsbench.results.study_folder import StudyFolder
-from marsbench.results.trials import Study
+from marsbench.results.trials import Study, Trial
 from marsbench.runner.fold_queue import Steps
 from marsbench.runner.units import Units
 from marsbench.tuning.inner_fits import InnerFits
+from marsbench.tuning.keras_tuner_study import KerasTunerStudy
 from marsbench.tuning.optuna_study import OptunaStudy
-from marsbench.tuning.search_space import Configuration, SearchSpace, tuned_features
+from marsbench.tuning.search_space import Configuration, SearchSpace, of_plugin, tuned_features
 
 
 def untuned(name: str, unit: Unit) -> Steps:
@@ -45,12 +47,17 @@ class TunedFold:
     features_by: Callable[[Recipe], FeatureFile | Failure]
     space: SearchSpace
     time_is_up: Callable[[float], bool]
+    deadline: float | None
+    """`time.time()` after which no new trial should begin."""
+    workers_see_folder: bool
     keep: Callable[[Study], None]
     say: Callable[[str], None]
 
     def steps(self, features: FeatureFile) -> Steps:
         """The study, then the fit of its best configuration on the whole training part."""
         study = self._finished_study() or (yield from self._study(features))
+        if isinstance(study, Failure):
+            return Outcome(study)
         self.keep(study)
         configuration = self._chosen(study)
         if (same := self._fitted_untuned(configuration)) is not None:
@@ -78,7 +85,7 @@ class TunedFold:
             return None
         return study
 
-    def _study(self, features: FeatureFile) -> Generator[Task, Outcome, Study]:
+    def _study(self, features: FeatureFile) -> Generator[Task, Outcome, Study | Failure]:
         units, targets = self.units.inner(self.fold, features, self.tuning.inner_folds)
         if self.tuning.tuner == "keras-tuner":
             return (yield from self._keras_tuner(units, [tuple(truth.tolist()) for truth in targets]))
@@ -107,8 +114,34 @@ class TunedFold:
 
     def _keras_tuner(
         self, units: tuple[Unit, ...], targets: list[tuple[int, ...]]
-    ) -> Generator[Task, Outcome, Study]:
-        raise NotImplementedError
+    ) -> Generator[Task, Outcome, Study | Failure]:
+        """The whole study as one piece of work: KerasTuner runs a loop of its own, and imports TensorFlow."""
+        pipeline = self.units.pipeline
+        study = KerasTunerStudy(
+            units=units,
+            targets=tuple(targets),
+            objective=self.tuning.objective,
+            trials=self.tuning.trials,
+            epochs=pipeline.rungs[-1],
+            pinned=frozenset(of_plugin(pipeline.settings, pipeline.model.name)),
+            seed=derived_seed(self.units.seed, self.fold),
+            # Elsewhere nothing would be there to go on from.
+            folder=self.folder.path / f"keras-tuner-{self.fold}" if self.workers_see_folder else None,
+            deadline=self.deadline,
+        )
+        outcome = yield Task(f"{self.name}, KerasTuner", study)
+        if isinstance(outcome.value, Failure):
+            return outcome.value
+        trials: tuple[Trial, ...] = outcome.value
+        return Study(
+            fold=self.fold,
+            tuner=self.tuning.tuner,
+            objective=self.tuning.objective,
+            inner_folds=len(units),
+            space=self.space.key,
+            trials=list(trials),
+            ended="all trials" if len(trials) >= self.tuning.trials else "Hyperband's brackets are done",
+        )
 
     def _chosen(self, study: Study) -> Configuration:
         if study.best is None:

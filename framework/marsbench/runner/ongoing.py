@@ -1,5 +1,6 @@
 """One run while it is made: what of it is finished, what is missing, and its folder, held by one process."""
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Recipe, discover, holds_plugins
 from marsbench.progress import Advance, Progress
+from marsbench.report.history_plot import plot_history
 from marsbench.results.predictions import write_predictions
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
@@ -59,6 +61,7 @@ class OngoingRun:
     failures: dict[int | None, Failure] = field(default_factory=dict)
     _record: Run | None = None
     _lock: FileLock | None = None
+    _opened: float = 0.0
     _bar: Advance | None = None
     _bars: ExitStack = field(default_factory=ExitStack)
 
@@ -130,6 +133,7 @@ class OngoingRun:
         self._lock = try_lock(self.folder.path)
         if self._lock is None:
             return False
+        self._opened = time.monotonic()
         self.folder.forget_running()
         if retry_failed:
             self.folder.forget_failures()
@@ -155,6 +159,8 @@ class OngoingRun:
         space: SearchSpace,
         features_by: Callable[[Recipe], FeatureFile | Failure],
         time_is_up: Callable[[float], bool],
+        deadline: float | None,
+        workers_see_folder: bool,
     ) -> TunedFold:
         """A missing fold of a tuned run."""
         assert self.tuning is not None, "not a tuned run"  # noqa: S101 - the driver's own order
@@ -170,6 +176,8 @@ class OngoingRun:
             features_by=features_by,
             space=space,
             time_is_up=time_is_up,
+            deadline=deadline,
+            workers_see_folder=workers_see_folder,
             keep=partial(self._keep, space),
             say=self.say,
         )
@@ -187,6 +195,11 @@ class OngoingRun:
             by_hand=self.pipeline.hyperparameters,
             pinned=frozenset(self.pipeline.settings),
         )
+
+    @cached_property
+    def seconds_spent(self) -> float:
+        """What earlier commands took of the time budget."""
+        return self.folder.study.seconds_spent
 
     @cached_property
     def seconds_a_fold(self) -> float:
@@ -245,6 +258,8 @@ class OngoingRun:
         )
         if self._record.metrics is not None:
             write_predictions(self.folder.predictions, self.plan.corpus, *pooled(self.plan, self.finished))
+            if self._record.tuning is not None:
+                plot_history(studies, self._record.title, self.folder.study.history_plot)
         self.folder.write_run(self._record)
         self.finished.clear()  # a large grid's probabilities are too much to keep
         self.release()
@@ -252,6 +267,8 @@ class OngoingRun:
     def _keep(self, space: SearchSpace, study: Study) -> None:
         """Write how far a fold's study is."""
         self.folder.study.write_study(study)
+        if self.experiment.time_budget is not None:
+            self.folder.study.write_seconds_spent(self.seconds_spent + time.monotonic() - self._opened)
         self._journal.keep(study, space)
 
     def _other_tuned(self) -> list[RunFolder]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from marsbench.errors import ResultsError
 from marsbench.locks import is_locked
@@ -25,6 +25,8 @@ class RunState:
     """Whether some process is making it now."""
     unit_seconds: float | None
     """What one unit may take, by past timings of the same pipeline; None if there are none."""
+    trials: tuple[float, ...] = ()
+    """Seconds that each trial took, of a tuned run."""
 
     @property
     def n_to_do(self) -> int:
@@ -37,7 +39,16 @@ class RunState:
         n_open = self.n_to_do + self.census.running
         if not n_open:
             return 0.0
-        return None if self.unit_seconds is None else n_open * self.unit_seconds / self.plan.n_units_at_once
+        if self.unit_seconds is None or (self.n_trials_asked and not self.trials):
+            return None
+        tuning = fmean(self.trials) * (self.n_trials_asked - len(self.trials)) if self.trials else 0.0
+        return (tuning + n_open * self.unit_seconds) / self.plan.n_units_at_once
+
+    @property
+    def n_trials_asked(self) -> int:
+        """Of all folds; 0 for the untuned run, and where time alone ends tuning."""
+        tuning = self.plan.tuning
+        return 0 if tuning is None or tuning.is_endless else tuning.trials * self.plan.n_folds
 
     def as_row(self) -> dict[str, object]:
         """What programs read."""
@@ -53,6 +64,8 @@ class RunState:
             "units": self.plan.n_folds,
             **self.census._asdict(),
             "to_do": self.n_to_do,
+            "trials": len(self.trials),
+            "trials_asked": self.n_trials_asked,
             "is_live": self.is_live,
             "seconds_left": self.seconds_left,
         }
@@ -93,7 +106,9 @@ def state_of(folder: RunFolder, plan: RunPlan) -> RunState:
     if not is_live:
         census = census._replace(running=0)  # marks of a process that is gone
     seconds = _unit_seconds(folder, plan) if census.done + census.failed < plan.n_folds else None
-    return RunState(folder, plan, census, is_live, seconds)
+    studies = folder.study.studies() if plan.tuning else ()
+    trials = tuple(trial.seconds for study in studies for trial in study.trials)
+    return RunState(folder, plan, census, is_live, seconds, trials)
 
 
 def _unit_seconds(folder: RunFolder, plan: RunPlan) -> float | None:

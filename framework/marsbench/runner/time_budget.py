@@ -32,3 +32,7 @@ class TimeBudget:
     def is_up(self, until: float | None, needed: float) -> bool:
         """Whether something of so many seconds would end after that moment."""
         return until is not None and self.clock() + needed > until
+
+    def deadline(self, until: float | None, reserved: float) -> float | None:
+        """`time.time()` of that moment, less what is reserved for later."""
+        return None if until is None else time.time() + until - self.clock() - reserved

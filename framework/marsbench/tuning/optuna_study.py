@@ -36,7 +36,7 @@ from marsbench.tuning.search_space import Configuration, SearchSpace, coding
 _REDUCTION = 3
 """One of so many trials goes on from a rung."""
 _STARTUP = 8
-"""Trials at random before the sampler learns from them; the same ones in every fold."""
+"""Trials before the sampler learns from them: given ones, then random ones; the same in every fold."""
 _REPEATS = 20
 """Proposals of configurations already tried, in a row, after which the space counts as exhausted."""
 
@@ -81,9 +81,8 @@ class OptunaStudy:
         if len(self.done) > _REPEATS and all(trial.same_as is not None for trial in self.done[-_REPEATS:]):
             return "search space exhausted"
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ExperimentalWarning
-            )  # of the sampler's `multivariate` and `group`
+            warnings.simplefilter("ignore", ExperimentalWarning)  # the sampler's `multivariate`, `group`
+            warnings.simplefilter("ignore", UserWarning)  # a given value outside of its range
             study.sampler = optuna.samplers.TPESampler(
                 seed=derived_seed(self.seed, "trial", len(self.done)),
                 n_startup_trials=_STARTUP,
@@ -97,19 +96,20 @@ class OptunaStudy:
         return "time budget" if trial.reason == _TIME_IS_UP else None
 
     def _ask(self, study: optuna.Study) -> tuple[optuna.Trial, Configuration]:
-        if not self.done:
-            study.enqueue_trial({c.name: c.encode(value) for c, value in self._coded_defaults()})
+        """A trial and its configuration: first the untuned one, then what the author would try first."""
+        points: list[Configuration] = [{}, *self.space.starting_points]
+        given = self.space.completed(points[len(self.done)]) if len(self.done) < len(points) else None
+        if given is not None:
+            codes = [coding(dimension) for dimension in self.space.active(given)]
+            study.enqueue_trial({code.name: code.encode(given[code.dimension.name]) for code in codes})
         trial = study.ask()
         values: Configuration = {}
         for dimension in self.space.dimensions:
             if dimension.name not in values and dimension in self.space.active(values):
                 code = coding(dimension)
-                values[dimension.name] = code.decode(_suggested(trial, code.name, code.distribution))
-        return trial, values if self.done else self.space.defaults
-
-    def _coded_defaults(self) -> list[tuple[Any, Any]]:
-        defaults = self.space.defaults
-        return [(coding(d), defaults[d.name]) for d in self.space.active(defaults)]
+                answer = code.decode(_suggested(trial, code.name, code.distribution))
+                values[dimension.name] = answer if given is None else given[dimension.name]
+        return trial, values
 
     def _repeated(self, configuration: Configuration) -> Trial | None:
         """The trial that an earlier one of the same configuration stands for."""

@@ -39,13 +39,20 @@ class SearchSpace:
         active = [d for d in self.dimensions if all(values.get(name) in to for name, to in d.when)]
         return list({dimension.name: dimension for dimension in reversed(active)}.values())[::-1]
 
+    starting_points: tuple[Configuration, ...] = ()
+    """What the model's author would try first."""
+
     @property
     def defaults(self) -> Configuration:
         """The untuned configuration."""
+        return self.completed({})
+
+    def completed(self, given: Mapping[str, Scalar]) -> Configuration:
+        """Values of every active dimension: those given, or else the default."""
         values: Configuration = {}
         for dimension in self.dimensions:
             if dimension in self.active(values):
-                values.setdefault(dimension.name, dimension.default)
+                values.setdefault(dimension.name, given.get(dimension.name, dimension.default))
         return values
 
 
@@ -63,8 +70,8 @@ class Exploration:
     pinned: frozenset[str]
     """Everything that is set by hand, as NAME.PARAMETER: none of it is tuned."""
 
-    def __call__(self, _on_epoch: OnEpoch) -> tuple[Dimension, ...]:
-        """Dimensions named NAME.PARAMETER.
+    def __call__(self, _on_epoch: OnEpoch) -> SearchSpace:
+        """The space, without what is set by hand.
 
         Raises:
             Exception: whatever the plugins raise at their defaults.
@@ -77,7 +84,12 @@ class Exploration:
             *(_named(extractor.name, dimension) for dimension in of_features),
             *(_named(model.name, dimension) for dimension in of_model),
         ]
-        return tuple(dimension for dimension in named if dimension.name not in self.pinned)
+        dimensions = tuple(dimension for dimension in named if dimension.name not in self.pinned)
+        points = (
+            {f"{model.name}.{name}": value for name, value in point.items()}
+            for point in model.starting_points
+        )
+        return SearchSpace(dimensions, tuple(points))
 
 
 def _named(plugin: str, dimension: Dimension) -> Dimension:
@@ -109,11 +121,11 @@ class Coding:
 
     name: str
     distribution: BaseDistribution
-    _dimension: Dimension
+    dimension: Dimension
 
     def decode(self, value: Any) -> Scalar:
         """The dimension's value of a parameter's."""
-        dimension = self._dimension
+        dimension = self.dimension
         if self.name == dimension.name:
             return cast("Scalar", value)
         if self.name.endswith(_STEPS):
@@ -124,7 +136,7 @@ class Coding:
 
     def encode(self, value: Scalar) -> Any:
         """The parameter's value of a dimension's."""
-        dimension = self._dimension
+        dimension = self.dimension
         if self.name.endswith(_STEPS):
             return round(log(float(value) / cast("float", dimension.low), cast("float", dimension.step)))
         if self.name.endswith(_MIRRORED):

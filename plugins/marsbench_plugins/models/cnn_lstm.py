@@ -46,7 +46,7 @@ class CnnLstm(KerasModel):
 
 
 def _attended(values: Any) -> Any:
-    """Mean over time, weighted by learnt attention (Mirsamadi et al. 2017, doi:10.1109/ICASSP.2017.7952552)."""
+    """Mean over time by learnt weights (Mirsamadi et al. 2017, doi:10.1109/ICASSP.2017.7952552)."""
     layers = import_keras().layers
     weights = layers.Dense(1)(layers.Dense(64, activation="tanh")(values))
     weights = layers.Softmax(axis=1)(weights)

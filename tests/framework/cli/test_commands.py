@@ -259,7 +259,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
         return fit_unit(unit, on_epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr("marsbench.runner.ongoing.fit_unit", interrupted_in_fold_3)
+        patch.setattr("marsbench.runner.fold_steps.fit_unit", interrupted_in_fold_3)
         result = bench("run", *GRID, "--plugins", kit)
     assert result.exit_code == 130
     assert "interrupted; what is finished is kept" in result.stderr

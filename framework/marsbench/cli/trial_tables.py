@@ -1,0 +1,89 @@
+"""Tuning as tables for a terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from marsbench.cli.console import table as empty_table
+from marsbench.results.schema import TuningRecord
+from marsbench.results.trials import Study, Trial
+
+_COLOURS = {"complete": "green", "pruned": "dim", "failed": "red"}
+
+
+def tuning_summary(tuning: TuningRecord) -> RenderableType:
+    """What each fold's study chose, and how its score inside compares with the one outside."""
+    objective = tuning.asked.objective.replace("_", " ")
+    table = empty_table("fold", "chosen", title=f"\nTuning by {tuning.asked.tuner}, {objective} in %")
+    for name in ("inner", "outer", "optimism"):
+        table.add_column(name, justify="right")
+    table.add_column("trials (complete, pruned, failed)", overflow="fold")
+    for fold in tuning.folds:
+        inner = None if fold.inner_score is None else fold.inner_score
+        counts = f"{fold.complete}, {fold.pruned}, {fold.failed}: {fold.ended}"
+        table.add_row(
+            str(fold.fold + 1),
+            "-" if fold.best is None else f"trial {fold.best}",
+            _percent(inner),
+            _percent(fold.outer_score),
+            "-" if inner is None else f"{100 * (inner - fold.outer_score):+.1f}",
+            counts,
+        )
+    return table
+
+
+def trials(studies: Sequence[Study], top: int = 10) -> RenderableType:
+    """Each fold's trials, the best `top` of them (0: all), with what they tried."""
+    return Group(*(_trials(study, top) for study in studies))
+
+
+def _trials(study: Study, top: int) -> RenderableType:
+    ranked = sorted(study.trials, key=_place)
+    table = empty_table(title=f"\nFold {study.fold + 1}: {len(study.trials)} trials")
+    table.add_column("trial", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("state")
+    table.add_column("configuration, or why not", overflow="fold")
+    for trial in ranked[: top or None]:
+        score = Text(_percent(trial.score), "bold" if trial is study.best else "")
+        table.add_row(str(trial.number), score, Text(trial.state, _COLOURS[trial.state]), _about(trial))
+    hidden = len(ranked) - len(ranked[: top or None])
+    more = [Text(f"… and {hidden} more; --top 0 shows all.", "dim")] if hidden else []
+    return Group(table, *more)
+
+
+def _place(trial: Trial) -> tuple[bool, float, int]:
+    return trial.state != "complete", -(trial.score or 0.0), trial.number
+
+
+def _about(trial: Trial) -> Text:
+    values = ", ".join(f"{_short(name)}={_value(value)}" for name, value in trial.configuration.items())
+    words = "untuned" if trial.number == 0 else values
+    if trial.same_as is not None:
+        words = f"as trial {trial.same_as}"
+    return Text.assemble(escape(words), (f"\n{trial.reason}", "dim") if trial.reason else "")
+
+
+def importance(shares: Mapping[str, float]) -> RenderableType:
+    """Parameters by their share in the score's variance."""
+    if not shares:
+        return Text("\nToo few trials, or too alike, for parameter importances.", "dim")
+    table = Table(box=None, show_header=False, title="\nImportance of parameters, %", title_justify="left")
+    for name, share in shares.items():
+        table.add_row(escape(name), f"{100 * share:.0f}")
+    return table
+
+
+def _short(name: str) -> str:
+    return name.partition(".")[2]
+
+
+def _value(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _percent(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.1f}"
