@@ -26,7 +26,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def kit() -> Path:
     """A plugin folder of tiny fakes.
 
-    tones; crossings, slow_crossings, blocks; nearest_mean, slow_mean, troubled, unruly.
+    tones; crossings, slow_crossings, blocks, planted; nearest_mean, slow_mean, troubled, unruly, knobs,
+    tiny_net.
     """
     return KIT
 

@@ -14,10 +14,14 @@ import threading
 from functools import partial
 from typing import IO, Any
 
+from psutil import Process
+
 from marsbench.errors import ConfigError
 from marsbench.execution.task import attempt, failure
 from marsbench.plugin.model import OnEpoch
 
+_MOST_KEPT = 1.5e9
+"""Bytes with which a process takes another task; TensorFlow and a network take half of it."""
 _IDLE_SECONDS = 600.0
 """A process whose parent has forgotten it ends by itself."""
 
@@ -84,8 +88,16 @@ def _serve(payload: bytes, answers: IO[bytes]) -> None:
     except BaseException as error:  # noqa: BLE001 - Ctrl-C does not come here: it is the plugin's own
         value = failure(error)
     sys.stderr.flush()
-    # A thread that is left behind would compute beside the next task.
-    answer("done", (value, set(threading.enumerate()) <= before))
+    answer("done", (value, _is_fit_for_more(before)))
+
+
+def _is_fit_for_more(threads_before: set[threading.Thread]) -> bool:
+    """Whether this process is as good as a new one for the next task.
+
+    A thread that is left behind would compute beside it. And TensorFlow never gives back all that an
+    architecture took: the memory of one task would count against the next.
+    """
+    return set(threading.enumerate()) <= threads_before and Process().memory_info().rss < _MOST_KEPT
 
 
 def _pickled(payload: bytes, on_epoch: OnEpoch) -> bytes:

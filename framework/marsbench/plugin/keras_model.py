@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from math import cos, isfinite, isnan, pi
+from math import ceil, cos, isfinite, isnan, pi
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -113,7 +113,8 @@ class KerasModel(Model):
         self.network_, course = self._prepared(hp, train.features.input_shape, context.n_classes)
         self.n_parameters_ = self.network_.count_params()
         checkpoint = Checkpoint.from_bytes(context.checkpoint) if context.checkpoint else Checkpoint()
-        trainer = trainer_for(self.network_)
+        n_steps = self.epochs * ceil(len(train) / course.batch_size)
+        trainer = trainer_for(self.network_, n_steps)
         if checkpoint.values:
             trainer.values = checkpoint.values
         self._train(trainer, train, course, context, checkpoint)

@@ -7,6 +7,7 @@ of its variables to it: bit for bit what a newly traced network would come to.
 
 import json
 from collections import OrderedDict
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -15,23 +16,32 @@ from numpy.typing import NDArray
 from marsbench.errors import PluginError
 from marsbench.plugin.features import Floats
 from marsbench.plugin.keras_checkpoint import Values
-from marsbench.plugin.tensorflow_setup import import_keras, import_tensorflow
+from marsbench.plugin.tensorflow_setup import has_gpu, import_keras, import_tensorflow
 
 _KEPT = 4
 """Traced architectures in memory; each takes some 30 MB, and tuners go on to others."""
 _PREDICTED_AT_ONCE = 256
+_STEPS_THAT_REPAY_UNROLLING = 2000
+"""Unrolling saves a tenth of a step on a CPU, and costs as much time as a hundred steps for the tracing."""
+_MOST_UNROLLED = 64
+"""Steps of a recurrent layer."""
 
 
 class Trainer:
     """A network's traced functions, which train and predict for every network of its configuration."""
 
     def __init__(self, network: Any) -> None:
+        self._tf = tf = import_tensorflow()  # kept: what is traced should import nothing
         self._network = network
-        self._answer = import_tensorflow().function(self._traced_answer, reduce_retracing=True)
+        # Of any number of rows: each other number would be traced anew.
+        values, targets = tf.TensorSpec(network.input_shape), tf.TensorSpec(network.output_shape)
+        self._answer = tf.function(self._traced_answer, input_signature=[values])
         if network.compiled:
             _require_plain(network)
-            self._epoch = import_tensorflow().function(self._traced_epoch, reduce_retracing=True)
-            self._assess = import_tensorflow().function(self._traced_assess, reduce_retracing=True)
+            weights, order = tf.TensorSpec([None]), tf.TensorSpec([None], tf.int32)
+            signature = [values, targets, weights, order, tf.TensorSpec([], tf.int32)]
+            self._epoch = tf.function(self._traced_epoch, input_signature=signature)
+            self._assess = tf.function(self._traced_assess, input_signature=[values, targets])
             network.optimizer.build(network.trainable_variables)
 
     def hold(self, network: Any) -> None:
@@ -100,11 +110,11 @@ class Trainer:
     def _traced_assess(self, values: Any, targets: Any) -> Any:
         answer = self._network(values, training=False)
         loss = self._network.compute_loss(x=values, y=targets, y_pred=answer, training=False)
-        tf = import_tensorflow()
-        return loss * tf.cast(tf.shape(values)[0], tf.float32), _n_right(targets, answer)
+        tf = self._tf
+        return loss * tf.cast(tf.shape(values)[0], tf.float32), _n_right(tf, targets, answer)
 
     def _traced_epoch(self, values: Any, targets: Any, weights: Any, order: Any, batch_size: Any) -> Any:
-        tf = import_tensorflow()
+        tf = self._tf
         network = self._network
 
         def step(start: Any, loss_sum: Any, right: Any) -> Any:
@@ -117,7 +127,7 @@ class Trainer:
             gradients = tape.gradient(loss, network.trainable_variables)
             network.optimizer.apply(gradients, network.trainable_variables)
             n_rows = tf.cast(tf.shape(rows)[0], tf.float32)
-            return start + batch_size, loss_sum + loss * n_rows, right + _n_right(y, answer)
+            return start + batch_size, loss_sum + loss * n_rows, right + _n_right(tf, y, answer)
 
         begin = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
         # One step after another: overlapping steps would race for the variables.
@@ -128,13 +138,19 @@ class Trainer:
 _trainers: "OrderedDict[str, Trainer]" = OrderedDict()
 
 
-def trainer_for(network: Any) -> Trainer:
-    """The trainer of networks configured like this one; it holds this one's values."""
+def trainer_for(network: Any, n_steps: int = 0) -> Trainer:
+    """The trainer of networks configured like this one; it holds this one's values.
+
+    `n_steps` is how many steps the network is to be trained for, all in all: recurrent layers are unrolled if
+    that repays the longer tracing. It decides the last digits, so it must not depend on where a fit stops.
+    """
     key = _configuration(network)
+    unrolled = n_steps >= _STEPS_THAT_REPAY_UNROLLING and not has_gpu()  # there, cuDNN has a loop of its own
+    key = key and f"{key} {unrolled}"
     trainer = _trainers.pop(key, None) if key else None
     if trainer is None:
         # Lent values would overwrite those of the network that happened to come first.
-        trainer = Trainer(_copy(network) if key else network)
+        trainer = Trainer(_copy(network, unrolled=unrolled) if key else network)
     if key:
         _trainers[key] = trainer
         while len(_trainers) > _KEPT:
@@ -143,10 +159,16 @@ def trainer_for(network: Any) -> Trainer:
     return trainer
 
 
-def _copy(network: Any) -> Any:
-    copy = import_keras().models.clone_model(network)
+def _copy(network: Any, *, unrolled: bool) -> Any:
+    keras = import_keras()
+    copy = keras.models.clone_model(network)
     if network.compiled:
         copy.compile_from_config(network.get_compile_config())
+    for layer in copy.layers if unrolled else ():
+        is_pair = isinstance(layer, keras.layers.Bidirectional)
+        for single in [layer.forward_layer, layer.backward_layer] if is_pair else [layer]:
+            if isinstance(single, keras.layers.RNN) and (layer.input.shape[1] or inf) <= _MOST_UNROLLED:
+                single.unroll = True
     return copy
 
 
@@ -189,6 +211,5 @@ def _require_plain(network: Any) -> None:
         raise PluginError(f"{name} overrides train_step, which is not called here; override the plugin's fit")
 
 
-def _n_right(targets: Any, answer: Any) -> Any:
-    tf = import_tensorflow()
+def _n_right(tf: Any, targets: Any, answer: Any) -> Any:
     return tf.reduce_sum(tf.cast(tf.argmax(targets, 1) == tf.argmax(answer, 1), tf.float32))

@@ -5,7 +5,7 @@ what they mean: `Defaults` gives every default (the untuned configuration) save 
 tuner answers from its trial.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
@@ -103,7 +103,8 @@ class Defaults:
         self, by_hand: Mapping[str, Scalar] | None = None, proposed: Mapping[str, Scalar] | None = None
     ) -> None:
         self.by_hand = dict(by_hand or {})
-        self._overrides = dict(proposed or {}) | self.by_hand
+        self._proposed = dict(proposed or {})
+        self._overrides = self._proposed | self.by_hand
         self._scopes: list[tuple[str, tuple[Scalar, ...]]] = []
         self.values: dict[str, Scalar] = {}
         self.space: list[Dimension] = []
@@ -159,30 +160,32 @@ class Defaults:
             self._scopes.pop()
 
     def refuse_unused(self, model: str) -> None:
-        """Raise ConfigError if a value was set by hand for a name that no declaration has, active or not."""
-        declared = {dimension.name for dimension in self.space}
+        """Raise ConfigError if a value was set by hand that nothing asked for, whatever a tuner proposed."""
+        switched_off = {
+            dimension.name
+            for dimension in self.space
+            if any(parent in self._proposed for parent, _ in dimension.when)
+        }
         for name in self.by_hand:
-            if name not in declared:
+            if name not in self.values and name not in switched_off:
                 raise ConfigError(unknown(f"parameter of {model}", name, self.values))
 
     def _answer(self, dimension: Dimension, kind: type[Value]) -> Value:
         self.space.append(_within(dimension, tuple(self._scopes)))
-        value = self._overrides.get(dimension.name, dimension.default)
+        given = dimension.name in self._overrides
         if all(self.values.get(parent) in allowed for parent, allowed in self._scopes):
-            self.values[dimension.name] = _fitting(dimension, value, kind)
-            return self.values[dimension.name]  # type: ignore[return-value]  # _fitting made it a `kind`
+            # A default may lie outside of what a tuner may vary: it is the author's, or was set by hand.
+            value = _fitting(dimension, self._overrides[dimension.name], kind) if given else dimension.default
+            self.values[dimension.name] = kind(value)
+            return self.values[dimension.name]  # type: ignore[return-value]  # it is a `kind`
         return dimension.default  # type: ignore[return-value]  # inactive: its value means nothing
 
 
 Declare = Callable[[HyperParameters], object]
 
 
-def explore(
-    declare: Declare, by_hand: Mapping[str, Scalar] | None = None, pinned: Container[str] = ()
-) -> tuple[Dimension, ...]:
+def explore(declare: Declare, by_hand: Mapping[str, Scalar] | None = None) -> tuple[Dimension, ...]:
     """Every dimension that `declare` asks for under some values, each behind those that it depends on.
-
-    Those that are set `by_hand` or `pinned` are left out.
 
     Found by asking again with each choice and each end of a range in turn: what is declared under no
     `conditional_scope` but in one branch of the code alone is found too, if one such value leads there.
@@ -203,7 +206,7 @@ def explore(
             continue
         for dimension in answers.space:
             key = dimension.name, dimension.when
-            if key not in found and dimension.name not in answers.by_hand and dimension.name not in pinned:
+            if key not in found:
                 found[key] = dimension
                 leads = {parent: allowed[0] for parent, allowed in dimension.when}
                 waiting += [{**proposed, **leads, dimension.name: end} for end in dimension.ends]
@@ -236,7 +239,7 @@ def _fitting(dimension: Dimension, value: Scalar, kind: type[Scalar]) -> Scalar:
         raise ConfigError(f"{dimension.name} = {value!r}: {wanted} is needed; {dimension.describe()}")
     if dimension.low is not None and isinstance(value, (int, float)):
         _require_sign(dimension, value)
-    return float(value) if kind is float and dimension.choices is None else value
+    return value
 
 
 def _require_sign(dimension: Dimension, value: float) -> None:

@@ -1,6 +1,6 @@
 """The search space of a pipeline: what its feature extractor and its model let a tuner vary."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import floor, log
 from pathlib import Path
@@ -17,7 +17,7 @@ from marsbench.files import digest
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model, OnEpoch
 from marsbench.plugin.registry import Recipe, discover, make
-from marsbench.plugin.search_space import Defaults, Dimension, Scalar, explore
+from marsbench.plugin.search_space import Declare, Defaults, Dimension, Scalar, explore
 
 Configuration = dict[str, Scalar]
 """Values by NAME.PARAMETER; parameters that are not in it are at their defaults."""
@@ -78,18 +78,29 @@ class Exploration:
         """
         extractor = cast("FeatureExtractor", make("features", self.features, self.folders))
         model = cast("Model", make("models", self.model, self.folders))
-        of_features = explore(extractor.build)
-        of_model = explore(lambda hp: model.declare(hp, self.input_shape, self.n_classes), self.by_hand)
-        named = [
-            *(_named(extractor.name, dimension) for dimension in of_features),
-            *(_named(model.name, dimension) for dimension in of_model),
-        ]
-        dimensions = tuple(dimension for dimension in named if dimension.name not in self.pinned)
+        of_features = self._free(extractor.name, extractor.build)
+        of_model = self._free(
+            model.name, lambda hp: model.declare(hp, self.input_shape, self.n_classes), self.by_hand
+        )
         points = (
             {f"{model.name}.{name}": value for name, value in point.items()}
             for point in model.starting_points
         )
-        return SearchSpace(dimensions, tuple(points))
+        return SearchSpace((*of_features, *of_model), tuple(points))
+
+    def _free(
+        self, plugin: str, declare: Declare, by_hand: Mapping[str, Scalar] | None = None
+    ) -> Iterator[Dimension]:
+        """Dimensions of a plugin, without those that are set by hand or that such a setting switches off."""
+        answers = Defaults(by_hand)
+        declare(answers)
+        for dimension in explore(declare, by_hand):
+            if f"{plugin}.{dimension.name}" in self.pinned:
+                continue
+            fixed = [(name, to) for name, to in dimension.when if f"{plugin}.{name}" in self.pinned]
+            if all(answers.values.get(name) in allowed for name, allowed in fixed):
+                free = tuple(condition for condition in dimension.when if condition not in fixed)
+                yield _named(plugin, replace(dimension, when=free))
 
 
 def _named(plugin: str, dimension: Dimension) -> Dimension:

@@ -5,15 +5,21 @@ from typing import Any
 
 from marsbench.plugin.keras_model import KerasModel
 from marsbench.plugin.search_space import HyperParameters
-from marsbench.plugin.tensorflow_setup import has_gpu, import_keras
+from marsbench.plugin.tensorflow_setup import import_keras
 
-_MOST_UNROLLED = 64
-"""Steps of an LSTM; more take longer to trace than they save."""
+_MIXUP = {"mixup": 0.3, "noise": 0.0, "dimension_mask": 0.0, "shift": 0.0, "time_mask": 0.0}
+_WIDE = {"filters": 96, "lstm_units": 96, "learning_rate": 2e-3}
 
 
 @dataclass
 class CnnLstm(KerasModel):
     """Two convolutions over time, a bidirectional LSTM and a dense layer."""
+
+    starting_points = (
+        {"pooling": "attention", "schedule": "cosine", "augment": True, **_MIXUP},
+        {"pooling": "attention", "schedule": "cosine", "augment": True, **_MIXUP, "label_smoothing": 0.1},
+        {"pooling": "attention", "schedule": "cosine", "augment": True, **_MIXUP, **_WIDE},
+    )
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
         """Network whose defaults are the untuned reference."""
@@ -29,12 +35,8 @@ class CnnLstm(KerasModel):
             values = layers.BatchNormalization()(values)
             values = layers.MaxPooling1D(2, padding="same")(values)  # "same": one frame survives it
             values = layers.Dropout(dropout)(values)
-        lstm = layers.LSTM(
-            hp.Int("lstm_units", 32, 128, step=32, default=64),
-            return_sequences=pooling != "last",
-            # On a CPU the loop costs more than its body; on a GPU cuDNN has a loop of its own.
-            unroll=values.shape[1] <= _MOST_UNROLLED and not has_gpu(),
-        )
+        units = hp.Int("lstm_units", 32, 128, step=32, default=64)
+        lstm = layers.LSTM(units, return_sequences=pooling != "last")
         values = layers.Bidirectional(lstm)(values)
         if pooling == "mean":
             values = layers.GlobalAveragePooling1D()(values)
