@@ -52,8 +52,9 @@ class Checkpoint:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 plain = json.loads(arrays["plain"].tobytes())
                 values, best = (_numbered(arrays, group) for group in ("values", "best"))
-                return cls(values, best, plain["best_epoch"], plain["history"])
-        except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+                history = [{str(k): float(v) for k, v in epoch.items()} for epoch in plain["history"]]
+                return cls(values, best, int(plain["best_epoch"]), history)
+        except Exception as error:  # damaged archives raise errors of a dozen kinds
             raise TrainingError(f"a checkpoint cannot be read: {error}") from error
 
 

@@ -71,6 +71,9 @@ class KerasModel(Model):
     patience: int = 10
     standardise: bool = True
 
+    _n_steps = 0
+    """Of the fit; a loaded network had none here."""
+
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
             if getattr(self, name) < least:
@@ -82,7 +85,9 @@ class KerasModel(Model):
         return self.patience > 0
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
-        """Network of this configuration: a `keras.Model` that ends in `n_classes` probabilities.
+        """Network of this configuration, which ends in `n_classes` probabilities.
+
+        A `keras.Sequential`, or a `keras.Model` of inputs and outputs.
 
         Compile it to choose optimiser and loss (targets are one-hot rows); otherwise it gets Adam with
         `hp.Float("learning_rate")` and categorical cross-entropy. `input_shape` is (n_frames, n_dims), or
@@ -113,8 +118,8 @@ class KerasModel(Model):
         self.network_, course = self._prepared(hp, train.features.input_shape, context.n_classes)
         self.n_parameters_ = self.network_.count_params()
         checkpoint = Checkpoint.from_bytes(context.checkpoint) if context.checkpoint else Checkpoint()
-        n_steps = self.epochs * ceil(len(train) / course.batch_size)
-        trainer = trainer_for(self.network_, n_steps)
+        self._n_steps = self.epochs * ceil(len(train) / course.batch_size)
+        trainer = trainer_for(self.network_, self._n_steps)
         if checkpoint.values:
             trainer.values = checkpoint.values
         self._train(trainer, train, course, context, checkpoint)
@@ -137,7 +142,7 @@ class KerasModel(Model):
         """
         if not len(features):
             return np.empty((0, self.network_.output_shape[-1]))
-        answer = trainer_for(self.network_).predict(self.scaling_.apply(features))
+        answer = trainer_for(self.network_, self._n_steps).predict(self.scaling_.apply(features))
         probabilities: Probabilities = answer.astype(np.float64)
         sums = probabilities.sum(axis=1, keepdims=True)
         # float32 sums of a softmax are within 1e-6 of 1.
@@ -180,6 +185,11 @@ class KerasModel(Model):
         network = self.build(hp, input_shape, n_classes)
         if not isinstance(network, keras.Model):
             raise PluginError(f"{self.name}.build returned {type(network).__name__}; a keras.Model is needed")
+        if not isinstance(network, keras.Sequential) and not hasattr(network, "inputs"):
+            raise PluginError(
+                f"{self.name}.build returned a {type(network).__name__} made of a call of its own; a "
+                "keras.Sequential or a keras.Model of inputs and outputs is needed"
+            )
         if not network.built:
             network.build((None, *input_shape))
         if network.output_shape != (None, n_classes):

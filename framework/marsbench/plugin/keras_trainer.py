@@ -8,12 +8,13 @@ of its variables to it: bit for bit what a newly traced network would come to.
 import json
 from collections import OrderedDict
 from math import inf
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.errors import PluginError
+from marsbench.errors import PluginError, TrainingError
 from marsbench.plugin.features import Floats
 from marsbench.plugin.keras_checkpoint import Values
 from marsbench.plugin.tensorflow_setup import has_gpu, import_keras, import_tensorflow
@@ -55,13 +56,20 @@ class Trainer:
 
     @property
     def values(self) -> Values:
-        """Everything that training changes: of the network first, then of its optimiser."""
+        """Everything that training changes: of the network first, then of its optimiser.
+
+        Raises, when set:
+            TrainingError: they are of another network.
+        """
         return [np.array(variable.numpy()) for variable in self._variables(self._network)]
 
     @values.setter
     def values(self, values: Values) -> None:
-        for own, value in zip(self._variables(self._network), values, strict=True):
-            own.assign(value)
+        own = self._variables(self._network)
+        if [variable.shape for variable in own] != [value.shape for value in values]:
+            raise TrainingError("the checkpoint is of another network")
+        for variable, value in zip(own, values, strict=True):
+            variable.assign(value)
 
     @property
     def network_values(self) -> Values:
@@ -167,41 +175,55 @@ def _copy(network: Any, *, unrolled: bool) -> Any:
     for layer in copy.layers if unrolled else ():
         is_pair = isinstance(layer, keras.layers.Bidirectional)
         for single in [layer.forward_layer, layer.backward_layer] if is_pair else [layer]:
-            if isinstance(single, keras.layers.RNN) and (layer.input.shape[1] or inf) <= _MOST_UNROLLED:
+            if isinstance(single, keras.layers.RNN) and _n_frames(layer) <= _MOST_UNROLLED:
                 single.unroll = True
     return copy
+
+
+def _n_frames(layer: Any) -> float:
+    """Steps of a recurrent layer; other inputs than the first are states."""
+    first = layer.input[0] if isinstance(layer.input, list) else layer.input
+    return first.shape[1] or inf
 
 
 def _configuration(network: Any) -> str | None:
     """Text that is equal for networks whose traces are; None where that cannot be known.
 
-    What is Keras's own is described by its configuration. A layer or a loss of the plugin's own may depend on
-    what no configuration tells.
+    What is Keras's own is described by its configuration. A layer or a function of the plugin's own may
+    depend on what no configuration tells, and may be called as one of Keras's.
     """
-    keras = import_keras()
-    if type(network) not in (keras.Sequential, keras.Model, type(keras.Model(*[keras.Input((1,))] * 2))):
+    if not _is_kerass(network):
         return None
     try:
-        parts = {"network": keras.saving.serialize_keras_object(network)}
-        parts["network"].pop("build_config", None)
-        parts["compile"] = network.get_compile_config() if network.compiled else None
-        optimiser = (parts["compile"] or {}).get("optimizer")
+        parts = import_keras().saving.serialize_keras_object(network)
+        compiled = network.get_compile_config() if network.compiled else None
+        optimiser = (compiled or {}).get("optimizer")
         if isinstance(optimiser, dict) and isinstance(optimiser["config"].get("learning_rate"), float):
             del optimiser["config"]["learning_rate"]  # a variable like any other
-        return json.dumps([network.input_shape, parts], sort_keys=True) if _is_kerass(parts) else None
+        return json.dumps([network.input_shape, parts["config"], compiled], sort_keys=True)
     except (TypeError, ValueError, NotImplementedError, AttributeError):
         return None
 
 
-def _is_kerass(part: Any) -> bool:
-    """Whether all that is serialised comes from Keras itself."""
-    if isinstance(part, dict):
-        if part.get("class_name") in ("function", "Lambda"):
-            return False
-        module = part.get("module")
-        mine = not isinstance(module, str) or module.partition(".")[0] in ("keras", "builtins")
-        return mine and all(map(_is_kerass, part.values()))
-    return all(map(_is_kerass, part)) if isinstance(part, (list, tuple)) else True
+def _is_kerass(network: Any) -> bool:
+    """Whether the network, its layers, loss and optimiser, and every function in them, are Keras's own."""
+    keras = import_keras()
+    functional = type(keras.Model(*[keras.Input((1,))] * 2))
+    if type(network) not in (keras.Sequential, functional):
+        return False
+    parts = [*network._flatten_layers(include_self=False)]  # noqa: SLF001 - also layers in layers
+    if network.compiled:
+        parts += [network.optimizer, network.loss]
+    values = [value for part in parts for value in (part, *getattr(part, "__dict__", {}).values())]
+    return all(map(_is_plain, values))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, FunctionType):
+        return value.__module__.partition(".")[0] == "keras" and value.__name__ != "<lambda>"
+    kind = type(value)
+    is_part = isinstance(value, import_keras().layers.Layer) or hasattr(value, "get_config")
+    return not is_part or (kind.__module__.partition(".")[0] == "keras" and kind.__name__ != "Lambda")
 
 
 def _require_plain(network: Any) -> None:

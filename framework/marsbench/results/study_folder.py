@@ -43,6 +43,13 @@ class StudyFolder:
         path = self.path / f"fold-{fold}.json"
         return read_record(path, Study) if path.exists() else None
 
+    def has_study(self, fold: int) -> bool:
+        """Whether a fold's study is there and whole."""
+        try:
+            return self.study(fold) is not None
+        except ResultsError:
+            return False
+
     def studies(self) -> Iterator[Study]:
         """Of every fold that has one, by fold; damaged ones are passed over."""
         folds = [int(path.stem.removeprefix("fold-")) for path in self.path.glob("fold-*.json")]

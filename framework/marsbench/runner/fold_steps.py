@@ -37,7 +37,7 @@ class TunedFold:
     fold: int
     units: Units
     tuning: Tuning
-    folder: StudyFolder
+    own: RunFolder
     others: tuple[StudyFolder, ...]
     """Of other runs of the same pipeline."""
     untuned: RunFolder
@@ -60,8 +60,8 @@ class TunedFold:
             return Outcome(study)
         self.keep(study)
         configuration = self._chosen(study)
-        if (same := self._fitted_untuned(configuration)) is not None:
-            return same
+        if (known := self._fitted_already(configuration)) is not None:
+            return known
         tuned = self.features_by(tuned_features(self._recipe, self.units.plan.folders, configuration))
         if isinstance(tuned, Failure):
             return Outcome(tuned)
@@ -74,16 +74,28 @@ class TunedFold:
     def _finished_study(self) -> Study | None:
         """The study as it was finished earlier."""
         try:
-            study = self.folder.study(self.fold)
+            study = self.own.study.study(self.fold)
         except ResultsError as error:
             self.say(f"{error}; gone through again")
             return None
+        if study is None:
+            self._tell_of_others()
         if study is None or study.ended is None:
             return None
         if study.space != self.space.key:
             self.say(f"fold {self.fold + 1}: the search space has changed; a new study begins")
             return None
         return study
+
+    def _tell_of_others(self) -> None:
+        """Say so once where a study of the same pipeline has searched for something else."""
+        if self.fold:
+            return
+        earlier = [study for folder in self.others for study in folder.studies()]
+        if earlier and all(study.space != self.space.key for study in earlier):
+            self.say("an earlier study searched another search space; a new study begins")
+        elif earlier and all(study.objective != self.tuning.objective for study in earlier):
+            self.say("an earlier study had another objective; a new study begins")
 
     def _study(self, features: FeatureFile) -> Generator[Task, Outcome, Study | Failure]:
         units, targets = self.units.inner(self.fold, features, self.tuning.inner_folds)
@@ -95,7 +107,7 @@ class TunedFold:
             units=units,
             recipe=self._recipe,
             context=self.context,
-            folder=self.folder,
+            folder=self.own.study,
             others=self.others,
             features_by=self.features_by,
             say=self.say,
@@ -126,7 +138,7 @@ class TunedFold:
             pinned=frozenset(of_plugin(pipeline.settings, pipeline.model.name)),
             seed=derived_seed(self.units.seed, self.fold),
             # Elsewhere nothing would be there to go on from.
-            folder=self.folder.path / f"keras-tuner-{self.fold}" if self.workers_see_folder else None,
+            folder=self.own.study.path / f"keras-tuner-{self.fold}" if self.workers_see_folder else None,
             deadline=self.deadline,
         )
         outcome = yield Task(f"{self.name}, KerasTuner", study)
@@ -152,10 +164,10 @@ class TunedFold:
             return {}
         return study.best.configuration
 
-    def _fitted_untuned(self, configuration: Configuration) -> Outcome | None:
-        """What the untuned run came to, if that is the configuration."""
-        if configuration and configuration != self.space.defaults:
-            return None
+    def _fitted_already(self, configuration: Configuration) -> Outcome | None:
+        """What this run came to, whose study was lost; or the untuned run, if that was chosen."""
         shape = len(self.units.plan.protocol.folds[self.fold].test), len(self.units.plan.corpus.labels)
-        result = self.untuned.unit(self.fold, shape, self.say)
+        result = self.own.unit(self.fold, shape, self.say)
+        if result is None and (not configuration or configuration == self.space.defaults):
+            result = self.untuned.unit(self.fold, shape, self.say)
         return None if result is None else Outcome(result)

@@ -169,7 +169,7 @@ class OngoingRun:
             fold=fold,
             units=self.units,
             tuning=self.tuning,
-            folder=self.folder.study,
+            own=self.folder,
             others=tuple(folder.study for folder in self._other_tuned()),
             untuned=self.untuned_folder,
             context=self._fit_context,
@@ -241,6 +241,8 @@ class OngoingRun:
     def _read(self) -> None:
         n_classes = len(self.plan.corpus.labels)
         for fold, split in enumerate(self.plan.protocol.folds):
+            if self.tuning is not None and not self.folder.study.has_study(fold):
+                continue  # its unit is there perhaps, but not what tuning came to
             if result := self.folder.unit(fold, (len(split.test), n_classes), self.say):
                 self.finished[fold] = result
             elif failed := self.folder.failure(fold, self.say):

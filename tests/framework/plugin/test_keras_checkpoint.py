@@ -154,3 +154,10 @@ def test_the_last_epoch_that_was_best_when_it_came_is_the_best_of_all(losses: li
 @pytest.mark.parametrize(("n_epochs", "best_epoch", "waited"), [(0, 0, 0), (1, 1, 0), (3, 1, 2), (5, 0, 5)])
 def test_epochs_since_the_best_are_counted(n_epochs: int, best_epoch: int, waited: int) -> None:
     assert with_losses(*[1.0] * n_epochs, best_epoch=best_epoch).waited == waited
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.99])
+def test_a_checkpoint_that_was_cut_off_is_refused(kept: float) -> None:
+    whole = Checkpoint([np.ones(3, np.float32)], [np.ones(2)], 1, [{"loss": 1.0}]).to_bytes()
+    with pytest.raises(TrainingError, match="a checkpoint cannot be read"):
+        Checkpoint.from_bytes(whole[: int(kept * len(whole))])

@@ -348,6 +348,71 @@ def test_a_loss_of_the_plugins_own_is_the_one_that_is_minimised() -> None:
     assert losses[1] == pytest.approx(5 * losses[0], rel=1e-5)  # one step: both before any change
 
 
+def test_a_learning_rate_is_no_reason_to_trace_again(traced: list[int]) -> None:
+    for rate in (0.01, 0.02):
+        fitted(Tiny(epochs=1), learning_rate=rate)
+    assert len(traced) == 1
+
+
+def relu(values: Any) -> Any:
+    """Not what Keras calls so."""
+    return values * values
+
+
+def behind(**arguments: Any) -> Callable[[Any], Any]:
+    """The usual network behind a dense layer with something of the plugin's own."""
+
+    def change(network: Any) -> Any:
+        keras = import_keras()
+        first = keras.layers.Dense(3, **arguments)
+        return keras.Sequential([keras.Input((3,)), first, *network.layers])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(behind(activation=relu), id="named as one of Keras's"),
+        pytest.param(behind(activation=lambda values: values * values), id="lambda"),
+        pytest.param(behind(kernel_constraint=lambda weights: weights / 2), id="lambda constraint"),
+    ],
+)
+def test_a_function_of_the_plugins_own_is_what_predicts(change: Callable[[Any], Any]) -> None:
+    model = fitted(Built(epochs=1, change=change))
+    plain = model.network_(model.scaling_.apply(vectors().features), training=False).numpy()
+    assert np.allclose(model.predict_proba(vectors().features), plain, atol=1e-6)
+
+
+@dataclass
+class Masked(KerasModel):
+    """Recurrent, with more than one input to the recurrent layer."""
+
+    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:  # noqa: ARG002 - fixed
+        keras = import_keras()
+        inputs = keras.Input(input_shape)
+        state = keras.layers.Dense(4)(keras.layers.Flatten()(inputs))
+        values = keras.layers.LSTM(4)(keras.layers.Masking()(inputs), initial_state=[state, state])
+        return keras.Model(inputs, keras.layers.Dense(n_classes, activation="softmax")(values))
+
+
+def test_a_recurrent_layer_with_several_inputs_can_be_trained_long() -> None:
+    model = fitted(Masked(epochs=2000, batch_size=16), FitContext(3, 0, until=1))
+    plain = model.network_(model.scaling_.apply(frames().features), training=False).numpy()
+    assert np.allclose(model.predict_proba(frames().features), plain, atol=1e-5)
+
+
+def test_a_network_with_a_call_of_its_own_is_refused_in_one_line() -> None:
+    keras = import_keras()
+
+    class Own(keras.Model):  # type: ignore[misc, name-defined]  # Keras has no types
+        def call(self, values: Any) -> Any:
+            return values
+
+    with pytest.raises(PluginError, match=r"a Own made of a call of its own; a keras.Sequential or"):
+        fitted(Built(epochs=1, change=lambda _network: Own()))
+
+
 def with_own_step(network: Any) -> Any:
     keras = import_keras()
 
@@ -466,7 +531,7 @@ def test_every_rung_of_a_long_fit_is_unrolled(monkeypatch: pytest.MonkeyPatch, t
     assert outcome(last) == expected
     assert len(traced) == 1
     layers = [trainer._network.layers[0] for trainer in keras_trainer._trainers.values()]
-    assert sorted(layer.unroll for layer in layers) == [False, True]  # to predict, and to train
+    assert [layer.unroll for layer in layers] == [True]
 
 
 @pytest.mark.slow

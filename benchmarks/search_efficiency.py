@@ -1,0 +1,190 @@
+"""How many fits tuning needs to find what random search finds.
+
+Replays recorded scores, so that hundreds of searches take seconds: `recorded_svm.json` holds the macro F1 on
+5 inner folds of a grid of configurations of `svm` on `mfcc_chroma_contrast`, RAVDESS speech + song, fold 1 of
+`stratified5`. A proposed configuration has the scores of the nearest one on the grid.
+
+    python benchmarks/search_efficiency.py                       # replay
+    python benchmarks/search_efficiency.py --record DATA         # record anew: some 10 minutes
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from math import log
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any, cast
+
+import numpy as np
+
+from marsbench.evaluation.unit_result import UnitResult
+from marsbench.execution.task import Outcome, Task
+from marsbench.experiment import Tuning, parse_experiment
+from marsbench.feature_store import FeatureStore
+from marsbench.planning import make_plan
+from marsbench.plugin.search_space import Dimension
+from marsbench.progress import Silent
+from marsbench.runner.units import Units
+from marsbench.tuning.inner_fits import InnerFits
+from marsbench.tuning.optuna_study import OptunaStudy
+from marsbench.tuning.search_space import Configuration, SearchSpace, tuned_features
+
+RECORD = Path(__file__).with_name("recorded_svm.json")
+N_INNER = 5
+CS = [float(c) for c in np.geomspace(0.1, 1000, 13)]
+GAMMAS = [float(g) for g in np.geomspace(0.1, 10, 9)]
+NORMALISATIONS = ["clip", "none"]
+SPACE = SearchSpace(
+    (
+        Dimension("mfcc_chroma_contrast.normalisation", "clip", choices=("clip", "none")),
+        Dimension("svm.C", 10.0, low=0.1, high=1000.0, sampling="log"),
+        Dimension("svm.gamma", 1.0, low=0.1, high=10.0, sampling="log"),
+    )
+)
+
+
+def record(data: str) -> None:
+    """Fit the whole grid on all inner folds."""
+    from dataclasses import replace
+
+    from marsbench.evaluation.objective import objective_score
+    from marsbench.evaluation.unit import fit_unit
+
+    values = {"features": "mfcc_chroma_contrast", "model": "svm", "data": data}
+    plan = make_plan(parse_experiment(values, "record"), Silent())
+    pipeline = plan.pipelines[0]
+    scores: list[list[float]] = []
+    for number, (normalisation, c, gamma) in enumerate(product(NORMALISATIONS, CS, GAMMAS)):
+        changed = {"mfcc_chroma_contrast.normalisation": normalisation}
+        recipe = tuned_features(pipeline.features, plan.folders, cast("Configuration", changed))
+        features = FeatureStore(recipe, plan.folders).features_of(plan.corpus)
+        units, targets = Units(plan, pipeline, 0).inner(0, features, N_INNER)
+        results = [fit_unit(replace(unit, proposed={"C": c, "gamma": gamma})) for unit in units]
+        folds = [
+            objective_score("macro_f1", np.array(result.probabilities), truth)
+            for result, truth in zip(results, targets, strict=True)
+        ]
+        scores.append([round(score, 5) for score in folds])
+        print(number, normalisation, f"{c:.3g} {gamma:.3g} {fmean(folds):.4f}", flush=True)
+    RECORD.write_text(json.dumps({"scores": scores}) + "\n")
+
+
+@dataclass
+class Grid:
+    """Recorded scores by place on the grid."""
+
+    scores: list[list[float]] = field(default_factory=lambda: json.loads(RECORD.read_text())["scores"])
+
+    def of(self, configuration: Configuration) -> list[float]:
+        """Scores of the nearest recorded configuration."""
+        first = NORMALISATIONS.index(str(configuration["mfcc_chroma_contrast.normalisation"]))
+        places = [
+            min(range(len(axis)), key=lambda index: abs(log(axis[index] / float(configuration[name]))))
+            for name, axis in (("svm.C", CS), ("svm.gamma", GAMMAS))
+        ]
+        return self.scores[(first * len(CS) + places[0]) * len(GAMMAS) + places[1]]
+
+
+@dataclass
+class Recorded:
+    """Stands for `InnerFits`: no fit takes any time."""
+
+    grid: Grid
+    n_fits: int = 0
+    fold: int = 0
+
+    def fit(
+        self, configuration: Configuration, inner: int, *_: int | None
+    ) -> Generator[Task, Outcome, UnitResult]:
+        """The recorded score, as the only entry of a history."""
+        self.n_fits += 1
+        yield from ()
+        return UnitResult(
+            fold=0, probabilities=[], hyperparameters={}, n_parameters=None, warnings=[], finished="",
+            history=[{"score": self.grid.of(configuration)[inner]}], environment={}, fit_seconds=0.0,
+            predict_seconds=0.0,
+        )  # fmt: skip
+
+    def forget_checkpoints(self) -> None:
+        """There are none."""
+
+
+class Replay(OptunaStudy):
+    """The study with recorded scores."""
+
+    def _score(self, inner: int, result: UnitResult) -> float:  # noqa: ARG002 - the recorded one is this fold's
+        return result.history[0]["score"]
+
+
+def marsbench_way(grid: Grid, seed: int, trials: int) -> Iterator[tuple[int, float]]:
+    """Fits so far and best mean score after each trial."""
+    recorded = Recorded(grid)
+    seen: list[tuple[int, float]] = []
+
+    def keep(study: Any) -> None:
+        if study.best is not None:
+            seen.append((recorded.n_fits, study.best.score))
+
+    tuning = Tuning(
+        trials=trials, tuner="optuna", objective="macro_f1", inner_folds=N_INNER, time_budget=None
+    )
+    study = Replay(
+        tuning=tuning,
+        space=SPACE,
+        fits=cast("InnerFits", recorded),
+        targets=[np.zeros(0, np.int64)] * N_INNER,
+        rungs=(),
+        seed=seed,
+        time_is_up=lambda _seconds: False,
+        keep=keep,
+    )
+    for _ in study.trials():
+        raise RuntimeError("nothing is to be computed here")
+    yield from seen
+
+
+def random_way(grid: Grid, seed: int, trials: int) -> Iterator[tuple[int, float]]:
+    """The same for random search with full inner cross-validation."""
+    random = np.random.default_rng(seed)
+    best = 0.0
+    for trial in range(trials):
+        configuration: Configuration = {
+            "mfcc_chroma_contrast.normalisation": NORMALISATIONS[random.integers(2)],
+            "svm.C": float(10 ** random.uniform(-1, 3)),
+            "svm.gamma": float(10 ** random.uniform(-1, 1)),
+        }
+        best = max(best, fmean(grid.of(configuration)))
+        yield (trial + 1) * N_INNER, best
+
+
+def main() -> None:
+    """Print the ratio of fits for equal scores."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--record", metavar="DATA", help="RAVDESS: fit the grid anew")
+    parser.add_argument("--searches", type=int, default=50, help="seeds of each way")
+    options = parser.parse_args()
+    if options.record:
+        record(options.record)
+    grid = Grid()
+    best = max(fmean(scores) for scores in grid.scores)
+    print(f"{len(grid.scores)} configurations, {N_INNER} inner folds; best mean macro F1 {best:.4f}")
+    ours = [list(marsbench_way(grid, seed, 60)) for seed in range(options.searches)]
+    for trials in (10, 20, 40):
+        found = [list(random_way(grid, seed, trials))[-1][1] for seed in range(options.searches)]
+        wanted = median(found)
+        fits = [next((n for n, score in search if score >= wanted), sys.maxsize) for search in ours]
+        cost = median(fits)
+        print(
+            f"random search, {trials} trials: {trials * N_INNER} fits for {wanted:.4f} (median); "
+            f"marsbench: {cost:.0f} fits (median), ratio {cost / (trials * N_INNER):.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
