@@ -51,7 +51,7 @@ class Stopwatch(Silent):
     seconds: float
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG002 - as in Progress
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Callable[[int], None]]:  # noqa: ARG002 - as in Progress
         """Time the bar of folds."""
         start = time.perf_counter()
         yield lambda _steps: None

@@ -93,7 +93,7 @@ class Metered(Silent):
         self.meter = meter
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG002 - needs neither
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Callable[[int], None]]:  # noqa: ARG002 - needs neither
         """Count the clips of the extraction."""
         yield self.meter.advance
 

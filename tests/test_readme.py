@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 (PLUGIN,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-CLUSTERS = (ROOT / "docs" / "clusters.md").read_text("utf-8")
-COMMANDS = re.findall(r"^(?:.*bin/)?(bench .*?)(?:\s+#.*)?$", README + CLUSTERS, flags=re.MULTILINE)
+DOCS = "".join(path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
+COMMANDS = re.findall(r"^(?:.*bin/)?(bench .*?)(?:\s+#.*)?$", README + DOCS, flags=re.MULTILINE)
 
 
 @pytest.fixture
@@ -53,6 +53,6 @@ def test_every_command_shown_is_a_command(bench: Callable[..., Any], command: st
     assert bench(*names, "--help").exit_code == 0
 
 
-@pytest.mark.parametrize("program", re.findall(r"```python\n(.*?)```", CLUSTERS, flags=re.DOTALL))
+@pytest.mark.parametrize("program", re.findall(r"```python\n(.*?)```", DOCS, flags=re.DOTALL))
 def test_every_program_of_the_docs_is_python(program: str) -> None:
     assert ast.parse(program).body

@@ -11,8 +11,11 @@ Advance = Callable[[int], None]
 class Progress(Protocol):
     """Whoever shows progress: a terminal, a notebook, nobody."""
 
-    def track(self, label: str, total: int) -> AbstractContextManager[Advance]:
-        """Open a task of `total` steps; it closes with the context."""
+    def track(self, label: str, total: int, *, passing: bool = False) -> AbstractContextManager[Advance]:
+        """Open a task of `total` steps; it closes with the context.
+
+        A `passing` one matters only while it lasts: nothing tells of it afterwards.
+        """
 
     def say(self, line: str) -> None:
         """Show one line that stays."""
@@ -22,7 +25,7 @@ class Silent:
     """Shows nothing."""
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Advance]:  # noqa: ARG002 - nobody looks
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - nobody looks
         """Open a task that nobody sees."""
         yield lambda _steps: None
 

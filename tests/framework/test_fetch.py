@@ -253,7 +253,7 @@ def test_a_body_without_end_is_read_no_further_than_published(publisher: Publish
 
     class Counting(Silent):
         @contextmanager
-        def track(self, label: str, total: int) -> Iterator[Advance]:  # noqa: ARG002 - only bytes count
+        def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - only bytes count
             yield taken.append
 
     with pytest.raises(FetchError, match=f"expected {len(BODY):,} bytes, found more"):
@@ -317,7 +317,7 @@ def test_only_http_and_https_are_asked(url: str, target: Target, publisher: Publ
 
 class StopAfterFirstChunk(Silent):
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Advance]:  # noqa: ARG002 - as everywhere
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - as everywhere
         def advance(steps: int) -> None:
             if steps:
                 raise KeyboardInterrupt

@@ -153,7 +153,7 @@ def test_what_packs_very_well_is_accepted_while_it_is_small(zip_path: Path) -> N
 
 class Interrupting(Silent):
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Advance]:  # noqa: ARG002 - only bytes count
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - only bytes count
         def advance(steps: int) -> None:
             if steps == 3000:
                 raise KeyboardInterrupt

@@ -63,7 +63,7 @@ class TerminalProgress:
         self._bars.stop()
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Advance]:
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Advance]:
         """Show a bar until the context ends."""
         task = self._bars.add_task(label, total=total)
         start = time.monotonic()
@@ -71,7 +71,7 @@ class TerminalProgress:
             yield lambda steps: self._bars.advance(task, steps)
         finally:
             self._bars.remove_task(task)
-        if not err.is_terminal:
+        if not err.is_terminal and not passing:
             err.print(f"{label}: {time.monotonic() - start:.1f} s", soft_wrap=True, markup=False)
 
     def say(self, line: str) -> None:

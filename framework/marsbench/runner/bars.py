@@ -37,7 +37,7 @@ class Bars:
                 return
             if task not in self._bars:
                 stack = ExitStack()
-                advance = stack.enter_context(self.progress.track(f"{task.name}, epochs", most))
+                advance = stack.enter_context(self.progress.track(f"{task.name}, epochs", most, passing=True))
                 self._bars[task] = _Bar(advance, stack)
             bar = self._bars[task]
             bar.advance(epoch - bar.shown)

@@ -1,6 +1,7 @@
 """One run while it is made: what of it is finished, what is missing, and its folder, held by one process."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -63,6 +64,9 @@ class OngoingRun:
     _lock: FileLock | None = None
     _opened: float = 0.0
     _bar: Advance | None = None
+    _trial_bar: Advance | None = None
+    _n_trials: Counter[int] = field(default_factory=Counter)
+    """Shown for each fold."""
     _bars: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
@@ -141,6 +145,10 @@ class OngoingRun:
         if self.missing:
             name = f"{self.name}, folds"
             self._bar = self._bars.enter_context(self.progress.track(name, len(self.missing)))
+            if self.tuning is not None and not self.tuning.is_endless:
+                n_trials = self.tuning.trials * len(self.missing)
+                bar = self.progress.track(f"{self.name}, trials", n_trials)
+                self._trial_bar = self._bars.enter_context(bar)
         else:
             self._finish()
         return True
@@ -272,6 +280,9 @@ class OngoingRun:
         if self.experiment.time_budget is not None:
             self.folder.study.write_seconds_spent(self.seconds_spent + time.monotonic() - self._opened)
         self._journal.keep(study, space)
+        if self._trial_bar is not None:
+            self._trial_bar(len(study.trials) - self._n_trials[study.fold])
+            self._n_trials[study.fold] = len(study.trials)
 
     def _other_tuned(self) -> list[RunFolder]:
         """Tuned runs of the same pipeline and seed that were asked for otherwise, with more trials, say."""

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -34,16 +33,13 @@ from marsbench.errors import ConfigError, ResultsError, StorageError, TrainingEr
 from marsbench.evaluation.objective import objective_score
 from marsbench.evaluation.unit import Unit, climb
 from marsbench.execution.task import failure
-from marsbench.files import derived_seed, digest, write_atomically, write_sealed
+from marsbench.files import digest, write_atomically, write_sealed
 from marsbench.plugin.model import Model, OnEpoch
 from marsbench.plugin.registry import make
 from marsbench.plugin.search_space import Defaults, Scalar
-from marsbench.plugin.tensorflow_setup import import_keras
 from marsbench.results.sealed import read_record
 from marsbench.results.trials import Trial
-
-_FACTOR = 3
-"""One of so many configurations goes on from a rung, for about so many times the epochs."""
+from marsbench.tuning.hyperband import Proposal, hyperband, import_keras_tuner
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ class KerasTunerStudy:
     def key(self) -> str:
         """Digest of what decides a trial; their number is no part of it."""
         own = [self.objective, self.epochs, sorted(self.pinned), self.seed, self.targets]
-        return digest([*own, _keras_tuner().__version__, [_unit_key(unit) for unit in self.units]])
+        return digest([*own, import_keras_tuner().__version__, [_unit_key(unit) for unit in self.units]])
 
     def _run(self, folder: Path, on_epoch: OnEpoch) -> tuple[Trial, ...]:
         search = _Search(self, _Project(folder), on_epoch)
@@ -157,18 +153,6 @@ class _Project:
         return self.folder / "trials" / name
 
 
-@dataclass(frozen=True)
-class _Proposal:
-    """What KerasTuner wants to know the score of."""
-
-    number: int
-    values: dict[str, Scalar]
-    """By PARAMETER."""
-    epochs: int
-    parent: int | None
-    """Trial that it goes on from."""
-
-
 @dataclass
 class _Search:
     """A study under way: what KerasTuner asks for, and what came of it."""
@@ -180,7 +164,7 @@ class _Search:
 
     def __post_init__(self) -> None:
         unit = self.study.units[0]
-        self.by_hand = unit.hyperparameters
+        self.by_hand: dict[str, Scalar] = unit.hyperparameters
         self._model = cast("Model", make("models", unit.model, unit.folders))
         features = unit.features.read(unit.train[:1])
         self._input_shape = (features.pooled() if self._model.accepts == "vector" else features).input_shape
@@ -189,8 +173,17 @@ class _Search:
 
     def run(self) -> tuple[Trial, ...]:
         """Let KerasTuner search; gives the trials."""
-        _tuner(self).search()
+        hyperband(self).search()
         return tuple(self.done[number] for number in sorted(self.done))
+
+    @property
+    def folder(self) -> Path:
+        """Where KerasTuner's own project may stand."""
+        return self.project.folder
+
+    def first_bracket(self, fitting: int) -> int:
+        """The bracket that the study on file began with, or else this one, which it begins with now."""
+        return self.project.opened(_Settings(key=self.study.key, bracket=fitting)).bracket
 
     def declare(self, hp: Any) -> None:
         """Let the model ask KerasTuner for all that it asks for."""
@@ -214,7 +207,7 @@ class _Search:
         is_late = self.study.deadline is not None and time.time() >= self.study.deadline
         return not is_late or self.project.trial(number) is not None
 
-    def trial(self, proposal: _Proposal) -> Trial:
+    def trial(self, proposal: Proposal) -> Trial:
         """What is on file of a trial, or what comes of it now."""
         configuration = {f"{self._model.name}.{name}": value for name, value in proposal.values.items()}
         trial = self.project.trial(proposal.number)
@@ -225,7 +218,7 @@ class _Search:
         self.on_epoch(len(self.done), self.study.trials, {})
         return trial
 
-    def _repeated(self, proposal: _Proposal, configuration: dict[str, Scalar]) -> Trial | None:
+    def _repeated(self, proposal: Proposal, configuration: dict[str, Scalar]) -> Trial | None:
         """The trial that an earlier one of the same configuration and epochs stands for."""
         for earlier in self.done.values():
             if earlier.configuration == configuration and proposal.epochs in earlier.steps:
@@ -234,7 +227,7 @@ class _Search:
                 return earlier.model_copy(update=changes)
         return None
 
-    def _tried(self, proposal: _Proposal, configuration: dict[str, Scalar]) -> Trial:
+    def _tried(self, proposal: Proposal, configuration: dict[str, Scalar]) -> Trial:
         """Train and score on each inner fold; whatever the plugin raises is the trial's own failure."""
         seconds: list[float] = []
 
@@ -261,7 +254,7 @@ class _Search:
             return ended("pruned", score, reason)
         return ended("complete", score, None)
 
-    def _scored(self, proposal: _Proposal, inner: int, seconds: list[float]) -> float:
+    def _scored(self, proposal: Proposal, inner: int, seconds: list[float]) -> float:
         """Score on an inner fold after the last epoch; appends the seconds that it took."""
         unit = replace(
             self.study.units[inner],
@@ -278,191 +271,6 @@ class _Search:
         if checkpoint is not None and proposal.epochs < self.study.epochs:
             self.project.write_checkpoint(proposal.number, inner, checkpoint)
         return score
-
-
-def _tuner(search: _Search) -> Any:
-    """KerasTuner's Hyperband over a search, not begun; its project is made anew."""
-    keras_tuner = _keras_tuner()
-    oracle = type("Oracle", (_Oracle, keras_tuner.oracles.HyperbandOracle), {})(search)
-    return type("Tuner", (_Tuner, keras_tuner.Hyperband), {})(search, oracle)
-
-
-_Above: Any = object
-"""In place of KerasTuner's classes, which are known only once it is imported."""
-
-
-class _Tuner(_Above):  # type: ignore[misc]
-    """What differs from `keras_tuner.Hyperband`."""
-
-    def __init__(self, search: _Search, oracle: Any) -> None:
-        self._search = search
-        # Hyperband's own __init__ leaves no choice of its oracle.
-        super(_keras_tuner().Hyperband, self).__init__(
-            oracle=oracle,
-            hypermodel=search.declare,
-            directory=str(search.project.folder),
-            project_name="keras_tuner",
-            overwrite=True,
-        )
-
-    def _populate_initial_space(self) -> None:
-        """Open each `conditional_scope` once; KerasTuner itself draws without a seed, maybe for ever."""
-        waiting: list[Any] = [[]]
-        for conditions in waiting:  # grows on the way
-            hp = self.oracle.get_space()
-            hp.values |= {condition.name: condition.values[0] for condition in conditions}
-            _settle(hp)
-            try:
-                self._search.declare(hp)
-            except Exception:
-                if not conditions:
-                    raise
-                continue  # a value under which the model cannot be built leads nowhere
-            self.oracle.update_space(hp)
-            waiting += [scope for scope in hp.inactive_scopes if scope not in waiting]
-
-    def search(self) -> None:
-        """Run trials; KerasTuner's own loop prints each failure and swallows what is to end the search."""
-        while (trial := self.oracle.create_trial(self.tuner_id)).status == "RUNNING":
-            try:
-                self.oracle.update_trial(trial.trial_id, self.run_trial(trial))
-                trial.status = "COMPLETED"
-            except _keras_tuner().errors.FailedTrialError as error:
-                trial.status, trial.message = "FAILED", str(error)
-            self.on_trial_end(trial)
-
-    def run_trial(self, trial: Any) -> dict[str, float]:
-        """Score of a trial; raises FailedTrialError."""
-        scored = self._search.trial(self.oracle.proposal(trial))
-        if scored.score is None:
-            raise _keras_tuner().errors.FailedTrialError(scored.reason)
-        return {"score": scored.score}
-
-
-class _Oracle(_Above):  # type: ignore[misc]
-    """What differs from KerasTuner's Hyperband oracle.
-
-    It begins with the untuned configuration, then with a bracket that the number of trials suffices for.
-    """
-
-    def __init__(self, search: _Search) -> None:
-        study = search.study
-        self._search = search
-        super().__init__(
-            objective=_keras_tuner().Objective("score", "max"),
-            max_epochs=study.epochs,
-            factor=_FACTOR,
-            hyperband_iterations=None,  # the number of trials ends it
-            seed=1 + derived_seed(study.seed, "keras-tuner"),  # 0 would be none
-            max_consecutive_failed_trials=None,  # each fails alone
-        )
-        self.verbose = 0
-        settings = _Settings(key=study.key, bracket=self._fitting_bracket())
-        self._current_bracket: int = search.project.opened(settings).bracket
-        # The fewest epochs of this bracket, so that no later one begins with fewer.
-        self.min_epochs = study.epochs / _FACTOR ** (self._current_bracket + 0.5)
-        self._brackets: list[Any] = []
-        self._start_new_bracket()
-
-    def _fitting_bracket(self) -> int:
-        """The one that prunes most of those that can be finished, the untuned configuration aside."""
-        for bracket in range(self._current_bracket, 0, -1):
-            sizes = [self._get_size(bracket, rung) for rung in range(self._get_num_rounds(bracket))]
-            if sum(sizes) < self._search.study.trials:
-                return bracket
-        return 0
-
-    def update_space(self, hyperparameters: Any) -> None:
-        """Learn of new parameters; what is set by hand is fixed."""
-        learnt = _keras_tuner().HyperParameters()
-        learnt.merge([_fixed(parameter, self._search) for parameter in hyperparameters.space])
-        super().update_space(learnt)
-
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Values of a trial, if there is to be one."""
-        if not self._search.may_begin(int(trial_id)):
-            return {"status": "STOPPED"}
-        values: dict[str, Any] | None
-        if int(trial_id) == 0:
-            values = {**self._to_the_end(), "tuner/initial_epoch": 0}
-        else:
-            values = super().populate_space(trial_id).get("values") or self._last_climb()
-        if not values:
-            return {"status": "STOPPED"}
-        hp = self.get_space()
-        hp.values = values
-        _settle(hp)  # a trial that goes on may not have known parameters that came up since
-        return {"status": "RUNNING", "values": hp.values}
-
-    def proposal(self, trial: Any) -> _Proposal:
-        """What a trial is to try, once its network has told what else it asks for."""
-        hp = trial.hyperparameters
-        with suppress(Exception):  # the fit will tell
-            self._search.declare(hp)
-        by_hand = self._search.study.pinned.union(self._search.by_hand)
-        names = dict.fromkeys(parameter.name for parameter in hp.space if parameter.name not in by_hand)
-        values = {name: hp.values[name] for name in names if hp.is_active(name)}
-        parent = hp.values.get("tuner/trial_id")
-        number, epochs = int(trial.trial_id), hp.values["tuner/epochs"]
-        return _Proposal(number, values, epochs, None if parent is None else int(parent))
-
-    def _record_values(self, trial: Any) -> None:
-        """Remember what is tried; KerasTuner itself would change it.
-
-        Of a name that is declared under two conditions, it drops the value or draws another, without a seed.
-        """
-        self._tried_so_far.add(self._compute_values_hash(trial.hyperparameters.values))
-
-    def _last_climb(self) -> dict[str, Any] | None:
-        """Without new configurations left, the best of those that stopped early goes on to the end."""
-        tried = {name: trial.hyperparameters.values for name, trial in self.trials.items()}
-        parents = {values.get("tuner/trial_id") for values in tried.values()}
-        stopped = [
-            trial
-            for name, trial in self.trials.items()
-            if trial.status == "COMPLETED"
-            and name not in parents
-            and tried[name]["tuner/epochs"] < self.max_epochs
-        ]
-        if not stopped:
-            return None
-        best = max(stopped, key=lambda trial: (trial.score, -int(trial.trial_id))).trial_id
-        own = {"tuner/trial_id": best, "tuner/initial_epoch": tried[best]["tuner/epochs"]}
-        return {**tried[best], **self._to_the_end(), **own}
-
-    def _to_the_end(self) -> dict[str, Any]:
-        return {"tuner/epochs": self.max_epochs, "tuner/bracket": 0, "tuner/round": 0}
-
-
-def _fixed(parameter: Any, search: _Search) -> Any:
-    """A parameter, or what is set by hand in its place."""
-    if parameter.name in search.by_hand:
-        value = search.by_hand[parameter.name]
-    elif parameter.name in search.study.pinned:
-        value = parameter.default
-    else:
-        return parameter
-    fixed = _keras_tuner().engine.hyperparameters.Fixed
-    return fixed(parameter.name, value, conditions=parameter.conditions)
-
-
-def _settle(hp: Any) -> None:
-    """Give each active parameter a value, its default where it has none, and none to others."""
-    for parameter in hp.space:  # parents before their children
-        if hp.is_active(parameter):
-            hp.values.setdefault(parameter.name, parameter.default)
-        elif not hp.is_active(parameter.name):
-            hp.values.pop(parameter.name, None)
-
-
-@cache
-def _keras_tuner() -> Any:
-    """Module `keras_tuner`, which imports TensorFlow."""
-    import_keras()  # first: without its noise
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import keras_tuner
-    return keras_tuner
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from marsbench.tuning.search_space import Configuration, SearchSpace, coding
 
 _REDUCTION = 3
 """One of so many trials goes on from a rung."""
-_STARTUP = 8
+_STARTUP = 6
 """Trials before the sampler learns from them: given ones, then random ones; the same in every fold."""
 _REPEATS = 20
 """Proposals of configurations already tried, in a row, after which the space counts as exhausted."""

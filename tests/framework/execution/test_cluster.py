@@ -161,7 +161,7 @@ class After(Silent):
         self.lines: list[str] = []
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
         yield self.advance if label.endswith(", folds") else lambda _steps: None
 
     def advance(self, steps: int) -> None:
