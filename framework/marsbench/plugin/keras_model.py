@@ -1,7 +1,7 @@
 """Base of Keras models: a subclass writes `build`, the rest is here."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, cos, isfinite, isnan, pi
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,7 +15,7 @@ from marsbench.plugin.augmentation import Augmentation
 from marsbench.plugin.features import FeatureKind, Features, Floats
 from marsbench.plugin.keras_checkpoint import Checkpoint
 from marsbench.plugin.keras_trainer import Trainer, trainer_for
-from marsbench.plugin.model import Examples, FitContext, Model, Probabilities
+from marsbench.plugin.model import Examples, FitContext, Model, Probabilities, joined
 from marsbench.plugin.scaling import Scaling
 from marsbench.plugin.search_space import HyperParameters
 from marsbench.plugin.tensorflow_setup import import_keras, make_deterministic
@@ -31,6 +31,8 @@ class _Course:
     """How a network is trained, beside what its optimiser and loss are."""
 
     batch_size: int
+    early_stopping: bool
+    """Whether validation clips decide when to stop; else they are trained on too."""
     class_weights: bool
     augmentation: Augmentation | None
     learning_rate: float | None
@@ -105,7 +107,7 @@ class KerasModel(Model):
         self._prepared(hp, input_shape, n_classes)
 
     def fit(self, train: Examples, hp: HyperParameters, context: FitContext) -> Self:
-        """Train on `train`, stopping early by the loss on `context.validation`.
+        """Train on `train`, stopping early by the loss on `context.validation`, or on both.
 
         Raises:
             PluginError: `build` returned no network for these inputs and classes.
@@ -114,15 +116,18 @@ class KerasModel(Model):
         if not len(train):
             raise TrainingError(f"{self.name}: no clips to train on")
         make_deterministic(context.seed)
-        self.scaling_ = Scaling.of(train.features) if self.standardise else Scaling.none(train.features)
         self.network_, course = self._prepared(hp, train.features.input_shape, context.n_classes)
+        validation = context.validation
+        if validation is not None and not course.early_stopping and self.patience:
+            train, validation = joined(train, validation), None
+        self.scaling_ = Scaling.of(train.features) if self.standardise else Scaling.none(train.features)
         self.n_parameters_ = self.network_.count_params()
         checkpoint = Checkpoint.from_bytes(context.checkpoint) if context.checkpoint else Checkpoint()
         self._n_steps = self.epochs * ceil(len(train) / course.batch_size)
         trainer = trainer_for(self.network_, self._n_steps)
         if checkpoint.values:
             trainer.values = checkpoint.values
-        self._train(trainer, train, course, context, checkpoint)
+        self._train(trainer, train, course, replace(context, validation=validation), checkpoint)
         self.history_ = tuple(checkpoint.history)
         if context.until is not None:
             checkpoint.values = trainer.values
@@ -201,6 +206,7 @@ class KerasModel(Model):
         batch_sizes = sorted({16, 32, 64, 128, self.batch_size})
         course = _Course(
             batch_size=hp.Choice("batch_size", batch_sizes, default=self.batch_size),
+            early_stopping=self.patience > 0 and hp.Boolean("early_stopping", default=True),
             class_weights=hp.Boolean("class_weights", default=False),
             augmentation=Augmentation.declare(hp, has_frames=len(input_shape) > 1),
             learning_rate=rate,

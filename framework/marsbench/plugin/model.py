@@ -28,6 +28,13 @@ class Examples:
         return len(self.targets)
 
 
+def joined(first: Examples, second: Examples) -> Examples:
+    """The examples of both."""
+    values = np.concatenate([first.features.values, second.features.values])
+    lengths = np.concatenate([first.features.lengths, second.features.lengths])
+    return Examples(Features(values, lengths), np.concatenate([first.targets, second.targets]))
+
+
 @dataclass(frozen=True)
 class FitContext:
     """Everything a fit may know beside its training examples; nothing of the test part is in it."""

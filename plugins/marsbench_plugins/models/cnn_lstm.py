@@ -4,11 +4,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from marsbench.plugin.keras_model import KerasModel
-from marsbench.plugin.search_space import HyperParameters
+from marsbench.plugin.search_space import HyperParameters, Scalar
 from marsbench.plugin.tensorflow_setup import import_keras
 
-_MIXUP = {"mixup": 0.3, "noise": 0.0, "dimension_mask": 0.0, "shift": 0.0, "time_mask": 0.0}
-_WIDE = {"filters": 96, "lstm_units": 96, "learning_rate": 2e-3}
+_MIXUP: dict[str, Scalar] = {
+    "augment": True,
+    "mixup": 0.3,
+    "noise": 0.0,
+    "dimension_mask": 0.0,
+    "shift": 0.0,
+    "time_mask": 0.0,
+}
+_ATTENTIVE: dict[str, Scalar] = {
+    "pooling": "attention",
+    "schedule": "cosine",
+    "early_stopping": False,
+    **_MIXUP,
+}
 
 
 @dataclass
@@ -16,9 +28,9 @@ class CnnLstm(KerasModel):
     """Two convolutions over time, a bidirectional LSTM and a dense layer."""
 
     starting_points = (
-        {"pooling": "attention", "schedule": "cosine", "augment": True, **_MIXUP},
-        {"pooling": "attention", "schedule": "cosine", "augment": True, **_MIXUP, "label_smoothing": 0.1},
-        {"pooling": "attention", "schedule": "cosine", "augment": True, **_MIXUP, **_WIDE},
+        _ATTENTIVE,
+        _ATTENTIVE | {"filters": 96, "lstm_units": 96},
+        _ATTENTIVE | {"learning_rate": 2e-3, "label_smoothing": 0.1},
     )
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:

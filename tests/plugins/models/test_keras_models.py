@@ -198,7 +198,12 @@ def test_a_compiled_network_keeps_its_optimiser_and_asks_for_no_learning_rate() 
     hp = Defaults()
     model = Compiled(epochs=1).fit(vectors(), hp, FitContext(3, 0))
     assert type(model.network_.optimizer).__name__ == "SGD"
-    assert hp.values == {"batch_size": 32, "class_weights": False, "augment": False}
+    assert hp.values == {
+        "batch_size": 32,
+        "early_stopping": True,
+        "class_weights": False,
+        "augment": False,
+    }
 
 
 def test_a_saved_model_answers_the_same_when_loaded(tiny: KerasModel, tmp_path: Path) -> None:

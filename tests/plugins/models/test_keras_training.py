@@ -21,7 +21,7 @@ from marsbench.plugin import keras_trainer
 from marsbench.plugin.features import FeatureKind, Features
 from marsbench.plugin.keras_model import KerasModel
 from marsbench.plugin.keras_trainer import Trainer, trainer_for
-from marsbench.plugin.model import Examples, FitContext
+from marsbench.plugin.model import Examples, FitContext, joined
 from marsbench.plugin.search_space import Defaults, HyperParameters, Scalar
 from marsbench.plugin.tensorflow_setup import import_keras
 from marsbench_plugins.models.cnn_lstm import CnnLstm
@@ -461,6 +461,13 @@ def test_the_learning_rate_stays_or_falls_along_half_a_cosine(
     monkeypatch.setattr(Trainer, "set_learning_rate", lambda _self, rate: told.append(rate))
     fitted(Tiny(epochs=4), learning_rate=0.01, schedule=schedule)
     assert told == pytest.approx(rates)
+
+
+def test_without_early_stopping_the_validation_clips_are_trained_on_too() -> None:
+    context = FitContext(3, 0, vectors(seed=1))
+    model = fitted(Tiny(epochs=3), context, early_stopping=False)
+    whole = Tiny(epochs=3).fit(joined(vectors(), vectors(seed=1)), Defaults(), FitContext(3, 0))
+    assert outcome(model) == outcome(whole) != outcome(fitted(Tiny(epochs=3), context))
 
 
 def test_class_weights_help_the_rare_classes() -> None:
