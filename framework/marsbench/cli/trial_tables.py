@@ -8,15 +8,17 @@ from rich.table import Table
 from rich.text import Text
 
 from marsbench.cli.console import table as empty_table
+from marsbench.experiment import Objective
 from marsbench.results.schema import TuningRecord
 from marsbench.results.trials import Study, Trial
 
+_OBJECTIVES: dict[Objective, str] = {"macro_f1": "macro F1", "accuracy": "accuracy", "uar": "UAR"}
 _COLOURS = {"complete": "green", "pruned": "dim", "failed": "red"}
 
 
 def tuning_summary(tuning: TuningRecord) -> RenderableType:
     """What each fold's study chose, and how its score inside compares with the one outside."""
-    objective = tuning.asked.objective.replace("_", " ")
+    objective = _OBJECTIVES[tuning.asked.objective]
     table = empty_table("fold", "chosen", title=f"\nTuning by {tuning.asked.tuner}, {objective} in %")
     for name in ("inner", "outer", "optimism"):
         table.add_column(name, justify="right")

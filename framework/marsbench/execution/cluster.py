@@ -8,6 +8,7 @@ import asyncio
 import logging
 import pickle
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -191,9 +192,12 @@ class _UnderWay:
         key = f"{task.name}-{uuid.uuid4().hex}"
         self._by_key[key] = task
         payload = pickle.dumps(task.work)
-        future = self.client.submit(
-            _run_on_worker, payload, self.isolation, self.topic, key, key=key, pure=False
-        )
+        with warnings.catch_warnings():
+            # Dask would rather have a checkpoint sent ahead; it is needed once.
+            warnings.filterwarnings("ignore", "Sending large graph")
+            future = self.client.submit(
+                _run_on_worker, payload, self.isolation, self.topic, key, key=key, pure=False
+            )
         self.tasks[future] = task
 
     def finished(self) -> Iterator[tuple[Task, Outcome]]:

@@ -4,7 +4,7 @@ study/fold-K.json          the trials of fold K's study, written after each
 study/optuna.log           the same trials as an Optuna journal storage, one study a fold, for Optuna's tools
 study/spent.json           seconds that commands with a time budget took so far
 study/fold-K/NAME.json     one inner fit each: what a rerun reads instead of training again
-study/fold-K/NAME.failed.json   why an inner fit failed
+study/fold-K/NAME.failed.json   why an inner fit failed; NAME.log is what it printed
 study/fold-K/NAME.checkpoint    numbers that the fit of a trial under way goes on from
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from marsbench.errors import ResultsError
 from marsbench.evaluation.unit_result import Failure, UnitResult
-from marsbench.files import read_sealed, write_atomically, write_sealed
+from marsbench.files import read_sealed, write_atomically, write_sealed, write_text
 from marsbench.results.sealed import intact, read_record
 from marsbench.results.trials import Study
 
@@ -85,6 +85,10 @@ class StudyFolder:
         """Keep what came of an inner fit."""
         ending = "failed.json" if isinstance(outcome, Failure) else "json"
         write_sealed(self._file(fold, f"{name}.{ending}"), outcome.model_dump_json())
+
+    def write_log(self, fold: int, name: str, text: str) -> None:
+        """Keep what a fit that failed printed."""
+        write_text(self._file(fold, f"{name}.log"), text)
 
     def checkpoint(self, fold: int, name: str) -> bytes | None:
         """What the fit can go on from."""

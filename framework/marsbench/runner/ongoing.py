@@ -66,7 +66,7 @@ class OngoingRun:
     _bar: Advance | None = None
     _trial_bar: Advance | None = None
     _n_trials: Counter[int] = field(default_factory=Counter)
-    """Shown for each fold."""
+    """Of each fold's study, as far as this command has kept it."""
     _bars: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
@@ -277,12 +277,14 @@ class OngoingRun:
     def _keep(self, space: SearchSpace, study: Study) -> None:
         """Write how far a fold's study is."""
         self.folder.study.write_study(study)
+        # A command begins the journal anew: the other folds' studies of earlier ones belong in it too.
+        for kept in [study] if self._n_trials else self.folder.study.studies():
+            self._journal.keep(kept, space)
         if self.experiment.time_budget is not None:
             self.folder.study.write_seconds_spent(self.seconds_spent + time.monotonic() - self._opened)
-        self._journal.keep(study, space)
         if self._trial_bar is not None:
             self._trial_bar(len(study.trials) - self._n_trials[study.fold])
-            self._n_trials[study.fold] = len(study.trials)
+        self._n_trials[study.fold] = len(study.trials)
 
     def _other_tuned(self) -> list[RunFolder]:
         """Tuned runs of the same pipeline and seed that were asked for otherwise, with more trials, say."""

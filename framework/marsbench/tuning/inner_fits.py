@@ -6,7 +6,7 @@ from functools import partial
 
 from marsbench.evaluation.unit import Unit, climb
 from marsbench.evaluation.unit_result import Failure, UnitResult
-from marsbench.execution.task import Outcome, Task
+from marsbench.execution.task import Outcome, Task, failure
 from marsbench.feature_store import FeatureFile
 from marsbench.files import digest
 from marsbench.plugin.registry import Recipe
@@ -54,9 +54,10 @@ class InnerFits:
                     self.folder.write_fit(self.fold, name, known)
                 return known
         try:
-            features = self.features_by(tuned_features(self.recipe, self.units[inner].folders, configuration))
+            recipe = tuned_features(self.recipe, self.units[inner].folders, configuration)
         except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the trial fails alone
-            features = Failure(kind=type(error).__name__, message=str(error))
+            return failure(error)
+        features = self.features_by(recipe)
         if isinstance(features, Failure):
             return features
         unit = replace(
@@ -75,6 +76,8 @@ class InnerFits:
 
     def _kept(self, name: str, outcome: Outcome) -> UnitResult | Failure:
         if isinstance(outcome.value, Failure):
+            if outcome.log.strip():
+                self.folder.write_log(self.fold, name, outcome.log)
             self.folder.write_fit(self.fold, name, outcome.value)
             return outcome.value
         result, checkpoint = outcome.value

@@ -191,6 +191,17 @@ def test_the_studies_are_an_optuna_storage(tuned: Tune) -> None:
         assert theirs.best_params["knobs.x"] == study.best.configuration["knobs.x"]
 
 
+def test_the_optuna_storage_is_whole_though_one_fold_alone_is_made_again(tuned: Tune) -> None:
+    folder, _ = tuned(trials=3)
+    (folder.path / "run.json").unlink()
+    (folder.path / "units" / "fold-3.json").unlink()
+    tuned(trials=3)
+    storage = JournalStorage(JournalFileBackend(str(folder.study.journal)))
+    names = [study.study_name for study in storage.get_all_studies()]
+    counts = [len(optuna.load_study(study_name=name, storage=storage).trials) for name in names]
+    assert counts == [3] * 5
+
+
 def test_the_history_is_drawn(tuned: Tune) -> None:
     assert tuned()[0].study.history_plot.read_bytes().startswith(b"\x89PNG")
 
