@@ -22,14 +22,13 @@ _INPUT_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vecto
 def plugin_details(entry: Entry) -> RenderableType:
     """Docstring, parameters with defaults, requirements, file."""
     table = empty_table("parameter", "default", "a tuner may vary")
-    for name, default in entry.plugin.parameter_defaults().items():
+    varied = {dimension.name: dimension for dimension in _search_space(entry.plugin)}
+    defaults = entry.plugin.parameter_defaults()
+    for name in [*defaults, *(name for name in varied if name not in defaults)]:
+        default = defaults.get(name, varied[name].default if name in varied else None)
         shown = "required" if default is inspect.Parameter.empty else repr(default)
-        table.add_row(Text(f"{entry.name}.{name}"), Text(shown))
-    for dimension in _search_space(entry.plugin):
-        parameter = Text(f"{entry.name}.{dimension.name}")
-        table.add_row(
-            parameter, Text(repr(dimension.default)), Text(dimension.describe() + _condition(dimension))
-        )
+        about = varied[name].describe() + _condition(varied[name]) if name in varied else ""
+        table.add_row(Text(f"{entry.name}.{name}"), Text(shown), Text(about))
     facts = [Text(f"File: {entry.file}", "dim")]
     if entry.plugin.requires:
         facts.insert(0, Text(f"Computes with: {', '.join(entry.plugin.requires)}"))

@@ -73,10 +73,10 @@ def importance(shares: Mapping[str, float]) -> RenderableType:
     """Parameters by their share in the score's variance."""
     if not shares:
         return Text("\nToo few trials, or too alike, for parameter importances.", "dim")
-    table = Table(box=None, show_header=False, title="\nImportance of parameters, %", title_justify="left")
+    table = Table(box=None, show_header=False)
     for name, share in shares.items():
         table.add_row(escape(name), f"{100 * share:.0f}")
-    return table
+    return Group(Text("\nImportance of parameters, %", "bold"), table)
 
 
 def _short(name: str) -> str:
