@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from marsbench.audio import AudioFacts
 from marsbench.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.errors import ConfigError, CorpusError
-from marsbench.protocols import PROTOCOLS, apply_protocol, keep_aside
+from marsbench.protocols import PROTOCOLS, apply_protocol, inner_folds, keep_aside
 
 LABELS = ("b", "a", "c")
 
@@ -173,3 +173,40 @@ def test_copies_under_different_labels_are_noted() -> None:
     notes = apply_protocol("stratified5", corpus(copies=[(0, 1), (2, 5)])).notes
     assert "the same audio has different labels: 00-b-2 = 00-a-1" in notes
     assert len([note for note in notes if "different labels" in note]) == 1
+
+
+@pytest.mark.parametrize("by_speaker", [False, True])
+@given(n_folds=st.integers(1, 6), seed=st.integers(0, 99), name=st.sampled_from(["stratified5", "speaker5"]))
+@settings(max_examples=25)
+def test_inner_folds_split_the_training_rows_and_nothing_else(
+    by_speaker: bool, n_folds: int, seed: int, name: str
+) -> None:
+    made = corpus(copies=[(0, 5), (3, 40)])
+    for outer in apply_protocol(name, made).folds:
+        inside = inner_folds(made, outer.train, by_speaker, n_folds, seed)
+        assert 1 <= len(inside) <= n_folds
+        for fold in inside:
+            assert sorted([*fold.train, *fold.test]) == sorted(outer.train)
+            sides = {row: row in set(fold.test.tolist()) for row in outer.train.tolist()}
+            for rows in made.copies:
+                assert len({sides[row] for row in rows if row in sides}) <= 1
+            if by_speaker:
+                speakers = [{made.speakers[row] for row in rows} for rows in (fold.train, fold.test)]
+                assert not speakers[0] & speakers[1]
+        if n_folds > 1:
+            tested = [row for fold in inside for row in fold.test.tolist()]
+            assert sorted(tested) == sorted(outer.train)
+
+
+def test_inner_folds_are_the_same_for_the_same_seed_alone() -> None:
+    made = corpus()
+    train = apply_protocol("stratified5", made).folds[0].train
+    splits = [[fold.test.tolist() for fold in inner_folds(made, train, False, 3, seed)] for seed in (0, 0, 1)]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_a_class_of_one_recording_leaves_a_hold_out() -> None:
+    made = corpus(n_takes=1, n_speakers=6)
+    rare = np.flatnonzero(made.targets == 0)[1:]
+    train = np.setdiff1d(np.arange(len(made.clips)), rare)
+    assert len(inner_folds(made, train, False, 3, 0)) == 1
