@@ -20,3 +20,17 @@ def test_extraction_takes_less_than_a_gigabyte_however_many_clips_there_are(n_cl
     shown = printed("large_corpus.py", n_clips)
     (peak,) = re.findall(r"all processes together: (\d+) MB", shown)
     assert int(peak) < 1000, shown
+
+
+def test_tuning_finds_what_a_random_search_does_for_a_quarter_of_the_fits() -> None:
+    shown = printed("search_efficiency.py", "--searches", "20")
+    ratios = [float(ratio) for ratio in re.findall(r"ratio ([\d.]+)", shown)]
+    assert len(ratios) == 3
+    assert ratios[-1] <= 0.25, shown
+
+
+@pytest.mark.slow
+def test_the_ways_of_training_come_to_equal_quality() -> None:
+    shown = printed("training_speed.py", "--epochs", "3", "--clips", "256", "--folds", "2")
+    assert "plain Keras" in shown
+    assert "marsbench, 2 workers" in shown
