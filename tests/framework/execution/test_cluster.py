@@ -339,7 +339,7 @@ def test_a_cluster_without_workers_is_one_line(
 def test_workers_with_another_marsbench_are_refused_in_one_line(
     kit: Path, busy_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("marsbench.runner.ongoing.fit_version", lambda: "another")
+    monkeypatch.setattr("marsbench.runner.units.fit_version", lambda: "another")
     with pytest.raises(
         ConfigError, match=r"^a worker has another version of marsbench than the driver; install"
     ):
