@@ -82,7 +82,9 @@ class Execution(BaseModel):
 
 Objective = Literal["macro_f1", "accuracy", "uar"]
 Tuner = Literal["optuna", "keras-tuner"]
-DEFAULT_TRIALS = 5
+DEFAULT_TRIALS = 4
+DEFAULT_INNER_FOLDS = 3
+"""For models without epochs; networks, whose fits take a hundred times as long, have a hold-out."""
 _ENDLESS = 1_000_000
 
 
@@ -131,12 +133,11 @@ class Experiment(Execution):
     """Configurations that a tuner tries; 0 for the untuned one alone; None for a few, or what time allows."""
     tuner: Tuner = "optuna"
     objective: Objective = "macro_f1"
-    inner_folds: int = Field(default=3, ge=1, le=20, strict=True)
+    inner_folds: int | None = Field(default=None, ge=1, le=20, strict=True)
     time_budget: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)] = None
 
-    @property
-    def tuning(self) -> Tuning | None:
-        """How to tune, None for not at all."""
+    def tuning(self, has_epochs: bool) -> Tuning | None:
+        """How to tune a model, one with epochs or one without; None for not at all."""
         trials = self.trials
         if trials is None:
             trials = DEFAULT_TRIALS if self.time_budget is None else _ENDLESS
@@ -146,7 +147,7 @@ class Experiment(Execution):
             trials=trials,
             tuner=self.tuner,
             objective=self.objective,
-            inner_folds=self.inner_folds,
+            inner_folds=self.inner_folds or (1 if has_epochs else DEFAULT_INNER_FOLDS),
             time_budget=self.time_budget,
         )
 

@@ -91,7 +91,7 @@ def make_plan(experiment: Experiment, progress: Progress) -> Plan:
 
 def _refuse_tuner(experiment: Experiment, pipelines: list[Pipeline]) -> None:
     """KerasTuner's strength is Hyperband, which needs epochs."""
-    if experiment.tuning is None or experiment.tuner != "keras-tuner":
+    if experiment.trials == 0 or experiment.tuner != "keras-tuner":
         return
     for pipeline in pipelines:
         if not pipeline.rungs:

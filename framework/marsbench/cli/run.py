@@ -53,7 +53,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         int | None,
         typer.Option(
             help="Configurations that a tuner tries for each fold; 0 for the untuned one alone. "
-            "[default: 5, or what --time-budget allows]"
+            "[default: 4, or what --time-budget allows]"
         ),
     ] = None,
     tuner: Annotated[str | None, typer.Option(help="optuna or keras-tuner. [default: optuna]")] = None,
@@ -63,7 +63,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
     ] = None,
     inner_folds: Annotated[
         int | None,
-        typer.Option(help="Splits of each fold's training clips to tune on; 1: a hold-out. [default: 3]"),
+        typer.Option(
+            help="Splits of each fold's training clips to tune on. [default: 3; for networks 1, a hold-out]"
+        ),
     ] = None,
     objective: Annotated[
         str | None, typer.Option(help="macro_f1, accuracy or uar, to be maximised. [default: macro_f1]")

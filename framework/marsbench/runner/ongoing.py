@@ -44,8 +44,9 @@ def runs_of(plan: Plan, experiment: Experiment, progress: Progress) -> list["Ong
     runs: list[OngoingRun] = []
     for pipeline in plan.pipelines:
         runs.append(OngoingRun(plan, pipeline, experiment, progress))
-        if experiment.tuning is not None and pipeline.is_tunable:
-            runs.append(OngoingRun(plan, pipeline, experiment, progress, experiment.tuning))
+        tuning = experiment.tuning(has_epochs=bool(pipeline.rungs))
+        if tuning is not None and pipeline.is_tunable:
+            runs.append(OngoingRun(plan, pipeline, experiment, progress, tuning))
     return runs
 
 
@@ -329,4 +330,4 @@ class OngoingRun:
         )
 
 
-_UNTUNED = {"trials": 0, "tuner": "optuna", "objective": "macro_f1", "inner_folds": 3, "time_budget": None}
+_UNTUNED = {"trials": 0, "tuner": "optuna", "objective": "macro_f1", "inner_folds": None, "time_budget": None}
