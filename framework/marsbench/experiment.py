@@ -82,7 +82,7 @@ class Execution(BaseModel):
 
 Objective = Literal["macro_f1", "accuracy", "uar"]
 Tuner = Literal["optuna", "keras-tuner"]
-DEFAULT_TRIALS = 4
+DEFAULT_TRIALS = 3
 DEFAULT_INNER_FOLDS = 3
 """For models without epochs; networks, whose fits take a hundred times as long, have a hold-out."""
 _ENDLESS = 1_000_000

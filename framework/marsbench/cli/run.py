@@ -53,7 +53,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         int | None,
         typer.Option(
             help="Configurations that a tuner tries for each fold; 0 for the untuned one alone. "
-            "[default: 4, or what --time-budget allows]"
+            "[default: 3, or what --time-budget allows]"
         ),
     ] = None,
     tuner: Annotated[str | None, typer.Option(help="optuna or keras-tuner. [default: optuna]")] = None,
