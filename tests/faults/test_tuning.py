@@ -16,7 +16,7 @@ from marsbench.results.study_folder import StudyFolder
 Places = Callable[..., Any]
 
 TUNED = "run --features crossings --model knobs --data tones --set tones.n_takes=2 --set knobs.log=fits.log"
-TUNED += " --set knobs.epochs=8 --set knobs.seconds=0.02 --trials 6 --inner-folds 2 --workers 2"
+TUNED += " --set knobs.epochs=8 --set knobs.seconds=0.01 --trials 5 --inner-folds 2 --workers 2"
 
 
 def fits(there: Any) -> Counter[str]:

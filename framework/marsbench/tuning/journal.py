@@ -32,7 +32,9 @@ class Journal:
         with _storage_errors(self._path):
             if self._storage is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.unlink(missing_ok=True)
+                # Also the lock that Optuna held when an earlier command was killed: the run's folder is ours.
+                for old in [self._path, *self._path.parent.glob(f"{self._path.name}.*")]:
+                    old.unlink(missing_ok=True)
                 self._storage = JournalStorage(JournalFileBackend(str(self._path)))
             if study.fold not in self._studies:
                 self._studies[study.fold] = optuna.create_study(

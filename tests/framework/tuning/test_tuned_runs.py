@@ -118,7 +118,7 @@ def test_fits_inside_are_drafts_and_those_that_count_are_not(tuned: Tune, fits: 
 
 
 def test_a_trial_climbs_rungs_of_epochs_and_the_best_third_goes_on(tuned: Tune, fits: Fits) -> None:
-    folder, _ = tuned(knobs=LOG | {"epochs": 8}, protocol="holdout80", trials=15)
+    folder, _ = tuned(knobs=LOG | {"epochs": 8}, protocol="holdout80", trials=15, inner_folds=3)
     climbs = {(fit["from"], fit["to"]) for fit in fits() if fit["draft"]}
     assert climbs == {(0, 1), (1, 4), (4, 8), (0, 8)}
     reached = [
@@ -200,6 +200,14 @@ def test_the_optuna_storage_is_whole_though_one_fold_alone_is_made_again(tuned: 
     names = [study.study_name for study in storage.get_all_studies()]
     counts = [len(optuna.load_study(study_name=name, storage=storage).trials) for name in names]
     assert counts == [3] * 5
+
+
+def test_a_lock_that_a_killed_command_left_behind_is_no_obstacle(tuned: Tune) -> None:
+    folder, _ = tuned(trials=2)
+    (folder.path / "run.json").unlink()
+    (folder.path / "units" / "fold-0.json").unlink()
+    folder.study.journal.with_name("optuna.log.lock").symlink_to(folder.study.journal)
+    assert tuned(trials=2)[1].status == "complete"
 
 
 def test_the_history_is_drawn(tuned: Tune) -> None:
