@@ -81,15 +81,7 @@ def keep_aside(corpus: CheckedCorpus, train: Rows, by_speaker: bool, seed: int) 
     Copies of one recording stay together. With a single speaker, or a class of one recording, the rows are
     split without regard to speakers or classes.
     """
-    from sklearn.model_selection import GroupShuffleSplit
-
-    split_seed = derived_seed(seed, "validation")
-    groups = _groups_by_speaker(corpus)[train] if by_speaker else train
-    if by_speaker and len(np.unique(groups)) > 1:
-        by_group = GroupShuffleSplit(1, test_size=_VALIDATION, random_state=split_seed)
-        fit, validation = next(by_group.split(train, groups=groups))
-        return np.sort(train[fit]), np.sort(train[validation])
-    return _balanced(corpus, train, _VALIDATION, split_seed)
+    return _held_out(corpus, train, by_speaker, _VALIDATION, derived_seed(seed, "validation"))
 
 
 def inner_folds(corpus: CheckedCorpus, train: Rows, by_speaker: bool, n_folds: int, seed: int) -> list[Fold]:
@@ -99,17 +91,12 @@ def inner_folds(corpus: CheckedCorpus, train: Rows, by_speaker: bool, n_folds: i
     copies of one recording stay together. There are fewer folds where a class or the speakers do not suffice,
     but two parts at least.
     """
-    from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     split_seed = derived_seed(seed, "inner")
-    groups = _groups_by_speaker(corpus)[train] if by_speaker else train
-    n_groups = len(np.unique(groups))
     if n_folds == 1:
-        if by_speaker and n_groups > 1:
-            splits = GroupShuffleSplit(1, test_size=_HOLD_OUT, random_state=split_seed)
-            return [Fold(train[a], train[b]) for a, b in splits.split(train, groups=groups)]
-        return [Fold(*_balanced(corpus, train, _HOLD_OUT, split_seed))]
-    if by_speaker and n_groups > 1:
+        return [Fold(*_held_out(corpus, train, by_speaker, _HOLD_OUT, split_seed))]
+    if by_speaker and (n_groups := len(np.unique(groups := _groups_by_speaker(corpus)[train]))) > 1:
         by_group = StratifiedGroupKFold(min(n_folds, n_groups), shuffle=True, random_state=split_seed)
         return [Fold(train[a], train[b]) for a, b in by_group.split(train, corpus.targets[train], groups)]
     rows = np.intersect1d(train, _first_copies(corpus))
@@ -121,6 +108,19 @@ def inner_folds(corpus: CheckedCorpus, train: Rows, by_speaker: bool, n_folds: i
         Fold(np.sort(_with_copies(corpus, rows[a])), np.sort(_with_copies(corpus, rows[b])))
         for a, b in balanced.split(rows, corpus.targets[rows])
     ]
+
+
+def _held_out(
+    corpus: CheckedCorpus, train: Rows, by_speaker: bool, share: float, seed: int
+) -> tuple[Rows, Rows]:
+    """Part rows into (fitting, about `share` of them): whole speakers if there are several, or balanced."""
+    from sklearn.model_selection import GroupShuffleSplit
+
+    if by_speaker and len(np.unique(groups := _groups_by_speaker(corpus)[train])) > 1:
+        by_group = GroupShuffleSplit(1, test_size=share, random_state=seed)
+        fit, aside = next(by_group.split(train, groups=groups))
+        return np.sort(train[fit]), np.sort(train[aside])
+    return _balanced(corpus, train, share, seed)
 
 
 def _balanced(corpus: CheckedCorpus, train: Rows, share: float, seed: int) -> tuple[Rows, Rows]:

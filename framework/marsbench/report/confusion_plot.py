@@ -1,13 +1,12 @@
 """The confusion matrix as a picture."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from marsbench.errors import ResultsError
-from marsbench.files import write_atomically
+from marsbench.report.picture import plain, write_png
 from marsbench.results.schema import Run
 
 
@@ -19,7 +18,7 @@ def plot_confusion(run: Run, path: Path) -> None:
     """
     if run.metrics is None:
         raise ResultsError(f"run {run.run_id} is not complete: it has no confusion matrix")
-    labels = [_plain(scores.label) for scores in run.metrics.classes]
+    labels = [plain(scores.label) for scores in run.metrics.classes]
     counts = np.array(run.metrics.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _draw(labels, counts, shares)
@@ -31,14 +30,7 @@ def plot_confusion(run: Run, path: Path) -> None:
         f"accuracy {accuracy:.1f} %, macro F1 {f1:.1f} %",
         fontsize=10,
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
-
-
-def _plain(text: str) -> str:
-    """A dollar sign would begin a formula."""
-    return text.replace("$", r"\$")
+    write_png(figure, path)
 
 
 def _draw(labels: list[str], counts: np.ndarray, shares: np.ndarray) -> Figure:

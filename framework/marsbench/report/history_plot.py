@@ -1,6 +1,5 @@
 """The course of tuning as a picture."""
 
-import io
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -9,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from marsbench.files import write_atomically
+from marsbench.report.picture import plain, write_png
 from marsbench.results.trials import Study, Trial
 
 
@@ -21,14 +20,12 @@ def plot_history(studies: Sequence[Study], title: str, path: Path) -> None:
         _draw(axes, study, f"C{study.fold % 10}")
     axes.set_xlabel("trial")
     axes.set_ylabel(f"inner {studies[0].objective.replace('_', ' ')}" if studies else "")
-    axes.set_title(title.replace("$", r"\$"), fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if studies:
         axes.legend(fontsize=8, title="o complete, x pruned", title_fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    write_png(figure, path)
 
 
 def _draw(axes: Axes, study: Study, colour: str) -> None:

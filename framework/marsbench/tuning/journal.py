@@ -57,7 +57,7 @@ def _frozen(trial: Trial, space: SearchSpace) -> optuna.trial.FrozenTrial:
 def _created(trial: Trial, params: dict[str, Any], distributions: dict[str, Any]) -> optuna.trial.FrozenTrial:
     attributes = {"configuration": trial.configuration, "reason": trial.reason, "same as": trial.same_as}
     shared: dict[str, Any] = {
-        "state": _STATES[trial.state],
+        "state": STATES[trial.state],
         "value": trial.score if trial.state == "complete" else None,
         "intermediate_values": trial.steps,
         "user_attrs": {name: value for name, value in attributes.items() if value is not None},
@@ -70,7 +70,7 @@ def _created(trial: Trial, params: dict[str, Any], distributions: dict[str, Any]
             return optuna.trial.create_trial(**shared)
 
 
-_STATES = {
+STATES = {
     "complete": optuna.trial.TrialState.COMPLETE,
     "pruned": optuna.trial.TrialState.PRUNED,
     "failed": optuna.trial.TrialState.FAIL,

@@ -12,11 +12,10 @@ from functools import cache
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
 
 from marsbench.files import derived_seed
 from marsbench.plugin.search_space import Dimension
+from marsbench.tuning.sampler import seeded_sampler
 from marsbench.tuning.search_space import Coding, coding
 
 
@@ -61,7 +60,9 @@ def _oracle_class() -> Any:
             study = _empty_study(is_maximised=self.objective.direction == "max")
             study.add_trials([_as_optuna(trial) for trial in map(self.trials.get, self.end_order) if trial])
             for attempt in range(self._max_collisions + 1):
-                study.sampler = _sampler(derived_seed(self.seed, trial_id, attempt), self.startup_trials)
+                study.sampler = seeded_sampler(
+                    derived_seed(self.seed, trial_id, attempt), self.startup_trials
+                )
                 values = _proposed(study, self.get_space())
                 if not self._duplicate(values):
                     return {"status": "RUNNING", "values": values}
@@ -88,14 +89,6 @@ def _empty_study(is_maximised: bool) -> optuna.Study:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _sampler(seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate` and `group`
-        return optuna.samplers.TPESampler(
-            n_startup_trials=startup_trials, multivariate=True, group=True, seed=seed
-        )
-
-
 def _proposed(study: optuna.Study, hp: Any) -> dict[str, Any]:
     """Values of all parameters that are active under them; `hp` lists parents before their children."""
     trial = study.ask()
@@ -103,21 +96,10 @@ def _proposed(study: optuna.Study, hp: Any) -> dict[str, Any]:
     for parameter in hp.space:
         if hp.is_active(parameter) and parameter.name not in hp.values:
             code = _coding(parameter)
-            hp.values[parameter.name] = code.decode(_suggested(trial, code))
+            hp.values[parameter.name] = code.decode(code.suggested(trial))
     # Nobody will tell this one: KerasTuner's own trials are what the next study is made of.
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
     return dict(hp.values)
-
-
-def _suggested(trial: optuna.Trial, code: Coding) -> Any:
-    space = code.distribution
-    if isinstance(space, CategoricalDistribution):
-        return trial.suggest_categorical(code.name, space.choices)
-    if isinstance(space, IntDistribution):
-        return trial.suggest_int(code.name, space.low, space.high, step=space.step, log=space.log)
-    if not isinstance(space, FloatDistribution):
-        raise TypeError(f"{space} is no distribution of `coding`")
-    return trial.suggest_float(code.name, space.low, space.high, step=space.step, log=space.log)
 
 
 def _as_optuna(trial: Any) -> optuna.trial.FrozenTrial:

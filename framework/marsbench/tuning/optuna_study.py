@@ -21,8 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
 
 from marsbench.evaluation.objective import objective_score
 from marsbench.evaluation.unit_result import Failure, UnitResult
@@ -31,6 +29,8 @@ from marsbench.experiment import Tuning
 from marsbench.files import canonical_json, derived_seed
 from marsbench.results.trials import Study, Trial
 from marsbench.tuning.inner_fits import InnerFits
+from marsbench.tuning.journal import STATES
+from marsbench.tuning.sampler import seeded_sampler
 from marsbench.tuning.search_space import Configuration, SearchSpace, coding
 
 _REDUCTION = 3
@@ -81,14 +81,9 @@ class OptunaStudy:
         if len(self.done) > _REPEATS and all(trial.same_as is not None for trial in self.done[-_REPEATS:]):
             return "search space exhausted"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # the sampler's `multivariate`, `group`
             warnings.simplefilter("ignore", UserWarning)  # a given value outside of its range
-            study.sampler = optuna.samplers.TPESampler(
-                seed=derived_seed(self.seed, "trial", len(self.done)),
-                n_startup_trials=_STARTUP,
-                multivariate=True,
-                group=True,
-            )
+            seed = derived_seed(self.seed, "trial", len(self.done))
+            study.sampler = seeded_sampler(seed, _STARTUP)
             asked, configuration = self._ask(study)
         trial = self._repeated(configuration) or (yield from self._tried(asked, configuration))
         self._tell(study, asked, trial)
@@ -107,7 +102,7 @@ class OptunaStudy:
         for dimension in self.space.dimensions:
             if dimension.name not in values and dimension in self.space.active(values):
                 code = coding(dimension)
-                answer = code.decode(_suggested(trial, code.name, code.distribution))
+                answer = code.decode(code.suggested(trial))
                 values[dimension.name] = answer if given is None else given[dimension.name]
         return trial, values
 
@@ -173,15 +168,10 @@ class OptunaStudy:
         return objective_score(self.tuning.objective, np.array(result.probabilities), self.targets[inner])
 
     def _tell(self, study: optuna.Study, asked: optuna.Trial, trial: Trial) -> None:
-        state = {
-            "complete": optuna.trial.TrialState.COMPLETE,
-            "pruned": optuna.trial.TrialState.PRUNED,
-            "failed": optuna.trial.TrialState.FAIL,
-        }[trial.state]
         if trial.same_as is not None:
             for step, score in trial.steps.items():
                 asked.report(score, step)
-        study.tell(asked, trial.score if trial.state == "complete" else None, state)
+        study.tell(asked, trial.score if trial.state == "complete" else None, STATES[trial.state])
 
     def _record(self, ended: str | None) -> Study:
         return Study(
@@ -218,16 +208,3 @@ class _Step(NamedTuple):
         """Part of a whole fit that it takes."""
         last = rungs[-1] if rungs else 1
         return ((self.until or last) - (self.below or 0)) / last
-
-
-def _suggested(trial: optuna.Trial, name: str, distribution: Any) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        low, high = distribution.low, distribution.high
-        return trial.suggest_int(name, low, high, step=distribution.step, log=distribution.log)
-    if not isinstance(distribution, FloatDistribution):
-        raise TypeError(f"{distribution} is no distribution of this module")
-    return trial.suggest_float(
-        name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-    )

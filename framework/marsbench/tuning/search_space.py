@@ -6,6 +6,7 @@ from math import floor, log
 from pathlib import Path
 from typing import Any, cast
 
+import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -133,6 +134,17 @@ class Coding:
     name: str
     distribution: BaseDistribution
     dimension: Dimension
+
+    def suggested(self, trial: optuna.Trial) -> Any:
+        """The parameter's value that a trial proposes."""
+        space = self.distribution
+        if isinstance(space, CategoricalDistribution):
+            return trial.suggest_categorical(self.name, space.choices)
+        if isinstance(space, IntDistribution):
+            return trial.suggest_int(self.name, space.low, space.high, step=space.step, log=space.log)
+        if not isinstance(space, FloatDistribution):
+            raise TypeError(f"{space} is no distribution of `coding`")
+        return trial.suggest_float(self.name, space.low, space.high, step=space.step, log=space.log)
 
     def decode(self, value: Any) -> Scalar:
         """The dimension's value of a parameter's."""
