@@ -122,7 +122,9 @@ class Experiment(Execution):
     data: str = "demo"
     """A dataset's name, or a path that a dataset recognises."""
     protocol: str = "stratified5"
-    seed: int = Field(default=0, ge=0, lt=2**31, strict=True)
+    seed: int = Field(default=0, ge=0, lt=2**30, strict=True)
+    repeats: int = Field(default=1, ge=1, le=1000, strict=True)
+    """Runs of each pipeline on the same folds, with seeds from `seed` on."""
     results: Folder = Path("results")
     plugins: list[Folder] = []
     set: dict[str, Any] = {}

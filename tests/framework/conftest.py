@@ -43,6 +43,8 @@ def metrics(value: float) -> Metrics:
         folds=[
             FoldScores(fold=fold, n_clips=10, accuracy=value, macro_f1=value, uar=value) for fold in (0, 1)
         ],
+        log_loss=0.5,
+        calibration_error=0.1,
     )
 
 

@@ -18,7 +18,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     older: Annotated[
-        bool, typer.Option("--all", help="Also runs that the same pipeline's newer code has replaced.")
+        bool, typer.Option("--all", help="Each run by itself: every seed, and what newer code has replaced.")
     ] = False,
     top: Annotated[
         int, typer.Option(min=0, help="Rows of each table, the best ones; 0 for all. JSON and CSV hold all.")
@@ -28,7 +28,8 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv cannot both be printed")
     from marsbench.experiment import parse_criteria
-    from marsbench.results.leaderboard import Row, leaderboards
+    from marsbench.results.leaderboard import leaderboards
+    from marsbench.results.rows import Row
 
     boards, left_out = leaderboards(results, data, protocol, parse_criteria(criteria), older=older)
     tell_left_out(left_out)
@@ -39,10 +40,15 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
         writer = csv.DictWriter(sys.stdout, Row._fields)
         writer.writeheader()
         for row in rows:
-            writer.writerow(row._asdict() | {"settings": json.dumps(row.settings)})
+            writer.writerow({name: _cell(value) for name, value in row._asdict().items()})
     else:
         from marsbench.cli import run_tables
         from marsbench.cli.console import out
 
         for board in boards:
             out.print(run_tables.board(board, top))
+
+
+def _cell(value: object) -> object:
+    """Lists and tables as JSON: CSV has no form for them."""
+    return json.dumps(value) if isinstance(value, (dict, tuple)) else value

@@ -37,6 +37,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         str | None, typer.Option(help="stratified5, holdout80 or speaker5. [default: stratified5]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of training. [default: 0]")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Runs of each pipeline on the same folds, one seed each. [default: 1]")
+    ] = None,
     results: Annotated[
         Path | None, typer.Option(help="Folder of runs. [default: results]", parser=folder, metavar="DIR")
     ] = None,
@@ -93,6 +96,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         "data": data,
         "protocol": protocol,
         "seed": seed,
+        "repeats": repeats,
         "results": results,
         "plugins": plugins,
         "set": _settings(settings),

@@ -11,7 +11,8 @@ from marsbench.cli.console import table as empty_table
 from marsbench.evaluation.criteria import Grade, Outcome
 from marsbench.evaluation.scores import Metrics, Score
 from marsbench.evaluation.unit_result import Failure
-from marsbench.results.leaderboard import Board, Row
+from marsbench.results.leaderboard import Board
+from marsbench.results.rows import Row
 from marsbench.results.schema import Run
 
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
@@ -20,7 +21,7 @@ _SHORT = 7
 
 
 def board(shown: Board, top: int = 30) -> RenderableType:
-    """A leaderboard's `top` rows, or with 0 all, two lines a run so that it fits 80 columns."""
+    """A leaderboard's `top` rows, or with 0 all, a few lines a run so that it fits 80 columns."""
     rows = shown.rows[: top or None]
     synthetic = ", synthetic" if shown.synthetic else ""
     title = f"\nLeaderboard: {shown.corpus}{synthetic}, {shown.protocol}, {shown.hash[:8]}"
@@ -28,23 +29,37 @@ def board(shown: Board, top: int = 30) -> RenderableType:
     table.padding = (0, 0, 0, 0)
     table.add_column("#", justify="right")
     table.add_column("features\n+ model", no_wrap=True)
-    for name in ("accuracy", "macro F1\n± folds", "worst class\nits recall", "training\nparameters"):
+    for name in ("accuracy\n95 %", "macro F1\n95 %", "worst\nrecall", "training\nsize"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=9, overflow="fold")
     for row in rows:
         table.add_row(*_board_cells(row))
+    failed = [Text(f"{row.run_id} failed: {row.reason}", "red") for row in rows if row.status == "failed"]
+    return Group(table, *(Text(line, "dim") for line in _legend(shown, rows)), *failed)
+
+
+def _legend(shown: Board, rows: Sequence[Row]) -> list[str]:
+    """What the words and signs of a leaderboard mean, those of them that stand on it."""
     asked = shown.criteria
-    legend = (
+    thresholds = (
         f"In %. + exceeds, - does not: accuracy {100 * asked.accuracy:g}, macro F1 {100 * asked.macro_f1:g}, "
-        f"every class {100 * asked.class_recall:g}."
+        f"every class {100 * asked.class_recall:g}. ±: over folds. ms: to predict a clip. P: of passing. "
+        "ECE: calibration error."
     )
-    lines = [*_more(shown.rows[len(rows) :]), legend]
+    lines = [*_more(shown.rows[len(rows) :]), thresholds]
+    if shown.n_compared:
+        lines.append(
+            f"Equal #: not told apart by paired tests on the same clips (best {shown.n_compared}, Holm, 5 %)."
+        )
+    if any(len(row.seeds) > 1 for row in rows):
+        lines.append("seeds: every score is the mean over them; ± behind them is that of macro F1 over them.")
     if any(row.tuner for row in rows):
         lines.append("gain: above the untuned run. optimism: what tuning saw inside, less what came of it.")
+    if any(row.gap is not None for row in rows):
+        lines.append("gap: macro F1 with the same speakers on both sides of the split, less that without.")
     if shown.n_older:
         lines.append(f"{shown.n_older} run(s) of older code are left out; --all shows them.")
-    failed = [Text(f"{row.run_id} failed: {row.reason}", "red") for row in rows if row.status == "failed"]
-    return Group(table, *(Text(line, "dim") for line in lines), *failed)
+    return lines
 
 
 def _more(hidden: Sequence[Row]) -> list[str]:
@@ -57,30 +72,82 @@ def _more(hidden: Sequence[Row]) -> list[str]:
 def _board_cells(row: Row) -> list[RenderableType]:
     if row.status == "failed":
         return ["-", _pipeline(row), "", "", "", f"{row.train_seconds:.1f} s", Text("failed", "red")]
-    spread = "" if row.fold_spread is None else f"\n± {100 * row.fold_spread:.1f}  "
-    spread += "" if row.gain is None else f"\ngain {100 * row.gain:+.1f}  "
-    spread += "" if row.optimism is None else f"\noptimism {100 * row.optimism:+.1f}  "
-    parameters = "" if row.parameters is None else f"\n{row.parameters:,}"
     return [
         str(row.rank),
         _pipeline(row),
-        _reached(row.accuracy, row.accuracy_reached),
-        Text.assemble(_reached(row.macro_f1, row.macro_f1_reached), spread),
-        Text.assemble(f"{row.worst_class}\n", _reached(row.worst_recall, row.class_recall_reached)),
-        f"{row.train_seconds:.1f} s{parameters}",
-        _outcome(row.verdict),
+        _stacked(_reached(row.accuracy, row.accuracy_reached), _range(row.accuracy_low, row.accuracy_high)),
+        _stacked(
+            _reached(row.macro_f1, row.macro_f1_reached),
+            _range(row.macro_f1_low, row.macro_f1_high),
+            Text("" if row.fold_spread is None else f"± {_percent(row.fold_spread)}  ", "dim"),
+        ),
+        _stacked(
+            Text(row.worst_class or ""),
+            _reached(row.worst_recall, row.class_recall_reached),
+            _range(row.worst_recall_low, row.worst_recall_high),
+        ),
+        _stacked(Text(f"{row.train_seconds:.1f} s"), *_cost_lines(row)),
+        _stacked(_outcome(row.verdict), *_trust_lines(row)),
     ]
+
+
+def _stacked(*lines: Text) -> Text:
+    return Text("\n").join(line for line in lines if line)
+
+
+def _range(low: float | None, high: float | None) -> Text:
+    return Text("" if low is None or high is None else f"{100 * low:.0f}-{100 * high:.0f}  ", "dim")
+
+
+def _cost_lines(row: Row) -> list[Text]:
+    words = [
+        f"{row.parameters:,}" if row.parameters is not None else "",
+        _size(row.model_bytes) if row.model_bytes is not None else "",
+        f"{row.milliseconds_per_clip:.2g} ms" if row.milliseconds_per_clip is not None else "",
+    ]
+    return [Text(word, "dim") for word in words if word]
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
+
+
+def _trust_lines(row: Row) -> list[Text]:
+    words = [
+        f"P {100 * row.pass_probability:.0f} %" if row.pass_probability is not None else "",
+        f"loss {row.log_loss:.2f}" if row.log_loss is not None else "",
+        f"ECE {100 * row.calibration_error:.1f}" if row.calibration_error is not None else "",
+    ]
+    return [Text(word, "dim") for word in words if word]
 
 
 def _pipeline(row: Row) -> Text:
     settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
-    extra = [*settings, *([f"seed {row.seed}"] if row.seed else [])]
-    if row.tuner is not None:
-        extra.append(f"tuned, {row.trials} trials")
     mark = row.run_id.rpartition("-")[2][:6]
+    words = [*settings, *_seeds(row), *_tuning(row), *_other_view(row)]
     return Text.assemble(
-        f"{row.features}\n+ {row.model} ", (mark, "dim"), *((f"\n{word}", "dim") for word in extra)
+        f"{row.features}\n+ {row.model} ", (mark, "dim"), *((f"\n{word}", "dim") for word in words)
     )
+
+
+def _seeds(row: Row) -> list[str]:
+    if len(row.seeds) > 1:
+        return [f"{len(row.seeds)} seeds, ± {_percent(row.seed_spread or 0)}"]
+    return [f"seed {row.seeds[0]}"] if row.seeds[0] else []
+
+
+def _tuning(row: Row) -> list[str]:
+    if row.tuner is None:
+        return []
+    words = [] if row.gain is None else [f"gain {100 * row.gain:+.1f}"]
+    words += [] if row.optimism is None else [f"optimism {100 * row.optimism:+.1f}"]
+    return [f"tuned, {row.trials} trials", *([", ".join(words)] if words else [])]
+
+
+def _other_view(row: Row) -> list[str]:
+    if row.gap is None or row.other_macro_f1 is None:
+        return []
+    return [f"{row.other_protocol} {_percent(row.other_macro_f1)}, gap {100 * row.gap:+.1f}"]
 
 
 def _reached(score: float | None, reached: bool | None) -> Text:
@@ -120,7 +187,7 @@ def run_summary(run: Run) -> RenderableType:
         parts += [
             _grades(run.grades),
             _recalls(run.metrics),
-            Text.assemble("Verdict: ", _outcome(run.verdict)),
+            Text.assemble("Verdict: ", _outcome(run.verdict), _odds(run.pass_probability)),
         ]
     return Group(*parts)
 
@@ -143,7 +210,7 @@ def _where(failures: Sequence[Failure]) -> str:
 def _grades(grades: Sequence[Grade]) -> Table:
     """Accuracy, macro F1, and of the classes the one with the lowest recall."""
     table = Table(
-        "criterion", "score", "95 % interval", "must exceed", "outcome", box=None, header_style="dim"
+        "criterion", "score", "95 % interval", "must exceed", "P", "outcome", box=None, header_style="dim"
     )
     recalls = [entry for entry in grades if entry.criterion.startswith("class_recall ")]
     worst = min(recalls, key=lambda entry: entry.score.value)
@@ -154,14 +221,20 @@ def _grades(grades: Sequence[Grade]) -> Table:
             _percent(entry.score.value),
             _interval(entry.score),
             _percent(entry.threshold),
+            "" if entry.probability is None else f"{100 * entry.probability:.0f} %",
             _outcome(entry.outcome),
         )
     return table
 
 
+def _odds(probability: float | None) -> str:
+    return "" if probability is None else f" (met by {_percent(probability)} % of resampled corpora)"
+
+
 def _recalls(metrics: Metrics) -> Text:
     cells = "  ".join(f"{scores.label} {100 * scores.recall.value:.0f}" for scores in metrics.classes)
-    return Text(f"Recall by class (%): {cells}")
+    trust = f"log loss {metrics.log_loss:.3f}, calibration error {_percent(metrics.calibration_error)} %"
+    return Text(f"Recall by class (%): {cells}\nProbabilities: {trust}")
 
 
 def _percent(value: float) -> str:

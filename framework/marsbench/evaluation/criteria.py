@@ -1,5 +1,6 @@
 """What is good enough: thresholds, and the verdict on a score with its uncertainty."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,18 +33,24 @@ class Grade(BaseModel):
     """Whether the score itself exceeds the threshold."""
     outcome: Outcome
     """pass or fail only if the whole interval is on one side of the threshold."""
+    probability: float | None = None
+    """Share of resampled corpora on which the score exceeds the threshold; None if it was not asked for."""
 
 
-def grade(metrics: Metrics, criteria: Criteria) -> list[Grade]:
-    """Hold metrics against every criterion, the recall of each class by itself."""
-    grades = [
-        _grade("accuracy", criteria.accuracy, metrics.accuracy),
-        _grade("macro_f1", criteria.macro_f1, metrics.macro_f1),
+def grade(metrics: Metrics, criteria: Criteria, odds: Mapping[str, float] | None = None) -> list[Grade]:
+    """Hold metrics against every criterion, the recall of each class by itself.
+
+    Args:
+        metrics: the scores.
+        criteria: the thresholds.
+        odds: probability of exceeding the threshold, by criterion.
+    """
+    asked = [
+        ("accuracy", criteria.accuracy, metrics.accuracy),
+        ("macro_f1", criteria.macro_f1, metrics.macro_f1),
+        *((f"class_recall {c.label}", criteria.class_recall, c.recall) for c in metrics.classes),
     ]
-    return grades + [
-        _grade(f"class_recall {scores.label}", criteria.class_recall, scores.recall)
-        for scores in metrics.classes
-    ]
+    return [_grade(*entry, (odds or {}).get(entry[0])) for entry in asked]
 
 
 def verdict(grades: list[Grade]) -> Outcome:
@@ -54,11 +61,18 @@ def verdict(grades: list[Grade]) -> Outcome:
     return "undecided" if "undecided" in outcomes else "pass"
 
 
-def _grade(criterion: str, threshold: float, score: Score) -> Grade:
+def _grade(criterion: str, threshold: float, score: Score, probability: float | None) -> Grade:
     outcome: Outcome = "undecided"
     if score.low > threshold:
         outcome = "pass"
     elif score.high <= threshold:
         outcome = "fail"
     reached = score.value > threshold
-    return Grade(criterion=criterion, threshold=threshold, score=score, reached=reached, outcome=outcome)
+    return Grade(
+        criterion=criterion,
+        threshold=threshold,
+        score=score,
+        reached=reached,
+        outcome=outcome,
+        probability=probability,
+    )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.evaluation.calibration import calibration_error, log_loss, reliability
+from marsbench.evaluation.criteria import Criteria
 from marsbench.evaluation.intervals import Draws, resample, widened
 from marsbench.evaluation.metrics import Confusion, confusion
 from marsbench.evaluation.scores import ClassScores, FoldScores, Metrics
@@ -24,18 +26,39 @@ class Predictions:
     speakers: Sequence[str | None]
 
 
-def score_predictions(predictions: Predictions, labels: Sequence[str]) -> Metrics:
-    """Score the pooled predictions, with intervals, and each fold."""
+def resampled(predictions: Predictions) -> Draws:
+    """Corpora like that of the predictions."""
+    probabilities = predictions.probabilities
+    predicted = probabilities.argmax(axis=1)
+    return resample(predictions.targets, predicted, predictions.speakers, probabilities.shape[1])
+
+
+def odds_of(draws: Draws, criteria: Criteria, labels: Sequence[str]) -> tuple[dict[str, float], float]:
+    """Share of resampled corpora that exceed each criterion's threshold, by its name, and all of them."""
+    exceeded = {
+        "accuracy": draws.exceeds("accuracy", criteria.accuracy),
+        "macro_f1": draws.exceeds("macro_f1", criteria.macro_f1),
+    }
+    for index, label in enumerate(labels):
+        exceeded[f"class_recall {label}"] = draws.exceeds("recall", criteria.class_recall, index)
+    odds = {criterion: float(draws_above.mean()) for criterion, draws_above in exceeded.items()}
+    return odds, float(np.logical_and.reduce(list(exceeded.values())).mean())
+
+
+def score_predictions(predictions: Predictions, labels: Sequence[str], draws: Draws | None = None) -> Metrics:
+    """Score the pooled predictions, with intervals, and each fold; `draws` are those of `resampled`."""
     pooled = confusion(predictions.targets, predictions.probabilities)
-    predicted = predictions.probabilities.argmax(axis=1)
-    draws = resample(predictions.targets, predicted, predictions.speakers, len(labels))
+    draws = draws or resampled(predictions)
+    n_clips = len(predictions.targets)
     return Metrics(
-        accuracy=widened(draws.interval(float(pooled.accuracy), "accuracy"), len(predicted)),
+        accuracy=widened(draws.interval(float(pooled.accuracy), "accuracy"), n_clips),
         macro_f1=draws.interval(float(pooled.macro_f1), "macro_f1"),
         uar=draws.interval(float(pooled.uar), "uar"),
         classes=_by_class(pooled, draws, labels),
         confusion=pooled.counts.tolist(),
         folds=[_of_fold(predictions, fold) for fold in np.unique(predictions.folds)],
+        log_loss=log_loss(predictions.targets, predictions.probabilities),
+        calibration_error=calibration_error(reliability(predictions.targets, predictions.probabilities)),
     )
 
 

@@ -5,6 +5,7 @@ in here cannot learn from them.
 """
 
 import random
+import tempfile
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -127,8 +128,19 @@ def climb(
         environment=environment(),
         fit_seconds=fitted - start,
         predict_seconds=time.perf_counter() - fitted,
+        model_bytes=None if unit.is_draft else _saved_bytes(model),
     )
     return result, model.checkpoint_
+
+
+def _saved_bytes(model: Model) -> int | None:
+    """Size of what the model writes of itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            model.save(Path(folder))
+        except Exception:  # noqa: BLE001 - whatever a plugin raises: what it predicted is worth keeping all the same
+            return None
+        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
 def check_probabilities(values: Probabilities, shape: tuple[int, int], model: str) -> None:

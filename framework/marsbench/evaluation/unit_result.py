@@ -26,6 +26,8 @@ class UnitResult(BaseModel):
     """Where it was fitted."""
     fit_seconds: float
     predict_seconds: float
+    model_bytes: int | None = None
+    """Size of the fitted model once saved; None if it was not, a draft's say, or could not be."""
 
 
 class Failure(BaseModel):

@@ -2,60 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import dist, inf, sqrt
+from math import inf
 from pathlib import Path
-from statistics import fmean
-from typing import Any, NamedTuple
 
 from marsbench.errors import ResultsError, unknown
-from marsbench.evaluation.criteria import Criteria, Outcome, grade, verdict
-from marsbench.evaluation.scores import Metrics
-from marsbench.files import canonical_json
-from marsbench.results.schema import Standing, Status, TuningRecord
-from marsbench.results.store import find_runs, run_folders
+from marsbench.evaluation.criteria import Criteria
+from marsbench.results.rows import Row, merged, row_of
+from marsbench.results.store import RunFolder, find_runs, run_folders
+from marsbench.results.ties import with_tie_ranks
 
-
-class Row(NamedTuple):
-    """One run on the leaderboard; scores are None for a run without all its folds."""
-
-    rank: int | None
-    run_id: str
-    finished: str
-    """UTC, ISO 8601."""
-    corpus: str
-    synthetic: bool
-    protocol: str
-    protocol_hash: str
-    features: str
-    model: str
-    settings: dict[str, object]
-    seed: int
-    status: Status
-    train_seconds: float
-    parameters: int | None
-    reason: str | None = None
-    """Why a failed run failed."""
-    accuracy: float | None = None
-    macro_f1: float | None = None
-    uar: float | None = None
-    worst_recall: float | None = None
-    worst_class: str | None = None
-    accuracy_reached: bool | None = None
-    macro_f1_reached: bool | None = None
-    class_recall_reached: bool | None = None
-    verdict: Outcome | None = None
-    fold_spread: float | None = None
-    """Standard deviation of macro F1 over folds; None for a single fold."""
-    tuner: str | None = None
-    """None for the untuned configuration."""
-    trials: int | None = None
-    """Configurations tried, over all folds."""
-    gain: float | None = None
-    """Macro F1 above that of the untuned run of the same pipeline, settings and seed on this board."""
-    optimism: float | None = None
-    """Inner minus outer score by the tuner's objective, mean over folds."""
-    asked: str | None = None
-    """Digest of how tuning was asked for."""
+_Group = tuple[str, str, str]
+"""Corpus, protocol, protocol hash."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +27,8 @@ class Board:
     rows: tuple[Row, ...]
     n_older: int
     """Runs left out because the same pipeline was run later with newer code."""
+    n_compared: int
+    """Rows, the best ones, that were tested against each other; where they cannot be told apart they tie."""
 
 
 def leaderboards(
@@ -83,8 +42,8 @@ def leaderboards(
     """One board for each protocol hash below a results folder, restricted by name where asked.
 
     Every run of a board is held against the same `criteria`, whatever it was graded by when it was made. Of
-    runs that differ in the code of their plugins alone, the latest stands for all, unless `older` ones are
-    asked for.
+    runs that differ in the code of their plugins alone, the latest stands for all, and runs that differ in
+    their seed alone share a row, unless `older` ones are asked for: then each run has its own.
 
     Returns:
         The boards, and lines on what is left out: each run that cannot be read, and how many are unfinished.
@@ -93,25 +52,38 @@ def leaderboards(
         ResultsError: no runs there, or none of that corpus or protocol.
     """
     asked = criteria or Criteria()
-    groups: dict[tuple[str, str, str], list[Row]] = {}
+    groups, left_out = _rows_by_board(root, corpus, asked)
+    wanted = {group: rows for group, rows in groups.items() if protocol in (None, group[1])}
+    if not wanted and not left_out:
+        _raise_what_there_is(root, corpus, protocol)
+    shown = {
+        group: rows if older else _one_a_configuration(root, rows, asked) for group, rows in groups.items()
+    }
+    shown = _with_other_views(shown)
+    return [_board(root, shown[group], len(groups[group]), asked) for group in sorted(wanted)], left_out
+
+
+def _rows_by_board(
+    root: Path, corpus: str | None, criteria: Criteria
+) -> tuple[dict[_Group, list[Row]], list[str]]:
+    """Every finished run as a row, and lines on what is left out."""
+    groups: dict[_Group, list[Row]] = {}
     left_out: list[str] = []
     n_unfinished = 0
-    for folder in run_folders(root, corpus, protocol):
+    for folder in run_folders(root, corpus):
         try:
             run = folder.read_standing()
         except ResultsError as error:
             left_out.append(str(error))
             continue
         if run is not None:
-            board = groups.setdefault((run.corpus.name, run.protocol.name, run.protocol.hash), [])
-            board.append(_row(run, asked))
+            group = (run.corpus.name, run.protocol.name, run.protocol.hash)
+            groups.setdefault(group, []).append(row_of(run, criteria))
         else:
             n_unfinished += folder.is_planned
     if n_unfinished:
         left_out.append(f"{n_unfinished} run(s) that are not finished; bench status shows them")
-    if not groups and not left_out:
-        _raise_what_there_is(root, corpus, protocol)
-    return [_board(group, asked, older) for _, group in sorted(groups.items())], left_out
+    return groups, left_out
 
 
 def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -> None:
@@ -124,37 +96,60 @@ def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -
     raise ResultsError(f"no runs in {where}; make one with: bench run")
 
 
-def _board(rows: list[Row], criteria: Criteria, older: bool) -> Board:
-    first, shown = rows[0], _with_gains(rows if older else _latest(rows))
+def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria) -> Board:
+    first = rows[0]
+    in_order = ranked(rows)
+    complete = [row for row in in_order if row.macro_f1 is not None]
+    tied, n_compared = with_tie_ranks(complete, [_folders(root, row) for row in complete])
     return Board(
         corpus=first.corpus,
         protocol=first.protocol,
         hash=first.protocol_hash,
         synthetic=first.synthetic,
         criteria=criteria,
-        rows=ranked(shown),
-        n_older=len(rows) - len(shown),
+        rows=(*tied, *in_order[len(complete) :]),
+        n_older=n_runs - sum(len(row.seeds) for row in rows),
+        n_compared=n_compared,
     )
 
 
-def _latest(rows: list[Row]) -> list[Row]:
-    """Of each pipeline with its settings and seed, the run that was finished last."""
-    latest: dict[str, Row] = {}
+def _folders(root: Path, row: Row) -> list[RunFolder]:
+    return [RunFolder(root / row.corpus / row.protocol / run_id) for run_id in row.run_ids]
+
+
+def _one_a_configuration(root: Path, rows: Sequence[Row], criteria: Criteria) -> list[Row]:
+    """A row for each configuration: latest code, what tuning gained, all complete seeds together."""
+    by_configuration: dict[str, list[Row]] = {}
+    for row in _with_gains(_latest(rows)):
+        # A run that failed has no scores to be merged: it stays a row with its reason.
+        key = row.configuration if row.macro_f1 is not None else row.run_id
+        by_configuration.setdefault(key, []).append(row)
+    return [
+        group[0] if len(group) == 1 else _of_all_seeds(root, group, criteria)
+        for group in by_configuration.values()
+    ]
+
+
+def _of_all_seeds(root: Path, rows: list[Row], criteria: Criteria) -> Row:
+    rows = sorted(rows, key=lambda row: row.seeds)
+    runs = [folder.read_standing() for row in rows for folder in _folders(root, row)]
+    return merged(rows, [run.metrics for run in runs if run and run.metrics], criteria)
+
+
+def _latest(rows: Sequence[Row]) -> list[Row]:
+    """Of each configuration and seed, the run that was finished last."""
+    latest: dict[tuple[str, tuple[int, ...]], Row] = {}
     for row in sorted(rows, key=lambda row: row.finished):
-        latest[canonical_json([*_pipeline(row), row.asked])] = row
+        latest[row.configuration, row.seeds] = row
     return list(latest.values())
 
 
 def _with_gains(rows: list[Row]) -> list[Row]:
-    """Rows that know what tuning gained: against the untuned run that was finished last."""
-    untuned = {
-        canonical_json(_pipeline(row)): row.macro_f1
-        for row in sorted(rows, key=lambda row: row.finished)
-        if row.tuner is None
-    }
+    """Rows that know what tuning gained over the untuned run of the same seed."""
+    untuned = {(row.configuration, row.seeds): row.macro_f1 for row in rows if row.tuner is None}
     if len(untuned) == len(rows):
         return rows
-    return [_with_gain(row, untuned.get(canonical_json(_pipeline(row)))) for row in rows]
+    return [_with_gain(row, untuned.get((row.untuned_configuration, row.seeds))) for row in rows]
 
 
 def _with_gain(row: Row, untuned: float | None) -> Row:
@@ -163,8 +158,37 @@ def _with_gain(row: Row, untuned: float | None) -> Row:
     return row._replace(gain=row.macro_f1 - untuned)
 
 
-def _pipeline(row: Row) -> list[Any]:
-    return [row.features, row.model, row.settings, row.seed]
+def _with_other_views(groups: dict[_Group, list[Row]]) -> dict[_Group, list[Row]]:
+    """Rows that know what the same configuration scores on the same clips, split by speaker or not."""
+    complete = [row for rows in groups.values() for row in rows if row.macro_f1 is not None]
+    if len({row.speakers_apart for row in complete}) < 2:
+        return groups
+    views: dict[tuple[object, ...], Row] = {}
+    # Of several protocols the first by name stands, but those of the default kind come before all others.
+    for row in sorted(complete, key=lambda row: (row.protocol not in _USUAL, row.protocol), reverse=True):
+        views[_same_clips(row), row.speakers_apart] = row
+    return {
+        group: [_with_view(row, views.get((_same_clips(row), not row.speakers_apart))) for row in rows]
+        for group, rows in groups.items()
+    }
+
+
+_USUAL = ("stratified5", "speaker5")
+
+
+def _same_clips(row: Row) -> tuple[object, ...]:
+    return row.corpus, row.fingerprint, row.n_clips, row.configuration
+
+
+def _with_view(row: Row, other: Row | None) -> Row:
+    if row.macro_f1 is None or other is None or other.macro_f1 is None:
+        return row
+    gap = row.macro_f1 - other.macro_f1
+    return row._replace(
+        other_protocol=other.protocol,
+        other_macro_f1=other.macro_f1,
+        gap=-gap if row.speakers_apart else gap,
+    )
 
 
 def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -180,60 +204,3 @@ def _place(row: Row) -> tuple[float, float, str]:
     if row.macro_f1 is None or row.accuracy is None:
         return inf, inf, row.run_id
     return -row.macro_f1, -row.accuracy, row.run_id
-
-
-def _row(run: Standing, criteria: Criteria) -> Row:
-    return Row(
-        rank=None,
-        run_id=run.run_id,
-        finished=run.finished,
-        corpus=run.corpus.name,
-        synthetic=run.corpus.synthetic,
-        protocol=run.protocol.name,
-        protocol_hash=run.protocol.hash,
-        features=run.features.name,
-        model=run.model.name,
-        settings=run.settings,
-        seed=run.seed,
-        status=run.status,
-        train_seconds=run.fit_seconds,
-        parameters=run.n_parameters,
-        reason=run.failures[0].message if run.failures else None,
-        **(_scores(run.metrics, criteria) if run.metrics else {}),
-        verdict=_verdict(run, criteria),
-        **(_tuning(run.tuning) if run.tuning else {}),
-    )
-
-
-def _tuning(tuning: TuningRecord) -> dict[str, Any]:
-    asked = tuning.asked
-    return {"tuner": asked.tuner, "trials": tuning.n_trials, "optimism": tuning.optimism, "asked": asked.key}
-
-
-def _verdict(run: Standing, criteria: Criteria) -> Outcome | None:
-    # Grading takes as long as reading, and most runs were graded by the same criteria when they were made.
-    if run.metrics is None or run.criteria == criteria:
-        return run.verdict
-    return verdict(grade(run.metrics, criteria))
-
-
-def _scores(metrics: Metrics, criteria: Criteria) -> dict[str, Any]:
-    accuracy, macro_f1, worst = metrics.accuracy.value, metrics.macro_f1.value, metrics.worst
-    return {
-        "accuracy": accuracy,
-        "macro_f1": macro_f1,
-        "uar": metrics.uar.value,
-        "worst_recall": worst.recall.value,
-        "worst_class": worst.label,
-        "accuracy_reached": accuracy > criteria.accuracy,
-        "macro_f1_reached": macro_f1 > criteria.macro_f1,
-        "class_recall_reached": worst.recall.value > criteria.class_recall,
-        "fold_spread": _spread([fold.macro_f1 for fold in metrics.folds]),
-    }
-
-
-def _spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; that of `statistics`, exact to the last bit, takes forty times as long."""
-    if len(values) < 2:
-        return None
-    return dist(values, [fmean(values)] * len(values)) / sqrt(len(values) - 1)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from marsbench.corpus import CheckedCorpus
 from marsbench.errors import ResultsError
@@ -46,6 +47,28 @@ def read_predictions(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path} cannot be read: {error}") from error
-    if list(table.columns[: len(_FACTS)]) != _FACTS:
+    own = list(table.columns[: len(_FACTS)]) == _FACTS
+    if not own or not set(table["label"]) <= set(class_names(table)):
         raise ResultsError(f"{path} is no table of predictions: its columns are {', '.join(table.columns)}")
     return table
+
+
+def class_names(table: pd.DataFrame) -> list[str]:
+    """Classes in the corpus's order."""
+    return [column.removeprefix("p_") for column in table.columns[len(_FACTS) :]]
+
+
+def probabilities_of(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Probability of each class, (n_clips, n_classes)."""
+    return table.iloc[:, len(_FACTS) :].to_numpy(np.float64)
+
+
+def targets_of(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Index of each clip's true class, (n_clips,)."""
+    index = {name: position for position, name in enumerate(class_names(table))}
+    return np.array([index[label] for label in table["label"]], np.int64)
+
+
+def predicted_of(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Index of each clip's most probable class, (n_clips,); ties go to the class that comes first."""
+    return np.asarray(probabilities_of(table).argmax(axis=1), np.int64)

@@ -124,9 +124,14 @@ class Standing(_Record):
     metrics: Metrics | None
     """None unless every fold is there."""
     verdict: Outcome | None
+    pass_probability: float | None = None
+    """Share of resampled corpora on which every criterion is met."""
     failures: list[Failure]
     fit_seconds: float
+    predict_seconds: float
     n_parameters: int | None
+    model_bytes: int | None = None
+    """Size of a saved model, mean over folds; None if it could not be saved."""
     tuning: TuningRecord | None = None
     """None for the untuned configuration; empty of folds unless every fold is there."""
 
@@ -143,7 +148,6 @@ class Run(Standing):
     """Threads that each unit computed with."""
     warnings: list[str]
     """What the model's libraries warned of, each once."""
-    predict_seconds: float
     environment: dict[str, str]
     """Where its units were fitted; values that differ between them stand side by side."""
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from itertools import product
 from typing import cast
 
 from filelock import FileLock
@@ -37,16 +38,17 @@ from marsbench.tuning.search_space import Exploration, SearchSpace
 
 
 def runs_of(plan: Plan, experiment: Experiment, progress: Progress) -> list["OngoingRun"]:
-    """Each pipeline's run without tuning, and behind it the tuned one where that is asked for.
+    """Each pipeline's run without tuning, and behind it the tuned one where that is asked for; for each seed.
 
     The first tells what tuning gained; where tuning finds nothing better, the second is made of it.
     """
     runs: list[OngoingRun] = []
-    for pipeline in plan.pipelines:
-        runs.append(OngoingRun(plan, pipeline, experiment, progress))
+    for pipeline, repeat in product(plan.pipelines, range(experiment.repeats)):
+        alone = experiment.model_copy(update={"seed": experiment.seed + repeat, "repeats": 1})
+        runs.append(OngoingRun(plan, pipeline, alone, progress))
         tuning = experiment.tuning(has_epochs=bool(pipeline.rungs))
         if tuning is not None and pipeline.is_tunable:
-            runs.append(OngoingRun(plan, pipeline, experiment, progress, tuning))
+            runs.append(OngoingRun(plan, pipeline, alone, progress, tuning))
     return runs
 
 
@@ -83,7 +85,8 @@ class OngoingRun:
     @property
     def name(self) -> str:
         """As screens show it."""
-        return f"{self.pipeline.name}{', tuned' if self.tuning else ''}"
+        seed = f", seed {self.experiment.seed}" if self.experiment.seed else ""
+        return f"{self.pipeline.name}{seed}{', tuned' if self.tuning else ''}"
 
     @property
     def units(self) -> Units:

@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import get_args
 
 import numpy as np
 
 from marsbench.environment import environment
-from marsbench.evaluation.criteria import grade, verdict
+from marsbench.evaluation.criteria import Criteria, Grade, grade, verdict
 from marsbench.evaluation.scores import Metrics
-from marsbench.evaluation.scoring import Predictions, score_predictions
+from marsbench.evaluation.scoring import Predictions, odds_of, resampled, score_predictions
 from marsbench.evaluation.unit_result import Failure, UnitResult
 from marsbench.experiment import Experiment, Tuning
 from marsbench.planning import Pipeline, Plan
@@ -44,8 +45,9 @@ def recorded(
     """The run with its scores, or with the reasons why it has none."""
     units = [finished[fold] for fold in sorted(finished)]
     complete = len(units) == len(plan.protocol.folds)
-    metrics = score_predictions(pooled(plan, finished)[1], plan.corpus.labels) if complete else None
-    grades = grade(metrics, experiment.criteria) if metrics else []
+    graded = _graded(pooled(plan, finished)[1], plan.corpus.labels, experiment.criteria) if complete else None
+    metrics, grades, pass_probability = graded or (None, [], None)
+    sizes = [unit.model_bytes for unit in units if unit.model_bytes is not None]
     return Run(
         run_id=pipeline.run_id(plan.protocol, experiment.seed, experiment.threads, tuning),
         status="complete" if complete else "failed",
@@ -64,14 +66,26 @@ def recorded(
         metrics=metrics,
         grades=grades,
         verdict=verdict(grades) if metrics else None,
+        pass_probability=pass_probability,
         failures=[failures[fold] for fold in sorted(failures, key=lambda fold: -1 if fold is None else fold)],
         warnings=list(dict.fromkeys(warning for unit in units for warning in unit.warnings)),
         fit_seconds=sum(unit.fit_seconds for unit in units),
         predict_seconds=sum(unit.predict_seconds for unit in units),
         n_parameters=units[0].n_parameters if units else None,
+        model_bytes=round(fmean(sizes)) if sizes else None,
         environment=_environments(units),
         tuning=_tuning_record(tuning, studies, metrics) if tuning else None,
     )
+
+
+def _graded(
+    predictions: Predictions, labels: Sequence[str], criteria: Criteria
+) -> tuple[Metrics, list[Grade], float]:
+    """Scores, what follows by each criterion, and the probability of meeting all."""
+    draws = resampled(predictions)
+    metrics = score_predictions(predictions, labels, draws)
+    odds, all_met = odds_of(draws, criteria, labels)
+    return metrics, grade(metrics, criteria, odds), all_met
 
 
 def _tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | None) -> TuningRecord:

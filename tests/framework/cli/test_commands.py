@@ -111,7 +111,7 @@ def test_an_experiment_file_is_a_grid_and_options_win_over_it(
     result = bench("run", "grid.toml", "--seed", "4", "--set", "tones.n_takes=3")
     rows = json.loads(bench("leaderboard", "--json").stdout)
     assert result.exit_code == 0
-    assert [(row["protocol"], row["seed"]) for row in rows] == [("holdout80", 4)] * 2
+    assert [(row["protocol"], row["seeds"]) for row in rows] == [("holdout80", [4])] * 2
     assert rows[1]["settings"] | rows[0]["settings"] == {"crossings.scale": 2.0}
     assert "Corpus tones: 45 clips" in result.stdout
 
@@ -282,7 +282,8 @@ def test_one_unreadable_run_is_named_and_the_others_are_shown(bench: Bench, kit:
 def test_all_rows_are_held_against_the_same_criteria(bench: Bench, kit: Path) -> None:
     bench("run", *GRID, "--plugins", kit, "--seed", "1", "--criteria", "accuracy=0.1")
     rows = json.loads(bench("leaderboard", "--json", "--criteria", "class_recall=1").stdout)
-    assert [row["class_recall_reached"] for row in rows] == [False] * 4
+    assert [row["seeds"] for row in rows] == [[0, 1]] * 2
+    assert [row["class_recall_reached"] for row in rows] == [False] * 2
     assert "every class 100" in bench("leaderboard", "--criteria", "class_recall=1").stdout
     assert "no key 'recall'" in bench("leaderboard", "--criteria", "recall=1").stderr
 

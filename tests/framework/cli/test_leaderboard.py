@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from marsbench.results.leaderboard import Row
+from marsbench.results.rows import Row
 from marsbench.results.store import RunFolder
 
 Bench = Callable[..., Any]

@@ -88,7 +88,7 @@ def test_clips_of_one_speaker_are_drawn_together() -> None:
     speakers = [f"s{row // 20}" for row in range(200)]
     (by_speaker,) = resample(targets, right, speakers, 2).ways
     (by_clip,) = resample(targets, right, [None] * 200, 2).ways
-    assert by_clip.accuracy.std() < by_speaker.accuracy.std() / 2
+    assert by_clip.confusion.accuracy.std() < by_speaker.confusion.accuracy.std() / 2
 
 
 @pytest.mark.parametrize("speakers", [["s"] * 40, ["s", "t"] * 20])

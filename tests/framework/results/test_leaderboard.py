@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from marsbench.errors import ResultsError
 from marsbench.evaluation.criteria import Criteria
-from marsbench.results.leaderboard import _spread, leaderboards
+from marsbench.results.leaderboard import leaderboards
+from marsbench.results.rows import _spread
 from marsbench.results.store import RunFolder
 
 Write = Callable[..., RunFolder]

@@ -1,0 +1,177 @@
+"""Two or more pipelines on the same clips: what sets them apart, and what chance could have done.
+
+Two sources of chance need two tests. Other clips or speakers: a paired bootstrap of whole speakers, all
+pipelines scored on the same draws. Other training: the differences fold by fold, by the corrected resampled
+t-test (Nadeau & Bengio 2003, Machine Learning 52, 239-281), which allows for training sets that overlap.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.evaluation.intervals import counts_by_cluster, percentiles, ways_to_draw, weights
+from marsbench.evaluation.metrics import Confusion
+from marsbench.evaluation.scores import Score
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Predictions of one configuration, by each of its seeds, on clips that all contenders share."""
+
+    predicted: tuple[NDArray[np.int64], ...]
+    """Most probable class of each clip, (n_clips,), for each seed."""
+    score: float
+    """Macro F1 of the pooled predictions, mean over seeds."""
+    by_fold: NDArray[np.float64]
+    """Macro F1 of each fold, (n_folds,), mean over seeds."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What all contenders share."""
+
+    targets: NDArray[np.int64]
+    """True class of each clip, (n_clips,)."""
+    speakers: Sequence[str | None]
+    n_classes: int
+    test_share: float
+    """Tested clips of a fold over its training clips, mean over folds."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Macro F1 of the first contender less that of the second."""
+
+    score: Score
+    p_clips: float
+    """Two-sided p: a difference as large by the draw of clips or speakers alone."""
+    p_folds: float | None
+    """Two-sided p: a difference as large by training on other clips; None with a single fold."""
+
+    def is_real(self, alpha: float = ALPHA) -> bool:
+        """Whether neither source of chance explains it.
+
+        Args:
+            alpha: bound for `p_clips`, such as Holm's; that of `p_folds` is always 0.05, since a few folds
+                cannot show more.
+        """
+        return self.p_clips < alpha and (self.p_folds is None or self.p_folds < ALPHA)
+
+
+def differences(panel: Panel, contenders: Sequence[Contender]) -> dict[tuple[int, int], Difference]:
+    """Every pair's difference, by the contenders' positions."""
+    ways = [_drawn_scores(panel, contenders, cluster_of) for cluster_of in ways_to_draw(panel.speakers)]
+    return {
+        (a, b): _difference(
+            panel, contenders[a], contenders[b], [(drawn[a] - drawn[b], n) for drawn, n in ways]
+        )
+        for a, b in combinations(range(len(contenders)), 2)
+    }
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The bound that each p must stay below so that one false rejection in all has probability 0.05 at most.
+
+    Holm (1979), Scandinavian Journal of Statistics 6, 65-70; 0 behind the first p that does not.
+    """
+    bounds = [0.0] * len(p_values)
+    for step, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        bounds[position] = ALPHA / (len(p_values) - step)
+        if p_values[position] >= bounds[position]:
+            break
+    return bounds
+
+
+def tie_groups(order: Sequence[int], found: dict[tuple[int, int], Difference]) -> list[int]:
+    """Rank of each contender in `order`, best first: those that share one cannot be told from its first.
+
+    A rank is the position, from 1, of the group's first contender.
+    """
+    bounds = dict(zip(found, holm([difference.p_clips for difference in found.values()]), strict=True))
+    ranks: list[int] = []
+    for position, contender in enumerate(order):
+        leader = order[ranks[-1] - 1] if ranks else contender
+        pair = (min(leader, contender), max(leader, contender))
+        begins_one = leader == contender or found[pair].is_real(bounds[pair])
+        ranks.append(position + 1 if begins_one else ranks[-1])
+    return ranks
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided p that two classifiers are right equally often, by the clips on which one alone is right.
+
+    The exact test of McNemar (1947), Psychometrika 12, 153-157; it takes clips for independent.
+    """
+    from scipy.stats import binomtest
+
+    n_discordant = only_first + only_second
+    return float(binomtest(only_first, n_discordant).pvalue) if n_discordant else 1.0
+
+
+def corrected_t(by_fold: NDArray[np.float64], test_share: float) -> float | None:
+    """Two-sided p that the mean of differences by fold is zero; None for a single fold.
+
+    Args:
+        by_fold: differences, (n_folds,).
+        test_share: tested over training clips of a fold: the correction for overlapping training sets.
+    """
+    n_folds = len(by_fold)
+    if n_folds < 2:
+        return None
+    return _student(
+        float(by_fold.mean()), float(by_fold.std(ddof=1)) * sqrt(1 / n_folds + test_share), n_folds
+    )
+
+
+def _drawn_scores(
+    panel: Panel, contenders: Sequence[Contender], cluster_of: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], int]:
+    """Macro F1 of every contender on the same draws, (n_contenders, n_draws), and the number of clusters."""
+    n_classes = panel.n_classes
+    counts = [
+        [
+            counts_by_cluster(panel.targets * n_classes + predicted, cluster_of, n_classes)
+            for predicted in seeds
+        ]
+        for seeds in (contender.predicted for contender in contenders)
+    ]
+    blocks = [
+        [
+            np.mean([_macro_f1(block @ by_cluster, n_classes) for by_cluster in seeds], axis=0)
+            for seeds in counts
+        ]
+        for block in weights(len(counts[0][0]))
+    ]
+    return np.concatenate(blocks, axis=1), len(counts[0][0])
+
+
+def _macro_f1(cells: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+    return Confusion(cells.reshape(-1, n_classes, n_classes)).macro_f1
+
+
+def _difference(
+    panel: Panel, first: Contender, second: Contender, ways: list[tuple[NDArray[np.float64], int]]
+) -> Difference:
+    value = first.score - second.score
+    bounds = [percentiles(drawn, n_clusters) for drawn, n_clusters in ways]
+    low, high = min(value, *(low for low, _ in bounds)), max(value, *(high for _, high in bounds))
+    return Difference(
+        score=Score(value=value, low=low, high=high),
+        p_clips=max(_student(value, float(drawn.std()) * sqrt(n / max(1, n - 1)), n) for drawn, n in ways),
+        p_folds=corrected_t(first.by_fold - second.by_fold, panel.test_share),
+    )
+
+
+def _student(value: float, deviation: float, n: int) -> float:
+    """Two-sided p of a mean of `n` values with its standard error."""
+    from scipy.special import stdtr
+
+    if value == 0:
+        return 1.0
+    return float(2 * stdtr(max(1, n - 1), -abs(value) / deviation)) if deviation > 0 else 0.0

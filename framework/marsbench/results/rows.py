@@ -1,0 +1,205 @@
+"""A run, or one configuration's runs with several seeds, as a row of a leaderboard."""
+
+from collections.abc import Sequence
+from math import dist, sqrt
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from marsbench.evaluation.criteria import Criteria, Outcome, grade, verdict
+from marsbench.evaluation.scores import Metrics, mean_metrics
+from marsbench.files import canonical_json
+from marsbench.results.schema import Standing, Status, TuningRecord
+
+
+class Row(NamedTuple):
+    """One configuration on the leaderboard; scores are None for a run without all its folds.
+
+    With several seeds every score is the mean of theirs, and so is each end of an interval.
+    """
+
+    rank: int | None
+    """Shared by configurations that the data cannot tell apart."""
+    run_id: str
+    """Of the first seed."""
+    run_ids: tuple[str, ...]
+    """Of every seed."""
+    finished: str
+    """UTC, ISO 8601; of the last one finished."""
+    corpus: str
+    synthetic: bool
+    protocol: str
+    protocol_hash: str
+    speakers_apart: bool
+    """Whether no speaker stands on both sides of a split."""
+    fingerprint: str
+    """Of the corpus."""
+    features: str
+    model: str
+    settings: dict[str, object]
+    seeds: tuple[int, ...]
+    status: Status
+    train_seconds: float
+    """Of all folds."""
+    parameters: int | None
+    model_bytes: int | None
+    reason: str | None = None
+    """Why a failed run failed."""
+    n_clips: int | None = None
+    """Tested ones."""
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    macro_f1: float | None = None
+    macro_f1_low: float | None = None
+    macro_f1_high: float | None = None
+    uar: float | None = None
+    worst_recall: float | None = None
+    worst_recall_low: float | None = None
+    worst_recall_high: float | None = None
+    worst_class: str | None = None
+    accuracy_reached: bool | None = None
+    macro_f1_reached: bool | None = None
+    class_recall_reached: bool | None = None
+    verdict: Outcome | None = None
+    pass_probability: float | None = None
+    """Of meeting every criterion; None if the run was graded by other criteria than the board's."""
+    log_loss: float | None = None
+    calibration_error: float | None = None
+    milliseconds_per_clip: float | None = None
+    """For the model to predict from features, many clips at a time."""
+    fold_spread: float | None = None
+    """Standard deviation of macro F1 over folds; None for a single fold."""
+    seed_spread: float | None = None
+    """Standard deviation of macro F1 over seeds; None for a single one."""
+    tuner: str | None = None
+    """None for the untuned configuration."""
+    trials: int | None = None
+    """Configurations tried, over all folds."""
+    gain: float | None = None
+    """Macro F1 above that of the untuned run of the same pipeline, settings and seed on this board."""
+    optimism: float | None = None
+    """Inner minus outer score by the tuner's objective, mean over folds."""
+    asked: str | None = None
+    """Digest of how tuning was asked for."""
+    other_protocol: str | None = None
+    """By speakers if this board's is not, else not: the other view of the same clips."""
+    other_macro_f1: float | None = None
+    """What the same configuration scores there."""
+    gap: float | None = None
+    """Macro F1 with speakers on both sides, less that without."""
+
+    @property
+    def configuration(self) -> str:
+        """Equal for runs that differ in seed and code alone."""
+        return canonical_json([self.features, self.model, self.settings, self.asked])
+
+    @property
+    def untuned_configuration(self) -> str:
+        """That of the same pipeline untuned."""
+        return canonical_json([self.features, self.model, self.settings, None])
+
+
+def row_of(run: Standing, criteria: Criteria) -> Row:
+    """A run held against the board's criteria, whatever it was graded by when it was made."""
+    return Row(
+        rank=None,
+        run_id=run.run_id,
+        run_ids=(run.run_id,),
+        finished=run.finished,
+        corpus=run.corpus.name,
+        synthetic=run.corpus.synthetic,
+        protocol=run.protocol.name,
+        protocol_hash=run.protocol.hash,
+        speakers_apart=run.protocol.by_speaker,
+        fingerprint=run.corpus.fingerprint,
+        features=run.features.name,
+        model=run.model.name,
+        settings=run.settings,
+        seeds=(run.seed,),
+        status=run.status,
+        train_seconds=run.fit_seconds,
+        parameters=run.n_parameters,
+        model_bytes=run.model_bytes,
+        reason=run.failures[0].message if run.failures else None,
+        **(_scores(run.metrics, criteria) if run.metrics else {}),
+        **(_speed(run, run.metrics) if run.metrics else {}),
+        verdict=_verdict(run, criteria),
+        pass_probability=run.pass_probability if run.criteria == criteria else None,
+        **(_tuning(run.tuning) if run.tuning else {}),
+    )
+
+
+def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) -> Row:
+    """The row of one configuration's runs with several seeds; `rows` by seed, with the metrics of each."""
+    together, first = mean_metrics(metrics), rows[0]
+    return first._replace(
+        run_ids=tuple(run_id for row in rows for run_id in row.run_ids),
+        finished=max(row.finished for row in rows),
+        seeds=tuple(seed for row in rows for seed in row.seeds),
+        train_seconds=fmean(row.train_seconds for row in rows),
+        model_bytes=_mean([row.model_bytes for row in rows], whole=True),
+        **_scores(together, criteria),
+        verdict=verdict(grade(together, criteria)),
+        pass_probability=_mean([row.pass_probability for row in rows]),
+        milliseconds_per_clip=_mean([row.milliseconds_per_clip for row in rows]),
+        seed_spread=_spread([entry.macro_f1.value for entry in metrics]),
+        trials=None if first.trials is None else sum(row.trials or 0 for row in rows),
+        gain=_mean([row.gain for row in rows]),
+        optimism=_mean([row.optimism for row in rows]),
+    )
+
+
+def _tuning(tuning: TuningRecord) -> dict[str, Any]:
+    asked = tuning.asked
+    return {"tuner": asked.tuner, "trials": tuning.n_trials, "optimism": tuning.optimism, "asked": asked.key}
+
+
+def _verdict(run: Standing, criteria: Criteria) -> Outcome | None:
+    # Grading takes as long as reading, and most runs were graded by the same criteria when they were made.
+    if run.metrics is None or run.criteria == criteria:
+        return run.verdict
+    return verdict(grade(run.metrics, criteria))
+
+
+def _scores(metrics: Metrics, criteria: Criteria) -> dict[str, Any]:
+    accuracy, macro_f1, worst = metrics.accuracy, metrics.macro_f1, metrics.worst
+    return {
+        "n_clips": sum(fold.n_clips for fold in metrics.folds),
+        "accuracy": accuracy.value,
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+        "macro_f1": macro_f1.value,
+        "macro_f1_low": macro_f1.low,
+        "macro_f1_high": macro_f1.high,
+        "uar": metrics.uar.value,
+        "worst_recall": worst.recall.value,
+        "worst_recall_low": worst.recall.low,
+        "worst_recall_high": worst.recall.high,
+        "worst_class": worst.label,
+        "accuracy_reached": accuracy.value > criteria.accuracy,
+        "macro_f1_reached": macro_f1.value > criteria.macro_f1,
+        "class_recall_reached": worst.recall.value > criteria.class_recall,
+        "log_loss": metrics.log_loss,
+        "calibration_error": metrics.calibration_error,
+        "fold_spread": _spread([fold.macro_f1 for fold in metrics.folds]),
+    }
+
+
+def _speed(run: Standing, metrics: Metrics) -> dict[str, Any]:
+    n_clips = sum(fold.n_clips for fold in metrics.folds)
+    return {"milliseconds_per_clip": 1000 * run.predict_seconds / n_clips}
+
+
+def _mean(values: Sequence[float | None], *, whole: bool = False) -> Any:
+    """Mean of those that are known; None if none is."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return round(fmean(known)) if whole else fmean(known)
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; that of `statistics`, exact to the last bit, takes forty times as long."""
+    if len(values) < 2:
+        return None
+    return dist(values, [fmean(values)] * len(values)) / sqrt(len(values) - 1)
