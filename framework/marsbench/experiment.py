@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from marsbench.errors import ConfigError, unknown
+from marsbench.errors import ConfigError
 from marsbench.evaluation.criteria import Criteria
 from marsbench.files import digest, is_jsonable
+from marsbench.protocols.protocol_file import is_protocol_path
+from marsbench.validation import first_problem
 
 
 def _words(value: object) -> object:
@@ -31,6 +33,13 @@ def _folder(value: object) -> object:
 
 
 Folder = Annotated[Path, BeforeValidator(_folder)]
+
+
+def _protocol(value: object) -> object:
+    """A name, or the path of a file, absolute so that it is found from any folder."""
+    if isinstance(value, (str, Path)) and is_protocol_path(str(value)):
+        return str(Path(value).expanduser().absolute())
+    return value
 
 
 def _seconds(value: object) -> object:
@@ -121,7 +130,8 @@ class Experiment(Execution):
     model: Words
     data: str = "demo"
     """A dataset's name, or a path that a dataset recognises."""
-    protocol: str = "stratified5"
+    protocol: Annotated[str, BeforeValidator(_protocol)] = "stratified5"
+    """A name that `bench protocols list` shows, or a path that ends in .toml or .json."""
     seed: int = Field(default=0, ge=0, lt=2**31, strict=True)
     results: Folder = Path("results")
     plugins: list[Folder] = []
@@ -169,7 +179,8 @@ def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:
     try:
         return Experiment.model_validate(flat)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_problem(error)}") from error
+        hint = "; name at least one of those that `bench plugins list` shows"
+        raise ConfigError(f"{source}: {first_problem(error, Experiment, hint)}") from error
 
 
 def read_experiment_file(path: Path) -> dict[str, Any]:
@@ -210,7 +221,7 @@ def parse_criteria(given: Sequence[str] | None) -> Criteria:
     try:
         return Criteria.model_validate(criteria_table(given) or {})
     except ValidationError as error:
-        raise ConfigError(f"criteria: {_first_problem(error, Criteria)}") from error
+        raise ConfigError(f"criteria: {first_problem(error, Criteria)}") from error
 
 
 def _flat(table: object) -> object:
@@ -222,16 +233,3 @@ def _flat(table: object) -> object:
         inner = value.items() if isinstance(value, dict) else None
         flat |= {name: value} if inner is None else {f"{name}.{key}": entry for key, entry in inner}
     return flat
-
-
-def _first_problem(error: ValidationError, whole: type[BaseModel] = Experiment) -> str:
-    # A misspelt key also counts as a missing one: what is there and wrong says more than what is not there.
-    first = min(error.errors(), key=lambda problem: problem["type"] == "missing")
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        model = Criteria if place.startswith("criteria.") else whole
-        known = [field.alias or name for name, field in model.model_fields.items()]
-        return unknown("key", place.rpartition(".")[2], known)
-    if first["type"] == "missing":
-        return f"'{place}' is missing; name at least one of those that `bench plugins list` shows"
-    return f"{place} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -18,7 +18,9 @@ from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.plugin.search_space import Defaults, explore
 from marsbench.progress import Progress
-from marsbench.protocols import Protocol, apply_protocol, find_protocol
+from marsbench.protocols.apply import apply_protocol
+from marsbench.protocols.catalogue import find_protocol
+from marsbench.protocols.protocol import Protocol
 
 Settings = dict[str, Any]
 
@@ -72,7 +74,7 @@ def make_plan(experiment: Experiment, progress: Progress) -> Plan:
     Raises:
         BenchError: anything asked for that does not exist or does not fit.
     """
-    find_protocol(experiment.protocol)  # a misspelt name is told before any audio is read
+    definition = find_protocol(experiment.protocol)  # a misspelt name is told before any audio is read
     registry = discover(drop_in_folders(experiment.plugins))
     data, fixed = resolve_dataset(registry, experiment.data)
     features = [registry.get("features", name) for name in experiment.features]
@@ -85,7 +87,7 @@ def make_plan(experiment: Experiment, progress: Progress) -> Plan:
             progress.say(f"not used: {reason}")
     parameters = fixed | by_plugin[data.name]
     corpus = _load_and_check(data, parameters, experiment.bad_audio, progress)
-    protocol = apply_protocol(experiment.protocol, corpus)
+    protocol = apply_protocol(definition, corpus)
     return Plan(corpus, protocol, tuple(pipelines), data.recipe(parameters), registry.folders)
 
 

@@ -81,6 +81,18 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, p
         read_experiment_file(path)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("speaker5", "speaker5"), ("own.toml", "{here}/own.toml"), ("~/own.JSON", "{home}/own.JSON")],
+)
+def test_a_protocols_path_is_made_absolute_and_a_name_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    parsed = parse_experiment({**LEAST, "protocol": given}, "here")
+    assert parsed.protocol == kept.format(here=tmp_path, home=tmp_path / "me")
+
+
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 
 

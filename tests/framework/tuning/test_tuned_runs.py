@@ -130,7 +130,7 @@ def test_a_trial_climbs_rungs_of_epochs_and_the_best_third_goes_on(tuned: Tune, 
 
 
 def test_inner_folds_share_no_speaker_where_the_protocol_is_by_speaker(kit: Path) -> None:
-    from marsbench.protocols import inner_folds
+    from marsbench.protocols.inner import inner_folds
 
     plan = plan_of(kit, protocol="speaker5")
     for fold in plan.protocol.folds:
