@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from marsbench.cli import cache, data, leaderboard, plugins, run, show, status
+from marsbench.cli import cache, data, leaderboard, plugins, protocols, run, show, status
 from marsbench.errors import BenchError
 
 INTERRUPTED = 130
@@ -45,6 +45,7 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data.app, name="data")
+app.add_typer(protocols.app, name="protocols")
 app.add_typer(cache.app, name="cache")
 
 
