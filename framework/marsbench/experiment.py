@@ -38,7 +38,10 @@ Folder = Annotated[Path, BeforeValidator(_folder)]
 def _protocol(value: object) -> object:
     """A name, or the path of a file, absolute so that it is found from any folder."""
     if isinstance(value, (str, Path)) and is_protocol_path(str(value)):
-        return str(Path(value).expanduser().absolute())
+        try:
+            return str(Path(value).expanduser().absolute())
+        except RuntimeError as error:
+            raise ValueError("no such user's home folder") from error
     return value
 
 

@@ -1,6 +1,7 @@
 """What pydantic found wrong with a file, as one line."""
 
 import reprlib
+import unicodedata
 from collections.abc import Iterable
 from typing import get_args
 
@@ -31,7 +32,15 @@ def first_problem(error: ValidationError, model: type[BaseModel], if_missing: st
 
 def shown(text: str) -> str:
     """Text of a file as a line on a screen may hold it: not too long, no control characters."""
-    return text if text.isprintable() and len(text) <= _SHORT.maxstring else _SHORT.repr(text)[1:-1]
+    return text if is_plain(text) and len(text) <= _SHORT.maxstring else _SHORT.repr(text)[1:-1]
+
+
+def is_plain(text: str) -> bool:
+    """Whether text has no line ends, control characters or the like, by which it could pose as more."""
+    return not any(unicodedata.category(letter) in _NOT_PLAIN for letter in text)
+
+
+_NOT_PLAIN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def _inside(model: type[BaseModel], keys: Iterable[str]) -> type[BaseModel]:

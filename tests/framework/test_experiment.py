@@ -26,6 +26,7 @@ def test_names_may_be_repeated_or_separated_by_commas(words: object) -> None:
         ({"results": ""}, "results = '': value error, a folder is needed"),
         ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
         ({"bad-audio": "ignore"}, "bad-audio = 'ignore': input should be 'skip' or 'fail'"),
+        ({"protocol": "~nobody-at-all/x.toml"}, "value error, no such user's home folder"),
         ({"features": []}, "features = []: value should have at least 1 item"),
         ({"features": 3}, "features = 3: input should be a valid list"),
     ],

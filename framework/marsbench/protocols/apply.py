@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from marsbench.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.files import digest
 from marsbench.protocols.catalogue import PROTOCOLS, find_protocol
-from marsbench.protocols.fold import Fold, Rows
-from marsbench.protocols.grouping import first_copies
-from marsbench.protocols.leakage import leakage_notes, without_copies
+from marsbench.protocols.fold import Fold
+from marsbench.protocols.grouping import n_recordings
+from marsbench.protocols.leakage import leakage_notes, on_both_sides, without_copies
 from marsbench.protocols.protocol import METRICS_VERSION, Definition, Protocol
 
 
@@ -71,12 +73,12 @@ def _require_equal(applied: Protocol, corpus: CheckedCorpus) -> None:
 def _require_use(definition: Definition, corpus: CheckedCorpus, folds: Sequence[Fold]) -> None:
     """Every fold must train on two recordings, and every class must be tested by one of them."""
     for number, fold in enumerate(folds, 1):
-        if (n_recordings := len(first_copies(corpus, fold.train))) < 2:
+        if (there := n_recordings(corpus, fold.train)) < 2:
             raise CorpusError(
-                f"{definition.name} leaves fold {number} {n_recordings} different clips of corpus "
+                f"{definition.name} leaves fold {number} {there} different clips of corpus "
                 f"'{corpus.name}' to train on; 2 are needed"
             )
-    tested = {target for fold in folds for target in corpus.targets[fold.test].tolist()}
+    tested = set(corpus.targets[np.concatenate([fold.test for fold in folds])].tolist())
     for target, label in enumerate(corpus.labels):
         if target not in tested:
             raise CorpusError(
@@ -86,19 +88,16 @@ def _require_use(definition: Definition, corpus: CheckedCorpus, folds: Sequence[
 
 
 def _require_speakers_apart(definition: Definition, corpus: CheckedCorpus, folds: Sequence[Fold]) -> None:
-    def speakers(rows: Rows) -> set[str | None]:
-        return {corpus.speakers[row] for row in rows.tolist()}
-
+    used = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.test)]))
+    if any(corpus.speakers[row] is None for row in used.tolist()):
+        raise CorpusError(
+            f"{definition.name} keeps speakers apart; corpus '{corpus.name}' does not name them all"
+        )
     for number, fold in enumerate(folds, 1):
-        both = speakers(fold.train) & speakers(fold.test)
-        if None in speakers(fold.train) | speakers(fold.test):
-            raise CorpusError(
-                f"{definition.name} keeps speakers apart; corpus '{corpus.name}' does not name them all"
-            )
-        if both:
+        if both := on_both_sides([fold], corpus.speakers):
             raise ConfigError(
-                f"{definition.name} says by_speaker, yet speaker '{min(filter(None, both))}' stands on both "
-                f"sides of fold {number}"
+                f"{definition.name} says by_speaker, yet speaker '{min(both)}' stands on both sides of fold "
+                f"{number}"
             )
 
 
@@ -109,5 +108,5 @@ def _contradictions(corpus: CheckedCorpus) -> Iterator[str]:
 
 def _untrained_classes(corpus: CheckedCorpus, folds: Sequence[Fold]) -> Iterator[str]:
     for number, fold in enumerate(folds, 1):
-        for target in sorted(set(range(len(corpus.labels))) - set(corpus.targets[fold.train].tolist())):
+        for target in np.setdiff1d(range(len(corpus.labels)), corpus.targets[fold.train]).tolist():
             yield f"fold {number} trains without class '{corpus.labels[target]}' and cannot recognise it"

@@ -15,6 +15,14 @@ def first_copies(corpus: CheckedCorpus, rows: Rows) -> Rows:
     return np.array(sorted(there), np.int64)
 
 
+def n_recordings(corpus: CheckedCorpus, rows: Rows) -> int:
+    """How many different recordings `rows` are."""
+    recordings = np.arange(len(corpus.clips))
+    for copies in corpus.copies:
+        recordings[list(copies)] = copies[0]
+    return len(np.unique(recordings[rows]))
+
+
 def with_copies(corpus: CheckedCorpus, firsts: Rows, rows: Rows) -> Rows:
     """`firsts` and those of `rows` that are copies of them, sorted."""
     chosen, there = set(firsts.tolist()), set(rows.tolist())

@@ -12,33 +12,37 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from marsbench.corpus import CheckedCorpus
 from marsbench.errors import ConfigError
 from marsbench.files import digest, slug, write_text
 from marsbench.protocols.fold import Rows
 from marsbench.protocols.protocol import Protocol
-from marsbench.validation import first_problem, shown
+from marsbench.validation import first_problem, is_plain, shown
 
 SUFFIXES = (".toml", ".json")
 _MOST_BYTES = 50_000_000
 _LONGEST_LINE = 500
+_LONGEST_NAME = 80
+_MOST_KEYS = 100
 
 
 def _line(text: str) -> str:
-    if not text.isprintable() or len(text) > _LONGEST_LINE:
+    if not is_plain(text) or len(text) > _LONGEST_LINE:
         raise ValueError(f"one line of at most {_LONGEST_LINE} characters is needed")
     return text
 
 
 def _name(text: str) -> str:
-    if text != slug(text, "protocol"):
-        raise ValueError(f"a name that can name a folder is needed, '{slug(text, 'protocol')[:80]}' say")
+    if text != (plain := slug(text, "protocol")[:_LONGEST_NAME]):
+        raise ValueError(f"a name that can name a folder is needed, '{plain}' say")
     return text
 
 
 Line = Annotated[str, AfterValidator(_line)]
+Values = Annotated[tuple[str, ...], FailFast()]
+"""A million wrong values are one problem, not a million."""
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -49,8 +53,8 @@ class CorpusTable(BaseModel):
 
     name: Line
     n_clips: int
-    labels: tuple[Line, ...]
-    fingerprint: Line
+    labels: Values
+    fingerprint: str
 
 
 class ProtocolFile(BaseModel):
@@ -63,9 +67,9 @@ class ProtocolFile(BaseModel):
     source: Line = ""
     by: Line
     """clip, speaker, or the name of an attribute of clips: what the values below are."""
-    folds: Annotated[tuple[tuple[str, ...], ...], Field(min_length=1)]
+    folds: Annotated[tuple[Values, ...], FailFast(), Field(min_length=1)]
     """For each fold the values whose clips it tests; it trains on those of all other values here."""
-    never_tested: tuple[str, ...] = ()
+    never_tested: Values = ()
     """Values whose clips every fold trains on."""
     only: dict[Line, Line] = {}
     """Value by attribute that a clip must have to be used."""
@@ -118,7 +122,7 @@ def write_protocol_file(path: Path, protocol: Protocol, corpus: CheckedCorpus) -
         StorageError: it cannot be written.
     """
     require_json(path)
-    lines = file_of(protocol, corpus).model_dump(mode="json", exclude_defaults=True)
+    lines = file_of(protocol, corpus).model_dump(exclude_defaults=True)
     write_text(path, json.dumps(lines, indent=1) + "\n")
 
 
@@ -179,6 +183,9 @@ def _parsed(path: Path, content: bytes) -> dict[str, Any]:
         raise ConfigError(f"{path} is no {kind}: {shown(str(error))}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no keys and values; a protocol has name, by and folds")
+    tables = [values, *(value for value in values.values() if isinstance(value, dict))]
+    if any(len(table) > _MOST_KEYS for table in tables):
+        raise ConfigError(f"{path} has a table of more than {_MOST_KEYS} keys, which is no protocol's")
     return values
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from marsbench.corpus import CheckedCorpus
+from marsbench.corpus import CheckedCorpus, Clip
 from marsbench.errors import BenchError, ConfigError
 from marsbench.protocols import protocol_file
 from marsbench.protocols.apply import apply_protocol
@@ -43,6 +44,7 @@ def test_a_file_is_toml_or_json_by_its_suffix(tmp_path: Path, name: str, text: s
         ({}, "'folds' is missing"),
         ({"folds": FOLDS, "name": "My Own"}, "a name that can name a folder is needed, 'my-own' say"),
         ({"folds": FOLDS, "name": "../up"}, "a name that can name a folder is needed, 'up' say"),
+        ({"folds": FOLDS, "name": "a" * 200}, f"is needed, '{'a' * 80}' say"),
         ({"folds": FOLDS, "name": ""}, "a name that can name a folder is needed, 'protocol' say"),
         ({"folds": []}, "folds = []: tuple should have at least 1 item"),
         ({"folds": [["s0"], []]}, "fold 2 tests nothing"),
@@ -87,6 +89,8 @@ def test_a_wrong_file_is_one_short_line(write: Write, values: dict[str, Any], me
         ("own.json", b'{"folds": ' + b"[" * 500 + b"]" * 500 + b"}", "valid string"),
         ("own.json", b'{"name": ' + b"9" * 10_000 + b"}", "is no JSON"),
         ("own.json", b" " * 2_001, "larger than"),
+        ("own.json", b"{" + b",".join(b'"%d": 1' % n for n in range(101)) + b"}", "of more than 100 keys"),
+        ("own.json", b'{"only": {' + b",".join(b'"%d": 1' % n for n in range(101)) + b"}}", "more than 100"),
     ],
 )
 def test_a_hostile_file_is_one_line(
@@ -115,6 +119,19 @@ def test_what_cannot_be_found_is_told(word: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         find_protocol(word)
     assert message in str(error.value)
+
+
+def test_a_million_wrong_values_are_one_problem(write: Write) -> None:
+    path = Path(write(folds=[[1] * 50_000] * 20))
+    with pytest.raises(ConfigError) as error:
+        read_protocol_file(path)
+    assert isinstance(error.value.__cause__, ValidationError)
+    assert error.value.__cause__.error_count() < 3
+
+
+def test_a_description_may_have_any_letters_and_spaces(write: Write) -> None:
+    said = "à part\u00a0: 話者"
+    assert find_protocol(write(folds=FOLDS, description=said)).description == said
 
 
 @settings(max_examples=25, deadline=None)
@@ -151,6 +168,13 @@ def test_a_file_that_was_changed_after_it_was_written_says_so(corpus: Make, tmp_
     del values["hash"]
     path.write_text(json.dumps(values | {"name": "own"}))
     assert len(apply_protocol(str(path), made).folds) == 6
+
+
+def test_labels_and_names_of_any_kind_are_written(of_clips: Make, tmp_path: Path) -> None:
+    clips = [Clip(f"\t\ud800{n:02}", Path(), "b\u00a0" if n % 2 else "\n", f"s{n % 3}") for n in range(20)]
+    made, path = of_clips(clips, ("b\u00a0", "\n")), tmp_path / "own.json"
+    write_protocol_file(path, applied := apply_protocol("stratified5", made), made)
+    assert apply_protocol(str(path), made).hash == applied.hash
 
 
 def test_splits_are_written_as_json_alone(corpus: Make, tmp_path: Path) -> None:
