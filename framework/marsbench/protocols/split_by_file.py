@@ -27,7 +27,8 @@ def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Parts:
     listed = set(chain(*file.folds, file.never_tested))
     _require_listed(file, corpus, {value for value in values if value is not None}, notes)
     if strangers := sum(value is not None and value not in listed for value in values):
-        notes.append(f"{strangers} clips left out: the protocol does not name their {file.by}")
+        what = "them" if file.by == "clip" else f"their {file.by}"
+        notes.append(f"{strangers} clips left out: the protocol does not name {what}")
     fold_of = {value: number for number, names in enumerate(file.folds) for value in names}
     # Where a clip is tested: a fold, never (-1), or not used at all (-2).
     tested = np.array([fold_of.get(value, -1) if value in listed else -2 for value in values], np.int64)

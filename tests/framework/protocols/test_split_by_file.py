@@ -28,9 +28,27 @@ def test_a_fold_tests_its_values_and_trains_on_all_others(corpus: Make, write: W
     ]
 
 
-def test_clips_that_are_in_no_list_are_left_out_and_counted(corpus: Make, write: Write) -> None:
-    notes = apply_protocol(write(folds=[["s0"], ["s1"]]), corpus()).notes
-    assert "48 clips left out: the protocol does not name their speaker" in notes
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        (
+            {"folds": [["s0"], ["s1"]]},
+            "48 clips left out: the protocol does not name their speaker",
+        ),
+        (
+            {
+                "by": "clip",
+                "folds": [["00-a-0", "00-b-0", "00-c-0"]],
+                "never_tested": ["01-a-0", "01-b-0"],
+            },
+            "67 clips left out: the protocol does not name them",
+        ),
+    ],
+)
+def test_clips_that_are_in_no_list_are_left_out_and_counted(
+    corpus: Make, write: Write, values: dict[str, Any], note: str
+) -> None:
+    assert note in apply_protocol(write(**values), corpus()).notes
 
 
 def test_values_may_be_those_of_an_attribute(corpus: Make, write: Write) -> None:
