@@ -23,7 +23,9 @@ import numpy as np
 from marsbench.corpus import CheckedCorpus
 from marsbench.experiment import Experiment
 from marsbench.progress import Silent
-from marsbench.protocols import PROTOCOLS, Definition, Rows
+from marsbench.protocols.catalogue import PROTOCOLS
+from marsbench.protocols.fold import Fold, Parts
+from marsbench.protocols.protocol import Definition
 from marsbench.runner.driver import run
 
 _KIT = Path(__file__).parents[1] / "tests" / "kit" / "plugins"
@@ -59,13 +61,13 @@ class Stopwatch(Silent):
             self.seconds = time.perf_counter() - start
 
 
-def in_parts(n_parts: int) -> Callable[[CheckedCorpus], Iterator[tuple[Rows, Rows]]]:
+def in_parts(n_parts: int) -> Callable[[CheckedCorpus], Parts]:
     """Splits that leave out every clip of one number modulo `n_parts`."""
 
-    def split(corpus: CheckedCorpus) -> Iterator[tuple[Rows, Rows]]:
+    def split(corpus: CheckedCorpus) -> Parts:
         part = np.arange(len(corpus.clips)) % n_parts
-        for number in range(n_parts):
-            yield np.flatnonzero(part != number), np.flatnonzero(part == number)
+        pairs = ((np.flatnonzero(part != n), np.flatnonzero(part == n)) for n in range(n_parts))
+        return Parts(tuple(Fold(train, test) for train, test in pairs))
 
     return split
 
@@ -81,7 +83,7 @@ def timed_run(model: str, n_units: int, workers: int, plugins: Path) -> tuple[fl
             model=[model],
             data="tones",
             set={"tones.n_takes": 2 + n_units // 15},
-            protocol=protocol,
+            protocol=[protocol],
             plugins=[_KIT, plugins],
             results=Path(results),
             workers=workers,

@@ -25,7 +25,7 @@ from marsbench.evaluation.unit_result import UnitResult
 from marsbench.execution.task import Outcome, Task
 from marsbench.experiment import Tuning, parse_experiment
 from marsbench.feature_store import FeatureStore
-from marsbench.planning import make_plan
+from marsbench.planning import make_plans
 from marsbench.plugin.search_space import Dimension
 from marsbench.progress import Silent
 from marsbench.runner.units import Units
@@ -55,7 +55,7 @@ def record(data: str) -> None:
     from marsbench.evaluation.unit import fit_unit
 
     values = {"features": "mfcc_chroma_contrast", "model": "svm", "data": data}
-    plan = make_plan(parse_experiment(values, "record"), Silent())
+    (plan,) = make_plans(parse_experiment(values, "record"), Silent())
     pipeline = plan.pipelines[0]
     scores: list[list[float]] = []
     for number, (normalisation, c, gamma) in enumerate(product(NORMALISATIONS, CS, GAMMAS)):

@@ -49,7 +49,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shown_is_a_command(bench: Callable[..., Any], command: str) -> None:
     words = [word for word in command.replace("`", " ").split() if word.isalpha() and word.islower()][1:3]
-    names = words if words[0] in {"plugins", "data", "cache"} else words[:1]
+    names = words if words[0] in {"plugins", "data", "protocols", "cache"} else words[:1]
     assert bench(*names, "--help").exit_code == 0
 
 

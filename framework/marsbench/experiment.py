@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from marsbench.errors import ConfigError, unknown
+from marsbench.errors import ConfigError
 from marsbench.evaluation.criteria import Criteria
 from marsbench.files import digest, is_jsonable
+from marsbench.protocols.word import is_protocol_path
+from marsbench.validation import first_problem
 
 
 def _words(value: object) -> object:
@@ -31,6 +33,21 @@ def _folder(value: object) -> object:
 
 
 Folder = Annotated[Path, BeforeValidator(_folder)]
+
+
+def _protocols(value: object) -> object:
+    """Words, of which a file's path is made absolute, so that it is found from any folder."""
+    words = _words(value)
+    return [_protocol(word) for word in words] if isinstance(words, list) else words
+
+
+def _protocol(word: object) -> object:
+    if isinstance(word, str) and is_protocol_path(word):
+        try:
+            return str(Path(word).expanduser().absolute())
+        except RuntimeError as error:
+            raise ValueError("no such user's home folder") from error
+    return word
 
 
 def _seconds(value: object) -> object:
@@ -121,7 +138,8 @@ class Experiment(Execution):
     model: Words
     data: str = "demo"
     """A dataset's name, or a path that a dataset recognises."""
-    protocol: str = "stratified5"
+    protocol: Annotated[Words, BeforeValidator(_protocols)] = ["stratified5"]
+    """Names that `bench protocols list` shows, or paths that end in .toml or .json."""
     seed: int = Field(default=0, ge=0, lt=2**30, strict=True)
     repeats: int = Field(default=1, ge=1, le=1000, strict=True)
     """Runs of each pipeline on the same folds, with seeds from `seed` on."""
@@ -171,7 +189,8 @@ def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:
     try:
         return Experiment.model_validate(flat)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_problem(error)}") from error
+        hint = "; name at least one of those that `bench plugins list` shows"
+        raise ConfigError(f"{source}: {first_problem(error, Experiment, hint)}") from error
 
 
 def read_experiment_file(path: Path) -> dict[str, Any]:
@@ -212,7 +231,7 @@ def parse_criteria(given: Sequence[str] | None) -> Criteria:
     try:
         return Criteria.model_validate(criteria_table(given) or {})
     except ValidationError as error:
-        raise ConfigError(f"criteria: {_first_problem(error, Criteria)}") from error
+        raise ConfigError(f"criteria: {first_problem(error, Criteria)}") from error
 
 
 def _flat(table: object) -> object:
@@ -224,16 +243,3 @@ def _flat(table: object) -> object:
         inner = value.items() if isinstance(value, dict) else None
         flat |= {name: value} if inner is None else {f"{name}.{key}": entry for key, entry in inner}
     return flat
-
-
-def _first_problem(error: ValidationError, whole: type[BaseModel] = Experiment) -> str:
-    # A misspelt key also counts as a missing one: what is there and wrong says more than what is not there.
-    first = min(error.errors(), key=lambda problem: problem["type"] == "missing")
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        model = Criteria if place.startswith("criteria.") else whole
-        known = [field.alias or name for name, field in model.model_fields.items()]
-        return unknown("key", place.rpartition(".")[2], known)
-    if first["type"] == "missing":
-        return f"'{place}' is missing; name at least one of those that `bench plugins list` shows"
-    return f"{place} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -18,7 +18,9 @@ from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.plugin.search_space import Defaults, explore
 from marsbench.progress import Progress
-from marsbench.protocols import Protocol, apply_protocol, find_protocol
+from marsbench.protocols.apply import apply_protocol
+from marsbench.protocols.catalogue import find_protocol
+from marsbench.protocols.protocol import Protocol
 
 Settings = dict[str, Any]
 
@@ -59,6 +61,8 @@ class Plan:
 
     corpus: CheckedCorpus
     protocol: Protocol
+    protocol_word: str
+    """Its name, or the path of its file."""
     pipelines: tuple[Pipeline, ...]
     dataset: Recipe
     """What made the corpus."""
@@ -66,13 +70,14 @@ class Plan:
     """Drop-in folders in which plugins are found."""
 
 
-def make_plan(experiment: Experiment, progress: Progress) -> Plan:
-    """Find the plugins, pair features with models, check the corpus and split it.
+def make_plans(experiment: Experiment, progress: Progress) -> list[Plan]:
+    """Find the plugins, pair features with models, check the corpus and split it by each protocol.
 
     Raises:
         BenchError: anything asked for that does not exist or does not fit.
     """
-    find_protocol(experiment.protocol)  # a misspelt name is told before any audio is read
+    # A misspelt name is told before any audio is read.
+    definitions = {word: find_protocol(word) for word in experiment.protocol}
     registry = discover(drop_in_folders(experiment.plugins))
     data, fixed = resolve_dataset(registry, experiment.data)
     features = [registry.get("features", name) for name in experiment.features]
@@ -85,8 +90,17 @@ def make_plan(experiment: Experiment, progress: Progress) -> Plan:
             progress.say(f"not used: {reason}")
     parameters = fixed | by_plugin[data.name]
     corpus = _load_and_check(data, parameters, experiment.bad_audio, progress)
-    protocol = apply_protocol(experiment.protocol, corpus)
-    return Plan(corpus, protocol, tuple(pipelines), data.recipe(parameters), registry.folders)
+    return [
+        Plan(
+            corpus=corpus,
+            protocol=apply_protocol(definition, corpus),
+            protocol_word=word,
+            pipelines=tuple(pipelines),
+            dataset=data.recipe(parameters),
+            folders=registry.folders,
+        )
+        for word, definition in definitions.items()
+    ]
 
 
 def _refuse_tuner(experiment: Experiment, pipelines: list[Pipeline]) -> None:

@@ -26,6 +26,7 @@ def test_names_may_be_repeated_or_separated_by_commas(words: object) -> None:
         ({"results": ""}, "results = '': value error, a folder is needed"),
         ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
         ({"bad-audio": "ignore"}, "bad-audio = 'ignore': input should be 'skip' or 'fail'"),
+        ({"protocol": "~nobody-at-all/x.toml"}, "value error, no such user's home folder"),
         ({"features": []}, "features = []: value should have at least 1 item"),
         ({"features": 3}, "features = 3: input should be a valid list"),
     ],
@@ -79,6 +80,18 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, p
         path.write_text(text)
     with pytest.raises(ConfigError, match=f"grid.toml {problem}"):
         read_experiment_file(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("speaker5", "speaker5"), ("own.toml", "{here}/own.toml"), ("~/own.JSON", "{home}/own.JSON")],
+)
+def test_a_protocols_path_is_made_absolute_and_a_name_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    parsed = parse_experiment({**LEAST, "protocol": given}, "here")
+    assert parsed.protocol == [kept.format(here=tmp_path, home=tmp_path / "me")]
 
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))

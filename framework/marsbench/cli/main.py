@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from marsbench.cli import cache, compare, data, leaderboard, plugins, run, show, status
+from marsbench.cli import cache, compare, data, leaderboard, plugins, protocols, run, show, status
 from marsbench.errors import BenchError
 
 INTERRUPTED = 130
@@ -46,6 +46,7 @@ app.command("show")(show.show)
 app.command("compare")(compare.compare)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data.app, name="data")
+app.add_typer(protocols.app, name="protocols")
 app.add_typer(cache.app, name="cache")
 
 

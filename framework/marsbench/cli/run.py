@@ -34,7 +34,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         str | None, typer.Option(help="Dataset, or path to a folder or table of audio. [default: demo]")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="stratified5, holdout80 or speaker5. [default: stratified5]")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="How the corpus is split: a name of `bench protocols list`, or a .toml or .json file; "
+            "several by commas. [default: stratified5]",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of training. [default: 0]")] = None,
     repeats: Annotated[

@@ -68,7 +68,8 @@ _BETWEEN = (
     "audio.py",
     "extraction.py",
     "feature_store.py",
-    "protocols.py",
+    "protocols/grouping.py",
+    "protocols/inner.py",
     "evaluation/unit.py",
     "plugin/features.py",
 )

@@ -35,6 +35,18 @@ class CorpusRecord(_Record):
     notes: list[str]
 
 
+class LeakageRecord(_Record):
+    """What the folds of a protocol share; as `protocols.leakage.Leakage`."""
+
+    speakers_shared: int = 0
+    """How many speakers stand on both sides of a fold."""
+    statements_shared: int = 0
+    groups: list[list[str]] = []
+    """Clips that are copies of each other and stand together on one side of every fold."""
+    dropped: list[tuple[int, str]] = []
+    """Fold, counted from 0, and clip: left out of that fold's training as a copy of a test clip of it."""
+
+
 class ProtocolRecord(_Record):
     """The protocol a run was made under."""
 
@@ -43,6 +55,8 @@ class ProtocolRecord(_Record):
     by_speaker: bool
     n_folds: int
     notes: list[str]
+    description: str = ""
+    leakage: LeakageRecord = LeakageRecord()
 
 
 class FoldTuning(_Record):

@@ -9,7 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
+from pathlib import Path
 
+from marsbench.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, ExecutionError, StorageError
 from marsbench.evaluation.unit_result import Failure
 from marsbench.execution.executor import open_executor
@@ -20,7 +22,7 @@ from marsbench.extraction import Extracted, Extraction
 from marsbench.feature_store import FeatureFile, FeatureStore
 from marsbench.files import require_writable
 from marsbench.locks import is_locked, pause
-from marsbench.planning import Plan, make_plan
+from marsbench.planning import make_plans
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress, Silent
 from marsbench.results.schema import Run
@@ -48,10 +50,12 @@ def run(
     progress = progress or Silent()
     require_writable(experiment.results)
     executor = open_executor(experiment)
-    plan = make_plan(experiment, progress)
-    runs = runs_of(plan, experiment, progress)
+    plans = make_plans(experiment, progress)
+    runs = [run for plan in plans for run in runs_of(plan, experiment, progress)]
     with graceful_interruption(progress.say) as stop, ExitStack() as stack:
-        _Driver(plan, experiment, executor, progress, stop, stack).make(runs, retry_failed)
+        _Driver(plans[0].corpus, plans[0].folders, experiment, executor, progress, stop, stack).make(
+            runs, retry_failed
+        )
     return [(ongoing.folder, ongoing.record) for ongoing in runs]
 
 
@@ -59,7 +63,9 @@ def run(
 class _Driver:
     """Executors start when there is work for them and end with `stack`."""
 
-    plan: Plan
+    corpus: CheckedCorpus
+    folders: tuple[Path, ...]
+    """Drop-in folders of plugins."""
     experiment: Experiment
     unopened: Executor
     progress: Progress
@@ -171,15 +177,15 @@ class _Driver:
             raise Stopped
 
     def _features_by(self, recipe: Recipe) -> FeatureFile | Failure:
-        """Features of the plan's corpus, or why there are none."""
+        """Features of the corpus, or why there are none."""
         if recipe.key not in self.extracted:
             self.extracted[recipe.key] = self._extract(recipe)
         return self.extracted[recipe.key]
 
     def _extract(self, recipe: Recipe) -> FeatureFile | Failure:
         try:
-            store = FeatureStore(recipe, self.plan.folders)
-            features = store.features_of(self.plan.corpus, self.progress, self._run_extractions, self._pause)
+            store = FeatureStore(recipe, self.folders)
+            features = store.features_of(self.corpus, self.progress, self._run_extractions, self._pause)
         except (StorageError, ExecutionError, ConfigError):
             raise  # no plugin's fault: nothing else can go on either
         except _ExtractionFailed as failed:
@@ -212,7 +218,7 @@ class _Driver:
     @cached_property
     def _extractor(self) -> Executor:
         """Where the audio is."""
-        if self._executor.sees(self.plan.corpus.clips[0].path):
+        if self._executor.sees(self.corpus.clips[0].path):
             return self._executor
         here = self.experiment.model_copy(update={"cluster": None})
         return self.stack.enter_context(open_executor(here))

@@ -315,6 +315,7 @@ class OngoingRun:
                 "features": [self.pipeline.features.name],
                 "model": [self.pipeline.model.name],
                 "data": dataset.name,
+                "protocol": [self.plan.protocol_word],
                 "set": made_by | self.pipeline.settings,
                 "plugins": [folder for folder in self.plan.folders if holds_plugins(folder)],
             }

@@ -1,7 +1,7 @@
 """What running an experiment would find done and have to do."""
 
 from marsbench.experiment import Experiment
-from marsbench.planning import make_plan
+from marsbench.planning import make_plans
 from marsbench.progress import Progress
 from marsbench.runner.ongoing import runs_of
 from marsbench.runner.status import RunState, state_of
@@ -13,6 +13,6 @@ def planned_states(experiment: Experiment, progress: Progress) -> list[RunState]
     Raises:
         BenchError: what was asked for cannot be planned.
     """
-    plan = make_plan(experiment, progress)
-    runs = runs_of(plan, experiment, progress)
+    plans = make_plans(experiment, progress)
+    runs = [run for plan in plans for run in runs_of(plan, experiment, progress)]
     return [state_of(ongoing.folder, ongoing.planned()) for ongoing in runs]

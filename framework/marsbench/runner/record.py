@@ -15,7 +15,14 @@ from marsbench.evaluation.scoring import Predictions, odds_of, resampled, score_
 from marsbench.evaluation.unit_result import Failure, UnitResult
 from marsbench.experiment import Experiment, Tuning
 from marsbench.planning import Pipeline, Plan
-from marsbench.results.schema import CorpusRecord, FoldTuning, ProtocolRecord, Run, TuningRecord
+from marsbench.results.schema import (
+    CorpusRecord,
+    FoldTuning,
+    LeakageRecord,
+    ProtocolRecord,
+    Run,
+    TuningRecord,
+)
 from marsbench.results.trials import Study, TrialState
 
 
@@ -143,4 +150,11 @@ def _protocol_record(plan: Plan) -> ProtocolRecord:
         by_speaker=protocol.by_speaker,
         n_folds=len(protocol.folds),
         notes=list(protocol.notes),
+        description=protocol.description,
+        leakage=LeakageRecord(
+            speakers_shared=protocol.leakage.speakers_shared,
+            statements_shared=protocol.leakage.statements_shared,
+            groups=[list(group) for group in protocol.leakage.groups],
+            dropped=list(protocol.leakage.dropped),
+        ),
     )

@@ -9,7 +9,8 @@ from marsbench.evaluation.unit import Unit, fit_version
 from marsbench.feature_store import FeatureFile
 from marsbench.files import derived_seed
 from marsbench.planning import Pipeline, Plan
-from marsbench.protocols import Rows, inner_folds, keep_aside
+from marsbench.protocols.fold import Rows
+from marsbench.protocols.inner import inner_folds, keep_aside
 from marsbench.tuning.search_space import Configuration, of_plugin
 
 

@@ -74,14 +74,14 @@ class Demo(Dataset):
             new = Path(temporary, "new")
             for clip in clips:
                 rng = np.random.default_rng(derived_seed(self.seed, "clip", clip.id))
-                samples = speak(voices[str(clip.speaker)], clip.label, clip.attributes["sentence"], rng)
+                samples = speak(voices[str(clip.speaker)], clip.label, clip.attributes["statement"], rng)
                 _write_wav(new / clip.id, samples)
             _put_in_place(new, folder, Path(temporary, "old"), clips)
 
 
 def _clip(folder: Path, emotion: str, speaker: int, take: int) -> Clip:
     name = f"{emotion}/S{speaker:02d}_take{take}.wav"
-    about = {"take": str(take), "sentence": SENTENCES[(take - 1) % len(SENTENCES)]}
+    about = {"take": str(take), "statement": SENTENCES[(take - 1) % len(SENTENCES)]}
     return Clip(name, folder / name, emotion, f"S{speaker:02d}", about)
 
 

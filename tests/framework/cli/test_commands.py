@@ -224,7 +224,16 @@ def test_version(bench: Bench) -> None:
 
 
 def test_every_command_has_help(bench: Bench) -> None:
-    for words in ((), ("run",), ("leaderboard",), ("show",), ("plugins",), ("data",), ("cache",)):
+    for words in (
+        (),
+        ("run",),
+        ("leaderboard",),
+        ("show",),
+        ("plugins",),
+        ("data",),
+        ("protocols",),
+        ("cache",),
+    ):
         assert bench(*words, "--help").exit_code == 0
 
 
@@ -241,7 +250,15 @@ print(sorted(heavy & set(sys.modules)))
 
 @pytest.mark.usefixtures("ran")
 @pytest.mark.parametrize(
-    "words", [["--help"], ["plugins", "list"], ["leaderboard"], ["leaderboard", "--json"]]
+    "words",
+    [
+        ["--help"],
+        ["plugins", "list"],
+        ["protocols", "list"],
+        ["protocols", "list", "--json"],
+        ["leaderboard"],
+        ["leaderboard", "--json"],
+    ],
 )
 def test_listing_commands_import_nothing_heavy(words: list[str]) -> None:
     command = [sys.executable, "-c", HEAVY, *words]

@@ -36,7 +36,7 @@ def contender(*seeds: np.ndarray) -> Contender:
         predicted=seeds,
         score=float(np.mean([macro_f1(everything, seed) for seed in seeds])),
         by_fold=np.array(
-            [np.mean([macro_f1(fold == FOLDS, seed) for seed in seeds]) for fold in range(N_FOLDS)]
+            [np.mean([macro_f1(np.equal(FOLDS, fold), seed) for seed in seeds]) for fold in range(N_FOLDS)]
         ),
     )
 

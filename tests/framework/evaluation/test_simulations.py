@@ -22,7 +22,7 @@ LABELS = [f"c{index}" for index in range(N_CLASSES)]
 def mistaken(generator: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.int64]:
     """Another class, the next ones more often than those further on."""
     steps = generator.choice(np.arange(1, N_CLASSES), size=shape, p=np.arange(N_CLASSES - 1, 0, -1) / 28)
-    return (CLASSES + steps) % N_CLASSES
+    return np.asarray((CLASSES + steps) % N_CLASSES, np.int64)
 
 
 def corpus(generator: np.random.Generator, n_speakers: int, clustering: float) -> NDArray[np.int64]:
@@ -53,8 +53,8 @@ def test_95_per_cent_intervals_hold_the_truth_in_93_to_97_per_cent_of_corpora(cl
         folds = np.arange(len(TARGETS)) % N_FOLDS
         given = Predictions(np.eye(N_CLASSES)[predicted], TARGETS, folds, SPEAKERS)
         found = score_predictions(given, LABELS)
-        hits["accuracy"] += found.accuracy.low <= true.accuracy <= found.accuracy.high
-        hits["macro_f1"] += found.macro_f1.low <= true.macro_f1 <= found.macro_f1.high
+        hits["accuracy"] += bool(found.accuracy.low <= true.accuracy <= found.accuracy.high)
+        hits["macro_f1"] += bool(found.macro_f1.low <= true.macro_f1 <= found.macro_f1.high)
         for index, scores in enumerate(found.classes):
             hits["recall"] += scores.recall.low <= true.recall[index] <= scores.recall.high
     coverage = {

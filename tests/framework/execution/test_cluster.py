@@ -21,7 +21,7 @@ from marsbench.execution.task import Executor, Outcome, Task, Work
 from marsbench.execution.worker_process import Limits
 from marsbench.experiment import Experiment
 from marsbench.feature_store import FeatureStore
-from marsbench.planning import make_plan
+from marsbench.planning import make_plans
 from marsbench.progress import Silent
 from marsbench.runner.driver import run
 
@@ -244,7 +244,7 @@ def test_features_reach_workers_that_share_no_files_with_the_driver(
 
 
 def test_features_reach_workers_that_come_later(kit: Path, cluster: Any, works: Any, tmp_path: Path) -> None:
-    plan = make_plan(experiment(kit), Silent())
+    (plan,) = make_plans(experiment(kit), Silent())
     features = FeatureStore(plan.pipelines[0].features, plan.folders).features_of(plan.corpus)
     expected = features.array(3).tolist()
     with remote_executor(cluster.address, 1, NO_LIMITS) as executor:
@@ -257,7 +257,7 @@ def test_features_reach_workers_that_come_later(kit: Path, cluster: Any, works: 
 
 
 def test_two_drivers_share_a_cluster(kit: Path, busy_cluster: Any, tmp_path: Path) -> None:
-    make_plan(experiment(kit), Silent())  # its corpus is written once
+    make_plans(experiment(kit), Silent())  # its corpus is written once
     asked = [
         experiment(kit, model=model, cluster=busy_cluster.address, results=tmp_path / model)
         for model in ("nearest_mean", "unruly")

@@ -9,7 +9,7 @@ from marsbench.errors import BenchError, StorageError
 from marsbench.evaluation.unit import Unit, fit_unit
 from marsbench.evaluation.unit_result import UnitResult
 from marsbench.experiment import Experiment, parse_experiment
-from marsbench.planning import make_plan
+from marsbench.planning import make_plans
 from marsbench.plugin.model import OnEpoch
 from marsbench.progress import Silent
 from marsbench.results.predictions import read_predictions
@@ -156,7 +156,7 @@ def test_a_failing_extractor_is_a_failed_run_that_names_the_clip(kit: Path, tmp_
 def test_pairs_that_make_no_sense_are_named_and_the_others_run(kit: Path) -> None:
     heard = Heard()
     asked = experiment(kit, features="crossings,blocks", model="nearest_mean,cnn_lstm", protocol="holdout80")
-    plan = make_plan(asked, heard)
+    (plan,) = make_plans(asked, heard)
     assert [pipeline.name for pipeline in plan.pipelines] == [
         "crossings + nearest_mean", "blocks + nearest_mean", "blocks + cnn_lstm",
     ]  # fmt: skip
@@ -340,7 +340,7 @@ def test_a_broken_dataset_is_one_line(kit: Path, tmp_path: Path, body: str, mess
 def test_a_refused_file_of_a_name_in_use_is_told(kit: Path, tmp_path: Path) -> None:
     path = drop(tmp_path, "features", "mfcc", "")
     heard = Heard()
-    make_plan(experiment(kit, features="mfcc"), heard)
+    make_plans(experiment(kit, features="mfcc"), heard)
     assert (
         f"not used: {path}: 'mfcc' is already a feature extractor of marsbench; rename the file"
         in heard.lines

@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from marsbench.audio import decode, read_bytes, resample
 from marsbench.errors import ConfigError
 from marsbench.experiment import Experiment
-from marsbench.planning import Plan, make_plan
+from marsbench.planning import Plan, make_plans
 from marsbench.progress import Silent
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_runs
@@ -130,7 +130,7 @@ def test_a_trial_climbs_rungs_of_epochs_and_the_best_third_goes_on(tuned: Tune, 
 
 
 def test_inner_folds_share_no_speaker_where_the_protocol_is_by_speaker(kit: Path) -> None:
-    from marsbench.protocols import inner_folds
+    from marsbench.protocols.inner import inner_folds
 
     plan = plan_of(kit, protocol="speaker5")
     for fold in plan.protocol.folds:
@@ -145,7 +145,7 @@ def test_inner_folds_share_no_speaker_where_the_protocol_is_by_speaker(kit: Path
 
 def plan_of(kit: Path, **changes: Any) -> Plan:
     values = {"features": "crossings", "model": "knobs", "data": "tones", "plugins": [kit]} | changes
-    return make_plan(Experiment.model_validate(values), Silent())
+    return make_plans(Experiment.model_validate(values), Silent())[0]
 
 
 def answers(plan: Plan, rows: list[int]) -> dict[str, int]:

@@ -43,6 +43,13 @@ def test_each_speaker_speaks_each_emotion_as_often_as_asked() -> None:
     assert {clip.speaker for clip in corpus.clips} == {"S01", "S02"}
 
 
+def test_each_take_is_another_statement() -> None:
+    clips = Demo(n_speakers=1, n_takes=4).load().clips
+
+    said = {(clip.attributes["take"], clip.attributes["statement"]) for clip in clips}
+    assert said == set(zip("1234", (*synthesis.SENTENCES, synthesis.SENTENCES[0]), strict=True))
+
+
 def test_every_clip_passes_the_audio_check_and_no_two_are_the_same() -> None:
     facts = [examine(clip.path) for clip in Demo(**SMALL).load().clips]
 

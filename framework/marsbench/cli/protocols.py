@@ -1,0 +1,78 @@
+"""`bench protocols`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marsbench.cli.options import Json, Plugins
+
+app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, look, write to a file.")
+
+
+@app.command("list")
+def list_protocols(as_json: Json = False) -> None:
+    """List the built-in protocols; a file of your own is one too."""
+    import json
+
+    from marsbench.protocols.catalogue import PROTOCOLS
+
+    if as_json:
+        fields = ("name", "description", "by_speaker", "source")
+        rows = [{field: getattr(protocol, field) for field in fields} for protocol in PROTOCOLS.values()]
+        typer.echo(json.dumps(rows))
+        return
+    from marsbench.cli.console import out
+    from marsbench.cli.protocol_tables import protocol_list
+
+    out.print(protocol_list(PROTOCOLS.values()))
+
+
+@app.command("show")
+def show(
+    protocol: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="Built-in protocol, or a .toml or .json file.")
+    ],
+    data: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help="Dataset, or path to audio, that is split.")
+    ] = "demo",
+    plugins: Plugins = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME.PARAMETER=VALUE; may be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE.json", help="Write the splits, to publish and rerun."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how a protocol splits a corpus: clips, classes and speakers by fold; what both sides share."""
+    from marsbench.cli.console import TerminalProgress, out, print_path
+    from marsbench.experiment import parse_setting
+    from marsbench.planning import checked_corpus
+    from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.protocols.apply import apply_protocol
+    from marsbench.protocols.catalogue import find_protocol
+    from marsbench.protocols.protocol_file import require_json, write_protocol_file
+
+    definition = find_protocol(protocol)
+    if output is not None:
+        require_json(output)
+    registry = discover(drop_in_folders(plugins or ()))
+    with TerminalProgress() as progress:
+        corpus = checked_corpus(registry, data, dict(map(parse_setting, settings or ())), progress)
+    applied = apply_protocol(definition, corpus)
+    if output is not None:
+        write_protocol_file(output, applied, corpus)
+    if as_json:
+        import json
+
+        from marsbench.cli.protocol_tables import protocol_facts
+
+        typer.echo(json.dumps(protocol_facts(applied, corpus)))
+        return
+    from marsbench.cli.protocol_tables import protocol_report
+
+    out.print(protocol_report(applied, corpus))
+    if output is not None:
+        print_path("Written", output)

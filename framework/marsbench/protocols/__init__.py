@@ -1,0 +1,1 @@
+"""Named, frozen ways to split a corpus into training and test clips."""

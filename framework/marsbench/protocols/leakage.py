@@ -1,0 +1,83 @@
+"""What stands on both sides of a split, and the guard that lets no copy of a test clip into training."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from marsbench.corpus import CheckedCorpus
+from marsbench.protocols.fold import Fold
+
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What the folds of a protocol share, and what was done lest they share a recording."""
+
+    speakers_shared: int = 0
+    """How many speakers stand on both sides of a fold."""
+    statements_shared: int = 0
+    groups: tuple[tuple[str, ...], ...] = ()
+    """Clips that are copies of each other and stand together on one side of every fold."""
+    dropped: tuple[tuple[int, str], ...] = ()
+    """Fold, counted from 0, and clip: left out of that fold's training, being a copy of a test clip of it."""
+
+
+def without_copies(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[Fold, ...], Leakage]:
+    """Folds that train on no copy of what they test, and what they still share."""
+    guarded = tuple(_guarded(corpus, fold) for fold in folds)
+    dropped = tuple(
+        (number, corpus.clips[row].id)
+        for number, (given, kept) in enumerate(zip(folds, guarded, strict=True))
+        for row in np.setdiff1d(given.train, kept.train)
+    )
+    lost = {clip for _, clip in dropped}
+    leakage = Leakage(
+        speakers_shared=len(on_both_sides(guarded, corpus.speakers)),
+        statements_shared=len(on_both_sides(guarded, statements(corpus))),
+        groups=tuple(group for group in _used_groups(corpus, folds) if lost.isdisjoint(group)),
+        dropped=dropped,
+    )
+    return guarded, leakage
+
+
+def statements(corpus: CheckedCorpus) -> tuple[str | None, ...]:
+    """What is said in each clip, None where unknown."""
+    return tuple(clip.attributes.get("statement") for clip in corpus.clips)
+
+
+def leakage_notes(leakage: Leakage) -> Iterator[str]:
+    """One line for each thing that a reader of the scores must know."""
+    for shared, what in ((leakage.speakers_shared, "speakers"), (leakage.statements_shared, "statements")):
+        if shared:
+            yield f"{what} stand on both sides of the split: scores do not tell how unknown {what} fare"
+    if leakage.groups:
+        named = "; ".join(" = ".join(group) for group in leakage.groups[:_NAMED])
+        yield f"{len(leakage.groups)} group(s) of exact copies kept on one side of each split: {named}"
+    if leakage.dropped:
+        named = ", ".join(f"{clip} (fold {fold + 1})" for fold, clip in leakage.dropped[:_NAMED])
+        more = f" and {len(leakage.dropped) - _NAMED} more" if len(leakage.dropped) > _NAMED else ""
+        yield f"copies of test clips left out of training: {named}{more}"
+
+
+def _guarded(corpus: CheckedCorpus, fold: Fold) -> Fold:
+    tested = set(fold.test.tolist())
+    banned = [row for copies in corpus.copies if not tested.isdisjoint(copies) for row in copies]
+    return replace(fold, train=np.setdiff1d(fold.train, np.array(banned, np.int64)))
+
+
+def on_both_sides(folds: Iterable[Fold], names: Sequence[str | None]) -> set[str]:
+    """Those of the clips' names, by row, that stand on both sides of a fold."""
+    known = sorted({name for name in names if name is not None})
+    numbers = {name: number for number, name in enumerate(known)}
+    coded = np.array([-1 if name is None else numbers[name] for name in names], np.int64)
+    both = (np.intersect1d(coded[fold.train], coded[fold.test]) for fold in folds)
+    return {known[number] for shared in both for number in shared.tolist() if number >= 0}
+
+
+def _used_groups(corpus: CheckedCorpus, folds: Sequence[Fold]) -> Iterator[tuple[str, ...]]:
+    used = {row for fold in folds for rows in (fold.train, fold.test) for row in rows.tolist()}
+    for copies in corpus.copies:
+        if len(there := [row for row in copies if row in used]) > 1:
+            yield tuple(corpus.clips[row].id for row in there)

@@ -1,0 +1,197 @@
+"""Protocols as files: TOML or JSON that names the clips, speakers or other groups which each fold tests.
+
+A file is a stranger's: size, keys, values and nesting are checked before anything is made of them.
+"""
+
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError
+
+from marsbench.corpus import CheckedCorpus
+from marsbench.errors import ConfigError
+from marsbench.files import digest, slug, write_text
+from marsbench.protocols.fold import Rows
+from marsbench.protocols.protocol import Protocol
+from marsbench.validation import first_problem, is_plain, shown
+
+_MOST_BYTES = 50_000_000
+_LONGEST_LINE = 500
+_LONGEST_NAME = 80
+_MOST_KEYS = 100
+
+
+def _line(text: str) -> str:
+    if not is_plain(text) or len(text) > _LONGEST_LINE:
+        raise ValueError(f"one line of at most {_LONGEST_LINE} characters is needed")
+    return text
+
+
+def _name(text: str) -> str:
+    if text != (plain := slug(text, "protocol")[:_LONGEST_NAME]):
+        raise ValueError(f"a name that can name a folder is needed, '{plain}' say")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Values = Annotated[tuple[str, ...], FailFast()]
+"""A million wrong values are one problem, not a million."""
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusTable(BaseModel):
+    """The corpus that a file was written for."""
+
+    model_config = _STRICT
+
+    name: Line
+    n_clips: int
+    labels: Values
+    fingerprint: str
+
+
+class ProtocolFile(BaseModel):
+    """What a protocol file holds."""
+
+    model_config = _STRICT
+
+    name: Annotated[Line, AfterValidator(_name)]
+    description: Line = ""
+    source: Line = ""
+    by: Line
+    """clip, speaker, or the name of an attribute of clips: what the values below are."""
+    folds: Annotated[tuple[Values, ...], FailFast(), Field(min_length=1)]
+    """For each fold the values whose clips it tests; it trains on those of all other values here."""
+    never_tested: Values = ()
+    """Values whose clips every fold trains on."""
+    only: dict[Line, Line] = {}
+    """Value by attribute that a clip must have to be used."""
+    by_speaker: Annotated[bool | None, Field(strict=True)] = None
+    """Whether training clips are split again by whole speakers; None where `by` tells."""
+    corpus: CorpusTable | None = None
+    hash: str | None = None
+    """`digest_of` the file when it was written."""
+
+    @property
+    def is_by_speaker(self) -> bool:
+        """Whether training clips are split again by whole speakers."""
+        return self.by == "speaker" if self.by_speaker is None else self.by_speaker
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides the splits."""
+        parts = [self.name, self.by, self.folds, self.never_tested, self.only, self.is_by_speaker]
+        return digest(parts)
+
+
+def read_protocol_file(path: Path) -> ProtocolFile:
+    """Read and check a file.
+
+    Raises:
+        ConfigError: it cannot be read, is too large, is no TOML or JSON, has a wrong key or value, names a
+            value twice, or was changed after it was written.
+    """
+    try:
+        file = ProtocolFile.model_validate(_parsed(path, _bytes(path)))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_problem(error, ProtocolFile)}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply for a protocol") from error
+    if problem := next(_problems(file), None):
+        raise ConfigError(f"{path}: {problem}")
+    return file
+
+
+def write_protocol_file(path: Path, protocol: Protocol, corpus: CheckedCorpus) -> None:
+    """Write the splits of a protocol by clip, as a JSON file that gives the same protocol hash when read.
+
+    Raises:
+        ConfigError: `path` ends otherwise than in .json.
+        StorageError: it cannot be written.
+    """
+    require_json(path)
+    lines = file_of(protocol, corpus).model_dump(exclude_defaults=True)
+    write_text(path, json.dumps(lines, indent=1) + "\n")
+
+
+def require_json(path: Path) -> None:
+    """Raise ConfigError unless splits can be written to a file of that name."""
+    if path.suffix.lower() != ".json":
+        raise ConfigError(f"splits are written as JSON; name a file that ends in .json, not '{path.name}'")
+
+
+def file_of(protocol: Protocol, corpus: CheckedCorpus) -> ProtocolFile:
+    """The splits of a protocol, by clip."""
+
+    def ids(rows: Rows) -> tuple[str, ...]:
+        return tuple(corpus.clips[row].id for row in rows)
+
+    tested = np.concatenate([fold.test for fold in protocol.folds])
+    trained = np.unique(np.concatenate([fold.train for fold in protocol.folds]))
+    dropped = {clip for _, clip in protocol.leakage.dropped}
+    untested = set(ids(np.setdiff1d(trained, tested))) | (dropped - set(ids(tested)))
+    file = ProtocolFile(
+        name=protocol.name,
+        description=protocol.description,
+        source=protocol.source,
+        by="clip",
+        folds=tuple(ids(fold.test) for fold in protocol.folds),
+        never_tested=tuple(sorted(untested)),
+        by_speaker=protocol.by_speaker,
+        corpus=CorpusTable(
+            name=corpus.name,
+            n_clips=len(corpus.clips),
+            labels=corpus.labels,
+            fingerprint=corpus.fingerprint,
+        ),
+    )
+    return file.model_copy(update={"hash": file.digest})
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is no file")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"protocol {path} cannot be read: {reason}") from error
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{path} is larger than {_MOST_BYTES // 1_000_000} MB, too large for a protocol")
+    return content
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+    kind = path.suffix.lower().removeprefix(".").upper()
+    try:
+        text = content.decode("utf-8-sig")
+        values = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{path} is no {kind}: {shown(str(error))}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no keys and values; a protocol has name, by and folds")
+    tables = [values, *(value for value in values.values() if isinstance(value, dict))]
+    if any(len(table) > _MOST_KEYS for table in tables):
+        raise ConfigError(f"{path} has a table of more than {_MOST_KEYS} keys, which is no protocol's")
+    return values
+
+
+def _problems(file: ProtocolFile) -> Iterator[str]:
+    for number, values in enumerate(file.folds, 1):
+        if not values:
+            yield f"fold {number} tests nothing"
+    counts = Counter(chain(*file.folds, file.never_tested))
+    if repeated := next((value for value, count in counts.items() if count > 1), None):
+        places = [f"fold {number}" for number, values in enumerate(file.folds, 1) if repeated in values]
+        places += ["never_tested"] if repeated in file.never_tested else []
+        where = " and ".join(places) if len(places) > 1 else f"{places[0]}, twice"
+        yield f"'{shown(repeated)}' stands in {where}; a value is tested in one fold at most"
+    if file.hash is not None and file.hash != file.digest:
+        yield "the file was changed after it was written; remove its line 'hash' to use it as your own"
