@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from marsbench.cli import cache, data, leaderboard, plugins, run, show, status
+from marsbench.cli import cache, data, leaderboard, plugins, report, run, show, status
 from marsbench.errors import BenchError
 
 INTERRUPTED = 130
@@ -43,6 +43,7 @@ app.command("status")(status.status)
 app.command("retry")(status.retry)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
+app.command("report")(report.report)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
