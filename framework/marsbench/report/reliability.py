@@ -73,7 +73,7 @@ def _draw(bins: list[tuple[float, float, int]], n_clips: int) -> Markup:
     body += line([(plot.x(confidence), plot.y(accuracy)) for confidence, accuracy, _ in bins], "curve")
     for confidence, accuracy, n in bins:
         told = f"confidence {100 * confidence:.0f} %, accuracy {100 * accuracy:.0f} %, {n:,} clips"
-        body += circle(plot.x(confidence), plot.y(accuracy), 4.5, "point", told)
+        body += circle(plot.x(confidence), plot.y(accuracy), 2.5 + 3.5 * (n / most) ** 0.5, "point", told)
     body += text(plot.x(0.03), plot.y(0.94), "too modest", "hint")
     body += text(plot.x(0.97), plot.y(0.34), "too sure", "hint end")
     spoken = "; ".join(f"{100 * a:.0f} % right at {100 * c:.0f} % confidence" for c, a, _ in bins)

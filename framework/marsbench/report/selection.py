@@ -39,7 +39,7 @@ def select_run(root: Path, name: str, criteria: Criteria | None) -> Selection:
     """One run in depth, with its leaderboard; raises ResultsError."""
     folder = find_run(root, name)
     run = folder.read_run()
-    home = folder.path.absolute().parents[2]
+    home = _home(folder.path.resolve(), run)
     (board,), left_out = _boards_of(home, run, criteria)
     standings = _standings(home, [board]) | {run.run_id: Standing(**{k: getattr(run, k) for k in _FIELDS})}
     return Selection(
@@ -56,9 +56,17 @@ def _boards_of(root: Path, run: Run, criteria: Criteria | None) -> tuple[list[Bo
         mine = [board for board in boards if board.hash == run.protocol.hash]
         if any(row.run_id == run.run_id for board in mine for row in board.rows):
             return mine, left_out
-    raise ResultsError(
-        f"run {run.run_id} is not where its corpus and protocol belong: <results>/CORPUS/PROTOCOL/RUN"
-    )
+    raise ResultsError(f"run {run.run_id} is gone from {root}")
+
+
+def _home(path: Path, run: Run) -> Path:
+    """The results folder that a run's folder stands in."""
+    if path.parts[-3:] != (run.corpus.name, run.protocol.name, run.run_id):
+        belongs = f"{run.corpus.name}/{run.protocol.name}/{run.run_id}"
+        raise ResultsError(
+            f"{path} was moved: put it back as RESULTS/{belongs}, its leaderboard is looked for there"
+        )
+    return path.parents[2]
 
 
 def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) -> Selection:
@@ -70,7 +78,7 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
     """
     asked = parse_experiment(read_experiment_file(path), str(path))
     home = root or asked.results
-    boards, left_out = leaderboards(home, None, asked.protocol, criteria or asked.criteria)
+    boards, left_out = leaderboards(home, criteria=criteria or asked.criteria)
     standings = _standings(home, boards)
     ours = {run_id for run_id, standing in standings.items() if _belongs(standing, asked)}
     if not ours:

@@ -5,6 +5,7 @@ from marsbench.evaluation.scores import Metrics
 from marsbench.protocols import PROTOCOLS
 from marsbench.results.schema import ProtocolRecord, Standing
 
+_INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 _NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
@@ -44,15 +45,15 @@ def verdict_words(grades: list[Grade]) -> str:
     """Whether the criteria are met and how sure that is."""
     outcome: Outcome = verdict(grades)
     if outcome == "pass":
-        return "It meets every criterion, and every 95 % interval lies wholly above its threshold."
+        return f"It meets every criterion, and every {_INTERVAL} lies wholly above its threshold."
     decisive = [entry for entry in grades if entry.outcome == outcome]
     named = _listed([criterion_name(entry.criterion) for entry in decisive])
     if outcome == "fail":
-        return f"It does not meet the criteria: the whole 95 % interval of {named} lies below its threshold."
+        return f"It does not meet the criteria: the whole {_INTERVAL} of {named} lies below its threshold."
     if all(entry.reached for entry in grades):
-        return f"Its scores exceed every threshold, not surely: the 95 % interval of {named} reaches below."
+        return f"Its scores exceed every threshold, not surely: the {_INTERVAL} of {named} reaches below."
     missed = _listed([criterion_name(entry.criterion) for entry in grades if not entry.reached])
-    return f"It misses the threshold of {missed}, not surely: the 95 % interval reaches above."
+    return f"It misses the threshold of {missed}, not surely: the {_INTERVAL} reaches above."
 
 
 def _listed(words: list[str], most: int = 4) -> str:
