@@ -19,6 +19,8 @@ from marsbench.report.spectrogram import draw_spectrogram
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
+MOST_SPEAKERS = 100
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -49,6 +51,16 @@ class RunView:
     curves: LearningCurves | None = None
     problems: list[str] = field(default_factory=list)
     sound_problem: str | None = None
+
+    @property
+    def specks(self) -> list[list[float | None]]:
+        """Recalls of each speaker, for a plot; none where they would be a blur."""
+        return [entry.recalls for entry in self.speakers] if len(self.speakers) <= MOST_SPEAKERS else []
+
+    @property
+    def hardest(self) -> list[SpeakerScores]:
+        """The speakers of the table."""
+        return self.speakers[:MOST_SPEAKERS]
 
     @property
     def failures(self) -> list[tuple[Failure, str]]:

@@ -131,8 +131,14 @@ def _belongs(standing: Standing, asked: Experiment) -> bool:
         and standing.protocol.name == asked.protocol
         and standing.seed == asked.seed
         and standing.settings == settings
+        and _is_tuned_so(standing, asked)
         and _is_of(standing, asked.data)
     )
+
+
+def _is_tuned_so(standing: Standing, asked: Experiment) -> bool:
+    """Whether the run is untuned, which stands beside every tuned one, or tuned as the file says."""
+    return standing.tuning is None or standing.tuning.asked in {asked.tuning(True), asked.tuning(False)}
 
 
 def _is_of(standing: Standing, data: str) -> bool:

@@ -20,12 +20,23 @@ class SpeakerScores:
 
 def by_speaker(outcomes: Outcomes, n_classes: int) -> list[SpeakerScores]:
     """Every known speaker, worst accuracy first; empty if no clip names one."""
-    names = np.array([speaker or "" for speaker in outcomes.speakers], object)
-    right = outcomes.predicted == outcomes.targets
-    scores = []
-    for speaker in sorted({speaker for speaker in outcomes.speakers if speaker}):
-        rows = names == speaker
-        of_class = [rows & (outcomes.targets == target) for target in range(n_classes)]
-        recalls = [float(right[inside].mean()) if inside.any() else None for inside in of_class]
-        scores.append(SpeakerScores(speaker, int(rows.sum()), float(right[rows].mean()), recalls))
+    known = np.array([speaker is not None for speaker in outcomes.speakers])
+    named = [speaker for speaker in outcomes.speakers if speaker is not None]
+    if not named:
+        return []
+    speakers, of_clip = np.unique(np.array(named), return_inverse=True)
+    cells = of_clip * n_classes + outcomes.targets[known]
+    right = (outcomes.predicted == outcomes.targets)[known]
+    size, shape = len(speakers) * n_classes, (len(speakers), n_classes)
+    clips = np.bincount(cells, minlength=size).reshape(shape)
+    hits = np.bincount(cells[right], minlength=size).reshape(shape)
+    scores = [
+        SpeakerScores(
+            speaker=str(speaker),
+            n_clips=int(there.sum()),
+            accuracy=float(found.sum() / there.sum()),
+            recalls=[float(hit / n) if n else None for hit, n in zip(found, there, strict=True)],
+        )
+        for speaker, there, found in zip(speakers, clips, hits, strict=True)
+    ]
     return sorted(scores, key=lambda entry: entry.accuracy)

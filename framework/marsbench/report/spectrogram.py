@@ -25,7 +25,7 @@ _TICKS_KHZ = (0.5, 1, 2, 4, 8)
 def draw_spectrogram(waveform: Waveform, label: str) -> Markup:
     """The clip's log-mel spectrogram with axes in s and kHz; `label` says whose it is."""
     heard = resample(waveform, RATE)
-    plot = Plot((0, heard.seconds), (0, float(_mel(RATE / 2))), height=180)
+    plot = Plot((0, heard.seconds), (0, float(_mel(RATE / 2))), width=300, height=170)
     left, right, top, bottom = plot.x(0), plot.x(heard.seconds), plot.y(plot.y_range[1]), plot.y(0)
     picture = image(left, top, right - left, bottom - top, png_uri(shades(heard.samples)))
     times = [(second, f"{second:g}") for second in nice_ticks(0, heard.seconds, 5)]

@@ -15,6 +15,13 @@ def criterion_name(criterion: str) -> str:
     return f"recall of {label}" if label else _NAMES.get(name, name)
 
 
+def clips_words(standing: Standing) -> str:
+    """How many clips were tested, of how many."""
+    total = standing.corpus.n_clips
+    tested = sum(entry.n_clips for entry in standing.metrics.classes) if standing.metrics else total
+    return f"{total:,} clips" if tested == total else f"{tested:,} of {total:,} clips"
+
+
 def split_words(protocol: ProtocolRecord) -> str:
     """How clips were divided."""
     known = PROTOCOLS.get(protocol.name)

@@ -224,7 +224,16 @@ def test_version(bench: Bench) -> None:
 
 
 def test_every_command_has_help(bench: Bench) -> None:
-    for words in ((), ("run",), ("leaderboard",), ("show",), ("plugins",), ("data",), ("cache",)):
+    for words in (
+        (),
+        ("run",),
+        ("leaderboard",),
+        ("show",),
+        ("report",),
+        ("plugins",),
+        ("data",),
+        ("cache",),
+    ):
         assert bench(*words, "--help").exit_code == 0
 
 

@@ -9,7 +9,7 @@ from marsbench.errors import ResultsError
 from marsbench.evaluation.criteria import Criteria
 from marsbench.plugin.registry import Recipe
 from marsbench.report.page import Options, build_page
-from marsbench.report.selection import select_all, select_run
+from marsbench.report.selection import select_all, select_experiment, select_run
 from marsbench.results.schema import ProtocolRecord, TuningRecord
 from marsbench.results.store import RunFolder
 
@@ -182,6 +182,18 @@ def test_a_tuned_run_tells_gain_and_optimism(told_run: Write, page_of: PageOf) -
     assert "tiny.C=2.0" in told
 
 
+@pytest.mark.parametrize(("trials", "shown"), [(3, {"tuned", "untuned"}), (4, {"untuned"}), (0, {"untuned"})])
+def test_an_experiment_shows_the_runs_that_were_tuned_as_it_says(
+    told_run: Write, trials: int, shown: set[str]
+) -> None:
+    told_run("untuned", settings={})
+    told_run("tuned", settings={}, tuning=TuningRecord.model_validate(TUNING))
+    path = Path("grid.toml")
+    path.write_text(f"features = 'tiny'\nmodel = 'tiny'\ndata = 'tones'\ntrials = {trials}\n")
+    selection = select_experiment(path, None, None)
+    assert {row.run_id for board in selection.boards for row in board.rows} == shown
+
+
 def test_a_pipeline_under_both_kinds_of_split_shows_the_gap(told_run: Write, page_of: PageOf) -> None:
     corpus = told_run("a", settings={}).read_run().corpus
     folder = told_run("a", settings={})
@@ -196,6 +208,11 @@ def test_a_pipeline_under_both_kinds_of_split_shows_the_gap(told_run: Write, pag
     assert "unknown speakers, known speakers" in told
     assert "-40.0" in told
     assert "No speaker stands on both sides" in without_tags(page_of(other))
+
+
+def test_a_split_that_tests_some_clips_alone_says_how_many(told_run: Write, page_of: PageOf) -> None:
+    corpus = told_run().read_run().corpus.model_copy(update={"n_clips": 1000})
+    assert "on 20 of 1,000 clips" in without_tags(page_of(told_run(corpus=corpus)))
 
 
 def test_all_boards_show_the_best_run_of_each_in_depth(told_run: Write) -> None:

@@ -25,3 +25,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.addEventListener("click", () => sortBy(table, heading));
   }
 }
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const closed of opened) closed.open = true;
+});
+addEventListener("afterprint", () => { for (const closed of opened) closed.open = false; });
