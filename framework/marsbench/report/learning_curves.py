@@ -53,22 +53,23 @@ def _draw(name: str, histories: dict[int, list[dict[str, float]]]) -> Markup:
     aside = {fold: _curve(rows, _VALIDATION + name) for fold, rows in histories.items()}
     points = [point for curves in (fitted, aside) for curve in curves.values() for point in curve]
     if not points:
-        return Markup("<p>no finite value</p>")
-    values = [value for _, value in points]
-    bounds = _bounds(values)
-    last = max(epoch for epoch, _ in points)
-    plot = Plot((1, max(last, 2)), bounds, height=220)
-    body = plot.grid(
-        [(epoch, f"{epoch:g}") for epoch in nice_ticks(1, last, 6) if epoch == int(epoch)],
-        [(value, f"{value:.3g}") for value in nice_ticks(*bounds, 5)],
-        "epoch",
-        name.replace("_", " "),
-    )
+        return Markup("<p>{}: no finite value</p>").format(name)
+    plot, body = _axes(name, points)
     for kind, words, curves in (("fit", "training", fitted), ("aside", "validation", aside)):
         for fold, curve in curves.items():
             body += _line(plot, curve, f"{kind} fold-{fold % 5}", f"fold {fold + 1}, {words}")
     ends = [curve[-1][1] for curve in fitted.values() if curve]
     return plot.svg(body, f"{name} by epoch, {len(histories)} folds; at the end {_spoken(ends)}")
+
+
+def _axes(name: str, points: Curve) -> tuple[Plot, Markup]:
+    """An empty plot with room for all points."""
+    bounds = _bounds([value for _, value in points])
+    last = max(epoch for epoch, _ in points)
+    plot = Plot((1, max(last, 2)), bounds, height=220)
+    epochs = [(epoch, f"{epoch:g}") for epoch in nice_ticks(1, last, 6) if epoch == int(epoch)]
+    values = [(value, f"{value:.3g}") for value in nice_ticks(*bounds, 5)]
+    return plot, plot.grid(epochs, values, "epoch", name.replace("_", " "))
 
 
 def _line(plot: Plot, curve: Curve, kind: str, told: str) -> Markup:
