@@ -58,7 +58,8 @@ def test_the_framework_imports_no_built_in_plugin(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["plugin", "protocols", "evaluation", "results", "execution", "tuning", "runner", "cli"]
+    "part",
+    ["plugin", "protocols", "evaluation", "results", "execution", "report", "tuning", "runner", "cli"],
 )
 def test_the_files_of_a_part_import_each_other_in_no_circle(part: str) -> None:
     graph = {

@@ -5,7 +5,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from marsbench.cli import cache, compare, data, leaderboard, plugins, protocols, run, show, status
+from marsbench.cli import (
+    cache,
+    compare,
+    data,
+    leaderboard,
+    plugins,
+    protocols,
+    report,
+    run,
+    show,
+    status,
+)
 from marsbench.errors import BenchError
 
 INTERRUPTED = 130
@@ -44,6 +55,7 @@ app.command("retry")(status.retry)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data.app, name="data")
 app.add_typer(protocols.app, name="protocols")

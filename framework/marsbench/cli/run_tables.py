@@ -12,7 +12,7 @@ from marsbench.evaluation.criteria import Grade, Outcome
 from marsbench.evaluation.scores import Metrics, Score
 from marsbench.evaluation.unit_result import Failure
 from marsbench.results.leaderboard import Board
-from marsbench.results.rows import Row
+from marsbench.results.rows import Row, seeds_words
 from marsbench.results.schema import Run
 
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
@@ -124,16 +124,10 @@ def _trust_lines(row: Row) -> list[Text]:
 def _pipeline(row: Row) -> Text:
     settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
     mark = row.run_id.rpartition("-")[2][:6]
-    words = [*settings, *_seeds(row), *_tuning(row), *_other_view(row)]
+    words = [*settings, *seeds_words(row), *_tuning(row), *_other_view(row)]
     return Text.assemble(
         f"{row.features}\n+ {row.model} ", (mark, "dim"), *((f"\n{word}", "dim") for word in words)
     )
-
-
-def _seeds(row: Row) -> list[str]:
-    if len(row.seeds) > 1:
-        return [f"{len(row.seeds)} seeds, ± {_percent(row.seed_spread or 0)}"]
-    return [f"seed {row.seeds[0]}"] if row.seeds[0] else []
 
 
 def _tuning(row: Row) -> list[str]:

@@ -33,13 +33,13 @@ def log_loss(targets: NDArray[np.int64], probabilities: NDArray[np.float64]) -> 
 def reliability(
     targets: NDArray[np.int64], probabilities: NDArray[np.float64], n_bins: int = N_BINS
 ) -> list[Bin]:
-    """Confidence against accuracy, in bins of equal width; empty ones are left out.
+    """Confidence against accuracy, in equal bins that include their upper edge; empty ones are left out.
 
     Guo et al. (2017), On calibration of modern neural networks, section 2.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets
-    number = np.minimum((confidence * n_bins).astype(np.int64), n_bins - 1)
+    number = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
     return [
         Bin(float(confidence[rows].mean()), float(right[rows].mean()), int(rows.sum()))
         for rows in (number == index for index in range(n_bins))

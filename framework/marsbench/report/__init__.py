@@ -1,1 +1,1 @@
-"""Plots of finished runs."""
+"""Finished runs as pictures and as a page."""

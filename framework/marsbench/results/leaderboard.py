@@ -187,6 +187,8 @@ def _with_view(row: Row, other: Row | None) -> Row:
     return row._replace(
         other_protocol=other.protocol,
         other_macro_f1=other.macro_f1,
+        other_macro_f1_low=other.macro_f1_low,
+        other_macro_f1_high=other.macro_f1_high,
         gap=-gap if row.speakers_apart else gap,
     )
 

@@ -85,6 +85,8 @@ class Row(NamedTuple):
     """By speakers if this board's is not, else not: the other view of the same clips."""
     other_macro_f1: float | None = None
     """What the same configuration scores there."""
+    other_macro_f1_low: float | None = None
+    other_macro_f1_high: float | None = None
     gap: float | None = None
     """Macro F1 with speakers on both sides, less that without."""
 
@@ -147,6 +149,13 @@ def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) 
         gain=_mean([row.gain for row in rows]),
         optimism=_mean([row.optimism for row in rows]),
     )
+
+
+def seeds_words(row: Row) -> list[str]:
+    """How many seeds and what they differ by, or the one if it is not the default."""
+    if len(row.seeds) > 1:
+        return [f"{len(row.seeds)} seeds, ± {100 * (row.seed_spread or 0):.1f}"]
+    return [f"seed {row.seeds[0]}"] if row.seeds[0] else []
 
 
 def _tuning(tuning: TuningRecord) -> dict[str, Any]:

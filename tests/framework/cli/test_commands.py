@@ -229,6 +229,8 @@ def test_every_command_has_help(bench: Bench) -> None:
         ("run",),
         ("leaderboard",),
         ("show",),
+        ("compare",),
+        ("report",),
         ("plugins",),
         ("data",),
         ("protocols",),

@@ -40,3 +40,8 @@ def test_probabilities_that_come_true_have_no_calibration_error() -> None:
 
 def test_the_calibration_error_weighs_bins_by_their_clips() -> None:
     assert calibration_error([Bin(0.9, 0.5, 30), Bin(0.3, 0.3, 10)]) == pytest.approx(0.3)
+
+
+def test_a_bin_includes_its_upper_edge() -> None:
+    bins = reliability(np.array([0, 0]), np.array([[0.5, 0.5], [1.0, 0.0]]), 10)
+    assert [(entry.confidence, entry.n_clips) for entry in bins] == [(0.5, 1), (1.0, 1)]

@@ -1,0 +1,49 @@
+"""`bench report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Plugins, folder
+
+
+def report(
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|EXPERIMENT.toml]",
+            help="Run id, its beginning, or the run's folder; or the file whose runs to show. "
+            "[default: all boards, and the best run of each]",
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HTML file to write; one that is there is replaced.")
+    ] = Path("report.html"),
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of runs. [default: results]", parser=folder, metavar="DIR")
+    ] = None,
+    audio: Annotated[
+        bool, typer.Option("--audio", help="Carry the sound of the worst confused clips, about 30 kB each.")
+    ] = False,
+    plugins: Plugins = None,
+    criteria: CriteriaOption = None,
+) -> None:
+    """Write runs as one HTML page that opens without a network."""
+    from marsbench.cli.console import print_path
+    from marsbench.experiment import parse_criteria
+    from marsbench.files import write_text
+    from marsbench.plugin.registry import drop_in_folders
+    from marsbench.report import selection as selections
+    from marsbench.report.page import Options, build_page
+
+    asked = parse_criteria(criteria) if criteria else None
+    if subject is None:
+        chosen = selections.select_all(results or DEFAULT_RESULTS, asked)
+    elif subject.endswith(".toml"):
+        chosen = selections.select_experiment(Path(subject), results, asked)
+    else:
+        chosen = selections.select_run(results or DEFAULT_RESULTS, subject, asked)
+    folders = drop_in_folders([*(plugins or ()), *chosen.folders])
+    write_text(output, build_page(chosen, Options(asked, audio, folders)))
+    print_path("Report", output)

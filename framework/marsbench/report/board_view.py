@@ -1,0 +1,83 @@
+"""A leaderboard as the page shows it."""
+
+from dataclasses import dataclass
+
+from marsbench.evaluation.scores import ClassScores, Score
+from marsbench.report.selection import Selection
+from marsbench.results.leaderboard import Board
+from marsbench.results.rows import Row, seeds_words
+from marsbench.results.schema import Standing
+
+MOST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class RowView:
+    """A row with the intervals of its scores."""
+
+    row: Row
+    standing: Standing | None
+    anchor: str | None
+    """Of the run in depth on this page."""
+    is_focus: bool
+
+    @property
+    def scores(self) -> list[Score | None]:
+        """Accuracy, macro F1, UAR."""
+        metrics = self.standing.metrics if self.standing else None
+        return [metrics.accuracy, metrics.macro_f1, metrics.uar] if metrics else [None] * 3
+
+    @property
+    def worst(self) -> ClassScores | None:
+        """The class with the lowest recall."""
+        metrics = self.standing.metrics if self.standing else None
+        return metrics.worst if metrics else None
+
+    @property
+    def mark(self) -> str:
+        """What tells this run from others of its pipeline."""
+        return self.row.run_id.rpartition("-")[2][:6]
+
+    @property
+    def details(self) -> list[str]:
+        """Settings, seed and tuning."""
+        row = self.row
+        words = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
+        words += seeds_words(row)
+        words += [f"tuned, {row.trials} trials"] if row.tuner else []
+        words += [] if row.gain is None else [f"gain {100 * row.gain:+.1f}"]
+        return words + ([] if row.optimism is None else [f"optimism {100 * row.optimism:+.1f}"])
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """A leaderboard with what its columns need."""
+
+    board: Board
+    rows: list[RowView]
+    n_hidden: int
+
+    @property
+    def thresholds(self) -> list[float | None]:
+        """Of accuracy, macro F1 and UAR."""
+        return [self.board.criteria.accuracy, self.board.criteria.macro_f1, None]
+
+    @property
+    def best(self) -> RowView | None:
+        """The first of those with a rank."""
+        return next((row for row in self.rows if row.row.rank is not None), None)
+
+
+def view_board(board: Board, selection: Selection, anchors: dict[str, str]) -> BoardView:
+    """A leaderboard's view; `anchors` are those of the runs in depth, by id."""
+    rows = board.rows[:MOST_ROWS]
+    views = [
+        RowView(
+            row=row,
+            standing=selection.standings.get(row.run_id),
+            anchor=next((anchors[run_id] for run_id in row.run_ids if run_id in anchors), None),
+            is_focus=len(selection.focus) == 1 and selection.is_about(row),
+        )
+        for row in rows
+    ]
+    return BoardView(board, views, len(board.rows) - len(rows))

@@ -1,0 +1,90 @@
+"""How the final fit of each fold went, epoch by epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from markupsafe import Markup
+
+from marsbench.errors import ResultsError
+from marsbench.evaluation.unit_result import UnitResult
+from marsbench.report.svg import Plot, line, nice_ticks
+from marsbench.results.sealed import read_record
+from marsbench.results.store import RunFolder
+
+_VALIDATION = "val_"
+_MOST_PLOTS = 6
+Curve = list[tuple[int, float]]
+"""(epoch from 1, value)."""
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """A plot for each metric, and what stands in its place."""
+
+    plots: list[tuple[str, Markup]]
+    """Name of the metric, plot."""
+    has_validation: bool
+    problems: list[str]
+    """Units that cannot be read."""
+
+
+def learning_curves(folder: RunFolder, n_folds: int) -> LearningCurves:
+    """Plots of a run's learning curves; damaged units are named and left as they are."""
+    histories: dict[int, list[dict[str, float]]] = {}
+    problems = []
+    for fold in range(n_folds):
+        try:
+            unit = read_record(folder.path / "units" / f"fold-{fold}.json", UnitResult)
+        except ResultsError as error:
+            problems.append(str(error))
+            continue
+        if unit.history:
+            histories[fold] = unit.history
+    names = list(dict.fromkeys(name for rows in histories.values() for row in rows for name in row))
+    shown = [name for name in names if not name.startswith(_VALIDATION)][:_MOST_PLOTS]
+    plots = [(name.replace("_", " "), _draw(name, histories)) for name in shown]
+    return LearningCurves(plots, len(names) > len(shown), problems)
+
+
+def _draw(name: str, histories: dict[int, list[dict[str, float]]]) -> Markup:
+    """Training solid, validation dashed, a line a fold."""
+    fitted = {fold: _curve(rows, name) for fold, rows in histories.items()}
+    aside = {fold: _curve(rows, _VALIDATION + name) for fold, rows in histories.items()}
+    points = [point for curves in (fitted, aside) for curve in curves.values() for point in curve]
+    if not points:
+        return Markup("<p>{}: no finite value</p>").format(name)
+    plot, body = _axes(name, points)
+    for kind, words, curves in (("fit", "training", fitted), ("aside", "validation", aside)):
+        for fold, curve in curves.items():
+            body += _line(plot, curve, f"{kind} fold-{fold % 5}", f"fold {fold + 1}, {words}")
+    ends = [curve[-1][1] for curve in fitted.values() if curve]
+    return plot.svg(body, f"{name} by epoch, {len(histories)} folds; at the end {_spoken(ends)}")
+
+
+def _axes(name: str, points: Curve) -> tuple[Plot, Markup]:
+    """An empty plot with room for all points."""
+    bounds = _bounds([value for _, value in points])
+    last = max(epoch for epoch, _ in points)
+    plot = Plot((1, max(last, 2)), bounds, height=220)
+    epochs = [(epoch, f"{epoch:g}") for epoch in nice_ticks(1, last, 6) if epoch == int(epoch)]
+    values = [(value, f"{value:.3g}") for value in nice_ticks(*bounds, 5)]
+    return plot, plot.grid(epochs, values, "epoch", name.replace("_", " "))
+
+
+def _line(plot: Plot, curve: Curve, kind: str, told: str) -> Markup:
+    return line([(plot.x(epoch), plot.y(value)) for epoch, value in curve], kind, told) if curve else Markup()
+
+
+def _curve(rows: Sequence[dict[str, float]], name: str) -> Curve:
+    return [(epoch, row[name]) for epoch, row in enumerate(rows, 1) if name in row and isfinite(row[name])]
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    room = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
+    return (0.0 if 0 <= low < high / 2 else low - room), high + room
+
+
+def _spoken(ends: Sequence[float]) -> str:
+    return f"{min(ends):.3g} to {max(ends):.3g}" if ends else "unknown"

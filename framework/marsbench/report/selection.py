@@ -1,0 +1,184 @@
+"""Which runs a page is about."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from marsbench.errors import ResultsError
+from marsbench.evaluation.criteria import Criteria
+from marsbench.evaluation.scores import mean_metrics
+from marsbench.experiment import Experiment, parse_experiment, read_experiment_file
+from marsbench.protocols.catalogue import find_protocol
+from marsbench.results.leaderboard import Board, leaderboards, ranked
+from marsbench.results.rows import Row
+from marsbench.results.schema import Run, Standing
+from marsbench.results.store import RunFolder, find_run
+
+MOST_IN_DEPTH = 5
+_FIELDS = Standing.model_fields.keys()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is to be shown."""
+
+    title: str
+    root: Path
+    """Folder of all runs."""
+    boards: tuple[Board, ...]
+    standings: dict[str, Standing]
+    """Of every run on the boards, by id."""
+    in_depth: tuple[RunFolder, ...]
+    focus: frozenset[str]
+    """Ids of the runs that were asked for; empty if all were."""
+    notes: tuple[str, ...]
+    """What is left out, and why."""
+    folders: tuple[Path, ...] = ()
+    """Drop-in folders that the experiment names."""
+
+    def is_about(self, row: Row) -> bool:
+        """Whether the row is of those that were asked for."""
+        return not self.focus or not self.focus.isdisjoint(row.run_ids)
+
+
+def select_run(root: Path, name: str, criteria: Criteria | None) -> Selection:
+    """One run in depth, with its leaderboard; raises ResultsError."""
+    folder = find_run(root, name)
+    run = folder.read_run()
+    home = _home(folder.path.resolve(), run)
+    (board,), left_out = _boards_of(home, run, criteria)
+    standings = _standings(home, [board]) | {run.run_id: Standing(**{k: getattr(run, k) for k in _FIELDS})}
+    return Selection(
+        run.title, home, (board,), standings, (folder,), frozenset({run.run_id}), tuple(left_out)
+    )
+
+
+def _boards_of(root: Path, run: Run, criteria: Criteria | None) -> tuple[list[Board], list[str]]:
+    """The run's board, with replaced runs on it if this is one of them."""
+    for older in (False, True):
+        boards, left_out = leaderboards(
+            root, run.corpus.name, run.protocol.name, criteria or run.criteria, older=older
+        )
+        mine = [board for board in boards if board.hash == run.protocol.hash]
+        if any(run.run_id in row.run_ids for board in mine for row in board.rows):
+            return mine, left_out
+    raise ResultsError(f"run {run.run_id} is gone from {root}")
+
+
+def _home(path: Path, run: Run) -> Path:
+    """The results folder that a run's folder stands in."""
+    if path.parts[-3:] != (run.corpus.name, run.protocol.name, run.run_id):
+        belongs = f"{run.corpus.name}/{run.protocol.name}/{run.run_id}"
+        raise ResultsError(
+            f"{path} was moved: put it back as RESULTS/{belongs}, its leaderboard is looked for there"
+        )
+    return path.parents[2]
+
+
+def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) -> Selection:
+    """The finished runs of an experiment file's pipelines.
+
+    Raises:
+        ConfigError: the file is none.
+        ResultsError: there is no finished run of it.
+    """
+    asked = parse_experiment(read_experiment_file(path), str(path))
+    home = root or asked.results
+    boards, left_out = leaderboards(home, criteria=criteria or asked.criteria)
+    standings = _standings(home, boards)
+    protocols = {find_protocol(word).name for word in asked.protocol}
+    ours = {
+        row.run_id
+        for board in boards
+        for row in board.rows
+        if board.protocol in protocols and _belongs(standings[row.run_id], row.seeds, asked)
+    }
+    if not ours:
+        raise ResultsError(
+            f"no finished run of {path} in {home.absolute()}; make them with: bench run {path}"
+        )
+    boards = [_only(board, ours) for board in boards if ours & {row.run_id for row in board.rows}]
+    deep, notes = _deepest([row for board in boards for row in board.rows])
+    return Selection(
+        path.stem, home, tuple(boards), standings, _folders(home, deep), frozenset(ours),
+        (*left_out, *notes), tuple(asked.plugins),
+    )  # fmt: skip
+
+
+def select_all(root: Path, criteria: Criteria | None) -> Selection:
+    """Every board, and the best run of each in depth; raises ResultsError if there is no run."""
+    boards, left_out = leaderboards(root, criteria=criteria)
+    if not boards:
+        raise ResultsError(f"no runs in {root.absolute()} that can be read: {left_out[-1]}")
+    deep, notes = _deepest([board.rows[0] for board in boards])
+    title = "All boards" if len(boards) > 1 else f"{boards[0].corpus}, {boards[0].protocol}"
+    return Selection(
+        title, root, tuple(boards), _standings(root, boards), _folders(root, deep), frozenset(),
+        (*left_out, *notes),
+    )  # fmt: skip
+
+
+def _deepest(rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
+    """The best few runs, and a line on the others."""
+    scored = [row for row in rows if row.macro_f1 is not None]
+    best = list(ranked(scored)[:MOST_IN_DEPTH])
+    best = [row for row in scored if row.run_id in {top.run_id for top in best}]
+    if len(best) == len(scored):
+        return best, []
+    return best, [
+        f"the {MOST_IN_DEPTH} best of {len(scored)} runs are shown in depth; bench report RUN shows another"
+    ]
+
+
+def _only(board: Board, ours: set[str]) -> Board:
+    return replace(board, rows=tuple(row for row in board.rows if row.run_id in ours))
+
+
+def _belongs(standing: Standing, seeds: Sequence[int], asked: Experiment) -> bool:
+    names = {standing.features.name, standing.model.name}
+    settings = {key: value for key, value in asked.set.items() if key.partition(".")[0] in names}
+    return (
+        standing.features.name in asked.features
+        and standing.model.name in asked.model
+        and not set(range(asked.seed, asked.seed + asked.repeats)).isdisjoint(seeds)
+        and standing.settings == settings
+        and _is_tuned_so(standing, asked)
+        and _is_of(standing, asked.data)
+    )
+
+
+def _is_tuned_so(standing: Standing, asked: Experiment) -> bool:
+    """Whether the run is untuned, which stands beside every tuned one, or tuned as the file says."""
+    return standing.tuning is None or standing.tuning.asked in {asked.tuning(True), asked.tuning(False)}
+
+
+def _is_of(standing: Standing, data: str) -> bool:
+    """Whether the run was made on what the word or path means."""
+    dataset = standing.corpus.dataset
+    roots: list[Any] = [str(Path(data).expanduser().absolute()), data]
+    return data in {dataset.name, standing.corpus.name} or dataset.parameters.get("root") in roots
+
+
+def _folder(root: Path, row: Row) -> RunFolder:
+    return RunFolder(root / row.corpus / row.protocol / row.run_id)
+
+
+def _folders(root: Path, rows: Sequence[Row]) -> tuple[RunFolder, ...]:
+    return tuple(_folder(root, row) for row in rows)
+
+
+def _standings(root: Path, boards: Sequence[Board]) -> dict[str, Standing]:
+    """Of every row, by its id; with several seeds the first one's, with the metrics of all."""
+    found = {row.run_id: _standing(root, row) for board in boards for row in board.rows}
+    return {run_id: standing for run_id, standing in found.items() if standing is not None}
+
+
+def _standing(root: Path, row: Row) -> Standing | None:
+    """None if its file went since."""
+    runs = [_folder(root, row._replace(run_id=run_id)).read_standing() for run_id in row.run_ids]
+    there = [run for run in runs if run is not None]
+    metrics = [run.metrics for run in there if run.metrics is not None]
+    if len(metrics) < 2:
+        return there[0] if there else None
+    return there[0].model_copy(update={"metrics": mean_metrics(metrics)})
