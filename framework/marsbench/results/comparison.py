@@ -94,26 +94,19 @@ def compare(first: RunFolder, second: RunFolder) -> Comparison:
         raise ResultsError(
             f"{_place(runs[0])} and {_place(runs[1])} were not tested alike; compare runs of one leaderboard"
         )
-    one, other = tables_of([first, second])
-    return Comparison(*runs, (one, other))
+    tables = read_predictions(first.predictions), read_predictions(second.predictions)
+    if clips_of(tables[0]) != clips_of(tables[1]):
+        raise ResultsError(f"{second.predictions} is not of the same clips as {first.predictions}")
+    return Comparison(*runs, tables)
 
 
 def _place(run: Run) -> str:
     return f"{run.run_id} ({run.corpus.name}, {run.protocol.name}, {run.protocol.hash[:8]})"
 
 
-def tables_of(folders: Sequence[RunFolder]) -> list[pd.DataFrame]:
-    """Predictions of several runs, row for row of the same clips; raises ResultsError where they are not."""
-    tables = [read_predictions(folder.predictions) for folder in folders]
-    for folder, table in zip(folders, tables, strict=True):
-        for column in ("clip", "label", "fold"):
-            if not table[column].equals(tables[0][column]):
-                raise ResultsError(
-                    f"{folder.predictions} is not of the same clips as {folders[0].predictions}"
-                )
-        if class_names(table) != class_names(tables[0]):
-            raise ResultsError(f"{folder.predictions} is not of the same classes as {folders[0].predictions}")
-    return tables
+def clips_of(table: pd.DataFrame) -> tuple[tuple[object, ...], ...]:
+    """What is equal for runs that were tested alike: clips, labels, folds and classes, in order."""
+    return *(tuple(table[column]) for column in ("clip", "label", "fold")), tuple(class_names(table))
 
 
 def panel_of(table: pd.DataFrame) -> Panel:

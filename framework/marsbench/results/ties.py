@@ -4,13 +4,18 @@ The answer is kept in the cache, so that showing a leaderboard again computes no
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from marsbench.errors import DamagedError, ResultsError
 from marsbench.files import digest, home, read_sealed, write_sealed
 from marsbench.results.rows import Row
 from marsbench.results.store import RunFolder
+
+if TYPE_CHECKING:  # pandas takes half a second, which a kept answer does not need
+    from pandas import DataFrame
 
 MOST_COMPARED = 40
 """Rows, the best ones, that are compared with each other."""
@@ -56,24 +61,36 @@ def _sources() -> list[str]:
 
 
 def _tie_ranks(folders: Sequence[Sequence[RunFolder]]) -> list[int | None]:
-    """Rank of each row, best first; None where predictions cannot be read or are not of the same clips."""
-    from marsbench.evaluation.paired import Contender, differences, tie_groups
-    from marsbench.results.comparison import contender_of, panel_of, tables_of
+    """Rank of each row, best first; None where predictions cannot be read or are not of most rows' clips."""
+    from marsbench.evaluation.paired import differences, tie_groups
+    from marsbench.results.comparison import contender_of, panel_of
 
-    contenders: dict[int, Contender] = {}
-    first: RunFolder | None = None
-    for position, seeds in enumerate(folders):
-        try:
-            reference, *tables = tables_of([first or seeds[0], *seeds])
-        except ResultsError:
-            continue
-        if first is None:
-            first, panel = seeds[0], panel_of(reference)
-        contenders[position] = contender_of(tables)
+    tables = _comparable(folders)
     ranks: list[int | None] = [None] * len(folders)
-    if len(contenders) > 1:
-        positions = list(contenders)
-        found = differences(panel, list(contenders.values()))
+    if len(tables) > 1:
+        positions = list(tables)
+        found = differences(
+            panel_of(tables[positions[0]][0]), [contender_of(seeds) for seeds in tables.values()]
+        )
         for position, rank in zip(positions, tie_groups(range(len(positions)), found), strict=True):
             ranks[position] = positions[rank - 1] + 1
     return ranks
+
+
+def _comparable(folders: Sequence[Sequence[RunFolder]]) -> dict[int, list["DataFrame"]]:
+    """Predictions of each row's seeds, by the row's position; those alone that are of most rows' clips."""
+    from marsbench.results.comparison import clips_of
+    from marsbench.results.predictions import read_predictions
+
+    tables: dict[int, list[DataFrame]] = {}
+    clips: dict[int, tuple[object, ...]] = {}
+    for position, seeds in enumerate(folders):
+        try:
+            read = [read_predictions(folder.predictions) for folder in seeds]
+        except ResultsError:
+            continue
+        signatures = {clips_of(table) for table in read}
+        if len(signatures) == 1:
+            tables[position], clips[position] = read, signatures.pop()
+    usual = Counter(clips.values()).most_common(1)
+    return {position: read for position, read in tables.items() if clips[position] == usual[0][0]}
