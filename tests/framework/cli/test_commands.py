@@ -66,6 +66,24 @@ def test_runs_of_another_protocol_stand_on_another_board(bench: Bench, kit: Path
     assert bench("leaderboard", "--protocol", "holdout80").stdout.count("Leaderboard:") == 1
 
 
+def test_repeats_are_runs_of_the_same_folds_with_a_seed_each(bench: Bench, kit: Path) -> None:
+    words = ("--features", "crossings", "--model", "nearest_mean", "--data", "tones", "--plugins", kit)
+    assert bench("run", *words, "--repeats", "3", "--seed", "4").exit_code == 0
+    (row,) = json.loads(bench("leaderboard", "--json").stdout)
+    assert row["seeds"] == [4, 5, 6]
+    assert row["seed_spread"] == 0.0
+    assert "3 seeds, ± 0.0" in bench("leaderboard").stdout
+    assert len(json.loads(bench("leaderboard", "--json", "--all").stdout)) == 3
+
+
+def test_several_protocols_in_one_command_show_both_views(bench: Bench, kit: Path) -> None:
+    words = ("--features", "crossings", "--model", "nearest_mean", "--data", "tones", "--plugins", kit)
+    shown = bench("run", *words, "--protocol", "stratified5,speaker5").stdout
+    assert shown.count("Leaderboard: tones") == 2
+    assert "speaker5 100.0, gap +0.0" in shown
+    assert "gap: macro F1 with the same speakers on both sides of the split, less that without." in shown
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -12,10 +12,10 @@ from sklearn.metrics import (
 )
 
 from marsbench.evaluation.criteria import Criteria, Outcome, grade, verdict
-from marsbench.evaluation.intervals import resample
+from marsbench.evaluation.intervals import percentiles, resample
 from marsbench.evaluation.metrics import confusion
-from marsbench.evaluation.scores import Score
-from marsbench.evaluation.scoring import Predictions, score_predictions
+from marsbench.evaluation.scores import Score, mean_metrics
+from marsbench.evaluation.scoring import Predictions, odds_of, resampled, score_predictions
 
 N_CLASSES = 4
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
@@ -145,3 +145,44 @@ def test_a_criterion_is_decided_only_by_a_whole_interval(
 def test_one_failed_criterion_fails_the_run(accuracy: float, expected: Outcome) -> None:
     metrics = score_predictions(predictions([0, 1, 2, 3] * 50, [0, 1, 2, 3] * 50, 40), list("abcd"))
     assert verdict(grade(metrics, Criteria(accuracy=accuracy))) == expected
+
+
+def test_the_probability_of_passing_is_the_share_of_resampled_corpora_that_pass() -> None:
+    given_predictions = predictions([0, 1, 2, 3] * 30, [0, 1, 2, 0] * 5 + [0, 1, 2, 3] * 25, 24)
+    draws = resampled(given_predictions)
+    odds, all_met = odds_of(draws, Criteria(accuracy=0.9, macro_f1=0.0, class_recall=0.8), list("abcd"))
+    assert odds["macro_f1"] == 1.0
+    assert odds["class_recall a"] == 1.0
+    assert 0.5 < odds["class_recall d"] < 1
+    assert all_met <= min(odds.values())
+
+
+@pytest.mark.parametrize(("threshold", "odds"), [(0.2, 1.0), (0.99, 0.0)])
+def test_what_is_far_from_a_threshold_is_certain(threshold: float, odds: float) -> None:
+    draws = resampled(predictions([0, 1, 2, 3] * 50, [0, 1, 2, 0] * 50, 24))
+    assert odds_of(draws, Criteria(accuracy=threshold), list("abcd"))[0]["accuracy"] == odds
+
+
+def test_grades_carry_the_probability_of_their_criterion() -> None:
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 3] * 9), list("abcd"))
+    graded = {entry.criterion: entry.probability for entry in grade(metrics, Criteria(), {"accuracy": 0.7})}
+    assert (graded["accuracy"], graded["macro_f1"]) == (0.7, None)
+
+
+def test_means_over_seeds_are_those_of_values_and_of_interval_ends() -> None:
+    first = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 3] * 9), list("abcd"))
+    second = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 0] * 9), list("abcd"))
+    both = mean_metrics([first, second])
+    assert both.accuracy.value == pytest.approx((1 + 0.75) / 2)
+    assert both.accuracy.low == pytest.approx((first.accuracy.low + second.accuracy.low) / 2)
+    assert both.classes[3].recall.value == pytest.approx(0.5)
+    assert sum(map(sum, both.confusion)) == 72
+    assert both.log_loss == pytest.approx((first.log_loss + second.log_loss) / 2)
+
+
+@pytest.mark.parametrize(("n_speakers", "wider"), [(10, 1.217), (24, 1.078), (2000, 1.001)])
+def test_few_speakers_expand_the_percentiles(n_speakers: int, wider: float) -> None:
+    drawn = np.random.default_rng(0).normal(size=200_000)
+    low, high = percentiles(drawn, n_speakers)
+    # Student's quantile over the normal one, times the root of n / (n - 1).
+    assert (high - low) / (2 * 1.96) == pytest.approx(wider, abs=0.02)
