@@ -212,9 +212,10 @@ def _groups_by_speaker(corpus: CheckedCorpus) -> Rows:
 def _notes(definition: Definition, corpus: CheckedCorpus) -> Iterable[str]:
     if not definition.by_speaker and any(corpus.speakers):
         yield "speakers stand on both sides of the split: scores do not tell how unknown speakers fare"
-    if corpus.copies:
-        named = "; ".join(_describe(corpus, rows) for rows in corpus.copies[:3])
-        yield f"{len(corpus.copies)} group(s) of exact copies kept on one side of each split: {named}"
+    for kind, copies in (("exact", corpus.exact_copies), ("near", corpus.near_copies)):
+        if copies:
+            named = "; ".join(_describe(corpus, rows) for rows in copies[:3])
+            yield f"{len(copies)} group(s) of {kind} copies kept on one side of each split: {named}"
     for rows in corpus.contradictions:
         yield f"the same audio has different labels: {_describe(corpus, rows)}"
 
