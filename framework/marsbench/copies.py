@@ -3,7 +3,15 @@
 Prints (`marsbench.sound_print`) name candidates, waveforms decide. Both thresholds come from the 2,452 clips
 of RAVDESS, where 24 actors say and sing two sentences over and over, and from changed copies of them.
 
-Cosine of two prints: FIGURES
+Cosine of prints: 0.88 and more for 1,000 changed copies (resampled from 48 to 16 kHz and back, silence
+trimmed, half as loud, cut off 6 dB above full scale, Vorbis, MP3, shifted by 1 %, and any two of these); 0.8
+and more for 63 of 3 million pairs of clips. Likeness of waveforms: 0.96 and more for the copies; at most 0.58
+for different clips, held notes of songs included, among the 4,700 pairs of the nearest prints. Of 40 copies
+as Opus at 6 kbit/s, the least there is, 36 are found. A copy played faster or slower is not.
+
+Where little is heard, one held vowel is like another: pieces of a quarter of a second that are no copies
+reach 0.9, of a tenth 0.96. So clips that sound for less than half a second must be more alike: of 11 million
+pairs of pieces of 0.5 s one is taken for copies, of 0.25 s one, of 0.1 s none.
 
 Each clip has at most 8 candidates among those after it, so that many similar clips cost no more than that.
 Where this leaves candidates out and copies were found, those found stop counting and the next are asked.
@@ -33,8 +41,9 @@ Verdicts = dict[Pair, bool]
 
 _CANDIDATES = 0.8
 """Least cosine of two prints whose clips are compared."""
-_SAME = 0.7
-"""Least likeness of the waveforms of one recording."""
+_SOUNDING = (0.1, 0.5)
+_SAME = (0.98, 0.8)
+"""Least likeness of the waveforms of one recording that sounds for so many seconds; linear in between."""
 _MOST = 8
 """Candidates of a clip among those after it."""
 _BLOCK = 2048
@@ -106,7 +115,9 @@ def _verify(
 
 
 def _compare(first: Path, second: Path) -> bool:
-    return sound_print.likeness(_waveform(first), _waveform(second)) >= _SAME
+    waveforms = _waveform(first), _waveform(second)
+    seconds = min(map(sound_print.sounding_seconds, waveforms))
+    return bool(sound_print.likeness(*waveforms) >= np.interp(seconds, _SOUNDING, _SAME))
 
 
 def _waveform(path: Path) -> NDArray[np.float32]:

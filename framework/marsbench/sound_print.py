@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 RATE = 8_000
 """Hz; what a cheap codec or a telephone leaves is below half of it."""
 _FRAME, _HOP = 256, 128
+_SHORT = RATE // 50
+"""Samples of a block whose level is taken."""
 _BANDS = np.geomspace(100, 3_500, 9)
 """Edges in Hz."""
 _STEADY = 0.01
@@ -40,7 +42,8 @@ def sound_print(samples: NDArray[np.float32], sample_rate: int) -> str:
     if _is_steady(course[2 : len(at_rate) // _HOP]):  # those frames that no silence before or behind touches
         return ""
     times = np.arange(len(course)) * (_HOP / RATE)
-    moves = np.exp(-2j * np.pi * np.outer(_MODULATIONS, times)).astype(np.complex64) @ course
+    turns = np.exp(-2j * np.pi * np.outer(_MODULATIONS, times)).astype(np.complex64)
+    moves = np.einsum("mt,tb->mb", turns, course)  # no BLAS: the same numbers with any of them
     crossed = moves[:, :-1] * moves[:, 1:].conj()
     size = np.sqrt(np.abs(crossed))
     vector = np.divide(crossed, size, out=np.zeros_like(crossed), where=size > 0).view(np.float32).ravel()
@@ -83,6 +86,14 @@ def likeness(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return min(1.0, float(max(both.max(), -both.min()) * size / energy)) if energy > 0 else 0.0
 
 
+def sounding_seconds(samples: NDArray[np.float32]) -> float:
+    """How long a waveform at `RATE` would be if it were as loud all through: silence counts for nothing."""
+    blocks = samples[: len(samples) // _SHORT * _SHORT].reshape(-1, _SHORT)
+    levels = np.sqrt((blocks**2).mean(axis=1))
+    power = float((levels**2).sum())
+    return float(levels.sum()) ** 2 / power * _SHORT / RATE if power > 0 else 0.0
+
+
 def _is_steady(course: NDArray[np.float32]) -> bool:
     power = course.sum(axis=1)
     return bool(np.ptp(power) <= _STEADY * power.mean() + _NOTHING)
@@ -96,4 +107,4 @@ def _band_power(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
     frequencies = np.arange(_FRAME // 2 + 1) * (RATE / _FRAME)
     bands = [(low <= frequencies) & (frequencies < high) for low, high in pairwise(_BANDS)]
-    return np.asarray(power @ np.array(bands, np.float32).T, np.float32)
+    return np.asarray(np.einsum("tf,bf->tb", power, np.array(bands, np.float32)), np.float32)
