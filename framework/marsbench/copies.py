@@ -48,6 +48,9 @@ _MOST = 8
 """Candidates of a clip among those after it."""
 _BLOCK = 2048
 """Prints multiplied at a time with as many others: 16 MiB of cosines."""
+_NAMES = {True: "copies", False: "others"}
+_KEPT = 16
+"""Digits of a content that the ledger keeps."""
 _THREADS = min(os.cpu_count() or 1, 8)
 """Comparing two clips of 300 s takes 300 MB."""
 
@@ -62,8 +65,7 @@ def near_copies(
     """
     known = {facts.content: (path, facts.sound_print) for path, facts in clips if facts.sound_print}
     contents = sorted(known)
-    settled, verdicts = _read_ledger(ledger)
-    verdicts = {pair: same for pair, same in verdicts.items() if known.keys() >= set(pair)}
+    settled, verdicts = _read_ledger(ledger, contents)
     if len(contents) > 1 and settled != digest(contents):
         vectors = np.array([sound_print.print_vector(known[content][1]) for content in contents])
         paths = {content: path for content, (path, _) in known.items()}
@@ -153,15 +155,24 @@ def _of_block(
         cosines = vectors[block] @ vectors[tile].T  # exact: whole numbers, small enough
         cosines /= lengths[block, None]
         cosines /= lengths[tile]
-        hits = np.nonzero(cosines >= _CANDIDATES)
-        rows, columns = hits[0] + top, hits[1] + left
-        apart = (rows < columns) & (group_of[rows] != group_of[columns])
-        kept = _nearest((rows[apart], columns[apart], cosines[hits][apart]))
-        whole = whole and len(kept[0]) == np.count_nonzero(apart)
-        tiles.append(kept)
+        cosines[group_of[block, None] == group_of[tile]] = -1
+        if left == top:
+            cosines[np.tri(len(cosines), dtype=bool)] = -1
+        whole = not _leave_most_alike(cosines) and whole
+        rows, columns = np.nonzero(cosines >= _CANDIDATES)
+        tiles.append(_nearest((rows + top, columns + left, cosines[rows, columns])))
     rows, columns, of_tiles = (np.concatenate([hits[n] for hits in tiles]) for n in range(3))
     best = _nearest((rows, columns, of_tiles))
     return best, whole and len(best[0]) == len(rows)
+
+
+def _leave_most_alike(cosines: NDArray[np.float32]) -> bool:
+    """Blot out what cannot be among the best few of a row, where much is alike; whether anything was."""
+    if np.count_nonzero(cosines >= _CANDIDATES) <= _MOST * len(cosines) or cosines.shape[1] <= _MOST:
+        return False
+    least = np.partition(cosines, -_MOST, axis=1)[:, -_MOST]
+    cosines[cosines < least[:, None]] = -1
+    return True
 
 
 def _nearest(hits: Hits) -> Hits:
@@ -181,18 +192,23 @@ def _version() -> str:
     return digest([audio.DECODER, *(path.read_text("utf-8") for path in (Path(__file__), *sources))])
 
 
-def _read_ledger(path: Path) -> tuple[str, Verdicts]:
-    """Digest of the contents that were settled, and all verdicts."""
+def _read_ledger(path: Path, contents: list[str]) -> tuple[str, Verdicts]:
+    """Digest of the contents that were settled, and the verdicts on these contents."""
+    whole = {content[:_KEPT]: content for content in contents}
     try:
         ledger = json.loads(path.read_text("utf-8"))
         if ledger["version"] != _version():
             return "", {}
-        verdicts = {(first, second): same is True for first, second, same in ledger["verdicts"]}
+        pairs = [(line.split(), same) for same in (True, False) for line in ledger[_NAMES[same]]]
+        verdicts = {(whole[a], whole[b]): same for (a, b), same in pairs if a in whole and b in whole}
         return str(ledger["settled"]), verdicts
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return "", {}  # only a cache
 
 
 def _write_ledger(path: Path, settled: str, verdicts: Verdicts) -> None:
-    rows = [[*pair, same] for pair, same in verdicts.items()]
-    write_text(path, json.dumps({"version": _version(), "settled": settled, "verdicts": rows}))
+    lines = {
+        name: [f"{a[:_KEPT]} {b[:_KEPT]}" for (a, b), found in verdicts.items() if found is same]
+        for same, name in _NAMES.items()
+    }
+    write_text(path, json.dumps({"version": _version(), "settled": settled, **lines}))

@@ -231,6 +231,20 @@ def test_blocks_find_what_one_product_finds(monkeypatch: pytest.MonkeyPatch) -> 
     assert sorted(zip(*whole[:2], strict=True)) == [(3, 40), (6, 7)]
 
 
+@pytest.mark.parametrize("block", [16, 2048])
+def test_of_many_like_prints_each_clip_has_a_few_candidates(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_BLOCK", block)
+    rng = np.random.default_rng(0)
+    vectors = (100 + rng.integers(-9, 9, (60, sound_print.SIZE))).astype(np.float32)
+    vectors[50] = vectors[4]
+    rows, columns, is_all = copies._candidates(vectors, np.arange(60))
+    assert not is_all
+    assert (rows[0], columns[0]) == (4, 50)
+    assert [rows.count(row) for row in range(60)] == [min(8, 59 - row) for row in range(60)]
+
+
 def test_an_unchanged_corpus_is_not_compared_again(
     corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...], compared: list[float]
 ) -> None:
@@ -262,15 +276,19 @@ def of_other_code(text: str) -> str:
 
 
 def without_verdicts(text: str) -> str:
-    return json.dumps({key: value for key, value in json.loads(text).items() if key != "verdicts"})
+    return json.dumps({key: value for key, value in json.loads(text).items() if key != "others"})
 
 
 def with_odd_verdicts(text: str) -> str:
-    return json.dumps(json.loads(text) | {"verdicts": [["one"]]})
+    return json.dumps(json.loads(text) | {"copies": ["one"]})
+
+
+def with_numbers(text: str) -> str:
+    return json.dumps(json.loads(text) | {"copies": [1]})
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate, of_other_code, without_verdicts, with_odd_verdicts, "[{}]".format]
+    "damage", [truncate, of_other_code, without_verdicts, with_odd_verdicts, with_numbers, "[{}]".format]
 )
 def test_a_damaged_ledger_of_verdicts_is_made_again(
     damage: Callable[[str], str],
