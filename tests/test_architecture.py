@@ -8,10 +8,10 @@ import pytest
 
 FRAMEWORK = Path(__file__).parents[1] / "framework" / "marsbench"
 LAYERS = [
-    {"errors", "progress", "environment"},
+    {"errors", "progress", "environment", "grouping", "sound_print"},
     {"files", "locks", "validation"},
     {"audio", "unzip"},
-    {"corpus", "fetch"},
+    {"corpus", "copies", "fetch"},
     {"plugin"},
     {"protocols", "audio_check", "datasets", "extraction"},
     {"feature_store"},

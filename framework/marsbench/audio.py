@@ -16,6 +16,7 @@ import soxr
 from numpy.typing import NDArray
 
 from marsbench.errors import AudioError
+from marsbench.sound_print import sound_print
 
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
 """What turns files into samples, by version."""
@@ -65,6 +66,8 @@ class AudioFacts:
     channels: int = 0
     seconds: float = 0.0
     problem: str | None = None
+    sound_print: str = ""
+    """What near copies have nearly in common, see `marsbench.sound_print`; empty if there is nothing."""
 
 
 def load(path: Path, sample_rate: int) -> Waveform:
@@ -119,6 +122,7 @@ def examine(path: Path) -> AudioFacts:
         sample_rate=waveform.sample_rate,
         channels=channels,
         seconds=waveform.seconds,
+        sound_print=sound_print(waveform.samples, waveform.sample_rate),
     )
 
 

@@ -1,19 +1,19 @@
-"""Open every file of a corpus before anything is trained: hash it, decode it, name the bad ones.
+"""Open every file of a corpus before anything is trained: hash it, decode it, name bad ones and copies.
 
 Facts are kept by path, size and times of the file, so that an unchanged corpus is not read again.
 """
 
 import json
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from marsbench import audio
+from marsbench import audio, sound_print
 from marsbench.audio import AudioFacts, examine
+from marsbench.copies import near_copies
 from marsbench.corpus import BadClip, CheckedCorpus, Clip, Corpus
 from marsbench.errors import CorpusError
 from marsbench.files import digest, home, write_text
@@ -24,19 +24,21 @@ _SHOWN = 5
 
 
 def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | None = None) -> CheckedCorpus:
-    """Examine every clip and keep the usable ones, ordered by clip id.
+    """Examine every clip, keep the usable ones, ordered by clip id, and find near copies among them.
 
     Raises:
         CorpusError: bad clips and `on_bad` is "fail", or a class is left without a usable clip.
     """
+    progress = progress or Silent()
     clips = sorted(corpus.clips, key=lambda clip: clip.id)
-    facts = _facts_of(clips, progress or Silent())
+    facts = _facts_of(clips, progress)
     bad = tuple(BadClip(c.id, f.problem) for c, f in zip(clips, facts, strict=True) if f.problem)
     if bad and on_bad == "fail":
         raise CorpusError(f"corpus '{corpus.name}': {describe_bad(bad)}; mend them or use --bad-audio skip")
     good = [(c, f) for c, f in zip(clips, facts, strict=True) if not f.problem]
     _require_every_class(corpus, [clip for clip, _ in good], bad)
-    return CheckedCorpus(corpus, tuple(c for c, _ in good), tuple(f for _, f in good), bad)
+    near = near_copies([(clip.path, f) for clip, f in good], _ledger("copies", clips), progress)
+    return CheckedCorpus(corpus, tuple(c for c, _ in good), tuple(f for _, f in good), bad, near)
 
 
 def describe_bad(bad: tuple[BadClip, ...]) -> str:
@@ -53,9 +55,13 @@ def _require_every_class(corpus: Corpus, good: list[Clip], bad: tuple[BadClip, .
         raise CorpusError(f"corpus '{corpus.name}': no usable clip of class '{min(missing)}'{because}")
 
 
-def _facts_of(clips: Iterable[Clip], progress: Progress) -> list[AudioFacts]:
+def _ledger(kind: str, clips: list[Clip]) -> Path:
+    return home() / kind / f"{digest(sorted({str(clip.path.absolute()) for clip in clips}))[:32]}.json"
+
+
+def _facts_of(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
     stamps = [_stamp(clip.path) for clip in clips]
-    ledger = home() / "audio" / f"{digest(sorted({stamp[0] for stamp in stamps}))[:32]}.json"
+    ledger = _ledger("audio", clips)
     known = _read_ledger(ledger)
     unknown = {json.dumps(stamp): Path(stamp[0]) for stamp in stamps if json.dumps(stamp) not in known}
     if unknown:
@@ -86,7 +92,8 @@ def _stamp(path: Path) -> tuple[str, int, int, int, int]:
 @cache
 def _decoder_version() -> str:
     """Facts found by another decoder are not this one's."""
-    return digest([Path(audio.__file__).read_text("utf-8"), audio.DECODER])
+    sources = [Path(str(module.__file__)).read_text("utf-8") for module in (audio, sound_print)]
+    return digest([*sources, audio.DECODER])
 
 
 def _read_ledger(path: Path) -> dict[str, AudioFacts]:
@@ -94,9 +101,16 @@ def _read_ledger(path: Path) -> dict[str, AudioFacts]:
         ledger = json.loads(path.read_text("utf-8"))
         if ledger["decoder"] != _decoder_version():
             return {}
-        return {stamp: AudioFacts(**facts) for stamp, facts in ledger["facts"].items()}
+        return {stamp: _checked(AudioFacts(**facts)) for stamp, facts in ledger["facts"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}  # only a cache: whatever is wrong with it, the audio itself is still there
+
+
+def _checked(facts: AudioFacts) -> AudioFacts:
+    """Raise ValueError or TypeError where the sound print is none."""
+    if facts.sound_print:
+        sound_print.print_vector(facts.sound_print)
+    return facts
 
 
 def _write_ledger(path: Path, facts: dict[str, AudioFacts]) -> None:

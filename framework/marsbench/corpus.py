@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from marsbench.audio import AudioFacts
 from marsbench.errors import CorpusError
 from marsbench.files import digest, slug
+from marsbench.grouping import Groups
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The eight classes in RAVDESS's own order."""
@@ -92,6 +93,8 @@ class CheckedCorpus:
     clips: tuple[Clip, ...]
     facts: tuple[AudioFacts, ...]
     bad: tuple[BadClip, ...] = ()
+    near: tuple[tuple[str, str], ...] = ()
+    """Pairs of `AudioFacts.content` that are one recording, changed (`marsbench.copies`)."""
 
     @property
     def name(self) -> str:
@@ -116,16 +119,30 @@ class CheckedCorpus:
 
     @cached_property
     def copies(self) -> tuple[tuple[int, ...], ...]:
-        """Rows of clips whose decoded audio is the same, sample by sample; groups of two or more."""
+        """Rows of clips that are one recording, exact and near copies alike; groups of two or more."""
+        recordings = Groups(self.near)
         groups: dict[str, list[int]] = {}
         for row, facts in enumerate(self.facts):
-            groups.setdefault(facts.content, []).append(row)
+            groups.setdefault(recordings.of(facts.content), []).append(row)
         return tuple(tuple(rows) for rows in groups.values() if len(rows) > 1)
+
+    @property
+    def exact_copies(self) -> tuple[tuple[int, ...], ...]:
+        """Those copies whose decoded audio is the same, sample by sample."""
+        return tuple(rows for rows in self.copies if self._is_one_sound(rows))
+
+    @property
+    def near_copies(self) -> tuple[tuple[int, ...], ...]:
+        """Those copies of which one at least was resampled, trimmed, re-encoded or otherwise changed."""
+        return tuple(rows for rows in self.copies if not self._is_one_sound(rows))
 
     @property
     def contradictions(self) -> tuple[tuple[int, ...], ...]:
         """Those copies that do not all have the same label."""
         return tuple(rows for rows in self.copies if len({self.clips[row].label for row in rows}) > 1)
+
+    def _is_one_sound(self, rows: tuple[int, ...]) -> bool:
+        return len({self.facts[row].content for row in rows}) == 1
 
     @cached_property
     def fingerprint(self) -> str:

@@ -177,6 +177,7 @@ def test_the_exact_duplicate_that_ravdess_was_published_with_is_found() -> None:
         pytest.skip("MARSBENCH_RAVDESS names no folder with RAVDESS")
     checked = check_audio(Ravdess(os.environ["MARSBENCH_RAVDESS"]).load(), "fail")
     (pair,) = checked.copies
+    assert checked.exact_copies == checked.copies
     names = [checked.clips[row].id.rpartition("/")[2] for row in pair]
     assert names == ["03-01-03-01-02-01-07", "03-01-03-01-02-02-07"]
     assert sum(facts.seconds for facts in checked.facts) == pytest.approx(10_034, abs=1)

@@ -52,13 +52,24 @@ def _counted(words: Iterable[str]) -> str:
 
 def _copies(corpus: CheckedCorpus) -> list[Text]:
     if not corpus.copies:
-        return [Text("No two clips have the same audio.")]
-    lines = [
-        " = ".join(corpus.clips[row].id for row in rows)
-        + (" (under DIFFERENT labels)" if rows in corpus.contradictions else "")
-        for rows in corpus.copies
+        return [Text("No two clips are the same recording.")]
+    return [
+        line
+        for what, copies in (
+            ("recording(s) stand more than once:", corpus.exact_copies),
+            ("group(s) of clips are nearly the same recording:", corpus.near_copies),
+        )
+        if copies
+        for line in (
+            Text(f"{len(copies)} {what}", "yellow"),
+            *(Text(_group(corpus, rows)) for rows in copies),
+        )
     ]
-    return [Text(f"{len(lines)} recording(s) stand more than once:", "yellow"), *map(Text, lines)]
+
+
+def _group(corpus: CheckedCorpus, rows: tuple[int, ...]) -> str:
+    different = " (under DIFFERENT labels)" if rows in corpus.contradictions else ""
+    return " = ".join(corpus.clips[row].id for row in rows) + different
 
 
 def _bad(corpus: CheckedCorpus) -> list[Text]:

@@ -68,7 +68,7 @@ _BETWEEN = (
     "audio.py",
     "extraction.py",
     "feature_store.py",
-    "protocols/grouping.py",
+    "protocols/together.py",
     "protocols/inner.py",
     "evaluation/unit.py",
     "plugin/features.py",

@@ -9,9 +9,9 @@ from marsbench.errors import ConfigError, CorpusError
 from marsbench.files import digest
 from marsbench.protocols.catalogue import PROTOCOLS, find_protocol
 from marsbench.protocols.fold import Fold
-from marsbench.protocols.grouping import n_recordings
 from marsbench.protocols.leakage import leakage_notes, on_both_sides, without_copies
 from marsbench.protocols.protocol import METRICS_VERSION, Definition, Protocol
+from marsbench.protocols.together import n_recordings
 
 
 def apply_protocol(asked: str | Definition, corpus: CheckedCorpus) -> Protocol:

@@ -5,7 +5,7 @@ import numpy as np
 from marsbench.corpus import CheckedCorpus
 from marsbench.files import derived_seed
 from marsbench.protocols.fold import Fold, Rows
-from marsbench.protocols.grouping import first_copies, groups_by_speaker, with_copies
+from marsbench.protocols.together import first_copies, groups_by_speaker, with_copies
 
 _VALIDATION = 0.1
 _HOLD_OUT = 0.2

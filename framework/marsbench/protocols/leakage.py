@@ -18,8 +18,10 @@ class Leakage:
     speakers_shared: int = 0
     """How many speakers stand on both sides of a fold."""
     statements_shared: int = 0
-    groups: tuple[tuple[str, ...], ...] = ()
-    """Clips that are copies of each other and stand together on one side of every fold."""
+    exact_groups: tuple[tuple[str, ...], ...] = ()
+    """Clips of the same audio, sample by sample, that stand together on one side of every fold."""
+    near_groups: tuple[tuple[str, ...], ...] = ()
+    """The same of clips that are one recording, of which one at least was changed."""
     dropped: tuple[tuple[int, str], ...] = ()
     """Fold, counted from 0, and clip: left out of that fold's training, being a copy of a test clip of it."""
 
@@ -36,7 +38,8 @@ def without_copies(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[
     leakage = Leakage(
         speakers_shared=len(on_both_sides(guarded, corpus.speakers)),
         statements_shared=len(on_both_sides(guarded, statements(corpus))),
-        groups=tuple(group for group in _used_groups(corpus, folds) if lost.isdisjoint(group)),
+        exact_groups=tuple(_kept_together(corpus, corpus.exact_copies, folds, lost)),
+        near_groups=tuple(_kept_together(corpus, corpus.near_copies, folds, lost)),
         dropped=dropped,
     )
     return guarded, leakage
@@ -52,9 +55,10 @@ def leakage_notes(leakage: Leakage) -> Iterator[str]:
     for shared, what in ((leakage.speakers_shared, "speakers"), (leakage.statements_shared, "statements")):
         if shared:
             yield f"{what} stand on both sides of the split: scores do not tell how unknown {what} fare"
-    if leakage.groups:
-        named = "; ".join(" = ".join(group) for group in leakage.groups[:_NAMED])
-        yield f"{len(leakage.groups)} group(s) of exact copies kept on one side of each split: {named}"
+    for kind, groups in (("exact", leakage.exact_groups), ("near", leakage.near_groups)):
+        if groups:
+            named = "; ".join(" = ".join(group) for group in groups[:_NAMED])
+            yield f"{len(groups)} group(s) of {kind} copies kept on one side of each split: {named}"
     if leakage.dropped:
         named = ", ".join(f"{clip} (fold {fold + 1})" for fold, clip in leakage.dropped[:_NAMED])
         more = f" and {len(leakage.dropped) - _NAMED} more" if len(leakage.dropped) > _NAMED else ""
@@ -76,8 +80,12 @@ def on_both_sides(folds: Iterable[Fold], names: Sequence[str | None]) -> set[str
     return {known[number] for shared in both for number in shared.tolist() if number >= 0}
 
 
-def _used_groups(corpus: CheckedCorpus, folds: Sequence[Fold]) -> Iterator[tuple[str, ...]]:
+def _kept_together(
+    corpus: CheckedCorpus, copies: Iterable[tuple[int, ...]], folds: Sequence[Fold], lost: set[str]
+) -> Iterator[tuple[str, ...]]:
+    """Groups of which several clips are used and none was left out of training."""
     used = {row for fold in folds for rows in (fold.train, fold.test) for row in rows.tolist()}
-    for copies in corpus.copies:
-        if len(there := [row for row in copies if row in used]) > 1:
-            yield tuple(corpus.clips[row].id for row in there)
+    for rows in copies:
+        group = tuple(corpus.clips[row].id for row in rows if row in used)
+        if len(group) > 1 and lost.isdisjoint(group):
+            yield group

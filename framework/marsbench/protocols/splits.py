@@ -11,8 +11,8 @@ import numpy as np
 from marsbench.corpus import CheckedCorpus
 from marsbench.errors import CorpusError
 from marsbench.protocols.fold import Fold, Parts, Rows
-from marsbench.protocols.grouping import first_copies, groups_by_speaker, with_copies
 from marsbench.protocols.leakage import statements
+from marsbench.protocols.together import first_copies, groups_by_speaker, with_copies
 
 _SPLIT_SEED = 0
 

@@ -41,8 +41,10 @@ class LeakageRecord(_Record):
     speakers_shared: int = 0
     """How many speakers stand on both sides of a fold."""
     statements_shared: int = 0
-    groups: list[list[str]] = []
-    """Clips that are copies of each other and stand together on one side of every fold."""
+    exact_groups: list[list[str]] = []
+    """Clips of the same audio, sample by sample, that stand together on one side of every fold."""
+    near_groups: list[list[str]] = []
+    """The same of clips that are one recording, of which one at least was changed."""
     dropped: list[tuple[int, str]] = []
     """Fold, counted from 0, and clip: left out of that fold's training as a copy of a test clip of it."""
 

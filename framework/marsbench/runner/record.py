@@ -154,7 +154,8 @@ def _protocol_record(plan: Plan) -> ProtocolRecord:
         leakage=LeakageRecord(
             speakers_shared=protocol.leakage.speakers_shared,
             statements_shared=protocol.leakage.statements_shared,
-            groups=[list(group) for group in protocol.leakage.groups],
+            exact_groups=[list(group) for group in protocol.leakage.exact_groups],
+            near_groups=[list(group) for group in protocol.leakage.near_groups],
             dropped=list(protocol.leakage.dropped),
         ),
     )

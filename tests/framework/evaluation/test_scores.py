@@ -152,15 +152,17 @@ def test_the_probability_of_passing_is_the_share_of_resampled_corpora_that_pass(
     draws = resampled(given_predictions)
     odds, all_met = odds_of(draws, Criteria(accuracy=0.9, macro_f1=0.0, class_recall=0.8), list("abcd"))
     assert odds["macro_f1"] == 1.0
-    assert odds["class_recall a"] == 1.0
+    assert odds["class_recall a"] > 0.99
     assert 0.5 < odds["class_recall d"] < 1
     assert all_met <= min(odds.values())
 
 
-@pytest.mark.parametrize(("threshold", "odds"), [(0.2, 1.0), (0.99, 0.0)])
-def test_what_is_far_from_a_threshold_is_certain(threshold: float, odds: float) -> None:
+@pytest.mark.parametrize(("threshold", "odds"), [(0.2, 1.0), (0.999, 0.0)])
+def test_what_is_far_from_a_threshold_is_all_but_certain(threshold: float, odds: float) -> None:
     draws = resampled(predictions([0, 1, 2, 3] * 50, [0, 1, 2, 0] * 50, 24))
-    assert odds_of(draws, Criteria(accuracy=threshold), list("abcd"))[0]["accuracy"] == odds
+    assert odds_of(draws, Criteria(accuracy=threshold), list("abcd"))[0]["accuracy"] == pytest.approx(
+        odds, abs=0.01
+    )
 
 
 def test_grades_carry_the_probability_of_their_criterion() -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from marsbench.corpus import CheckedCorpus, Clip
 from marsbench.errors import CorpusError
 from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.grouping import first_copies
 from marsbench.protocols.inner import inner_folds, keep_aside
+from marsbench.protocols.together import first_copies
 
 Make = Callable[..., CheckedCorpus]
 

@@ -73,5 +73,5 @@ def test_the_folds_in_print_are_made_of_ravdess(name: str) -> None:
     assert actors_tested(applied, corpus) == printed(name)
     assert sum(len(fold.test) for fold in applied.folds) == 1440
     assert applied.leakage.speakers_shared == 0
-    assert len(applied.leakage.groups) == 1
+    assert len(applied.leakage.exact_groups) == 1
     assert Path(corpus.clips[0].id).parts[0] == "song"
