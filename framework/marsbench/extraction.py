@@ -1,18 +1,27 @@
 """From audio files to features, a few clips at a time: a pure function that can run in any process."""
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from marsbench.audio import decode, read_bytes, resample
 from marsbench.errors import BenchError, PluginError
 from marsbench.plugin.features import FeatureExtractor, Floats
 from marsbench.plugin.registry import Recipe, make
 
-Extracted = dict[str, Floats]
-"""Features by the sha256 of the clip's audio bytes."""
+
+class ExtractedClip(NamedTuple):
+    """One clip's features, and how long they took from the file on."""
+
+    array: Floats
+    seconds: float
+
+
+Extracted = dict[str, ExtractedClip]
+"""By the sha256 of the clip's audio bytes."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +34,14 @@ class Extraction:
     """sha256 of the audio bytes and path of each clip."""
 
     def __call__(self, _on_epoch: object = None) -> Extracted:
-        """Array by sha256; raises PluginError, naming the clip. It has no epochs to tell of."""
+        """Features by sha256; raises PluginError, naming the clip. It has no epochs to tell of."""
         extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
-        return {sha256: self._extract(extractor, sha256, path) for sha256, path in self.clips}
+        return {sha256: self._timed(extractor, sha256, path) for sha256, path in self.clips}
+
+    def _timed(self, extractor: FeatureExtractor, sha256: str, path: Path) -> ExtractedClip:
+        start = time.perf_counter()
+        array = self._extract(extractor, sha256, path)
+        return ExtractedClip(array, time.perf_counter() - start)
 
     def _extract(self, extractor: FeatureExtractor, sha256: str, path: Path) -> Floats:
         try:

@@ -12,7 +12,7 @@ finds its clips in them, and another corpus finds the clips that it shares.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from marsbench.progress import Progress, Silent
 
 _CHUNK = 16
 """Clips of one extraction."""
+_INDEX_VERSION = 2
 _PART = 512
 """Clips written to disk at a time: what an interruption can cost."""
 
@@ -66,6 +67,15 @@ class FeatureFile:
     def files(self) -> tuple[Path, Path]:
         """The array and its index."""
         return self.path, self.path.with_suffix(".json")
+
+    @property
+    def seconds_per_clip(self) -> float:
+        """What a clip took to read, decode and extract when that was done, the median."""
+        return float(np.median(self._index["seconds"]))
+
+    def seconds_of(self, position: int) -> float:
+        """What one clip took."""
+        return float(self._index["seconds"][position])
 
     def is_whole(self) -> bool:
         """Whether the array and its index are there and the array is what was written; reads all of it."""
@@ -121,7 +131,7 @@ class FeatureStore:
         self._recipe = recipe
         self._folders = folders
         self._extractor = cast("FeatureExtractor", make("features", recipe, folders))
-        key = digest([recipe.key, audio.DECODER, Path(audio.__file__).read_text("utf-8")])
+        key = digest([recipe.key, audio.DECODER, Path(audio.__file__).read_text("utf-8"), _INDEX_VERSION])
         self.folder = (root or store_root()) / f"{recipe.name}-{key[:24]}"
 
     def features_of(
@@ -166,7 +176,13 @@ class FeatureStore:
         self._extract(missing, progress, run_all)
         files = self._whole_files()
         places = _places(files)
-        self._write(whole.path, wanted, (places[sha][0].copy(places[sha][1]) for sha in wanted))
+        found = [places[sha256] for sha256 in wanted]
+        self._write(
+            whole.path,
+            wanted,
+            (file.copy(position) for file, position in found),
+            [file.seconds_of(position) for file, position in found],
+        )
         for file in files:  # the whole file has made these parts needless
             if file.path.name.startswith("part-") and clips.keys() >= set(file.clips):
                 for path in reversed(file.files):
@@ -181,9 +197,9 @@ class FeatureStore:
         waiting: Extracted = {}
         try:
             with progress.track(f"Extracting {self._recipe.name}", len(missing)) as advance:
-                for arrays in run_all(self._extractions(missing)):
-                    waiting |= arrays
-                    advance(len(arrays))
+                for extracted in run_all(self._extractions(missing)):
+                    waiting |= extracted
+                    advance(len(extracted))
                     if len(waiting) >= _PART:
                         self._write_part(waiting)
                         waiting = {}
@@ -196,11 +212,14 @@ class FeatureStore:
         for start in range(0, len(clips), _CHUNK):
             yield Extraction(self._recipe, self._folders, tuple(clips[start : start + _CHUNK]))
 
-    def _write_part(self, arrays: dict[str, Floats]) -> None:
-        name = f"part-{digest(list(arrays))[:24]}.f32"
-        self._write(self.folder / name, list(arrays), arrays.values())
+    def _write_part(self, clips: Extracted) -> None:
+        path = self.folder / f"part-{digest(list(clips))[:24]}.f32"
+        arrays, seconds = zip(*clips.values(), strict=True)
+        self._write(path, list(clips), arrays, seconds)
 
-    def _write(self, path: Path, clips: list[str], arrays: Iterable[Floats]) -> None:
+    def _write(
+        self, path: Path, clips: list[str], arrays: Iterable[Floats], seconds: Sequence[float]
+    ) -> None:
         """Stream arrays into the file, then write the index: only with it does the file count."""
         shapes: list[tuple[int, int]] = []
         content = hashlib.sha256()
@@ -225,6 +244,7 @@ class FeatureStore:
             "sha256": content.hexdigest(),
             "clips": clips,
             "lengths": lengths,
+            "seconds": [round(value, 6) for value in seconds],
         }
         write_sealed(path.with_suffix(".json"), json.dumps(index))
 

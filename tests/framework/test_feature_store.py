@@ -10,7 +10,7 @@ import pytest
 from marsbench.audio_check import check_audio
 from marsbench.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.errors import PluginError
-from marsbench.extraction import run_here
+from marsbench.extraction import ExtractedClip, run_here
 from marsbench.feature_store import FeatureFile, FeatureStore, clear_store, store_use
 from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.features import FeatureExtractor
@@ -242,7 +242,7 @@ def test_audio_that_changes_between_check_and_extraction_is_refused(kit: Path, c
 
 def test_parts_of_another_extraction_are_left_alone(kit: Path, corpus: CheckedCorpus) -> None:
     theirs = store(kit)
-    theirs._write_part({"another clip": np.zeros((3, 2), np.float32)})
+    theirs._write_part({"another clip": ExtractedClip(np.zeros((3, 2), np.float32), 0.1)})
     store(kit).features_of(corpus)
     assert len(list(theirs.folder.glob("part-*.f32"))) == 1
 
@@ -253,3 +253,12 @@ def test_what_a_killed_process_had_half_written_is_removed(kit: Path, corpus: Ch
     half.write_bytes(b"half")
     store(kit).features_of(corpus)
     assert not half.exists()
+
+
+def test_what_a_clip_took_is_kept_also_in_a_file_made_of_others(kit: Path, corpus: CheckedCorpus) -> None:
+    some = store(kit).features_of(part_of(corpus, 10))
+    every = store(kit).features_of(corpus)
+    assert [every.seconds_of(position) for position in range(10)] == [
+        some.seconds_of(position) for position in range(10)
+    ]
+    assert 0 < every.seconds_per_clip < 1

@@ -43,8 +43,8 @@ def _legend(shown: Board, rows: Sequence[Row]) -> list[str]:
     asked = shown.criteria
     thresholds = (
         f"In %. + exceeds, - does not: accuracy {100 * asked.accuracy:g}, macro F1 {100 * asked.macro_f1:g}, "
-        f"every class {100 * asked.class_recall:g}. ±: over folds. ms: to predict a clip. P: of passing. "
-        "ECE: calibration error."
+        f"every class {100 * asked.class_recall:g}. ±: over folds. "
+        "P: of passing. ECE: calibration error. ms: from a clip to its class."
     )
     lines = [*_more(shown.rows[len(rows) :]), thresholds]
     if shown.n_compared:

@@ -129,6 +129,7 @@ def climb(
         environment=environment(),
         fit_seconds=fitted - start,
         predict_seconds=time.perf_counter() - fitted,
+        extraction_seconds=unit.features.seconds_per_clip,
         model_bytes=None if unit.is_draft else _saved_bytes(model),
     )
     return result, model.checkpoint_

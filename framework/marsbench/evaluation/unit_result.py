@@ -26,6 +26,8 @@ class UnitResult(BaseModel):
     """Where it was fitted."""
     fit_seconds: float
     predict_seconds: float
+    extraction_seconds: float | None = None
+    """What one clip's features took from its file on, the median over the corpus."""
     model_bytes: int | None = None
     """Size of the fitted model once saved; None if it was not, a draft's say, or could not be."""
 

@@ -66,7 +66,7 @@ class Row(NamedTuple):
     log_loss: float | None = None
     calibration_error: float | None = None
     milliseconds_per_clip: float | None = None
-    """For the model to predict from features, many clips at a time."""
+    """From a file to its class: its features one by one, the model many clips at a time."""
     fold_spread: float | None = None
     """Standard deviation of macro F1 over folds; None for a single fold."""
     seed_spread: float | None = None
@@ -196,7 +196,8 @@ def _scores(metrics: Metrics, criteria: Criteria) -> dict[str, Any]:
 
 def _speed(run: Standing, metrics: Metrics) -> dict[str, Any]:
     n_clips = sum(fold.n_clips for fold in metrics.folds)
-    return {"milliseconds_per_clip": 1000 * run.predict_seconds / n_clips}
+    seconds = (run.extraction_seconds or 0.0) + run.predict_seconds / n_clips
+    return {"milliseconds_per_clip": 1000 * seconds}
 
 
 def _mean(values: Sequence[float | None], *, whole: bool = False) -> Any:

@@ -146,6 +146,8 @@ class Standing(_Record):
     fit_seconds: float
     predict_seconds: float
     n_parameters: int | None
+    extraction_seconds: float | None = None
+    """For one clip, from its file to its features; the median, when they were extracted."""
     model_bytes: int | None = None
     """Size of a saved model, mean over folds; None if it could not be saved."""
     tuning: TuningRecord | None = None

@@ -79,6 +79,7 @@ def recorded(
         fit_seconds=sum(unit.fit_seconds for unit in units),
         predict_seconds=sum(unit.predict_seconds for unit in units),
         n_parameters=units[0].n_parameters if units else None,
+        extraction_seconds=units[0].extraction_seconds if units else None,
         model_bytes=round(fmean(sizes)) if sizes else None,
         environment=_environments(units),
         tuning=_tuning_record(tuning, studies, metrics) if tuning else None,
