@@ -46,7 +46,7 @@ def _legend(shown: Board, rows: Sequence[Row]) -> list[str]:
         f"every class {100 * asked.class_recall:g}. ±: over folds. "
         "P: of passing. ECE: calibration error. ms: from a clip to its class."
     )
-    lines = [*_more(shown.rows[len(rows) :]), thresholds]
+    lines = [*_more(shown.rows[len(rows) :]), *_both_sides(shown), thresholds]
     if shown.n_compared:
         lines.append(
             f"Equal #: not told apart by paired tests on the same clips (best {shown.n_compared}, Holm, 5 %)."
@@ -60,6 +60,14 @@ def _legend(shown: Board, rows: Sequence[Row]) -> list[str]:
     if shown.n_older:
         lines.append(f"{shown.n_older} run(s) of older code are left out; --all shows them.")
     return lines
+
+
+def _both_sides(shown: Board) -> list[str]:
+    """What stands in training and test alike, by the nature of the protocol."""
+    first = shown.rows[0]
+    shared = {"speakers": first.speakers_shared, "statements": first.statements_shared}
+    words = " and ".join(f"{count} {what}" for what, count in shared.items() if count)
+    return [f"On both sides of the split: {words}. Unknown ones may fare worse."] if words else []
 
 
 def _more(hidden: Sequence[Row]) -> list[str]:

@@ -30,7 +30,10 @@ class Row(NamedTuple):
     protocol: str
     protocol_hash: str
     speakers_apart: bool
-    """Whether no speaker stands on both sides of a split."""
+    """Whether the protocol goes by speaker."""
+    speakers_shared: int
+    """How many speakers stand on both sides of a split."""
+    statements_shared: int
     fingerprint: str
     """Of the corpus."""
     features: str
@@ -113,6 +116,8 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         protocol=run.protocol.name,
         protocol_hash=run.protocol.hash,
         speakers_apart=run.protocol.by_speaker,
+        speakers_shared=run.protocol.leakage.speakers_shared,
+        statements_shared=run.protocol.leakage.statements_shared,
         fingerprint=run.corpus.fingerprint,
         features=run.features.name,
         model=run.model.name,

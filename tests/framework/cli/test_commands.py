@@ -32,6 +32,7 @@ def test_a_run_ends_with_verdict_recall_files_and_leaderboard(ran: Any) -> None:
         "Verdict: UNDECIDED",
         "Files: results/tones/stratified5/crossings-nearest_mean-s0-",
         "Leaderboard: tones, synthetic, stratified5",
+        "On both sides of the split: 5 speakers. Unknown ones may fare worse.",
     ):
         assert expected in ran.stdout
 
