@@ -40,5 +40,6 @@ def find_protocol(word: str) -> Definition:
     if is_protocol_path(word):
         return definition_of(read_protocol_file(Path(word)))
     if word not in PROTOCOLS:
-        raise ConfigError(unknown("protocol", word, PROTOCOLS) + "; or name a .toml or .json file")
+        problem = unknown("protocol", word, PROTOCOLS)
+        raise ConfigError(problem if problem.endswith("?") else f"{problem}, or a .toml or .json file")
     return PROTOCOLS[word]
