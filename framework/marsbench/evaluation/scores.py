@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
+
+_Kind = TypeVar("_Kind", bound="_Record")
 
 
 class _Record(BaseModel):
@@ -65,49 +68,26 @@ def mean_metrics(metrics: Sequence[Metrics]) -> Metrics:
     The ends of an interval are means too: other seeds see the same clips, so their scores miss the truth
     together, and more seeds do not narrow what other clips could have given.
     """
-    first = metrics[0]
-    if len(metrics) == 1:
-        return first
-    return Metrics(
-        accuracy=_mean([entry.accuracy for entry in metrics]),
-        macro_f1=_mean([entry.macro_f1 for entry in metrics]),
-        uar=_mean([entry.uar for entry in metrics]),
-        classes=[
-            _mean_class([entry.classes[index] for entry in metrics]) for index in range(len(first.classes))
-        ],
-        confusion=[
-            [sum(counts) for counts in zip(*rows, strict=True)]
-            for rows in zip(*(entry.confusion for entry in metrics), strict=True)
-        ],
-        folds=[_mean_fold([entry.folds[index] for entry in metrics]) for index in range(len(first.folds))],
-        log_loss=fmean(entry.log_loss for entry in metrics),
-        calibration_error=fmean(entry.calibration_error for entry in metrics),
+    n_classes, n_folds = len(metrics[0].classes), len(metrics[0].folds)
+    return _mean(metrics).model_copy(
+        update={
+            "classes": [_mean([entry.classes[index] for entry in metrics]) for index in range(n_classes)],
+            "folds": [_mean([entry.folds[index] for entry in metrics]) for index in range(n_folds)],
+            "confusion": [
+                [sum(counts) for counts in zip(*rows, strict=True)]
+                for rows in zip(*(entry.confusion for entry in metrics), strict=True)
+            ],
+        }
     )
 
 
-def _mean(scores: Sequence[Score]) -> Score:
-    return Score(
-        value=fmean(score.value for score in scores),
-        low=fmean(score.low for score in scores),
-        high=fmean(score.high for score in scores),
-    )
-
-
-def _mean_class(scores: Sequence[ClassScores]) -> ClassScores:
-    return ClassScores(
-        label=scores[0].label,
-        n_clips=scores[0].n_clips,
-        recall=_mean([entry.recall for entry in scores]),
-        precision=fmean(entry.precision for entry in scores),
-        f1=fmean(entry.f1 for entry in scores),
-    )
-
-
-def _mean_fold(scores: Sequence[FoldScores]) -> FoldScores:
-    return FoldScores(
-        fold=scores[0].fold,
-        n_clips=scores[0].n_clips,
-        accuracy=fmean(entry.accuracy for entry in scores),
-        macro_f1=fmean(entry.macro_f1 for entry in scores),
-        uar=fmean(entry.uar for entry in scores),
-    )
+def _mean(records: Sequence[_Kind]) -> _Kind:
+    """The first record with the means of all numbers that are no counts, and of all scores."""
+    means: dict[str, Any] = {}
+    for name in type(records[0]).model_fields:
+        values = [getattr(record, name) for record in records]
+        if isinstance(values[0], Score):
+            means[name] = _mean(values)
+        elif isinstance(values[0], float):
+            means[name] = fmean(values)
+    return records[0].model_copy(update=means)

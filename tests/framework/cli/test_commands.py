@@ -15,14 +15,6 @@ Bench = Callable[..., Any]
 GRID = ("--features", "crossings,blocks", "--model", "nearest_mean", "--data", "tones")
 
 
-@pytest.fixture
-def ran(bench: Bench, kit: Path) -> Any:
-    """A finished `bench run` of two pipelines in ./results."""
-    result = bench("run", *GRID, "--plugins", kit)
-    assert result.exit_code == 0
-    return result
-
-
 def test_a_run_ends_with_verdict_recall_files_and_leaderboard(ran: Any) -> None:
     for expected in (
         "Corpus tones: 30 clips, 3 classes; none.",

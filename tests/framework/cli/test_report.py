@@ -8,14 +8,6 @@ Bench = Callable[..., Any]
 GRID = ("--features", "crossings,blocks", "--model", "nearest_mean", "--data", "tones")
 
 
-@pytest.fixture
-def ran(bench: Bench, kit: Path) -> Any:
-    """A finished `bench run` of two pipelines in ./results."""
-    result = bench("run", *GRID, "--plugins", kit)
-    assert result.exit_code == 0
-    return result
-
-
 @pytest.mark.usefixtures("ran")
 def test_without_words_all_boards_are_written_and_the_path_is_printed(bench: Bench) -> None:
     result = bench("report")
