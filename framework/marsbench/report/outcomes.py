@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from marsbench.errors import ResultsError
-from marsbench.results.predictions import read_predictions
+from marsbench.results.predictions import class_names, probabilities_of, read_predictions, targets_of
 from marsbench.results.store import RunFolder
 
 
@@ -40,19 +40,17 @@ def read_outcomes(folder: RunFolder, labels: Sequence[str]) -> Outcomes:
         ResultsError: missing, damaged, or not of these classes.
     """
     table = read_predictions(folder.predictions)
-    columns = [f"p_{label}" for label in labels]
-    if not set(columns) <= set(table.columns) or not set(table["label"]) <= set(labels):
+    if class_names(table) != list(labels):
         raise ResultsError(f"{folder.predictions} holds other classes than the run")
     try:
-        probabilities = table[columns].to_numpy(np.float64)
+        probabilities = probabilities_of(table)
     except (TypeError, ValueError) as error:
         raise ResultsError(f"{folder.predictions} holds something else than probabilities") from error
     if not len(table) or not np.isfinite(probabilities).all():
         raise ResultsError(f"{folder.predictions} has no probability for some clip")
-    index = {label: position for position, label in enumerate(labels)}
     return Outcomes(
         clips=[str(clip) for clip in table["clip"]],
         speakers=[None if pd.isna(speaker) else str(speaker) for speaker in table["speaker"]],
-        targets=np.array([index[label] for label in table["label"]], np.int64),
+        targets=targets_of(table),
         probabilities=probabilities,
     )
