@@ -42,7 +42,7 @@ def units(data: str, n_splits: int) -> list[Unit]:
     for seed in range(n_splits):
         splitter = StratifiedShuffleSplit(1, test_size=0.2, random_state=seed)
         train, test = next(splitter.split(targets, targets))
-        unit = Units(plan, pipeline, seed).outer(0, features)
+        unit = Units.of(plan, pipeline, seed).outer(0, features)
         made.append(
             replace(
                 unit,

@@ -85,7 +85,7 @@ class BadClip:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckedCorpus:
     """The usable clips of a corpus, each with the facts of its audio; rows are clips in a fixed order."""
 
@@ -95,6 +95,9 @@ class CheckedCorpus:
     bad: tuple[BadClip, ...] = ()
     near: tuple[tuple[str, str], ...] = ()
     """Pairs of `AudioFacts.content` that are one recording, changed (`marsbench.copies`)."""
+
+    def __repr__(self) -> str:
+        return f"<CheckedCorpus {self.name}: {len(self.clips)} clips, {len(self.labels)} classes>"
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.plugin.search_space import Defaults, explore
-from marsbench.progress import Progress
+from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
 from marsbench.protocols.catalogue import find_protocol
 from marsbench.protocols.protocol import Protocol
@@ -115,11 +115,20 @@ def _refuse_tuner(experiment: Experiment, pipelines: list[Pipeline]) -> None:
             )
 
 
-def checked_corpus(registry: Registry, data: str, settings: Settings, progress: Progress) -> CheckedCorpus:
+def checked_corpus(
+    registry: Registry, data: str, settings: Settings, progress: Progress, on_bad: OnBad = "skip"
+) -> CheckedCorpus:
     """The corpus behind the word `data`, with every file examined; bad ones are listed in it."""
     entry, fixed = resolve_dataset(registry, data)
     by_plugin = _settings_by_plugin(settings, [entry])
-    return _load_and_check(entry, fixed | by_plugin[entry.name], "skip", progress)
+    return _load_and_check(entry, fixed | by_plugin[entry.name], on_bad, progress)
+
+
+def make_pipeline(registry: Registry, features: str, model: str, settings: Settings) -> Pipeline:
+    """One feature extractor with one model; raises BenchError as `make_plans` does."""
+    entries = [registry.get("features", features)], [registry.get("models", model)]
+    by_plugin = _settings_by_plugin(settings, [*entries[0], *entries[1]])
+    return _pipelines(*entries, by_plugin, Silent())[0]
 
 
 def _load_and_check(entry: Entry, parameters: Settings, on_bad: OnBad, progress: Progress) -> CheckedCorpus:

@@ -1,4 +1,4 @@
-"""A unit: one fit of one configuration on one fold. `fit_unit` is the only code that trains.
+"""A unit: one fit of one configuration on one fold. `fit_model` is the only code that trains.
 
 A unit is a pure function of a small picklable description. The description has no test labels: whatever runs
 in here cannot learn from them.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -91,6 +91,42 @@ def climb(
 
     Raises:
         TrainingError: probabilities of a wrong shape, NaN, negative or not summing to 1.
+        ConfigError: as `fit_model` does.
+    """
+    model, hyperparameters, fit_seconds = fit_model(unit, on_epoch)
+    start = time.perf_counter()
+    probabilities = model.predict_proba(_features(unit, model, unit.test))
+    check_probabilities(probabilities, (len(unit.test), unit.n_classes), unit.model.name)
+    result = UnitResult(
+        fold=unit.fold,
+        probabilities=probabilities.tolist(),
+        hyperparameters=hyperparameters,
+        n_parameters=model.n_parameters_,
+        history=list(model.history_),
+        warnings=list(model.warnings_),
+        finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        environment=environment(),
+        fit_seconds=fit_seconds,
+        predict_seconds=time.perf_counter() - start,
+        extraction_seconds=unit.features.seconds_per_clip,
+        model_bytes=None if unit.is_draft else _saved_bytes(model),
+    )
+    return result, model.checkpoint_
+
+
+class FittedModel(NamedTuple):
+    """What a fit comes to."""
+
+    model: Model
+    hyperparameters: dict[str, Scalar]
+    """The whole configuration, defaults included."""
+    seconds: float
+
+
+def fit_model(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None) -> FittedModel:
+    """Train up to `unit.until`.
+
+    Raises:
         ConfigError: a hyperparameter was set by hand that the model does not have; or the marsbench that runs
             here is not the driver's.
     """
@@ -115,24 +151,7 @@ def climb(
     )
     model.fit(train, hp, context)
     hp.refuse_unused(unit.model.name)
-    fitted = time.perf_counter()
-    probabilities = model.predict_proba(_features(unit, model, unit.test))
-    check_probabilities(probabilities, (len(unit.test), unit.n_classes), unit.model.name)
-    result = UnitResult(
-        fold=unit.fold,
-        probabilities=probabilities.tolist(),
-        hyperparameters=hp.values,
-        n_parameters=model.n_parameters_,
-        history=list(model.history_),
-        warnings=list(model.warnings_),
-        finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        environment=environment(),
-        fit_seconds=fitted - start,
-        predict_seconds=time.perf_counter() - fitted,
-        extraction_seconds=unit.features.seconds_per_clip,
-        model_bytes=None if unit.is_draft else _saved_bytes(model),
-    )
-    return result, model.checkpoint_
+    return FittedModel(model, hp.values, time.perf_counter() - start)
 
 
 def _saved_bytes(model: Model) -> int | None:

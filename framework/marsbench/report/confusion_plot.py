@@ -11,7 +11,12 @@ from marsbench.results.schema import Run
 
 
 def plot_confusion(run: Run, path: Path) -> None:
-    """Write a PNG: share of each true class by predicted class, counts in the cells.
+    """Write `draw_confusion` as a PNG; raises ResultsError."""
+    write_png(draw_confusion(run), path)
+
+
+def draw_confusion(run: Run) -> Figure:
+    """Share of each true class by predicted class, counts in the cells.
 
     Raises:
         ResultsError: the run has no metrics.
@@ -30,7 +35,7 @@ def plot_confusion(run: Run, path: Path) -> None:
         f"accuracy {accuracy:.1f} %, macro F1 {f1:.1f} %",
         fontsize=10,
     )
-    write_png(figure, path)
+    return figure
 
 
 def _draw(labels: list[str], counts: np.ndarray, shares: np.ndarray) -> Figure:

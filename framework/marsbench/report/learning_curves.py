@@ -7,9 +7,7 @@ from math import isfinite
 from markupsafe import Markup
 
 from marsbench.errors import ResultsError
-from marsbench.evaluation.unit_result import UnitResult
 from marsbench.report.svg import Plot, line, nice_ticks
-from marsbench.results.sealed import read_record
 from marsbench.results.store import RunFolder
 
 _VALIDATION = "val_"
@@ -35,7 +33,7 @@ def learning_curves(folder: RunFolder, n_folds: int) -> LearningCurves:
     problems = []
     for fold in range(n_folds):
         try:
-            unit = read_record(folder.path / "units" / f"fold-{fold}.json", UnitResult)
+            unit = folder.read_unit(fold)
         except ResultsError as error:
             problems.append(str(error))
             continue

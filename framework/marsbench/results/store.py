@@ -82,6 +82,10 @@ class RunFolder:
         """
         return intact(self._unit_path(fold), say, lambda path: _read_unit(path, fold, shape))
 
+    def read_unit(self, fold: int) -> UnitResult:
+        """The finished unit of a fold; raises ResultsError if it is missing or damaged."""
+        return read_record(self._unit_path(fold), UnitResult)
+
     def write_unit(self, result: UnitResult) -> None:
         """Keep a finished unit.
 

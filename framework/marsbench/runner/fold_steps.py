@@ -62,7 +62,7 @@ class TunedFold:
         configuration = self._chosen(study)
         if (known := self._fitted_already(configuration)) is not None:
             return known
-        tuned = self.features_by(tuned_features(self._recipe, self.units.plan.folders, configuration))
+        tuned = self.features_by(tuned_features(self._recipe, self.units.folders, configuration))
         if isinstance(tuned, Failure):
             return Outcome(tuned)
         return (yield from untuned(self.name, self.units.outer(self.fold, tuned, configuration)))
@@ -166,7 +166,7 @@ class TunedFold:
 
     def _fitted_already(self, configuration: Configuration) -> Outcome | None:
         """What this run came to, whose study was lost; or the untuned run, if that was chosen."""
-        shape = len(self.units.plan.protocol.folds[self.fold].test), len(self.units.plan.corpus.labels)
+        shape = len(self.units.folds[self.fold].test), len(self.units.corpus.labels)
         result = self.own.unit(self.fold, shape, self.say)
         if result is None and (not configuration or configuration == self.space.defaults):
             result = self.untuned.unit(self.fold, shape, self.say)

@@ -91,7 +91,7 @@ class OngoingRun:
     @property
     def units(self) -> Units:
         """Its fits."""
-        return Units(self.plan, self.pipeline, self.experiment.seed)
+        return Units.of(self.plan, self.pipeline, self.experiment.seed)
 
     @property
     def _fit_context(self) -> str:

@@ -1,15 +1,19 @@
 """The fits of a pipeline under a protocol, as descriptions that workers understand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.corpus import CheckedCorpus
 from marsbench.evaluation.unit import Unit, fit_version
 from marsbench.feature_store import FeatureFile
 from marsbench.files import derived_seed
 from marsbench.planning import Pipeline, Plan
-from marsbench.protocols.fold import Rows
+from marsbench.protocols.fold import Fold, Rows
 from marsbench.protocols.inner import inner_folds, keep_aside
 from marsbench.tuning.search_space import Configuration, of_plugin
 
@@ -18,14 +22,30 @@ from marsbench.tuning.search_space import Configuration, of_plugin
 class Units:
     """Fits of one pipeline, by fold."""
 
-    plan: Plan
+    corpus: CheckedCorpus
     pipeline: Pipeline
     seed: int
     """Of the run."""
+    by_speaker: bool
+    """Whether whole speakers are kept aside for early stopping and tuning."""
+    folds: Sequence[Fold]
+    folders: tuple[Path, ...]
+    """Drop-in folders of plugins."""
+
+    @classmethod
+    def of(cls, plan: Plan, pipeline: Pipeline, seed: int) -> Self:
+        """Fits on the folds of the plan's protocol."""
+        protocol = plan.protocol
+        return cls(plan.corpus, pipeline, seed, protocol.by_speaker, protocol.folds, plan.folders)
+
+    def whole(self, features: FeatureFile) -> Unit:
+        """The fit on every clip, which predicts none."""
+        rows = np.arange(len(self.corpus.clips))
+        return self._unit(0, features, rows, rows[:0], derived_seed(self.seed, "whole"))
 
     def outer(self, fold: int, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
         """The fit on a fold's whole training part, which predicts its test part."""
-        split = self.plan.protocol.folds[fold]
+        split = self.folds[fold]
         unit = self._unit(fold, features, split.train, split.test, derived_seed(self.seed, fold))
         unit.proposed.update(of_plugin(configuration or {}, self.pipeline.model.name))
         return unit
@@ -38,28 +58,28 @@ class Units:
         Nothing in them, rows included, is of the fold's test part.
         """
         seed = derived_seed(self.seed, fold, "inner")
-        train, by_speaker = self.plan.protocol.folds[fold].train, self.plan.protocol.by_speaker
-        splits = inner_folds(self.plan.corpus, train, by_speaker, n_folds, seed)
+        train = self.folds[fold].train
+        splits = inner_folds(self.corpus, train, self.by_speaker, n_folds, seed)
         units = (
             replace(
                 self._unit(fold, features, split.train, split.test, derived_seed(seed, number)), is_draft=True
             )
             for number, split in enumerate(splits)
         )
-        return tuple(units), [self.plan.corpus.targets[split.test] for split in splits]
+        return tuple(units), [self.corpus.targets[split.test] for split in splits]
 
     def _unit(self, fold: int, features: FeatureFile, train: Rows, test: Rows, seed: int) -> Unit:
-        targets = self.plan.corpus.targets
+        targets = self.corpus.targets
         validation = train[:0]
         if self.pipeline.wants_validation:
-            train, validation = keep_aside(self.plan.corpus, train, self.plan.protocol.by_speaker, seed)
+            train, validation = keep_aside(self.corpus, train, self.by_speaker, seed)
         return Unit(
             fold=fold,
             features=features,
             model=self.pipeline.model,
             hyperparameters=self.pipeline.hyperparameters,
-            folders=self.plan.folders,
-            n_classes=len(self.plan.corpus.labels),
+            folders=self.folders,
+            n_classes=len(self.corpus.labels),
             train=tuple(train.tolist()),
             train_targets=tuple(targets[train].tolist()),
             validation=tuple(validation.tolist()),
