@@ -1,0 +1,1 @@
+"""What `import marsbench` offers: the command line's work as functions."""

@@ -1,0 +1,88 @@
+"""A finished run, to look at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from marsbench.errors import ResultsError
+from marsbench.evaluation.criteria import Outcome
+from marsbench.evaluation.scores import Metrics
+from marsbench.report.confusion_plot import draw_confusion, plot_confusion
+from marsbench.results.predictions import read_predictions
+from marsbench.results.schema import Run
+from marsbench.results.store import RunFolder
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """One run: a pipeline under a protocol on a corpus. Shares are from 0 to 1, folds count from 0."""
+
+    folder: Path
+    """Its files."""
+    run: Run
+    """Everything that `run.json` holds: configuration, origin, metrics, failures, environment."""
+
+    def __repr__(self) -> str:
+        if self.run.metrics is None:
+            return f"<Result {self.run.title}: failed>"
+        score = self.run.metrics.macro_f1
+        interval = f"{100 * score.low:.1f} to {100 * score.high:.1f}"
+        return (
+            f"<Result {self.run.title}: macro F1 {100 * score.value:.1f} % ({interval}), {self.run.verdict}>"
+        )
+
+    @property
+    def metrics(self) -> Metrics:
+        """Scores with their 95 % intervals; raises ResultsError, with the reason, if a fold failed."""
+        if self.run.metrics is None:
+            reason = self.run.failures[0].message if self.run.failures else "unknown"
+            raise ResultsError(f"{self.run.run_id} has no scores, it failed: {reason}")
+        return self.run.metrics
+
+    @property
+    def verdict(self) -> Outcome | None:
+        """`pass`, `fail` or `undecided`; None if a fold failed."""
+        return self.run.verdict
+
+    @property
+    def grades(self) -> pd.DataFrame:
+        """Each criterion: score, low and high end of its 95 % interval, must_exceed, outcome."""
+        rows = {
+            grade.criterion: [
+                grade.score.value, grade.score.low, grade.score.high, grade.threshold, grade.outcome,
+            ]
+            for grade in self.run.grades
+        }  # fmt: skip
+        columns = ["score", "low", "high", "must_exceed", "outcome"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("criterion")
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """Out-of-fold: clip, speaker, fold, label, then p_CLASS, the probability of each class."""
+        return read_predictions(RunFolder(self.folder).predictions)
+
+    @property
+    def confusion(self) -> pd.DataFrame:
+        """Counts of clips, true classes down, predicted ones across."""
+        labels = [scores.label for scores in self.metrics.classes]
+        table = pd.DataFrame(self.metrics.confusion, labels, labels)
+        return table.rename_axis(index="true", columns="predicted")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Fold, epoch (from 1), metrics in training, `val_` on clips kept aside; empty without epochs."""
+        folder = RunFolder(self.folder)
+        rows = [
+            {"fold": fold, "epoch": epoch, **metrics}
+            for fold in range(self.run.protocol.n_folds)
+            for epoch, metrics in enumerate(folder.read_unit(fold).history, 1)
+        ]
+        return pd.DataFrame(rows, columns=None if rows else ["fold", "epoch"])
+
+    def plot_confusion(self, path: str | Path | None = None) -> Figure:
+        """The confusion matrix as a matplotlib figure, written as a PNG if a path is given."""
+        if path is not None:
+            plot_confusion(self.run, Path(path))
+        return draw_confusion(self.run)

@@ -1,0 +1,139 @@
+"""Experiments and what came of them."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from marsbench.api.result import Result
+from marsbench.errors import ConfigError, unknown
+from marsbench.experiment import Experiment, parse_experiment
+from marsbench.files import write_text
+from marsbench.plugin.registry import drop_in_folders
+from marsbench.progress import progress_for
+from marsbench.report.page import Options, build_page
+from marsbench.report.selection import select_all, select_run
+from marsbench.results import comparison
+from marsbench.results.leaderboard import leaderboards
+from marsbench.results.rows import Row
+from marsbench.results.store import RunFolder
+from marsbench.runner import driver
+
+Words = str | Sequence[str]
+
+
+def run(  # noqa: PLR0913 - one argument an option
+    *,
+    features: Words,
+    model: Words,
+    data: str | Path = "demo",
+    protocol: Words = "stratified5",
+    trials: int | None = None,
+    results: str | Path = "results",
+    retry_failed: bool = False,
+    verbose: bool = False,
+    **options: Any,
+) -> list[Result]:
+    """Run every pair of features and model, as `bench run` does; what is finished already is reused.
+
+    Args:
+        features: name of a feature extractor, or several.
+        model: name of a model, or several.
+        data: a dataset's name, or a path to audio.
+        protocol: how the corpus is split: a name that `bench protocols list` shows, a file, or several.
+        trials: configurations that a tuner tries for each fold; 0 for the untuned one alone; None for 3, or
+            what `time_budget` allows.
+        results: folder of runs.
+        retry_failed: also try units again that failed earlier.
+        verbose: print what is under way.
+        **options: the other options of `bench run`: seed, repeats, set (`{"svm.C": 1.0}`), criteria
+            (`{"accuracy": 0.85}`), plugins, bad_audio, tuner, time_budget, inner_folds, objective, workers,
+            cluster, threads, unit_timeout, unit_memory.
+
+    Returns:
+        The runs; behind each untuned one the tuned one where there is something to tune. A fold that fails is
+        no error: its run has `run.status` "failed" and the reasons in `run.failures`.
+
+    Raises:
+        BenchError: an option or name that does not exist, a value or pair that does not fit, unusable audio.
+    """
+    fields = Experiment.model_fields
+    for name in options:
+        if name not in fields:
+            raise ConfigError(f"marsbench.run: {unknown('option', name, fields)}")
+    values = options | {"features": features, "model": model, "data": str(data), "protocol": protocol}
+    asked = parse_experiment(values | {"trials": trials, "results": results}, "marsbench.run")
+    finished = driver.run(asked, progress_for(verbose), retry_failed=retry_failed)
+    return [Result(folder.path, record) for folder, record in finished]
+
+
+def leaderboard(
+    results: str | Path = "results",
+    data: str | None = None,
+    protocol: str | None = None,
+    *,
+    older: bool = False,
+) -> pd.DataFrame:
+    """Finished runs, ranked within each protocol of each corpus, never across them.
+
+    Args:
+        results: folder of runs.
+        data: only runs on the corpus of this name.
+        protocol: only runs under this protocol.
+        older: each run by itself: every seed, and what newer code has replaced.
+
+    Returns:
+        One row a configuration, with the columns of `bench leaderboard --csv`. `gap` is macro F1 with
+        speakers on both sides of a split less that without, where both are there. A run that cannot be read
+        is warned of.
+
+    Raises:
+        BenchError: no runs there, or none of that corpus or protocol.
+    """
+    boards, left_out = leaderboards(Path(results), data, protocol, older=older)
+    for line in left_out:
+        warnings.warn(line, stacklevel=2)
+    return pd.DataFrame([row for board in boards for row in board.rows], columns=list(Row._fields))
+
+
+def compare(first: Result, second: Result) -> comparison.Comparison:
+    """Two runs of one protocol on one corpus, clip by clip.
+
+    Its `difference` is that of macro F1, with interval and p; `disagreements` a table of the clips that one
+    alone recognises.
+
+    Raises:
+        BenchError: one is not complete, or they were not tested alike.
+    """
+    return comparison.compare(RunFolder(first.folder), RunFolder(second.folder))
+
+
+def write_report(
+    path: str | Path = "report.html",
+    result: Result | None = None,
+    *,
+    results: str | Path = "results",
+    audio: bool = False,
+    plugins: Iterable[str | Path] = (),
+) -> None:
+    """Write one HTML page that needs nothing but itself.
+
+    Args:
+        path: file to write.
+        result: the run that it is about; None for all boards of `results` and the best run of each.
+        results: folder of runs.
+        audio: carry the sound of the worst confused clips.
+        plugins: folders of plugins beside `./plugins`.
+
+    Raises:
+        BenchError: no run there, or the file cannot be written.
+    """
+    chosen = (
+        select_all(Path(results), None)
+        if result is None
+        else select_run(Path(results), str(result.folder), None)
+    )
+    folders = drop_in_folders([*map(Path, plugins), *chosen.folders])
+    write_text(Path(path), build_page(chosen, Options(audio=audio, folders=folders)))
