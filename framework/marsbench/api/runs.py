@@ -64,7 +64,9 @@ def run(  # noqa: PLR0913 - one argument an option
         if name not in fields:
             raise ConfigError(f"marsbench.run: {unknown('option', name, fields)}")
     values = options | {"features": features, "model": model, "data": str(data), "protocol": protocol}
-    asked = parse_experiment(values | {"trials": trials, "results": results}, "marsbench.run")
+    values |= {"trials": trials, "results": results}
+    given = {name: value for name, value in values.items() if value is not None}
+    asked = parse_experiment(given, "marsbench.run")
     finished = driver.run(asked, progress_for(verbose), retry_failed=retry_failed)
     return [Result(folder.path, record) for folder, record in finished]
 
