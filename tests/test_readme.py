@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-(PLUGIN,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PLUGIN, PROGRAM = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 DOCS = "".join(path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
 COMMANDS = re.findall(r"^(?:.*bin/)?(bench .*?)(?:\s+#.*)?$", README + DOCS, flags=re.MULTILINE)
 
@@ -38,6 +39,13 @@ def test_the_plugin_runs_with_the_settings_shown(bench: Callable[..., Any], plug
     result = bench("run", *words, "--data", "tones", "--plugins", kit)
     assert result.exit_code == 0, result.stderr
     assert "loudness + svm, loudness.block=512" in result.stdout
+
+
+def test_the_program_runs_and_saves_a_model(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(kit / "datasets", "plugins/datasets")
+    exec(PROGRAM.replace('"demo"', '"tones"'), {})  # noqa: S102 - as a reader would; on tones, to be quick
+    assert capsys.readouterr().out.split()[0] in {"pass", "fail", "undecided"}
+    assert Path("model", "fitted.json").is_file()
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
