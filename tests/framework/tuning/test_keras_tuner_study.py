@@ -33,7 +33,7 @@ def feature_file(folder: Path) -> FeatureFile:
     path = folder / "vectors-0" / "corners.f32"
     path.parent.mkdir()
     values.tofile(path)
-    lengths = f'"lengths": {[1] * N_CLIPS}'
+    lengths = f'"lengths": {[1] * N_CLIPS}, "seconds": {[0.0] * N_CLIPS}'
     write_sealed(
         path.with_suffix(".json"),
         f'{{"kind": "vector", "n_dims": 3, "n_frames": 1, "sha256": "", {lengths}}}',
