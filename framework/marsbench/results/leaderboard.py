@@ -57,7 +57,8 @@ def leaderboards(
     if not wanted and not left_out:
         _raise_what_there_is(root, corpus, protocol)
     shown = {
-        group: rows if older else _one_a_configuration(root, rows, asked) for group, rows in groups.items()
+        group: _with_gains(rows) if older else _one_a_configuration(root, rows, asked)
+        for group, rows in groups.items()
     }
     shown = _with_other_views(shown)
     return [_board(root, shown[group], len(groups[group]), asked) for group in sorted(wanted)], left_out
@@ -145,10 +146,11 @@ def _latest(rows: Sequence[Row]) -> list[Row]:
 
 
 def _with_gains(rows: list[Row]) -> list[Row]:
-    """Rows that know what tuning gained over the untuned run of the same seed."""
-    untuned = {(row.configuration, row.seeds): row.macro_f1 for row in rows if row.tuner is None}
-    if len(untuned) == len(rows):
+    """Rows that know what tuning gained over the untuned run of the same seed that was finished last."""
+    if all(row.tuner is None for row in rows):
         return rows
+    in_time = sorted(rows, key=lambda row: row.finished)
+    untuned = {(row.configuration, row.seeds): row.macro_f1 for row in in_time if row.tuner is None}
     return [_with_gain(row, untuned.get((row.untuned_configuration, row.seeds))) for row in rows]
 
 

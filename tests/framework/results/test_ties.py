@@ -5,9 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from marsbench.experiment import Tuning
 from marsbench.results import ties
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.rows import Row
+from marsbench.results.schema import TuningRecord
 from marsbench.results.store import RunFolder
 
 Write = Callable[..., RunFolder]
@@ -119,6 +121,26 @@ def test_all_shows_each_seed_by_itself(predicted_run: Write) -> None:
         predicted_run(f"s{seed}", some(0.1, seed), seed=seed, settings={})
     (board,), _ = leaderboards(RESULTS, older=True)
     assert sorted(row.seeds for row in board.rows) == [(0,), (1,)]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_gain_is_over_the_untuned_run_of_the_same_seed(predicted_run: Write, older: bool) -> None:
+    tuning = TuningRecord(
+        asked=Tuning(trials=3, tuner="optuna", objective="macro_f1", inner_folds=1, time_budget=None),
+        folds=[],
+    )
+    for seed, share in enumerate((0.3, 0.2)):
+        predicted_run(f"u{seed}", some(share, seed), seed=seed, settings={})
+        predicted_run(f"t{seed}", some(0.1, seed), seed=seed, settings={}, tuning=tuning)
+    (board,), _ = leaderboards(RESULTS, older=older)
+    by_id = {row.run_id: row for row in board.rows}
+    if older:
+        for seed in (0, 1):
+            gain = (by_id[f"t{seed}"].macro_f1 or 0) - (by_id[f"u{seed}"].macro_f1 or 0)
+            assert by_id[f"t{seed}"].gain == pytest.approx(gain)
+    else:
+        assert by_id["t0"].gain == pytest.approx((by_id["t0"].macro_f1 or 0) - (by_id["u0"].macro_f1 or 0))
+        assert by_id["t0"].trials == 0
 
 
 def test_a_failed_seed_stays_a_row_with_its_reason(predicted_run: Write, finished_run: Write) -> None:
