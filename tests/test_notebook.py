@@ -43,7 +43,7 @@ def test_every_cell_runs_on_the_embedded_corpus(notebook: NotebookNode, tmp_path
     set_parameters(notebook, QUICK)
     outputs = [output for cell in code_cells(executed(notebook, tmp_path)) for output in cell.outputs]
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
-    assert (tmp_path / "mars_audio_model" / "fitted.json").is_file()
+    assert (tmp_path / "mars_audio_model" / "bundle.json").is_file()
     assert len(list(tmp_path.glob("results/demo/*/*/run.json"))) == 4
 
 

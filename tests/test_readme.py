@@ -45,7 +45,7 @@ def test_the_program_runs_and_saves_a_model(kit: Path, capsys: pytest.CaptureFix
     shutil.copytree(kit / "datasets", "plugins/datasets")
     exec(PROGRAM.replace('"demo"', '"tones"'), {})  # noqa: S102 - as a reader would; on tones, to be quick
     assert capsys.readouterr().out.split()[0] in {"pass", "fail", "undecided"}
-    assert Path("model", "fitted.json").is_file()
+    assert Path("model", "bundle.json").is_file()
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

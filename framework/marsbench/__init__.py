@@ -23,7 +23,7 @@ _MODULES = {
     "fit": "api.fitted",
     "leaderboard": "api.runs",
     "load_corpus": "api.corpora",
-    "load_fitted": "api.fitted",
+    "load": "api.fitted",
     "run": "api.runs",
     "write_report": "api.runs",
 }
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from marsbench.api.corpora import load_corpus as load_corpus
     from marsbench.api.fitted import Fitted as Fitted
     from marsbench.api.fitted import fit as fit
-    from marsbench.api.fitted import load_fitted as load_fitted
+    from marsbench.api.fitted import load as load
     from marsbench.api.result import Result as Result
     from marsbench.api.runs import compare as compare
     from marsbench.api.runs import leaderboard as leaderboard
@@ -58,8 +58,8 @@ __all__ = [
     "extract",
     "fit",
     "leaderboard",
+    "load",
     "load_corpus",
-    "load_fitted",
     "run",
     "write_report",
 ]

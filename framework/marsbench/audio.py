@@ -104,6 +104,24 @@ def resample(waveform: Waveform, sample_rate: int) -> Waveform:
     return Waveform(np.asarray(samples, np.float32), sample_rate)
 
 
+def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform:
+    """Mono samples that come from no file, as float32.
+
+    Raises:
+        AudioError: not one dimension, too short, too long, silent, NaN or infinite.
+    """
+    samples = np.asarray(waveform.samples, np.float32)
+    if samples.ndim != 1:
+        raise AudioError(f"samples of shape {samples.shape}; one channel is needed, (n_samples,)")
+    if waveform.sample_rate not in _RATES:
+        raise AudioError(f"sample rate of {waveform.sample_rate:,} Hz")
+    mono = Waveform(samples, waveform.sample_rate)
+    if mono.seconds > max_seconds:
+        raise AudioError(f"too long: {mono.seconds:.1f} s, the limit is {max_seconds:.0f} s")
+    _check_samples(mono)
+    return mono
+
+
 def examine(path: Path) -> AudioFacts:
     """Read, hash, decode and check one file. Never raises for what the file holds."""
     try:

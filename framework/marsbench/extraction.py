@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from marsbench.audio import decode, read_bytes, resample
+from marsbench.audio import Waveform, decode, read_bytes, resample
 from marsbench.errors import BenchError, PluginError
 from marsbench.plugin.features import FeatureExtractor, Floats
 from marsbench.plugin.registry import Recipe, make
@@ -45,13 +45,21 @@ class Extraction:
 
     def _extract(self, extractor: FeatureExtractor, sha256: str, path: Path) -> Floats:
         try:
-            waveform = resample(decode(_bytes_of(sha256, path)), extractor.sample_rate)
-            return extractor.checked_extract(waveform.samples, waveform.sample_rate)
+            return extracted(extractor, decode(_bytes_of(sha256, path)))
         except BenchError as error:
             raise PluginError(f"{error} (clip {path})") from error
-        except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{self.recipe.name}.extract failed on {path}: {what}") from error
+
+
+def extracted(extractor: FeatureExtractor, waveform: Waveform) -> Floats:
+    """Features of a recording; raises PluginError, whatever the extractor raises."""
+    heard = resample(waveform, extractor.sample_rate)
+    try:
+        return extractor.checked_extract(heard.samples, heard.sample_rate)
+    except BenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{extractor.name}.extract failed: {what}") from error
 
 
 def _bytes_of(sha256: str, path: Path) -> bytes:

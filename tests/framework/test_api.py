@@ -277,17 +277,17 @@ def test_a_fitted_model_predicts_the_same_once_saved_and_loaded(
 ) -> None:
     fitted = fit(features=features, model=model)
     fitted.save("saved")
-    again = marsbench.load_fitted("saved", plugins=[kit])
+    again = marsbench.load("saved", plugins=[kit])
     for clip in tones.clips[::10]:
         expected = fitted.predict(clip.path)
-        assert list(expected.index) == ["low", "middle", "high"]
-        assert expected.sum() == pytest.approx(1)
-        assert again.predict(clip.path).equals(expected)
+        assert list(expected.by_label()) == ["low", "middle", "high"]
+        assert expected.probabilities.sum() == pytest.approx(1)
+        assert np.array_equal(again.predict(clip.path).probabilities, expected.probabilities)
 
 
 def test_a_fitted_model_has_learnt_every_class(fit: Callable[..., Fitted], tones: CheckedCorpus) -> None:
     fitted = fit()
-    assert [fitted.predict(clip.path).idxmax() for clip in tones.clips] == [c.label for c in tones.clips]
+    assert [fitted.predict(clip.path).label for clip in tones.clips] == [c.label for c in tones.clips]
 
 
 def test_what_is_saved_is_the_plugins_own_format(fit: Callable[..., Fitted], kit: Path) -> None:
@@ -295,23 +295,24 @@ def test_what_is_saved_is_the_plugins_own_format(fit: Callable[..., Fitted], kit
     fitted.save("saved")
     discover.cache_clear()
     model: Any = make("models", fitted.record.model, discover((kit,)).folders)
-    assert np.array_equal(model.load(Path("saved")).means_, fitted.model.means_)  # type: ignore[attr-defined]
+    assert np.array_equal(model.load(Path("saved/model")).means_, fitted.model.means_)  # type: ignore[attr-defined]
 
 
 def test_the_record_says_what_a_prediction_needs(fit: Callable[..., Fitted]) -> None:
     fit(set={"nearest_mean.sharpness": 2.0}).save("saved")
-    record = json.loads(Path("saved", "fitted.json").read_text())
+    record = json.loads(Path("saved", "bundle.json").read_text())
     assert record["labels"] == ["low", "middle", "high"]
     assert record["sample_rate"] == 22_050
     assert record["features"]["name"] == "crossings"
     assert record["hyperparameters"] == {"sharpness": 2.0}
-    assert list(record["files"]) == ["means.npz"]
+    assert list(record["files"]) == ["golden/0.flac", "golden/1.flac", "golden/2.flac", "model/means.npz"]
+    assert [clip["label"] for clip in record["golden"]] == record["labels"]
 
 
 def test_equal_seeds_give_equal_models(fit: Callable[..., Fitted], tones: CheckedCorpus) -> None:
     path = tones.clips[0].path
     first, second = (fit(features="blocks", model="tiny_net", seed=3).predict(path) for _ in range(2))
-    assert first.equals(second)
+    assert np.array_equal(first.probabilities, second.probabilities)
 
 
 def test_a_longer_file_than_any_of_the_fit_is_cut_for_a_model_of_frames(tones: CheckedCorpus) -> None:
@@ -325,34 +326,33 @@ def test_a_longer_file_than_any_of_the_fit_is_cut_for_a_model_of_frames(tones: C
     samples, rate = soundfile.read(tones.clips[0].path)
     soundfile.write("long.wav", np.tile(samples, 20), rate)
     fitted = marsbench.fit(tones, features="level", model="rigid")
-    assert fitted.predict("long.wav").sum() == pytest.approx(1)
+    assert fitted.predict("long.wav").probabilities.sum() == pytest.approx(1)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(fit: Callable[..., Fitted]) -> None:
     Path("saved").write_text("a file")
-    with pytest.raises(BenchError, match="saved cannot be written to"):
+    with pytest.raises(BenchError, match="saved is a file; name a folder"):
         fit().save("saved")
 
 
 @pytest.mark.parametrize("damage", ["record", "model", "gone"])
 def test_a_damaged_model_is_one_line(fit: Callable[..., Fitted], kit: Path, damage: str) -> None:
     fit().save("saved")
-    path = Path("saved", "fitted.json" if damage == "record" else "means.npz")
+    path = Path("saved", "bundle.json" if damage == "record" else "model/means.npz")
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(BenchError, match=r"damaged|cannot be read"):
-        marsbench.load_fitted("saved", plugins=[kit])
+        marsbench.load("saved", plugins=[kit])
 
 
-def test_a_model_of_other_code_is_one_line(fit: Callable[..., Fitted], kit: Path) -> None:
+def test_a_model_of_other_code_is_one_line(fit: Callable[..., Fitted]) -> None:
     fitted = fit()
     recipe = fitted.record.model
     changed = fitted.record.model_copy(update={"model": type(recipe)(recipe.name, {}, "other", {})})
-    Fitted(changed, fitted.model, fitted.folders).save("saved")
-    with pytest.raises(BenchError, match="fitted with other code of nearest_mean; fit it again"):
-        marsbench.load_fitted("saved", plugins=[kit])
+    with pytest.raises(BenchError, match="made with other code of nearest_mean; export it again"):
+        Fitted(changed, fitted.model, fitted.folders).save("saved")
 
 
 def test_a_file_that_is_no_audio_is_one_line(fit: Callable[..., Fitted]) -> None:

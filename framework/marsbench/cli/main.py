@@ -9,8 +9,10 @@ from marsbench.cli import (
     cache,
     compare,
     data,
+    export,
     leaderboard,
     plugins,
+    predict,
     protocols,
     report,
     run,
@@ -56,6 +58,8 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("export")(export.export)
+app.command("predict")(predict.predict)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data.app, name="data")
 app.add_typer(protocols.app, name="protocols")

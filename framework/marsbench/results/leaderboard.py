@@ -87,6 +87,23 @@ def _rows_by_board(
     return groups, left_out
 
 
+def best_run(root: Path, corpus: str | None = None, protocol: str | None = None) -> RunFolder:
+    """The run that stands first on the only leaderboard of that corpus and protocol, of seeds the first.
+
+    Raises:
+        ResultsError: there is none, or several leaderboards.
+    """
+    boards = [board for board in leaderboards(root, corpus, protocol)[0] if board.rows and board.rows[0].rank]
+    if not boards:
+        raise ResultsError(f"no complete run in {root.absolute()} to be the best")
+    if len(boards) > 1:
+        named = "; ".join(f"{board.corpus}, {board.protocol}, {board.hash[:8]}" for board in boards)
+        raise ResultsError(
+            f"there are {len(boards)} leaderboards ({named}); say --data and --protocol, or name a run"
+        )
+    return _folders(root, boards[0].rows[0])[0]
+
+
 def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -> None:
     folders = [folder.path for folder in find_runs(root)]
     known = {path.parents[1].name for path in folders}, {path.parents[0].name for path in folders}

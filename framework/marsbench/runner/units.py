@@ -38,10 +38,12 @@ class Units:
         protocol = plan.protocol
         return cls(plan.corpus, pipeline, seed, protocol.by_speaker, protocol.folds, plan.folders)
 
-    def whole(self, features: FeatureFile) -> Unit:
+    def whole(self, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
         """The fit on every clip, which predicts none."""
         rows = np.arange(len(self.corpus.clips))
-        return self._unit(0, features, rows, rows[:0], derived_seed(self.seed, "whole"))
+        unit = self._unit(0, features, rows, rows[:0], derived_seed(self.seed, "whole"))
+        unit.proposed.update(of_plugin(configuration or {}, self.pipeline.model.name))
+        return unit
 
     def outer(self, fold: int, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
         """The fit on a fold's whole training part, which predicts its test part."""

@@ -149,7 +149,7 @@ def test_a_failing_extractor_is_a_failed_run_that_names_the_clip(kit: Path, tmp_
     plugin.write_text(source.replace("        return", "        assert crossings < 300\n        return"))
     runs = run(experiment(kit, features="breaks_on_high,crossings", model="nearest_mean,majority"))
     assert [done.status for _, done in runs] == ["failed", "failed", "complete", "complete"]
-    assert "breaks_on_high.extract failed on" in runs[0][1].failures[0].message
+    assert "breaks_on_high.extract failed: " in runs[0][1].failures[0].message
     assert "high-0-0.wav: AssertionError" in runs[0][1].failures[0].message
 
 

@@ -1,0 +1,1 @@
+"""A fitted pipeline that leaves the lab: predicts, is saved, is loaded again and checks itself."""

@@ -1,0 +1,58 @@
+"""Bundles and what they predict, for a terminal."""
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from marsbench.bundle.bundle import Bundle
+from marsbench.bundle.prediction import Prediction
+from marsbench.cli.console import table as empty_table
+
+
+def bundle_summary(bundle: Bundle) -> RenderableType:
+    """What it is, what it was trained on, and what its run said it is worth."""
+    record, corpus = bundle.record, bundle.record.corpus
+    lines = [
+        Text(f"{record.features.name} + {record.model.name}", "bold"),
+        Text(f"Trained on all {corpus.n_clips} clips of {corpus.name}; {corpus.licence}."),
+        Text(f"Classes: {', '.join(record.labels)}. {record.sample_rate:,} Hz."),
+    ]
+    if corpus.synthetic:
+        lines.append(Text("The audio is synthetic: it will not recognise people.", "yellow"))
+    if record.origin is not None:
+        metrics, origin = record.origin.metrics, record.origin
+        lines.append(
+            Text(
+                f"Worth, by {origin.run_id} under {origin.protocol}: accuracy "
+                f"{100 * metrics.accuracy.value:.1f} %, macro F1 {100 * metrics.macro_f1.value:.1f} %, worst "
+                f"class {metrics.worst.label} {100 * metrics.worst.recall.value:.1f} %; {origin.verdict}."
+            )
+        )
+    lines.append(Text(f"Checked: it answers {len(record.golden)} clips as the model in memory did.", "dim"))
+    return Group(*lines)
+
+
+def prediction_table(predictions: list[tuple[str, Prediction]]) -> Table:
+    """A row a file: label, confidence, then the other classes by probability."""
+    table = empty_table("file", "label", "confidence", "then")
+    for name, prediction in predictions:
+        ranked = sorted(prediction.by_label().items(), key=lambda item: -item[1])[1:3]
+        then = ", ".join(f"{label} {100 * share:.0f} %" for label, share in ranked)
+        table.add_row(
+            escape(name), escape(prediction.label), f"{100 * prediction.confidence:.1f} %", escape(then)
+        )
+    return table
+
+
+def timeline(name: str, prediction: Prediction) -> RenderableType:
+    """A row a window of a long recording."""
+    table = empty_table("from", "to", "label", "confidence")
+    table.title = f"\n{escape(name)}: {prediction.seconds:.1f} s"
+    for window in prediction.windows:
+        shares = prediction.by_label(window.probabilities)
+        label = max(shares, key=shares.__getitem__)
+        table.add_row(
+            f"{window.start:.1f} s", f"{window.end:.1f} s", escape(label), f"{100 * shares[label]:.1f} %"
+        )
+    return table

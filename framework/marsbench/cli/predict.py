@@ -1,0 +1,88 @@
+"""`bench predict`."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marsbench.cli.options import Json, Plugins
+
+if TYPE_CHECKING:  # a command imports what computes when it is called
+    from marsbench.bundle.prediction import Prediction
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that bench export wrote.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="FILE|DIR|GLOB...", help="Audio files, folders of them, patterns.")
+    ],
+    plugins: Plugins = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Tell the emotion of audio files: label, confidence, all probabilities; long ones over time.
+
+    A file that cannot be used is told of and passed over; the exit code is then 1.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv cannot both be printed")
+    from marsbench.bundle.files import read_bundle
+    from marsbench.bundle.sources import audio_files
+    from marsbench.cli import bundle_tables
+    from marsbench.cli.console import TerminalProgress, err, out
+    from marsbench.errors import AudioError
+    from marsbench.plugin.registry import discover, drop_in_folders
+
+    paths = audio_files(sources)
+    predictions: list[tuple[str, Prediction]] = []
+    n_bad = 0
+    with TerminalProgress() as progress:
+        loaded = read_bundle(bundle, discover(drop_in_folders(plugins or ())))
+        with progress.track("Predicting", len(paths)) as advance:
+            for path in paths:
+                try:
+                    predictions.append((str(path), loaded.predict(path)))
+                except AudioError as error:
+                    n_bad += 1
+                    progress.say(str(error))
+                advance(1)
+    if as_json:
+        typer.echo(json.dumps([_values(*entry) for entry in predictions], indent=1))
+    elif as_csv:
+        _print_csv(predictions, loaded.labels)
+    else:
+        out.print(bundle_tables.prediction_table(predictions))
+        for name, prediction in predictions:
+            if len(prediction.windows) > 1:
+                out.print(bundle_tables.timeline(name, prediction))
+    if n_bad:
+        err.print(f"{n_bad} of {len(paths)} files could not be used", style="red")
+        raise typer.Exit(1)
+
+
+def _values(name: str, prediction: "Prediction") -> dict[str, Any]:
+    return {
+        "file": name,
+        "label": prediction.label,
+        "confidence": prediction.confidence,
+        "probabilities": prediction.by_label(),
+        "seconds": prediction.seconds,
+        "windows": [
+            {
+                "start": window.start,
+                "end": window.end,
+                "probabilities": prediction.by_label(window.probabilities),
+            }
+            for window in prediction.windows
+        ],
+    }
+
+
+def _print_csv(predictions: list[tuple[str, "Prediction"]], labels: tuple[str, ...]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["file", "label", "confidence", *(f"p_{label}" for label in labels)])
+    for name, prediction in predictions:
+        writer.writerow([name, prediction.label, prediction.confidence, *prediction.probabilities.tolist()])
