@@ -70,6 +70,7 @@ def test_the_framework_imports_no_built_in_plugin(file: Path) -> None:
         "bundle",
         "tuning",
         "runner",
+        "export",
         "cli",
         "api",
     ],

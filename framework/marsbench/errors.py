@@ -10,6 +10,7 @@ BenchError
 ├── ResultsError    a results folder or a run in it
 │   └── DamagedError    a file is no longer what was written
 ├── ExecutionError  the workers that should run units are not there
+├── ExportError     a pipeline cannot be written as one file
 └── StorageError    a file cannot be written
 
 Each message is one line: what was asked, what there is, what to do. They are printed once, by
@@ -58,6 +59,10 @@ class DamagedError(ResultsError):
 
 class ExecutionError(BenchError):
     """The workers that should run units are not there, or not there any more."""
+
+
+class ExportError(BenchError):
+    """A pipeline cannot be written as one file, or the file answers something else than the pipeline."""
 
 
 class StorageError(BenchError):

@@ -18,10 +18,10 @@ _HZ_PER_MEL = 200 / 3
 _LOG_FROM_HZ = 1000.0
 _LOG_STEP = np.log(6.4) / 27
 _BLOCKS = 8
-_A0_HZ = 440 / 16
-_CENTRE_OCTAVE = 5.0
-_OCTAVE_WIDTH = 2.0
-_STEPS_FROM_A_TO_C = 3
+A0_HZ = 440 / 16
+CENTRE_OCTAVE = 5.0
+OCTAVE_WIDTH = 2.0
+STEPS_FROM_A_TO_C = 3
 
 
 @lru_cache(maxsize=16)
@@ -71,8 +71,8 @@ def chroma_bank(sample_rate: int, n_fft: int, n_chroma: int, tuning: float) -> F
     away = (away + half) % n_chroma - half
     bumps = np.exp(-0.5 * (2 * away / widths[:, None]) ** 2)
     bumps /= np.linalg.norm(bumps, axis=1, keepdims=True)
-    bumps *= np.exp(-0.5 * ((octaves[:-1, None] - _CENTRE_OCTAVE) / _OCTAVE_WIDTH) ** 2)
-    return _frozen(np.roll(bumps, -_STEPS_FROM_A_TO_C * (n_chroma // 12), axis=1))
+    bumps *= np.exp(-0.5 * ((octaves[:-1, None] - CENTRE_OCTAVE) / OCTAVE_WIDTH) ** 2)
+    return _frozen(np.roll(bumps, -STEPS_FROM_A_TO_C * (n_chroma // 12), axis=1))
 
 
 def _block(bank: Floats, bins: slice) -> Block:
@@ -83,7 +83,7 @@ def _block(bank: Floats, bins: slice) -> Block:
 
 def _octaves(sample_rate: int, n_fft: int, n_bins: int, tuning: float) -> Doubles:
     """Octaves above A0 of the first `n_bins` bins; bin 0, whose pitch is undefined, 1.5 below bin 1."""
-    above = np.log2(np.arange(1, n_bins) * sample_rate / n_fft / _A0_HZ) - tuning
+    above = np.log2(np.arange(1, n_bins) * sample_rate / n_fft / A0_HZ) - tuning
     return np.concatenate([above[:1] - 1.5, above])
 
 

@@ -1,18 +1,20 @@
 """What the built-in extractors share: which stretch of a clip they hear, and how they normalise it."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self, cast, get_args
+from typing import Any, ClassVar, Literal, Self, cast, get_args
 
 import numpy as np
 
 from marsbench.audio import MAX_SECONDS
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Floats
+from marsbench.plugin.onnx_builder import Value
 from marsbench.plugin.search_space import HyperParameters
+from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import Spectrum
 
 Normalisation = Literal["clip", "dimension", "none"]
 _BITS_OF_FLOAT32 = 24
-_FLAT = 1e-5
+FLAT = 1e-5
 """Standard deviations below this are rounding errors of values around 100 (dB) in float32."""
 
 
@@ -98,6 +100,16 @@ class FrameExtractor(SpectralExtractor):
         """The features before normalisation, (any number of frames, n_dims)."""
         raise NotImplementedError
 
+    def onnx_graph(self) -> Any:
+        """`extract` as an ONNX graph, equal to it up to rounding."""
+        from marsbench_plugins.onnx_graphs.hearing import frames_model
+
+        return frames_model(self)
+
+    def describe_graph(self, spectrum: SpectrumGraph) -> Value:
+        """`describe` for a graph."""
+        raise NotImplementedError
+
 
 def require_whole(name: str, value: int, most: int | None = None) -> None:
     """Raise ValueError unless `value` is a whole number from 1 to `most` (None: no limit)."""
@@ -128,5 +140,5 @@ def normalised(frames: Floats, normalisation: Normalisation) -> Floats:
     axis = 0 if normalisation == "dimension" else None
     mean = frames.mean(axis=axis, dtype=np.float64)
     deviation = frames.std(axis=axis, dtype=np.float64)
-    scaled: Floats = ((frames - mean) / np.where(deviation < _FLAT, np.inf, deviation)).astype(np.float32)
+    scaled: Floats = ((frames - mean) / np.where(deviation < FLAT, np.inf, deviation)).astype(np.float32)
     return scaled

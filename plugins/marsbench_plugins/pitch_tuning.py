@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.plugin.features import Floats
+from marsbench_plugins.filter_banks import A0_HZ
 
-_LOWEST_HZ, _HIGHEST_HZ = 150.0, 4000.0
-_LEAST_OF_MAXIMUM = np.float32(0.1)
-_A0_HZ = 440 / 16
-_EDGES = np.linspace(-0.5, 0.5, 101)
+LOWEST_HZ, HIGHEST_HZ = 150.0, 4000.0
+LEAST_OF_MAXIMUM = np.float32(0.1)
+EDGES = np.linspace(-0.5, 0.5, 101)
 
 
 def estimate_tuning(power: Floats, sample_rate: int, bins_per_octave: int = 12) -> float:
@@ -30,10 +30,10 @@ def estimate_tuning(power: Floats, sample_rate: int, bins_per_octave: int = 12) 
     if not len(pitches):
         return 0.0
     high = pitches[heights >= np.median(heights)]
-    deviations = (bins_per_octave * np.log2(high / _A0_HZ)) % 1
-    deviations[deviations >= _EDGES[-1]] -= 1
-    counts, _ = np.histogram(deviations, _EDGES)
-    return float(_EDGES[np.argmax(counts)])
+    deviations = (bins_per_octave * np.log2(high / A0_HZ)) % 1
+    deviations[deviations >= EDGES[-1]] -= 1
+    counts, _ = np.histogram(deviations, EDGES)
+    return float(EDGES[np.argmax(counts)])
 
 
 def _peaks(power: Floats, sample_rate: int) -> tuple[Floats, Floats]:
@@ -51,10 +51,10 @@ def _peaks(power: Floats, sample_rate: int) -> tuple[Floats, Floats]:
 
 def _local_maxima(power: Floats, hz_per_bin: float) -> NDArray[np.intp]:
     """Places in `power.ravel()` of the maxima above a tenth of their frame's highest value."""
-    first = max(1, int(np.ceil(_LOWEST_HZ / hz_per_bin)))
-    end = min(int(np.ceil(_HIGHEST_HZ / hz_per_bin)), power.shape[1] - 1)
+    first = max(1, int(np.ceil(LOWEST_HZ / hz_per_bin)))
+    end = min(int(np.ceil(HIGHEST_HZ / hz_per_bin)), power.shape[1] - 1)
     here = power[:, first:end]
-    is_peak = here > _LEAST_OF_MAXIMUM * power.max(axis=1, keepdims=True)
+    is_peak = here > LEAST_OF_MAXIMUM * power.max(axis=1, keepdims=True)
     is_peak &= here > power[:, first - 1 : end - 1]
     is_peak &= here >= power[:, first + 1 : end + 1]
     frames, bins = np.divmod(np.flatnonzero(is_peak), here.shape[1])

@@ -19,8 +19,8 @@ from marsbench_plugins.pitch_tuning import estimate_tuning
 MFCC_BANDS = 128
 N_CHROMA = 12
 N_CONTRAST = 7
-_TOP_DB = 80.0
-_LEAST_POWER = 1e-10
+TOP_DB = 80.0
+LEAST_POWER = 1e-10
 _LOWEST_BAND_HZ = 200.0
 _EXTREME_SHARE = 0.02
 _FRAMES_AT_ONCE = 8
@@ -125,8 +125,8 @@ def contrast_bands(sample_rate: int, n_fft: int) -> tuple[Band, ...]:
 
 def decibels(power: Floats) -> Floats:
     """10 log10 of `power`, floored at 1e-10 and at 80 dB below the highest value; any shape."""
-    levels: Floats = np.float32(10) * np.log10(np.maximum(power, _LEAST_POWER))
-    floored: Floats = np.maximum(levels, levels.max() - _TOP_DB)
+    levels: Floats = np.float32(10) * np.log10(np.maximum(power, LEAST_POWER))
+    floored: Floats = np.maximum(levels, levels.max() - TOP_DB)
     return floored
 
 
@@ -137,13 +137,13 @@ def _magnitudes(samples: Floats, n_fft: int, hop_length: int) -> Floats:
         block = slice(first, first + _FRAMES_AT_ONCE)
         # The transform itself in double precision: in single, the valleys of spectral contrast would be off
         # by 0.1 dB. Rounded before `abs`, as librosa does: its tuning estimate breaks ties by the last bit.
-        transform = fft.rfft(frames[block] * _hann(n_fft), axis=1).astype(np.complex64)
+        transform = fft.rfft(frames[block] * hann(n_fft), axis=1).astype(np.complex64)
         np.abs(transform, out=magnitudes[block])
     return magnitudes
 
 
 @lru_cache(maxsize=16)
-def _hann(length: int) -> NDArray[np.float64]:
+def hann(length: int) -> NDArray[np.float64]:
     """Periodic Hann window."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
 

@@ -1,1 +1,1 @@
-"""From a run to a bundle: the winning configuration, fitted on every clip."""
+"""From a run to what leaves the lab: a bundle, fitted on every clip, or one ONNX file."""

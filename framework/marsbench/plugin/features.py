@@ -1,7 +1,7 @@
 """What a feature extractor plugin is, and the arrays that its output becomes."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from marsbench.plugin.search_space import HyperParameters
 
 Floats = NDArray[np.float32]
 FeatureKind = Literal["frames", "vector"]
+WAVEFORM, FEATURES = "waveform", "features"
+"""What `FeatureExtractor.onnx_graph` calls its input and its output."""
 
 
 class FeatureExtractor(Plugin):
@@ -41,6 +43,15 @@ class FeatureExtractor(Plugin):
             float32 `frames` (n_frames, n_dims), real frames only, never padding; or `vector` (n_dims,).
         """
         raise NotImplementedError
+
+    def onnx_graph(self) -> Any:
+        """`extract` as an `onnx.ModelProto`, for serving without Python's audio libraries; None: has none.
+
+        Its input `waveform` is float32 (n_samples,) of any length at `sample_rate`, its output `features`
+        float32 (n_frames, n_dims) or (n_dims,), equal to what `extract` returns up to rounding. Standard
+        operators only, of the opset that `marsbench.plugin.onnx_builder` writes.
+        """
+        return None
 
     def checked_extract(self, waveform: Floats, sample_rate: int) -> Floats:
         """`extract`, refusing what breaks the contract: a wrong shape, another dtype, NaN or infinity.

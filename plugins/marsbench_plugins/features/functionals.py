@@ -1,12 +1,14 @@
 """Statistics over a whole clip."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from marsbench.plugin.features import FeatureKind, Floats
+from marsbench.plugin.onnx_builder import Value
 from marsbench_plugins.framing import SpectralExtractor, require_whole
+from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands
 
 _MOST_PERCENT = 100
@@ -49,6 +51,21 @@ class Functionals(SpectralExtractor):
         percentiles = np.percentile(frames, self.percentiles, axis=0)
         moments = [frames.mean(axis=0), frames.std(axis=0)]
         return np.concatenate([*moments, *liveliness, *percentiles], dtype=np.float32)
+
+    def onnx_graph(self) -> Any:
+        """`extract` as an ONNX graph, equal to it up to rounding."""
+        from marsbench_plugins.onnx_graphs.hearing import vector_model
+
+        return vector_model(self, self._statistics_graph)
+
+    def _statistics_graph(self, spectrum: SpectrumGraph) -> Value:
+        from marsbench_plugins.onnx_graphs.statistics import liveliness, moments, percentiles
+
+        log_mel = spectrum.log_mel(self.n_mels)
+        parts = [spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast(), log_mel]
+        frames = spectrum.graph.joined(parts, axis=1)
+        rows = [*moments(frames), *liveliness(frames), percentiles(frames, self.percentiles)]
+        return spectrum.graph.joined(rows, axis=0).cast(np.float32).reshape(-1)
 
     def _describe(self, spectrum: Spectrum) -> Floats:
         """MFCC, chroma, contrast and log-mel bands side by side."""

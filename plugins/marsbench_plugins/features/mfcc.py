@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from marsbench.plugin.features import Floats
+from marsbench.plugin.onnx_builder import Value
 from marsbench_plugins.framing import FrameExtractor, require_whole
+from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum
 
 
@@ -23,4 +25,8 @@ class Mfcc(FrameExtractor):
 
     def describe(self, spectrum: Spectrum) -> Floats:
         """Coefficients from the zeroth on, (n_frames, n_mfcc)."""
+        return spectrum.mfcc(self.n_mfcc)
+
+    def describe_graph(self, spectrum: SpectrumGraph) -> Value:
+        """The same for a graph."""
         return spectrum.mfcc(self.n_mfcc)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from marsbench.plugin.features import Floats
+from marsbench.plugin.onnx_builder import Value
 from marsbench_plugins.framing import FrameExtractor, require_whole
+from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands
 
 
@@ -27,3 +29,8 @@ class MfccChromaContrast(FrameExtractor):
     def describe(self, spectrum: Spectrum) -> Floats:
         """MFCC, chroma, contrast side by side, (n_frames, n_mfcc + 19)."""
         return np.hstack([spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast()])
+
+    def describe_graph(self, spectrum: SpectrumGraph) -> Value:
+        """The same for a graph."""
+        parts = [spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast()]
+        return spectrum.graph.joined(parts, axis=1)

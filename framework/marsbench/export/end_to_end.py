@@ -1,0 +1,96 @@
+"""A pipeline as one ONNX graph: waveform -> class probabilities."""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from marsbench.errors import ExportError
+from marsbench.export.onnx_model import PROBABILITIES, classifier_graph
+from marsbench.export.onnx_parts import chained
+from marsbench.plugin.features import FEATURES, WAVEFORM, FeatureExtractor, Floats, pad
+from marsbench.plugin.model import Model, Probabilities
+from marsbench.plugin.onnx_builder import import_onnx
+
+TOLERANCE = 1e-3
+"""Most that a probability of the file may differ from the pipeline's."""
+
+
+def end_to_end(
+    extractor: FeatureExtractor, model: Model, labels: Sequence[str], clips: Sequence[Floats] = ()
+) -> Any:
+    """The pipeline as an `onnx.ModelProto`, which numpy and onnxruntime are enough to run.
+
+    Its input `waveform` is float32 (n_samples,), mono, at the rate of its metadata `sample_rate`, at least
+    0.1 s; its output `probabilities` float32 (n_classes,), in the order of the metadata `labels`, a JSON
+    list. `marsbench` is the version that wrote it.
+
+    Args:
+        extractor: with a graph of its own.
+        model: fitted on features of `extractor`.
+        labels: of the classes, in order.
+        clips: waveforms on which the file has to answer what the pipeline does, beside a made one.
+
+    Raises:
+        ExportError: the extractor has no graph, the model cannot be converted, or the file answers
+            something else than the pipeline.
+    """
+    onnx = import_onnx()
+    whole = chained([_extractor_graph(extractor), classifier_graph(model, extractor.kind)])
+    whole.graph.name = f"{extractor.name} + {model.name}"
+    whole.producer_name, whole.producer_version = "marsbench", version("marsbench")
+    facts = {
+        "labels": json.dumps(list(labels)),
+        "sample_rate": str(extractor.sample_rate),
+        "marsbench": version("marsbench"),
+    }
+    onnx.helper.set_model_props(whole, facts)
+    onnx.checker.check_model(whole, full_check=True)
+    _check(whole, extractor, model, [_made(extractor.sample_rate), *clips])
+    return whole
+
+
+def pipeline_probabilities(extractor: FeatureExtractor, model: Model, clip: Floats) -> Probabilities:
+    """What the pipeline itself answers to one clip, float64 (n_classes,)."""
+    values = extractor.checked_extract(clip, extractor.sample_rate)
+    network = getattr(model, "network_", None)
+    n_frames = network.input_shape[1] if network is not None else None
+    features = pad([values], n_frames)
+    rows = model.predict_proba(features.pooled() if model.accepts == "vector" else features)
+    return np.asarray(rows[0])
+
+
+def _extractor_graph(extractor: FeatureExtractor) -> Any:
+    graph = extractor.onnx_graph()
+    if graph is None:
+        raise ExportError(f"{extractor.name} has no ONNX graph: its onnx_graph returns None")
+    names = [[end.name for end in ends] for ends in (graph.graph.input, graph.graph.output)]
+    if names != [[WAVEFORM], [FEATURES]]:
+        raise ExportError(
+            f"{extractor.name}: its ONNX graph has {names}; {WAVEFORM} and {FEATURES} are needed"
+        )
+    return graph
+
+
+def _check(whole: Any, extractor: FeatureExtractor, model: Model, clips: Sequence[Floats]) -> None:
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
+    for clip in clips:
+        wanted = pipeline_probabilities(extractor, model, clip)
+        away = abs(session.run([PROBABILITIES], {WAVEFORM: clip})[0] - wanted).max()
+        if not away <= TOLERANCE:  # NaN is no agreement
+            raise ExportError(
+                f"{whole.graph.name}: the exported file answers otherwise than the pipeline, by {away:.3g}"
+            )
+
+
+def _made(sample_rate: int) -> Floats:
+    """Three seconds of gliding harmonics in noise."""
+    time = np.arange(3 * sample_rate) / sample_rate
+    phase = 2 * np.pi * (150 * time + 20 * np.sin(2 * np.pi * time))
+    tone = sum(np.sin(k * phase) / k for k in range(1, 10))
+    noise = np.random.default_rng(0).normal(0, 0.1, len(time))
+    return np.asarray(0.1 * (tone + noise), np.float32)

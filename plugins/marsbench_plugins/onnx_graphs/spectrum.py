@@ -1,0 +1,75 @@
+"""What `spectrum.Spectrum` derives from a transform, under the same names."""
+
+from functools import cached_property
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from marsbench.plugin.onnx_builder import Value
+from marsbench_plugins.filter_banks import mel_bank
+from marsbench_plugins.onnx_graphs.chroma import chroma_bank
+from marsbench_plugins.onnx_graphs.transform import framed, magnitudes
+from marsbench_plugins.onnx_graphs.tuning import estimate_tuning
+from marsbench_plugins.spectrum import LEAST_POWER, MFCC_BANDS, TOP_DB, Band, contrast_bands
+
+
+class SpectrumGraph:
+    """Every result is float32 with one row a frame, as of `Spectrum`."""
+
+    def __init__(self, samples: Value, sample_rate: int, n_fft: int, hop_length: int) -> None:
+        self.graph = samples.graph
+        self.sample_rate = sample_rate
+        self.n_fft = n_fft
+        self.magnitude = magnitudes(framed(samples, n_fft, hop_length), n_fft)
+        """Of each bin, (n_frames, n_bins)."""
+
+    @cached_property
+    def power(self) -> Value:
+        """Squared magnitudes, (n_frames, n_bins)."""
+        return self.magnitude * self.magnitude
+
+    def log_mel(self, n_mels: int = MFCC_BANDS) -> Value:
+        """Levels in dB, (n_frames, n_mels)."""
+        if n_mels not in self._log_mels:
+            self._log_mels[n_mels] = decibels(self.power @ mel_bank(self.sample_rate, self.n_fft, n_mels))
+        return self._log_mels[n_mels]
+
+    def mfcc(self, n_mfcc: int) -> Value:
+        """Coefficients from the zeroth on, (n_frames, n_mfcc)."""
+        cosines: NDArray[np.float64] = fft.dct(np.eye(MFCC_BANDS), type=2, norm="ortho", axis=1)[:, :n_mfcc]
+        # In double precision: 128 levels near -100 dB that ought to cancel would leave 1e-3 behind.
+        return (self.log_mel().cast(np.float64) @ cosines).cast(np.float32)
+
+    def chroma(self) -> Value:
+        """Energy of the twelve pitch classes, each frame's highest 1, (n_frames, 12)."""
+        tuning = estimate_tuning(self.power, self.sample_rate, self.n_fft)
+        energy = self.power @ chroma_bank(tuning, self.sample_rate, self.n_fft)
+        highest = energy.max(1, keep=True)
+        has_energy = highest >= np.finfo(np.float32).tiny
+        return energy / has_energy.where(highest, 1)
+
+    def contrast(self) -> Value:
+        """Peak over valley of the magnitude in seven bands, dB, (n_frames, 7)."""
+        bands = contrast_bands(self.sample_rate, self.n_fft)
+        valleys, peaks = (
+            self.graph.joined([self._extreme(band, largest=largest) for band in bands], axis=1)
+            for largest in (False, True)
+        )
+        return decibels(peaks) - decibels(valleys)
+
+    def _extreme(self, band: Band, *, largest: bool) -> Value:
+        """Mean of the lowest or highest bins of a band, (n_frames, 1)."""
+        inside = self.magnitude.part(band.start, band.end, axis=1)
+        return inside.sorted(band.n_extreme, axis=1, largest=largest).mean(1, keep=True)
+
+    @cached_property
+    def _log_mels(self) -> dict[int, Value]:
+        return {}
+
+
+def decibels(power: Value) -> Value:
+    """10 log10 of `power`, floored at 1e-10 and at 80 dB below the highest value; any shape."""
+    levels = power.at_least(LEAST_POWER).apply("Log") * (10 / log(10))
+    return levels.at_least(levels.max() - TOP_DB)
