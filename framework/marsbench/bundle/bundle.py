@@ -74,7 +74,7 @@ class Bundle:
 
     def probabilities(self, samples: list[Floats]) -> NDArray[np.float64]:
         """Probability of each class, (n_clips, n_classes), for samples at the bundle's rate."""
-        arrays = [extracted(self._extractor, Waveform(part, self.record.sample_rate)) for part in samples]
+        arrays = [extracted(self.extractor, Waveform(part, self.record.sample_rate)) for part in samples]
         batches = [arrays[start : start + _BATCH] for start in range(0, len(arrays), _BATCH)]
         return np.concatenate([self.model.predict_proba(self._features(batch)) for batch in batches])
 
@@ -98,7 +98,8 @@ class Bundle:
                 yield start, start + size
 
     @cached_property
-    def _extractor(self) -> FeatureExtractor:
+    def extractor(self) -> FeatureExtractor:
+        """What its features are extracted by."""
         return cast("FeatureExtractor", make("features", self.record.features, self.folders))
 
 

@@ -10,8 +10,8 @@ from marsbench.bundle.prediction import Prediction
 from marsbench.cli.console import table as empty_table
 
 
-def bundle_summary(bundle: Bundle) -> RenderableType:
-    """What it is, what it was trained on, and what its run said it is worth."""
+def bundle_summary(bundle: Bundle, n_checked: int) -> RenderableType:
+    """What it is, what it was trained on, what its run said it is worth, how many clips it was checked by."""
     record, corpus = bundle.record, bundle.record.corpus
     lines = [
         Text(f"{record.features.name} + {record.model.name}", "bold"),
@@ -29,7 +29,7 @@ def bundle_summary(bundle: Bundle) -> RenderableType:
                 f"class {metrics.worst.label} {100 * metrics.worst.recall.value:.1f} %; {origin.verdict}."
             )
         )
-    lines.append(Text(f"Checked: it answers {len(record.golden)} clips as the model in memory did.", "dim"))
+    lines.append(Text(f"Checked: it answers {n_checked} clips as the model in memory did.", "dim"))
     return Group(*lines)
 
 

@@ -8,7 +8,7 @@ import typer
 from marsbench.cli.options import DEFAULT_RESULTS, Plugins, Results, folder
 
 
-def export(
+def export(  # noqa: PLR0913, PLR0917 - one argument an option
     run: Annotated[
         str | None, typer.Argument(metavar="RUN", help="Run id, its beginning, or the run's folder.")
     ] = None,
@@ -21,20 +21,36 @@ def export(
     ] = None,
     protocol: Annotated[str | None, typer.Option(help="With --best: the protocol's name.")] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", parser=folder, help="Folder to write.")
-    ] = Path("bundle"),
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            parser=folder,
+            help="Folder or file to write. [default: bundle, or pipeline.onnx]",
+        ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option("--format", help="bundle, or onnx: one file from waveform to probabilities."),
+    ] = "bundle",
     results: Results = DEFAULT_RESULTS,
     plugins: Plugins = None,
 ) -> None:
-    """Fit a run's configuration on all clips and write it as a bundle that predicts anywhere marsbench is.
+    """Fit a run's configuration on all clips and write it as a bundle, which predicts wherever marsbench is.
 
-    The bundle answers a clip of each class again once it is written, or the command fails.
+    As ONNX it predicts wherever numpy and onnxruntime are: one file that takes a mono waveform. Either
+    answers a clip of each class again once it is made, or the command fails.
     """
     if (run is None) != best:
         raise typer.BadParameter("name a RUN, or say --best")
+    if form not in _OUTPUTS:
+        raise typer.BadParameter(f"--format {form}: there is bundle and onnx")
+    target = output or _OUTPUTS[form]
     from marsbench.bundle.files import write_bundle
     from marsbench.cli.bundle_tables import bundle_summary
     from marsbench.cli.console import TerminalProgress, out, print_path
+    from marsbench.export.onnx_file import write_onnx
     from marsbench.export.refit import corpus_of, refit
     from marsbench.export.samples import golden_samples
     from marsbench.plugin.registry import discover, drop_in_folders
@@ -46,6 +62,13 @@ def export(
     with TerminalProgress() as progress:
         corpus = corpus_of(found, registry, None if best else data, progress)
         bundle = refit(found, corpus, registry, progress)
-        written = write_bundle(bundle, output, golden_samples(corpus))
-    out.print(bundle_summary(written))
-    print_path("Bundle", output)
+        samples = list(golden_samples(corpus))
+        if form == "onnx":
+            write_onnx(bundle, target, samples)
+        else:
+            write_bundle(bundle, target, samples)
+    out.print(bundle_summary(bundle, len(samples)))
+    print_path("Written", target)
+
+
+_OUTPUTS = {"bundle": Path("bundle"), "onnx": Path("pipeline.onnx")}

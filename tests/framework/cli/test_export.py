@@ -41,7 +41,7 @@ def test_the_best_run_leaves_the_lab(bench: Bench, kit: Path, ran: Any) -> None:
         "The audio is synthetic: it will not recognise people.",
         "under stratified5: accuracy 100.0 %",
         "Checked: it answers 3 clips as the model in memory did.",
-        "Bundle: bundle",
+        "Written: bundle",
     ):
         assert expected in result.stdout
 
@@ -141,3 +141,39 @@ def test_what_cannot_be_predicted_is_one_line(
     result = bench("predict", *words, "--plugins", kit)
     assert result.exit_code == 1
     assert message in result.stderr
+
+
+def test_one_onnx_file_answers_as_the_pipeline(bench: Bench, clip: Path) -> None:
+    pytest.importorskip("onnx", reason="the extra 'export' is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
+    pytest.importorskip("skl2onnx", reason="the extra 'export' is not installed")
+    make_folders(clip.parent)
+    words = ("--features", "mfcc", "--model", "logistic_regression", "--data", "sorted", "--trials", "0")
+    assert bench("run", *words, "--results", "other").exit_code == 0
+    for form in ("onnx", "bundle"):
+        result = bench("export", "--best", "--format", form, "--results", "other")
+        assert result.exit_code == 0, result.stderr
+    session = runtime.InferenceSession("pipeline.onnx", providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    samples, rate = soundfile.read(clip, dtype="float32")
+    from marsbench.audio import Waveform, resample
+
+    heard = resample(Waveform(samples, rate), int(facts["sample_rate"])).samples
+    (answer,) = session.run(["probabilities"], {"waveform": heard})
+    (found,) = json.loads(bench("predict", "bundle", clip, "--json").stdout)
+    assert json.loads(facts["labels"]) == list(found["probabilities"])
+    assert np.allclose(answer, list(found["probabilities"].values()), atol=1e-3)
+
+
+def make_folders(clips: Path) -> None:
+    """The kit's clips, one sub-folder for each class."""
+    for path in clips.glob("*.wav"):
+        target = Path("sorted", path.name.partition("-")[0], path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+
+
+def test_a_form_that_does_not_exist_is_wrong_usage(bench: Bench) -> None:
+    result = bench("export", "--best", "--format", "pickle")
+    assert result.exit_code == 2
+    assert "there is bundle and onnx" in result.stderr
