@@ -1,0 +1,86 @@
+"""Pictures of a recording over time, as SVG on one scale; colours come from `style.css`."""
+
+from itertools import pairwise
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from marsbench.audio import Waveform
+from marsbench.bundle.prediction import Prediction
+from marsbench.report.spectrogram import png_uri
+from marsbench.report.svg import Plot, image, line, nice_ticks, text
+
+WIDTH, HEIGHT = 300, 170
+"""As `report.spectrogram` has it: waveform and spectrogram stand below each other."""
+_COLUMNS = 240
+_SHADES = 31
+"""The brightest of `png_uri`."""
+_ROW = 17
+"""Pixels of a class on the timeline."""
+_LETTERS = 9
+"""Of a class's name that the margin has room for."""
+
+
+def draw_waveform(waveform: Waveform) -> Markup:
+    """Lowest and highest sample over time, on a scale from the loudest one down."""
+    low, high = envelope(waveform.samples)
+    peak = float(max(-low.min(), high.max()))
+    plot = Plot((0, waveform.seconds), (-peak, peak), WIDTH, HEIGHT)
+    at = np.linspace(0, waveform.seconds, len(low))
+    outline = [(plot.x(x), plot.y(y)) for x, y in zip(at, high, strict=True)]
+    outline += [(plot.x(x), plot.y(y)) for x, y in zip(at[::-1], low[::-1], strict=True)]
+    times = [(second, f"{second:g}") for second in nice_ticks(0, waveform.seconds, 5)]
+    levels = [(-peak, f"-{peak:.2g}"), (0.0, "0"), (peak, f"{peak:.2g}")]
+    return plot.svg(plot.grid(times, levels, "s", "amplitude") + line(outline, "wave"), "Waveform")
+
+
+def envelope(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lowest and highest sample of each of at most 240 stretches."""
+    starts = np.unique(np.linspace(0, len(samples), _COLUMNS, endpoint=False).astype(int))
+    return np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
+
+
+def draw_timeline(prediction: Prediction) -> Markup:
+    """Probability of each class over time, brighter where it is higher; dark where nothing is heard."""
+    n_classes = len(prediction.labels)
+    plot = Plot((0, prediction.seconds), (0, n_classes), 2 * WIDTH, 50 + _ROW * n_classes)
+    left, right, top, bottom = plot.x(0), plot.x(prediction.seconds), plot.y(n_classes), plot.y(0)
+    shades = np.asarray(np.round(over_time(prediction) * _SHADES), np.uint8)
+    body = image(left, top, right - left, bottom - top, png_uri(shades))
+    times = [(second, f"{second:g}") for second in nice_ticks(0, prediction.seconds, 8)]
+    body += plot.grid(times, [], "s", "")
+    for number, label in enumerate(prediction.labels):
+        short = label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…"
+        body += text(left - 6, plot.y(n_classes - number - 0.5) + 4, short, "tick end")
+    return plot.svg(body, "Probability of each class over time")
+
+
+def over_time(prediction: Prediction, n_columns: int = _COLUMNS) -> NDArray[np.float64]:
+    """Mean probability of the windows over each moment, (n_classes, n_columns); zero where there is none."""
+    edges = np.linspace(0, prediction.seconds, n_columns + 1)
+    moments = (edges[1:] + edges[:-1]) / 2
+    starts = np.array([window.start for window in prediction.windows])
+    ends = np.array([window.end for window in prediction.windows])
+    covers = (starts[:, None] <= moments) & (moments < ends[:, None])
+    rows = np.stack([window.probabilities for window in prediction.windows])
+    return np.asarray(rows.T @ covers / np.maximum(covers.sum(axis=0), 1), np.float64)
+
+
+def turns(prediction: Prediction) -> list[tuple[float, float, str, float]]:
+    """Stretches with one most probable class: from, to, class, its mean probability.
+
+    Windows overlap by half: each speaks for the time until the next one begins.
+    """
+    windows = prediction.windows
+    ends = [min(before.end, after.start) for before, after in pairwise(windows)] + [windows[-1].end]
+    merged: list[tuple[float, float, str, list[float]]] = []
+    for window, end in zip(windows, ends, strict=True):
+        best = int(window.probabilities.argmax())
+        label, share = prediction.labels[best], float(window.probabilities[best])
+        if merged and merged[-1][2] == label and window.start <= merged[-1][1]:
+            start, _, _, shares = merged.pop()
+            merged.append((start, end, label, [*shares, share]))
+        else:
+            merged.append((window.start, end, label, [share]))
+    return [(start, end, label, float(np.mean(shares))) for start, end, label, shares in merged]
