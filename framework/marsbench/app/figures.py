@@ -1,5 +1,6 @@
-"""Pictures of a recording over time, as SVG on one scale; colours come from `style.css`."""
+"""Pictures of a recording over time, as SVG on one scale."""
 
+import base64
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,23 @@ _ROW = 17
 """Pixels of a class on the timeline."""
 _LETTERS = 9
 """Of a class's name that the margin has room for."""
+_STYLE = """
+text { fill: #74808d; font: 11px system-ui, sans-serif; }
+.middle { text-anchor: middle; }
+.end { text-anchor: end; }
+.gridline { stroke: #808a96; stroke-opacity: .25; fill: none; }
+.wave { fill: #1f77c9; stroke: #1f77c9; stroke-width: .6; }
+image { image-rendering: pixelated; }
+"""
+"""Legible on light and dark ground: a picture does not see the page's style."""
+
+
+def as_image(svg: Markup, words: str) -> Markup:
+    """A plot as an `<img>`: Streamlit drops SVG from HTML. `words` say what it shows."""
+    whole = str(svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    start = whole.index(">") + 1
+    data = base64.b64encode(f"{whole[:start]}<style>{_STYLE}</style>{whole[start:]}".encode()).decode()
+    return Markup('<img class="plot" alt="{}" src="data:image/svg+xml;base64,{}">').format(words, data)
 
 
 def draw_waveform(waveform: Waveform) -> Markup:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from marsbench.app import tables
 from marsbench.app.demo_bundle import demo_folder, train_demo
-from marsbench.app.figures import draw_timeline, draw_waveform
+from marsbench.app.figures import as_image, draw_timeline, draw_waveform
 from marsbench.app.hearing import ENDINGS, MAX_MEGABYTES, MAX_SECONDS, Heard, hear, mime_type
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.files import RECORD, read_bundle
@@ -131,7 +131,10 @@ def show_answer(bundle: Bundle, data: bytes, name: str) -> None:
         _html(tables.answer(heard.prediction) + tables.bars(heard.prediction))
         st.audio(data, format=mime_type(name))
     with right:
-        _html(draw_waveform(heard.waveform) + draw_spectrogram(heard.waveform, name))
+        _html(
+            as_image(draw_waveform(heard.waveform), "Waveform")
+            + as_image(draw_spectrogram(heard.waveform, name), "Log-mel spectrogram")
+        )
     if len(heard.prediction.windows) > 1:
         _show_timeline(heard)
 
@@ -143,7 +146,7 @@ def _show_timeline(heard: Heard) -> None:
         f"{len(heard.prediction.windows)} windows of {first.end - first.start:.1f} s, as long as the clips "
         "that the model was trained on; the answer above is their mean. Brighter is more probable."
     )
-    _html(draw_timeline(heard.prediction))
+    _html(as_image(draw_timeline(heard.prediction), "Probability of each class over time"))
     with st.expander("As a table"):
         _html(tables.turn_table(heard.prediction))
 
