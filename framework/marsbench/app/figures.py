@@ -1,4 +1,4 @@
-"""Pictures of a recording over time, as SVG on one scale."""
+"""Pictures of a recording over time, on one scale."""
 
 import base64
 from itertools import pairwise
@@ -10,17 +10,13 @@ from numpy.typing import NDArray
 from marsbench.audio import Waveform
 from marsbench.bundle.prediction import Prediction
 from marsbench.report.spectrogram import png_uri
-from marsbench.report.svg import Plot, image, line, nice_ticks, text
+from marsbench.report.svg import Plot, line, nice_ticks
 
 WIDTH, HEIGHT = 300, 170
 """As `report.spectrogram` has it: waveform and spectrogram stand below each other."""
 _COLUMNS = 240
 _SHADES = 31
 """The brightest of `png_uri`."""
-_ROW = 17
-"""Pixels of a class on the timeline."""
-_LETTERS = 9
-"""Of a class's name that the margin has room for."""
 _STYLE = """
 text { fill: #74808d; font: 11px system-ui, sans-serif; }
 .middle { text-anchor: middle; }
@@ -59,19 +55,23 @@ def envelope(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
     return np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
 
 
-def draw_timeline(prediction: Prediction) -> Markup:
-    """Probability of each class over time, brighter where it is higher; dark where nothing is heard."""
-    n_classes = len(prediction.labels)
-    plot = Plot((0, prediction.seconds), (0, n_classes), 2 * WIDTH, 50 + _ROW * n_classes)
-    left, right, top, bottom = plot.x(0), plot.x(prediction.seconds), plot.y(n_classes), plot.y(0)
+def timeline(prediction: Prediction) -> Markup:
+    """Probability of each class over time, brighter where it is higher; dark where nothing is heard.
+
+    HTML around a picture without words, so that the words are as large on a phone as elsewhere.
+    """
     shades = np.asarray(np.round(over_time(prediction) * _SHADES), np.uint8)
-    body = image(left, top, right - left, bottom - top, png_uri(shades))
-    times = [(second, f"{second:g}") for second in nice_ticks(0, prediction.seconds, 8)]
-    body += plot.grid(times, [], "s", "")
-    for number, label in enumerate(prediction.labels):
-        short = label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…"
-        body += text(left - 6, plot.y(n_classes - number - 0.5) + 4, short, "tick end")
-    return plot.svg(body, "Probability of each class over time")
+    labels = Markup().join(Markup("<span>{}</span>").format(label) for label in prediction.labels)
+    times = Markup().join(
+        Markup('<span style="left:{:.2f}%">{:g}{}</span>').format(
+            100 * second / prediction.seconds, second, "" if second else " s"
+        )
+        for second in nice_ticks(0, prediction.seconds, 5)
+    )
+    picture = Markup('<img alt="Probability of each class over time" src="{}">').format(png_uri(shades))
+    return Markup(
+        '<div class="timeline"><div class="labels">{}</div>{}<div class="times">{}</div></div>'
+    ).format(labels, picture, times)
 
 
 def over_time(prediction: Prediction, n_columns: int = _COLUMNS) -> NDArray[np.float64]:

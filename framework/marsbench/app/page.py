@@ -10,16 +10,14 @@ from markupsafe import Markup
 
 from marsbench.app import tables
 from marsbench.app.demo_bundle import demo_folder, train_demo
-from marsbench.app.figures import as_image, draw_timeline, draw_waveform
+from marsbench.app.figures import as_image, draw_waveform, timeline
 from marsbench.app.hearing import ENDINGS, MAX_MEGABYTES, MAX_SECONDS, Heard, hear, mime_type
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.files import RECORD, read_bundle
 from marsbench.bundle.record import BundleRecord, Origin
 from marsbench.errors import BenchError
-from marsbench.evaluation.criteria import grade
 from marsbench.plugin.registry import discover
 from marsbench.report.spectrogram import draw_spectrogram
-from marsbench.report.words import verdict_words
 from marsbench.results.leaderboard import leaderboards
 
 _STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
@@ -146,7 +144,7 @@ def _show_timeline(heard: Heard) -> None:
         f"{len(heard.prediction.windows)} windows of {first.end - first.start:.1f} s, as long as the clips "
         "that the model was trained on; the answer above is their mean. Brighter is more probable."
     )
-    _html(as_image(draw_timeline(heard.prediction), "Probability of each class over time"))
+    _html(timeline(heard.prediction))
     with st.expander("As a table"):
         _html(tables.turn_table(heard.prediction))
 
@@ -168,13 +166,13 @@ def show_worth(record: BundleRecord, results: Path) -> None:
 def _show_run(origin: Origin) -> None:
     st.caption(
         escaped(f"Run {origin.run_id} under {origin.protocol}: scores on clips kept out of training.")
-        + (" No speaker stands on both sides." if origin.by_speaker else " Speakers stand on both sides.")
+        + (
+            " No speaker stands on both sides."
+            if origin.by_speaker
+            else " The same speakers may stand on both sides."
+        )
     )
-    _html(Markup("<p>Verdict: {}</p>").format(tables.badge(origin.verdict)))
-    st.write(escaped(verdict_words(grade(origin.metrics, origin.criteria))))
-    if origin.pass_probability is not None:
-        st.write(f"Probability of meeting every criterion: {100 * origin.pass_probability:.0f} %.")
-    _html(tables.grades(origin))
+    _html(tables.verdict(origin) + tables.grades(origin))
     st.subheader("Confusion matrix", anchor=False)
     _html(tables.confusion(origin.metrics))
 

@@ -8,12 +8,15 @@ from marsbench.app.figures import turns
 from marsbench.bundle.prediction import Prediction
 from marsbench.bundle.record import Origin
 from marsbench.evaluation.criteria import Outcome, grade
-from marsbench.evaluation.scores import Metrics, Score
-from marsbench.report.words import criterion_name
+from marsbench.evaluation.scores import Metrics
+from marsbench.report.words import criterion_name, verdict_words
 from marsbench.results.leaderboard import Board
 from marsbench.results.rows import Row
 
 _SIGNS = {"pass": "✓ pass", "fail": "✗ fail", "undecided": "? undecided"}
+_UNIT = "\N{NO-BREAK SPACE}%"
+_DEEP = 0.65
+"""Share from which a cell is so dark that its number is white."""
 
 
 def answer(prediction: Prediction) -> Markup:
@@ -45,16 +48,22 @@ def turn_table(prediction: Prediction) -> Markup:
     )
 
 
+def verdict(origin: Origin) -> Markup:
+    """Whether the run was good enough, and how sure that is."""
+    words = verdict_words(grade(origin.metrics, origin.criteria))
+    if origin.pass_probability is not None:
+        words += f" Probability of meeting every criterion: {_percent(origin.pass_probability)}."
+    return Markup("<p>Verdict: {} {}</p>").format(badge(origin.verdict), words)
+
+
 def grades(origin: Origin) -> Markup:
-    """Every criterion: score, interval, threshold, outcome."""
+    """Every criterion: threshold, score with interval, outcome."""
     return table(
-        ("criterion", "score", "95 % interval", "must exceed", "outcome"),
+        ("criterion", "score, 95 % interval", "outcome"),
         [
             (
-                criterion_name(entry.criterion),
-                _percent(entry.score.value),
-                _interval(entry.score),
-                f"{100 * entry.threshold:.0f} %",
+                _over(criterion_name(entry.criterion), f"must exceed {100 * entry.threshold:.0f}{_UNIT}"),
+                _with_range(entry.score.value, entry.score.low, entry.score.high),
                 badge(entry.outcome),
             )
             for entry in grade(origin.metrics, origin.criteria)
@@ -82,7 +91,7 @@ def _cells(truth: str, labels: Sequence[str], counts: Sequence[int]) -> Markup:
     total = max(1, sum(counts))
     return Markup().join(
         Markup('<td class="{}" style="--share:{:.0f}%" title="{} taken for {}: {} of {}">{}</td>').format(
-            "deep" if count > 0.5 * total else "", 100 * count / total, truth, label, count, total, count
+            "deep" if count > _DEEP * total else "", 100 * count / total, truth, label, count, total, count
         )
         for label, count in zip(labels, counts, strict=True)
     )
@@ -98,7 +107,7 @@ def leaderboard(board: Board, run_id: str | None) -> Markup:
 
 
 def _board_cells(row: Row) -> tuple[object, ...]:
-    name = Markup("{} + {}<br><small>{}</small>").format(row.features, row.model, row.run_id)
+    name = _over(f"{row.features} + {row.model}", row.run_id)
     if row.macro_f1 is None:
         return "-", name, "-", "-", "-", row.status
     return (
@@ -106,7 +115,7 @@ def _board_cells(row: Row) -> tuple[object, ...]:
         name,
         _with_range(row.accuracy, row.accuracy_low, row.accuracy_high),
         _with_range(row.macro_f1, row.macro_f1_low, row.macro_f1_high),
-        Markup("{}<br><small>{}</small>").format(_percent(row.worst_recall), row.worst_class),
+        _over(_percent(row.worst_recall), row.worst_class),
         badge(row.verdict),
     )
 
@@ -137,15 +146,15 @@ def _scrolled(inner: Markup) -> Markup:
     return Markup('<div class="scroll" tabindex="0">{}</div>').format(inner)
 
 
+def _over(first: object, second: object) -> Markup:
+    return Markup("{}<br><small>{}</small>").format(first, second)
+
+
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def _interval(score: Score) -> str:
-    return f"{100 * score.low:.1f} to {100 * score.high:.1f}"
+    return "-" if share is None else f"{100 * share:.1f}{_UNIT}"
 
 
 def _with_range(value: float | None, low: float | None, high: float | None) -> Markup:
     if low is None or high is None:
         return Markup.escape(_percent(value))
-    return Markup("{}<br><small>{:.1f} to {:.1f}</small>").format(_percent(value), 100 * low, 100 * high)
+    return _over(_percent(value), f"{100 * low:.1f}-{100 * high:.1f}")
