@@ -53,7 +53,7 @@ def verdict(origin: Origin) -> Markup:
     words = verdict_words(grade(origin.metrics, origin.criteria))
     if origin.pass_probability is not None:
         words += f" Probability of meeting every criterion: {_percent(origin.pass_probability)}."
-    return Markup("<p>Verdict: {} {}</p>").format(badge(origin.verdict), words)
+    return Markup("<p>Verdict: {}<br>{}</p>").format(badge(origin.verdict), words)
 
 
 def grades(origin: Origin) -> Markup:
@@ -107,7 +107,7 @@ def leaderboard(board: Board, run_id: str | None) -> Markup:
 
 
 def _board_cells(row: Row) -> tuple[object, ...]:
-    name = _over(f"{row.features} + {row.model}", row.run_id)
+    name = Markup('{} + {}<br><small class="id">{}</small>').format(row.features, row.model, row.run_id)
     if row.macro_f1 is None:
         return "-", name, "-", "-", "-", row.status
     return (
