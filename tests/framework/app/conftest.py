@@ -13,7 +13,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, cast
+from signal import SIGKILL
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -34,6 +35,12 @@ QUIET = [
     "--remote-debugging-port=0",
 ]  # fmt: skip
 PATIENCE = 60.0
+BENCH = """
+import signal
+from marsbench.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+main()
+"""
 
 
 @pytest.fixture
@@ -118,19 +125,27 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+class Served(NamedTuple):
+    """A page and the process of `bench app`."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+
+
 @pytest.fixture
-def address(folder: Path, kit: Path) -> Iterator[str]:
-    """Of the page, as `bench app` serves it."""
+def served(folder: Path, kit: Path) -> Iterator[Served]:
+    """The page as `bench app` serves it."""
+    pytest.importorskip("streamlit", reason="no streamlit here: pip install 'marsbench[app]'")
     port = str(free_port())
     words = ["app", str(folder), "--port", port, "--plugins", str(kit)]
-    command = [sys.executable, "-c", "from marsbench.cli.main import main; main()", *words]
+    command = [sys.executable, "-c", BENCH, *words]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as server:
         try:
             wait_until_it_answers(f"http://localhost:{port}/_stcore/health")
-            yield f"http://localhost:{port}"
+            yield Served(f"http://localhost:{port}", server)
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(server.pid, 2)
+                os.killpg(server.pid, SIGKILL)
 
 
 def wait_until_it_answers(address: str) -> None:

@@ -10,10 +10,10 @@ pytest.importorskip("websockets")
 
 
 @pytest.mark.usefixtures("chromium")
-def test_a_clip_is_told_and_a_text_is_refused(browser: Any, address: str, clip: Path, tmp_path: Path) -> None:
+def test_a_clip_is_told_and_a_text_is_refused(browser: Any, served: Any, clip: Path, tmp_path: Path) -> None:
     text = tmp_path / "letter.wav"
     text.write_text("I am no audio")
-    browser.tell("Page.navigate", url=address)
+    browser.tell("Page.navigate", url=served.address)
     browser.upload(clip)
     assert browser.wait_for("document.querySelector('.answer strong')?.innerText") == "high"
     assert browser.ask("document.querySelectorAll('.bars tr').length") == 3

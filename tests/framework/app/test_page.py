@@ -47,7 +47,9 @@ def words_of(page: AppTest) -> str:
 
 def audio(seconds: float, rate: int = 1000) -> bytes:
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.tile(np.int16([1, -1]), round(seconds * rate / 2)), rate, format="FLAC")
+    soundfile.write(
+        buffer, np.tile(np.array([1, -1], np.int16), round(seconds * rate / 2)), rate, format="FLAC"
+    )
     return buffer.getvalue()
 
 
