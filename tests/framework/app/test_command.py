@@ -34,11 +34,16 @@ def test_a_folder_without_a_bundle_is_one_line_before_anything_is_served(
 def test_the_server_is_this_machines_alone_and_tells_nobody(
     bench: Bench, folder: Path, kit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commands: list[list[str]] = []
+    told: list[str] = []
+
+    def serve(command: list[str]) -> int:
+        told.extend(command)
+        return 0
+
     monkeypatch.setattr(app, "find_spec", lambda _: object())
-    monkeypatch.setattr(app, "_serve", lambda command: commands.append(command) or 0)
+    monkeypatch.setattr(app, "_serve", serve)
     assert bench("app", folder, "--port", "1234", "--plugins", kit, "--results", "here").exit_code == 0
-    words = " ".join(commands[0])
+    words = " ".join(told)
     for expected in (
         "--server.address localhost",
         "--server.port 1234",

@@ -25,4 +25,4 @@ def test_a_clip_is_told_and_a_text_is_refused(browser: Any, served: Any, clip: P
     hosts = (
         "[...new Set(performance.getEntriesByType('resource').map((entry) => new URL(entry.name).origin))]"
     )
-    assert browser.ask(hosts) == [address]
+    assert browser.ask(hosts) == [served.address]
