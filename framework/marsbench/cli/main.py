@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from marsbench.cli import app as app_command
 from marsbench.cli import (
     cache,
     compare,
@@ -60,6 +61,7 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
+app.command("app")(app_command.app)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data.app, name="data")
 app.add_typer(protocols.app, name="protocols")

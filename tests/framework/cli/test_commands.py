@@ -242,6 +242,7 @@ def test_every_command_has_help(bench: Bench) -> None:
         ("show",),
         ("compare",),
         ("report",),
+        ("app",),
         ("plugins",),
         ("data",),
         ("protocols",),

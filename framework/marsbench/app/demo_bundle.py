@@ -1,0 +1,28 @@
+"""A model to try the page with: the synthetic voices of the demo corpus, fitted in seconds."""
+
+from pathlib import Path
+
+from marsbench.bundle.bundle import Bundle
+from marsbench.bundle.files import write_bundle
+from marsbench.export.refit import fit_bundle
+from marsbench.export.samples import golden_samples
+from marsbench.files import home
+from marsbench.planning import checked_corpus, make_pipeline
+from marsbench.plugin.registry import Registry
+from marsbench.progress import Progress, Silent
+
+CORPUS, FEATURES, MODEL = "demo", "functionals", "svm"
+
+
+def demo_folder() -> Path:
+    """Where it is kept."""
+    return home() / "bundles" / "demo"
+
+
+def train_demo(registry: Registry, progress: Progress | None = None) -> Bundle:
+    """Fit it, write it to `demo_folder()` in place of an older one, and check it; raises BenchError."""
+    progress = progress or Silent()
+    corpus = checked_corpus(registry, CORPUS, {}, progress)
+    pipeline = make_pipeline(registry, FEATURES, MODEL, {})
+    bundle = fit_bundle(corpus, pipeline, registry, seed=0, progress=progress)
+    return write_bundle(bundle, demo_folder(), golden_samples(corpus))

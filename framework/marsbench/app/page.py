@@ -1,0 +1,206 @@
+"""What the page shows, in Streamlit's words. All that can be told without it stands in the other modules."""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import streamlit as st
+from markupsafe import Markup
+
+from marsbench.app import tables
+from marsbench.app.demo_bundle import demo_folder, train_demo
+from marsbench.app.figures import as_image, draw_waveform, timeline
+from marsbench.app.hearing import ENDINGS, MAX_MEGABYTES, MAX_SECONDS, Heard, hear, mime_type
+from marsbench.bundle.bundle import Bundle
+from marsbench.bundle.files import RECORD, read_bundle
+from marsbench.bundle.record import BundleRecord, Origin
+from marsbench.errors import BenchError
+from marsbench.plugin.registry import discover
+from marsbench.report.spectrogram import draw_spectrogram
+from marsbench.results.leaderboard import leaderboards
+
+_STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
+_SYNTHETIC = (
+    "This model was trained on **synthetic voices**: it shows how things work and will not recognise people."
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the page was started with."""
+
+    bundle: Path | None
+    """None for the demo model."""
+    results: Path
+    folders: tuple[Path, ...]
+    """Drop-in folders of plugins."""
+
+
+def show(options: Options) -> None:
+    """The whole page, from its top; Streamlit calls this again whenever something was clicked."""
+    st.set_page_config(page_title="marsbench", page_icon="🎙️", layout="centered")
+    st.title("What does it sound like?", anchor=False)
+    folder = options.bundle or demo_folder()
+    if options.bundle is None and not (folder / RECORD).is_file():
+        _offer_demo(options)
+        return
+    try:
+        stamp = (folder / RECORD).stat().st_mtime_ns if (folder / RECORD).is_file() else 0
+        bundle = _opened(str(folder), options.folders, stamp)
+    except BenchError as error:
+        st.error(escaped(str(error)))
+        if options.bundle is None:
+            _offer_demo(options)
+        return
+    _introduce(bundle.record)
+    listen, worth = st.tabs(["Listen", "What it is worth"])
+    with listen:
+        show_listening(bundle)
+    with worth:
+        show_worth(bundle.record, options.results)
+
+
+@st.cache_resource(show_spinner="Opening the model …", max_entries=4)
+def _opened(folder: str, folders: tuple[Path, ...], stamp: int) -> Bundle:  # noqa: ARG001 - tells a new one
+    """The bundle, read once for all visitors and again when it was exported again."""
+    return read_bundle(Path(folder), discover(folders))
+
+
+def _offer_demo(options: Options) -> None:
+    st.info(
+        "No model was named: `bench app BUNDLE` opens one that `bench export` wrote. "
+        "To try the page, train the demo model on synthetic voices; it takes some seconds."
+    )
+    if st.button("Train the demo model", type="primary"):
+        try:
+            with st.spinner("Making the voices, then training on them …"):
+                train_demo(discover(options.folders))
+        except BenchError as error:
+            st.error(escaped(str(error)))
+        else:
+            st.rerun()
+
+
+def _introduce(record: BundleRecord) -> None:
+    corpus = record.corpus
+    st.caption(
+        escaped(
+            f"{record.features.name} + {record.model.name}, trained on {corpus.n_clips:,} clips of "
+            f"{corpus.name}. It knows: {', '.join(record.labels)}."
+        )
+    )
+    if corpus.synthetic:
+        st.warning(_SYNTHETIC)
+
+
+def show_listening(bundle: Bundle) -> None:
+    """Upload or record, and the answer; what came last counts."""
+    left, right = st.columns(2)
+    uploaded = left.file_uploader(
+        f"A file: up to {MAX_MEGABYTES} MB and {MAX_SECONDS / 60:.0f} minutes",
+        type=list(ENDINGS),
+        key="file",
+        on_change=partial(_remember, "file"),
+    )
+    recorded = right.audio_input(
+        "Or your voice, from the microphone", key="voice", on_change=partial(_remember, "voice")
+    )
+    by_voice = recorded is not None and (uploaded is None or st.session_state.get("latest") == "voice")
+    source = recorded if by_voice else uploaded
+    if source is not None:
+        show_answer(bundle, source.getvalue(), "recording.wav" if by_voice else source.name)
+
+
+def _remember(which: str) -> None:
+    st.session_state["latest"] = which
+
+
+def show_answer(bundle: Bundle, data: bytes, name: str) -> None:
+    """What a file's bytes sound like, or in one line why that cannot be told."""
+    try:
+        heard = hear(bundle, data)
+    except BenchError as error:
+        st.error(escaped(f"{name}: {error}"))
+        return
+    st.divider()
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _html(tables.answer(heard.prediction) + tables.bars(heard.prediction))
+        st.audio(data, format=mime_type(name))
+    with right:
+        _html(
+            as_image(draw_waveform(heard.waveform), "Waveform")
+            + as_image(draw_spectrogram(heard.waveform, name), "Log-mel spectrogram")
+        )
+    if len(heard.prediction.windows) > 1:
+        _show_timeline(heard)
+
+
+def _show_timeline(heard: Heard) -> None:
+    st.subheader("Over time", anchor=False)
+    first = heard.prediction.windows[0]
+    st.caption(
+        f"{len(heard.prediction.windows)} windows of {first.end - first.start:.1f} s, as long as the clips "
+        "that the model was trained on; the answer above is their mean. Brighter is more probable."
+    )
+    _html(timeline(heard.prediction))
+    with st.expander("As a table"):
+        _html(tables.turn_table(heard.prediction))
+
+
+def show_worth(record: BundleRecord, results: Path) -> None:
+    """What the run that the bundle came from said: verdict, scores, confusion, leaderboard."""
+    origin = record.origin
+    if origin is None:
+        st.info(
+            "This model comes from no run, so nothing is known of how often it is right. "
+            "`bench run` tests a pipeline on clips that it was not trained on; `bench export` makes a model "
+            "of it."
+        )
+    else:
+        _show_run(origin)
+    _show_leaderboards(record, results)
+
+
+def _show_run(origin: Origin) -> None:
+    st.caption(
+        escaped(f"Run {origin.run_id} under {origin.protocol}: scores on clips kept out of training.")
+        + (
+            " No speaker stands on both sides."
+            if origin.by_speaker
+            else " The same speakers may stand on both sides."
+        )
+    )
+    _html(tables.verdict(origin) + tables.grades(origin))
+    st.subheader("Confusion matrix", anchor=False)
+    _html(tables.confusion(origin.metrics))
+
+
+def _show_leaderboards(record: BundleRecord, results: Path) -> None:
+    origin = record.origin
+    try:
+        boards, left_out = leaderboards(
+            results,
+            record.corpus.name,
+            origin.protocol if origin else None,
+            origin.criteria if origin else None,
+        )
+    except BenchError as error:
+        st.caption(escaped(f"No leaderboard: {error}"))
+        return
+    for board in boards:
+        if origin is None or board.hash == origin.protocol_hash:
+            st.subheader(escaped(f"Leaderboard: {board.corpus}, {board.protocol}"), anchor=False)
+            _html(tables.leaderboard(board, origin.run_id if origin else None))
+    for line in left_out:
+        st.caption(escaped(f"Left out: {line}"))
+
+
+def _html(inside: Markup) -> None:
+    st.html(Markup("<style>{}</style><div class='marsbench'>{}</div>").format(Markup(_STYLE), inside))  # noqa: S704 - ours
+
+
+def escaped(text: str) -> str:
+    """Words as they are: Streamlit takes them for Markdown."""
+    return re.sub(r"([\\`*_\[\]$~<>#|])", r"\\\1", text)

@@ -1,0 +1,160 @@
+"""Answers and scores as HTML that fits a phone; colours come from `style.css`."""
+
+from collections.abc import Iterable, Sequence
+
+from markupsafe import Markup
+
+from marsbench.app.figures import turns
+from marsbench.bundle.prediction import Prediction
+from marsbench.bundle.record import Origin
+from marsbench.evaluation.criteria import Outcome, grade
+from marsbench.evaluation.scores import Metrics
+from marsbench.report.words import criterion_name, verdict_words
+from marsbench.results.leaderboard import Board
+from marsbench.results.rows import Row
+
+_SIGNS = {"pass": "✓ pass", "fail": "✗ fail", "undecided": "? undecided"}
+_UNIT = "\N{NO-BREAK SPACE}%"
+_DEEP = 0.65
+"""Share from which a cell is so dark that its number is white."""
+
+
+def answer(prediction: Prediction) -> Markup:
+    """The most probable class and its probability."""
+    return Markup('<p class="answer"><strong>{}</strong> <span>{} confidence</span></p>').format(
+        prediction.label, _percent(prediction.confidence)
+    )
+
+
+def bars(prediction: Prediction) -> Markup:
+    """A bar for every class, in the bundle's order."""
+    rows = Markup()
+    for label, share in prediction.by_label().items():
+        rows += Markup(
+            '<tr class="{}"><th scope="row">{}</th><td class="track"><i style="width:{:.1f}%"></i></td>'
+            '<td class="num">{}</td></tr>'
+        ).format("best" if label == prediction.label else "", label, 100 * share, _percent(share))
+    return Markup('<table class="bars" aria-label="Probability of each class">{}</table>').format(rows)
+
+
+def turn_table(prediction: Prediction) -> Markup:
+    """The stretches of a long recording."""
+    return table(
+        ("from, s", "to, s", "emotion", "confidence"),
+        [
+            (f"{start:.1f}", f"{end:.1f}", label, _percent(share))
+            for start, end, label, share in turns(prediction)
+        ],
+    )
+
+
+def verdict(origin: Origin) -> Markup:
+    """Whether the run was good enough, and how sure that is."""
+    words = verdict_words(grade(origin.metrics, origin.criteria))
+    if origin.pass_probability is not None:
+        words += f" Probability of meeting every criterion: {_percent(origin.pass_probability)}."
+    return Markup("<p>Verdict: {}<br>{}</p>").format(badge(origin.verdict), words)
+
+
+def grades(origin: Origin) -> Markup:
+    """Every criterion: threshold, score with interval, outcome."""
+    return table(
+        ("criterion", "score, 95 % interval", "outcome"),
+        [
+            (
+                _over(criterion_name(entry.criterion), f"must exceed {100 * entry.threshold:.0f}{_UNIT}"),
+                _with_range(entry.score.value, entry.score.low, entry.score.high),
+                badge(entry.outcome),
+            )
+            for entry in grade(origin.metrics, origin.criteria)
+        ],
+    )
+
+
+def confusion(metrics: Metrics) -> Markup:
+    """Rows are true classes, columns predicted ones; counts, shaded by the share of the true class."""
+    labels = [scores.label for scores in metrics.classes]
+    head = Markup().join(Markup('<th scope="col"><span>{}</span></th>').format(label) for label in labels)
+    body = Markup().join(
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(label, _cells(label, labels, counts))
+        for label, counts in zip(labels, metrics.confusion, strict=True)
+    )
+    return _scrolled(
+        Markup(
+            '<table class="confusion" aria-label="Confusion matrix"><thead><tr><td>true ↓ predicted →</td>{}'
+            "</tr></thead><tbody>{}</tbody></table>"
+        ).format(head, body)
+    )
+
+
+def _cells(truth: str, labels: Sequence[str], counts: Sequence[int]) -> Markup:
+    total = max(1, sum(counts))
+    return Markup().join(
+        Markup('<td class="{}" style="--share:{:.0f}%" title="{} taken for {}: {} of {}">{}</td>').format(
+            "deep" if count > _DEEP * total else "", 100 * count / total, truth, label, count, total, count
+        )
+        for label, count in zip(labels, counts, strict=True)
+    )
+
+
+def leaderboard(board: Board, run_id: str | None) -> Markup:
+    """A row a configuration; the one of `run_id` is marked."""
+    return table(
+        ("#", "features + model", "accuracy", "macro F1", "worst class", "verdict"),
+        [_board_cells(row) for row in board.rows],
+        [run_id in row.run_ids for row in board.rows],
+    )
+
+
+def _board_cells(row: Row) -> tuple[object, ...]:
+    name = Markup('{} + {}<br><small class="id">{}</small>').format(row.features, row.model, row.run_id)
+    if row.macro_f1 is None:
+        return "-", name, "-", "-", "-", row.status
+    return (
+        row.rank,
+        name,
+        _with_range(row.accuracy, row.accuracy_low, row.accuracy_high),
+        _with_range(row.macro_f1, row.macro_f1_low, row.macro_f1_high),
+        _over(_percent(row.worst_recall), row.worst_class),
+        badge(row.verdict),
+    )
+
+
+def badge(outcome: Outcome | None) -> Markup:
+    """A verdict, by sign and word and colour."""
+    return Markup('<span class="badge {}">{}</span>').format(outcome, _SIGNS.get(outcome or "", "-"))
+
+
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], marked: Sequence[bool] | None = None
+) -> Markup:
+    """A table that scrolls by itself where the screen is narrow."""
+    head = Markup().join(Markup('<th scope="col">{}</th>').format(header) for header in headers)
+    body = Markup().join(
+        Markup('<tr class="{}">{}</tr>').format(
+            "focus" if marked and marked[number] else "",
+            Markup().join(Markup("<td>{}</td>").format(cell) for cell in row),
+        )
+        for number, row in enumerate(rows)
+    )
+    return _scrolled(
+        Markup('<table class="plain"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>').format(head, body)
+    )
+
+
+def _scrolled(inner: Markup) -> Markup:
+    return Markup('<div class="scroll" tabindex="0">{}</div>').format(inner)
+
+
+def _over(first: object, second: object) -> Markup:
+    return Markup("{}<br><small>{}</small>").format(first, second)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}{_UNIT}"
+
+
+def _with_range(value: float | None, low: float | None, high: float | None) -> Markup:
+    if low is None or high is None:
+        return Markup.escape(_percent(value))
+    return _over(_percent(value), f"{100 * low:.1f}-{100 * high:.1f}")

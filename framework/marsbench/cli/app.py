@@ -1,0 +1,83 @@
+"""`bench app`."""
+
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from signal import SIGINT
+from typing import Annotated
+
+import typer
+
+from marsbench.cli.options import DEFAULT_RESULTS, Plugins, Results
+
+_SCRIPT = Path(__file__).parents[1] / "app" / "main.py"
+_MAX_MEGABYTES = 50
+_SECONDS_TO_STOP = 5
+
+
+def app(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(metavar="[BUNDLE]", help="Folder that bench export wrote. [default: a demo model]"),
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page on this machine.")] = 8501,
+    plugins: Plugins = None,
+) -> None:
+    """Open a web page on this machine that tells the emotion of a file or of your voice.
+
+    Needs no network and is reached from this machine alone. Ctrl-C ends it.
+    """
+    from marsbench.errors import ConfigError
+
+    if find_spec("streamlit") is None:
+        raise ConfigError("bench app needs streamlit, which is not here: pip install 'marsbench[app]'")
+    if bundle is not None:
+        _require_bundle(bundle)
+    words = [*([str(bundle)] if bundle else []), "--results", str(results)]
+    words += [word for folder in plugins or () for word in ("--plugins", str(folder))]
+    raise typer.Exit(_serve([*_server(port), "--", *words]))
+
+
+def _require_bundle(bundle: Path) -> None:
+    """Say what is wrong here, not in the browser."""
+    from marsbench.bundle.files import RECORD
+    from marsbench.bundle.record import BundleRecord
+    from marsbench.results.sealed import read_record
+
+    read_record(bundle / RECORD, BundleRecord)
+
+
+def _server(port: int) -> list[str]:
+    """Streamlit's own words: this machine alone, tells nobody, asks nothing."""
+    settings = {
+        "server.address": "localhost",
+        "server.port": port,
+        "server.maxUploadSize": _MAX_MEGABYTES,
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+    }
+    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "streamlit", "run", str(_SCRIPT), *options]
+
+
+def _serve(command: list[str]) -> int:
+    """Run until it ends or Ctrl-C is pressed, which is how one ends it; gives the exit code."""
+    with subprocess.Popen(command) as server:  # noqa: S603 - our own words
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            # A terminal tells both; a signal sent to this process alone must be passed on.
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(1)
+            if server.poll() is None:
+                server.send_signal(SIGINT)
+            try:
+                server.wait(_SECONDS_TO_STOP)
+            except subprocess.TimeoutExpired:
+                server.kill()
+            return 0

@@ -1,0 +1,150 @@
+"""The page without a browser."""
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("streamlit", reason="no streamlit here: pip install 'marsbench[app]'")
+
+from streamlit.testing.v1 import AppTest
+
+import marsbench.app
+from marsbench.app import demo_bundle, hearing
+from marsbench.app.page import escaped
+from marsbench.bundle.bundle import Bundle
+from marsbench.plugin.registry import Registry
+
+SCRIPT = str(Path(next(iter(marsbench.app.__path__)), "main.py"))
+Opened = Callable[..., AppTest]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, kit: Path) -> Opened:
+    """The page as some words behind `--` start it."""
+
+    def run(*words: object) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["main.py", *map(str, words), "--plugins", str(kit)])
+        return AppTest.from_file(SCRIPT, default_timeout=60).run()
+
+    return run
+
+
+def upload(page: AppTest, name: str, data: bytes) -> AppTest:
+    page.file_uploader[0].set_value((name, data, "audio/wav")).run()
+    assert not page.exception
+    return page
+
+
+def words_of(page: AppTest) -> str:
+    return " ".join(element.proto.body for element in page.get("html"))
+
+
+def audio(seconds: float, rate: int = 1000) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, np.tile(np.array([1, -1], np.int16), round(seconds * rate / 2)), rate, format="FLAC"
+    )
+    return buffer.getvalue()
+
+
+def test_an_uploaded_clip_is_told_with_bars_pictures_and_player(
+    opened: Opened, folder: Path, clip: Path
+) -> None:
+    shown = words_of(upload(opened(folder), clip.name, clip.read_bytes()))
+    assert "<strong>high</strong>" in shown
+    assert [shown.index(f'<th scope="row">{label}</th>') for label in ("low", "middle", "high")]
+    assert shown.count('<img class="plot"') == 2
+    assert "timeline" not in shown.split("</style>")[-1]
+
+
+def test_a_long_recording_has_a_timeline(opened: Opened, folder: Path, clip: Path) -> None:
+    samples, rate = soundfile.read(clip)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.tile(samples, 10), rate, format="WAV")
+    page = upload(opened(folder), "long.wav", buffer.getvalue())
+    assert '<div class="timeline">' in words_of(page)
+    assert "Over time" in [heading.value for heading in page.subheader]
+
+
+def test_a_recording_from_the_microphone_is_told(opened: Opened, folder: Path, clip: Path) -> None:
+    page = opened(folder)
+    page.audio_input[0].set_value(("voice.wav", clip.read_bytes(), "audio/wav")).run()
+    assert "<strong>high</strong>" in words_of(page)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"I am no audio", "cannot be decoded"),
+        (b"", "empty: 0 bytes"),
+        (bytes(100 << 20), "too large: 100.0 MB, the limit is 50 MB"),
+        (audio(3600), "too long: 3600.0 s, the limit is 600 s"),
+    ],
+    ids=["text", "empty", "100 MB", "an hour"],
+)
+def test_what_cannot_be_heard_is_one_line_and_the_page_goes_on(
+    opened: Opened, folder: Path, clip: Path, data: bytes, message: str
+) -> None:
+    page = opened(folder)
+    (error,) = upload(page, "bad.wav", data).error
+    assert message in error.value
+    assert "\n" not in error.value
+    assert "<strong>high</strong>" in words_of(upload(page, clip.name, clip.read_bytes()))
+
+
+def test_no_bundle_offers_the_demo_model_and_trains_it(
+    opened: Opened, bundle: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(_: Registry) -> Bundle:
+        demo_bundle.demo_folder().parent.mkdir(parents=True)
+        folder.rename(demo_bundle.demo_folder())
+        return bundle
+
+    monkeypatch.setattr("marsbench.app.page.train_demo", quick)
+    page = opened()
+    assert not page.file_uploader
+    page.button[0].click().run()
+    assert page.file_uploader
+    assert "synthetic voices" in page.warning[0].value
+
+
+def test_a_bundle_that_is_not_there_is_one_line(opened: Opened) -> None:
+    (error,) = opened("nothing").error
+    assert "cannot be read" in error.value
+
+
+def test_a_bundle_of_no_run_says_that_its_worth_is_unknown(opened: Opened, folder: Path) -> None:
+    page = opened(folder)
+    assert "comes from no run" in page.info[0].value
+    assert any("No leaderboard" in caption.value for caption in page.caption)
+
+
+def test_a_bundle_of_a_run_shows_verdict_confusion_and_leaderboard(
+    opened: Opened, bench: Callable[..., Any], kit: Path
+) -> None:
+    grid = ("--features", "crossings", "--model", "nearest_mean", "--data", "tones", "--plugins", kit)
+    assert bench("run", *grid, "--protocol", "stratified5").exit_code == 0
+    assert bench("export", "--best", "--plugins", kit).exit_code == 0
+    page = opened("bundle")
+    assert not page.exception
+    shown = words_of(page)
+    assert "Verdict: " in shown
+    assert 'title="low taken for low: 10 of 10"' in shown
+    assert '<tr class="focus"><td>1</td><td>crossings + nearest_mean' in shown
+    assert page.subheader[-1].value == "Leaderboard: tones, stratified5"
+
+
+def test_the_limit_is_the_one_that_the_command_tells_the_server() -> None:
+    from marsbench.cli import app
+
+    assert app._MAX_MEGABYTES == hearing.MAX_MEGABYTES
+
+
+def test_words_are_no_markdown() -> None:
+    assert escaped("a_b*[c] $1 `x`") == r"a\_b\*\[c\] \$1 \`x\`"
