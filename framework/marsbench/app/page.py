@@ -40,6 +40,7 @@ class Options:
 def show(options: Options) -> None:
     """The whole page, from its top; Streamlit calls this again whenever something was clicked."""
     st.set_page_config(page_title="marsbench", page_icon="🎙️", layout="centered")
+    _html(Markup())
     st.title("What does it sound like?", anchor=False)
     folder = options.bundle or demo_folder()
     if options.bundle is None and not (folder / RECORD).is_file():

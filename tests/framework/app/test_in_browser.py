@@ -26,3 +26,16 @@ def test_a_clip_is_told_and_a_text_is_refused(browser: Any, served: Any, clip: P
         "[...new Set(performance.getEntriesByType('resource').map((entry) => new URL(entry.name).origin))]"
     )
     assert browser.ask(hosts) == [served.address]
+
+
+@pytest.mark.usefixtures("chromium")
+def test_a_file_that_is_too_large_is_refused_before_it_goes_up(
+    browser: Any, served: Any, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.wav"
+    with large.open("wb") as file:
+        file.truncate(100 << 20)
+    browser.tell("Page.navigate", url=served.address)
+    browser.upload(large)
+    refusal = "getComputedStyle(document.querySelector('.stFileUploader'), '::after').content"
+    browser.wait_for(f"{refusal}.includes('up to 50 MB')")
