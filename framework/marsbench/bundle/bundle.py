@@ -15,7 +15,7 @@ from marsbench.bundle.record import BundleRecord
 from marsbench.errors import AudioError
 from marsbench.execution.threads import limited_threads
 from marsbench.extraction import extracted
-from marsbench.plugin.features import FeatureExtractor, Features, Floats, pad
+from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import make
 
@@ -76,14 +76,9 @@ class Bundle:
         """Probability of each class, (n_clips, n_classes), for samples at the bundle's rate."""
         arrays = [extracted(self.extractor, Waveform(part, self.record.sample_rate)) for part in samples]
         batches = [arrays[start : start + _BATCH] for start in range(0, len(arrays), _BATCH)]
-        return np.concatenate([self.model.predict_proba(self._features(batch)) for batch in batches])
-
-    def _features(self, arrays: list[Floats]) -> Features:
-        """As the model saw its training clips; what is longer than any of them is cut off."""
-        if self.model.accepts == "vector":
-            return pad(arrays, None).pooled()
-        n_frames = self.record.input_shape[0]
-        return pad([array[:n_frames] for array in arrays], n_frames)
+        accepts, n_frames = self.model.accepts, self.record.input_shape[0]
+        seen = (for_model(batch, accepts, n_frames) for batch in batches)
+        return np.concatenate([self.model.predict_proba(features) for features in seen])
 
     def _spans(self, waveform: Waveform) -> Iterator[tuple[int, int]]:
         """First and behind-last sample of each window that is not silent."""

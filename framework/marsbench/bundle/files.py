@@ -62,13 +62,13 @@ def write_bundle(bundle: Bundle, folder: Path, samples: Iterable[Sample] = ()) -
         with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as name:
             new = Path(name, "new")
             _fill(new, bundle, samples)
-            read_bundle(new, discover(bundle.folders))
+            written = read_bundle(new, discover(bundle.folders))
             if folder.exists():
                 folder.rename(Path(name, "old"))
             new.rename(folder)
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror or error}") from error
-    return replace(bundle, record=read_record(folder / RECORD, BundleRecord))
+    return replace(bundle, record=written.record)
 
 
 def _fill(folder: Path, bundle: Bundle, samples: Iterable[Sample]) -> None:

@@ -12,7 +12,7 @@ from marsbench.evaluation.criteria import Grade, Outcome
 from marsbench.evaluation.scores import Metrics, Score
 from marsbench.evaluation.unit_result import Failure
 from marsbench.results.leaderboard import Board
-from marsbench.results.rows import Row, seeds_words
+from marsbench.results.rows import Row, words_of
 from marsbench.results.schema import Run
 
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
@@ -130,20 +130,10 @@ def _trust_lines(row: Row) -> list[Text]:
 
 
 def _pipeline(row: Row) -> Text:
-    settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
-    mark = row.run_id.rpartition("-")[2][:6]
-    words = [*settings, *seeds_words(row), *_tuning(row), *_other_view(row)]
+    words = [*words_of(row), *_other_view(row)]
     return Text.assemble(
-        f"{row.features}\n+ {row.model} ", (mark, "dim"), *((f"\n{word}", "dim") for word in words)
+        f"{row.features}\n+ {row.model} ", (row.mark, "dim"), *((f"\n{word}", "dim") for word in words)
     )
-
-
-def _tuning(row: Row) -> list[str]:
-    if row.tuner is None:
-        return []
-    words = [] if row.gain is None else [f"gain {100 * row.gain:+.1f}"]
-    words += [] if row.optimism is None else [f"optimism {100 * row.optimism:+.1f}"]
-    return [f"tuned, {row.trials} trials", *([", ".join(words)] if words else [])]
 
 
 def _other_view(row: Row) -> list[str]:

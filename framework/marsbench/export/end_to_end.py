@@ -10,7 +10,7 @@ import numpy as np
 from marsbench.errors import ExportError
 from marsbench.export.onnx_model import PROBABILITIES, classifier_graph
 from marsbench.export.onnx_parts import chained
-from marsbench.plugin.features import FEATURES, WAVEFORM, FeatureExtractor, Floats, pad
+from marsbench.plugin.features import FEATURES, WAVEFORM, FeatureExtractor, Floats, for_model
 from marsbench.plugin.model import Model, Probabilities
 from marsbench.plugin.onnx_builder import import_onnx
 
@@ -57,9 +57,7 @@ def pipeline_probabilities(extractor: FeatureExtractor, model: Model, clip: Floa
     values = extractor.checked_extract(clip, extractor.sample_rate)
     network = getattr(model, "network_", None)
     n_frames = network.input_shape[1] if network is not None else None
-    features = pad([values], n_frames)
-    rows = model.predict_proba(features.pooled() if model.accepts == "vector" else features)
-    return np.asarray(rows[0])
+    return np.asarray(model.predict_proba(for_model([values], model.accepts, n_frames))[0])
 
 
 def _extractor_graph(extractor: FeatureExtractor) -> Any:

@@ -113,6 +113,19 @@ class Features:
         return Features((sums / self.lengths[:, None]).astype(np.float32), np.ones_like(self.lengths))
 
 
+def for_model(arrays: list[Floats], accepts: FeatureKind, n_frames: int | None) -> Features:
+    """New clips' arrays as a model saw those of training.
+
+    Args:
+        arrays: what an extractor returned, clip by clip.
+        accepts: the model's.
+        n_frames: length that it was trained on, for frames; what is longer is cut off.
+    """
+    if accepts == "vector":
+        return pad(arrays, None).pooled()
+    return pad([array[:n_frames] for array in arrays], n_frames)
+
+
 def pad(arrays: list[Floats], n_frames: int | None) -> Features:
     """Stack per-clip arrays; `frames` are padded with zeros to `n_frames` (None: to the longest)."""
     if arrays[0].ndim == 1:

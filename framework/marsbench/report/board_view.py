@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from marsbench.evaluation.scores import ClassScores, Score
 from marsbench.report.selection import Selection
 from marsbench.results.leaderboard import Board
-from marsbench.results.rows import Row, seeds_words
+from marsbench.results.rows import Row, words_of
 from marsbench.results.schema import Standing
 
 MOST_ROWS = 200
@@ -34,19 +34,9 @@ class RowView:
         return metrics.worst if metrics else None
 
     @property
-    def mark(self) -> str:
-        """What tells this run from others of its pipeline."""
-        return self.row.run_id.rpartition("-")[2][:6]
-
-    @property
     def details(self) -> list[str]:
         """Settings, seed and tuning."""
-        row = self.row
-        words = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
-        words += seeds_words(row)
-        words += [f"tuned, {row.trials} trials"] if row.tuner else []
-        words += [] if row.gain is None else [f"gain {100 * row.gain:+.1f}"]
-        return words + ([] if row.optimism is None else [f"optimism {100 * row.optimism:+.1f}"])
+        return words_of(self.row)
 
 
 @dataclass(frozen=True)

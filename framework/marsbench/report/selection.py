@@ -10,7 +10,7 @@ from marsbench.evaluation.criteria import Criteria
 from marsbench.evaluation.scores import mean_metrics
 from marsbench.experiment import Experiment, parse_experiment, read_experiment_file
 from marsbench.protocols.catalogue import find_protocol
-from marsbench.results.leaderboard import Board, leaderboards, ranked
+from marsbench.results.leaderboard import Board, folders_of, leaderboards, ranked
 from marsbench.results.rows import Row
 from marsbench.results.schema import Run, Standing
 from marsbench.results.store import RunFolder, find_run
@@ -160,12 +160,9 @@ def _is_of(standing: Standing, data: str) -> bool:
     return data in {dataset.name, standing.corpus.name} or dataset.parameters.get("root") in roots
 
 
-def _folder(root: Path, row: Row) -> RunFolder:
-    return RunFolder(root / row.corpus / row.protocol / row.run_id)
-
-
 def _folders(root: Path, rows: Sequence[Row]) -> tuple[RunFolder, ...]:
-    return tuple(_folder(root, row) for row in rows)
+    """The first seed's run of each row."""
+    return tuple(folders_of(root, row)[0] for row in rows)
 
 
 def _standings(root: Path, boards: Sequence[Board]) -> dict[str, Standing]:
@@ -176,7 +173,7 @@ def _standings(root: Path, boards: Sequence[Board]) -> dict[str, Standing]:
 
 def _standing(root: Path, row: Row) -> Standing | None:
     """None if its file went since."""
-    runs = [_folder(root, row._replace(run_id=run_id)).read_standing() for run_id in row.run_ids]
+    runs = [folder.read_standing() for folder in folders_of(root, row)]
     there = [run for run in runs if run is not None]
     metrics = [run.metrics for run in there if run.metrics is not None]
     if len(metrics) < 2:

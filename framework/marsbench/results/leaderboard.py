@@ -101,7 +101,7 @@ def best_run(root: Path, corpus: str | None = None, protocol: str | None = None)
         raise ResultsError(
             f"there are {len(boards)} leaderboards ({named}); say --data and --protocol, or name a run"
         )
-    return _folders(root, boards[0].rows[0])[0]
+    return folders_of(root, boards[0].rows[0])[0]
 
 
 def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -> None:
@@ -118,7 +118,7 @@ def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria) -> Boar
     first = rows[0]
     in_order = ranked(rows)
     complete = [row for row in in_order if row.macro_f1 is not None]
-    tied, n_compared = with_tie_ranks(complete, [_folders(root, row) for row in complete])
+    tied, n_compared = with_tie_ranks(complete, [folders_of(root, row) for row in complete])
     return Board(
         corpus=first.corpus,
         protocol=first.protocol,
@@ -131,7 +131,8 @@ def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria) -> Boar
     )
 
 
-def _folders(root: Path, row: Row) -> list[RunFolder]:
+def folders_of(root: Path, row: Row) -> list[RunFolder]:
+    """The runs behind a row, one a seed."""
     return [RunFolder(root / row.corpus / row.protocol / run_id) for run_id in row.run_ids]
 
 
@@ -150,7 +151,7 @@ def _one_a_configuration(root: Path, rows: Sequence[Row], criteria: Criteria) ->
 
 def _of_all_seeds(root: Path, rows: list[Row], criteria: Criteria) -> Row:
     rows = sorted(rows, key=lambda row: row.seeds)
-    runs = [folder.read_standing() for row in rows for folder in _folders(root, row)]
+    runs = [folder.read_standing() for row in rows for folder in folders_of(root, row)]
     return merged(rows, [run.metrics for run in runs if run and run.metrics], criteria)
 
 

@@ -99,6 +99,11 @@ class Row(NamedTuple):
         return canonical_json([self.features, self.model, self.settings, self.asked])
 
     @property
+    def mark(self) -> str:
+        """What tells this run from others of its pipeline: the beginning of its id's digest."""
+        return self.run_id.rpartition("-")[2][:6]
+
+    @property
     def untuned_configuration(self) -> str:
         """That of the same pipeline untuned."""
         return canonical_json([self.features, self.model, self.settings, None])
@@ -156,11 +161,25 @@ def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) 
     )
 
 
-def seeds_words(row: Row) -> list[str]:
+def words_of(row: Row) -> list[str]:
+    """What tells a configuration from others of the same two plugins: settings, seeds, tuning."""
+    settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
+    return [*settings, *_seeds_words(row), *_tuning_words(row)]
+
+
+def _seeds_words(row: Row) -> list[str]:
     """How many seeds and what they differ by, or the one if it is not the default."""
     if len(row.seeds) > 1:
         return [f"{len(row.seeds)} seeds, ± {100 * (row.seed_spread or 0):.1f}"]
     return [f"seed {row.seeds[0]}"] if row.seeds[0] else []
+
+
+def _tuning_words(row: Row) -> list[str]:
+    if row.tuner is None:
+        return []
+    words = [] if row.gain is None else [f"gain {100 * row.gain:+.1f}"]
+    words += [] if row.optimism is None else [f"optimism {100 * row.optimism:+.1f}"]
+    return [f"tuned, {row.trials} trials", *([", ".join(words)] if words else [])]
 
 
 def _tuning(tuning: TuningRecord) -> dict[str, Any]:
