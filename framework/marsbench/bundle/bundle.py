@@ -1,22 +1,22 @@
 """A fitted pipeline: from a recording to probabilities, by the code that cross-validation used."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.audio import Waveform, checked, decode, read_bytes, resample
+from marsbench.bundle.model_file import Predictor
 from marsbench.bundle.prediction import Prediction, Window
 from marsbench.bundle.record import BundleRecord
-from marsbench.errors import AudioError
+from marsbench.errors import AudioError, BenchError
 from marsbench.execution.threads import limited_threads
 from marsbench.extraction import extracted
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
-from marsbench.plugin.model import Model
 from marsbench.plugin.registry import make
 
 MAX_SECONDS = 3600.0
@@ -26,13 +26,16 @@ _ABOUT = 1.5
 _BATCH = 64
 """Windows predicted at a time."""
 
+Source = str | Path | bytes | Waveform
+"""A recording: a path, a file's bytes, or mono samples with their rate."""
+
 
 @dataclass(frozen=True, repr=False)
 class Bundle:
     """A feature extractor and a model that was trained on its features."""
 
     record: BundleRecord
-    model: Model
+    model: Predictor
     folders: tuple[Path, ...]
     """Drop-in folders of plugins."""
 
@@ -46,39 +49,91 @@ class Bundle:
         return tuple(self.record.labels)
 
     def predict(
-        self, source: str | Path | bytes | Waveform, *, max_seconds: float = MAX_SECONDS
+        self,
+        source: Source | NDArray[np.floating[Any]],
+        sample_rate: int | None = None,
+        *,
+        max_seconds: float = MAX_SECONDS,
     ) -> Prediction:
-        """What a recording sounds like: a path, a file's bytes, or samples with their rate.
+        """What a recording sounds like.
 
         One that is much longer than the clips of training is cut into windows as long as those, each half
         over the next.
 
+        Args:
+            source: a path, a file's bytes, a `Waveform`, or samples (n_samples,), nominally in [-1, 1].
+            sample_rate: of samples, in Hz; any, they are resampled.
+            max_seconds: longest recording to be taken.
+
         Raises:
-            AudioError: unreadable, empty, silent, too short, longer than `max_seconds`.
+            AudioError: unreadable, empty, silent, too short, longer than `max_seconds`, or samples without
+                their rate.
             PluginError: the feature extractor fails on it.
         """
-        waveform = resample(_waveform(source, max_seconds), self.record.sample_rate)
+        if isinstance(source, np.ndarray):
+            if sample_rate is None:
+                raise AudioError("samples without their rate; predict(samples, sample_rate)")
+            source = Waveform(np.asarray(source, np.float32), sample_rate)
+        return self._answered([self._heard(source, max_seconds)])[0]
+
+    def predict_each(
+        self, sources: Iterable[Source], *, max_seconds: float = MAX_SECONDS
+    ) -> Iterator[Prediction | BenchError]:
+        """What each recording sounds like, or why that cannot be told, in their order.
+
+        Several are predicted together, which takes less time than one by one.
+        """
+        waiting: list[_Heard | BenchError] = []
+        for source in sources:
+            try:
+                waiting.append(self._heard(source, max_seconds))
+            except BenchError as error:
+                waiting.append(error)
+            n_windows = sum(len(heard.arrays) for heard in waiting if isinstance(heard, _Heard))
+            if max(len(waiting), n_windows) >= _BATCH:
+                yield from self._told(waiting)
+                waiting = []
+        yield from self._told(waiting)
+
+    def _told(self, waiting: list["_Heard | BenchError"]) -> Iterator[Prediction | BenchError]:
+        answers = iter(self._answered([heard for heard in waiting if isinstance(heard, _Heard)]))
+        return (next(answers) if isinstance(heard, _Heard) else heard for heard in waiting)
+
+    def probabilities(self, arrays: list[Floats]) -> NDArray[np.float64]:
+        """Probability of each class, (n_clips, n_classes), by what the extractor returned for each clip."""
+        # An ONNX file takes any number of frames.
+        n_frames = None if self.record.form == "onnx" else self.record.input_shape[0]
+        batches = [arrays[start : start + _BATCH] for start in range(0, len(arrays), _BATCH)]
+        seen = (for_model(batch, self.model.accepts, n_frames) for batch in batches)
+        return np.concatenate([self.model.predict_proba(features) for features in seen])
+
+    def _heard(self, source: Source, max_seconds: float) -> "_Heard":
+        rate = self.record.sample_rate
+        waveform = resample(_waveform(source, max_seconds), rate)
         spans = list(self._spans(waveform))
+        parts = (Waveform(waveform.samples[start:end], rate) for start, end in spans)
         with limited_threads(1):  # as every unit of a run: the last digits depend on it
-            probabilities = self.probabilities([waveform.samples[start:end] for start, end in spans])
-        rate = waveform.sample_rate
+            arrays = [extracted(self.extractor, part) for part in parts]
+        return _Heard([(start / rate, end / rate) for start, end in spans], arrays, waveform.seconds)
+
+    def _answered(self, recordings: list["_Heard"]) -> list[Prediction]:
+        if not recordings:
+            return []
+        with limited_threads(1):
+            rows = self.probabilities([array for heard in recordings for array in heard.arrays])
+        ends = np.cumsum([len(heard.arrays) for heard in recordings])
+        return [
+            self._prediction(heard, part)
+            for heard, part in zip(recordings, np.split(rows, ends[:-1]), strict=True)
+        ]
+
+    def _prediction(self, heard: "_Heard", rows: NDArray[np.float64]) -> Prediction:
         return Prediction(
             labels=self.labels,
-            probabilities=probabilities.mean(axis=0),
-            windows=tuple(
-                Window(start / rate, end / rate, row)
-                for (start, end), row in zip(spans, probabilities, strict=True)
-            ),
-            seconds=waveform.seconds,
+            probabilities=rows.mean(axis=0),
+            windows=tuple(Window(*span, row) for span, row in zip(heard.spans, rows, strict=True)),
+            seconds=heard.seconds,
         )
-
-    def probabilities(self, samples: list[Floats]) -> NDArray[np.float64]:
-        """Probability of each class, (n_clips, n_classes), for samples at the bundle's rate."""
-        arrays = [extracted(self.extractor, Waveform(part, self.record.sample_rate)) for part in samples]
-        batches = [arrays[start : start + _BATCH] for start in range(0, len(arrays), _BATCH)]
-        accepts, n_frames = self.model.accepts, self.record.input_shape[0]
-        seen = (for_model(batch, accepts, n_frames) for batch in batches)
-        return np.concatenate([self.model.predict_proba(features) for features in seen])
 
     def _spans(self, waveform: Waveform) -> Iterator[tuple[int, int]]:
         """First and behind-last sample of each window that is not silent."""
@@ -98,7 +153,17 @@ class Bundle:
         return cast("FeatureExtractor", make("features", self.record.features, self.folders))
 
 
-def _waveform(source: str | Path | bytes | Waveform, max_seconds: float) -> Waveform:
+class _Heard(NamedTuple):
+    """A recording's features."""
+
+    spans: list[tuple[float, float]]
+    """Begin and end of each window, in seconds."""
+    arrays: list[Floats]
+    """What the extractor returned for each."""
+    seconds: float
+
+
+def _waveform(source: Source, max_seconds: float) -> Waveform:
     if isinstance(source, Waveform):
         return checked(source, max_seconds=max_seconds)
     if isinstance(source, bytes):

@@ -2,6 +2,7 @@
 
 bundle.json     `BundleRecord`, sealed
 model/          what the model's plugin wrote: formats that execute no code when they are read
+emotion_NAME.*  or else the model as one file, see `bundle.model_file`
 golden/N.flac   clips that the model must answer as it did when it was exported
 
 Nothing in it is unpickled or evaluated. What a folder holds beyond its record's list is not looked at.
@@ -20,6 +21,7 @@ import soundfile
 
 from marsbench.audio import Waveform
 from marsbench.bundle.bundle import Bundle
+from marsbench.bundle.model_file import ModelFile, Predictor, open_model_file
 from marsbench.bundle.record import BundleRecord, GoldenClip
 from marsbench.errors import DamagedError, PluginError, ResultsError, StorageError
 from marsbench.files import write_sealed
@@ -28,9 +30,6 @@ from marsbench.plugin.registry import Kind, Recipe, Registry, discover, make
 from marsbench.results.sealed import read_record
 
 RECORD = "bundle.json"
-_MODEL = "model"
-TOLERANCE = 1e-5
-"""Most that a probability may differ from what the golden clips say."""
 
 
 class Sample(NamedTuple):
@@ -41,13 +40,21 @@ class Sample(NamedTuple):
     waveform: Waveform
 
 
-def write_bundle(bundle: Bundle, folder: Path, samples: Iterable[Sample] = ()) -> Bundle:
+def write_bundle(
+    bundle: Bundle, folder: Path, samples: Iterable[Sample] = (), file: ModelFile | None = None
+) -> Bundle:
     """Write a bundle into a folder of its own, which appears whole or not at all, and check what was written.
 
     An older bundle there is replaced.
 
+    Args:
+        bundle: with a model of its plugin's.
+        folder: where to.
+        samples: clips that go with it, to be answered again.
+        file: its model as one file, which is written instead of what the plugin saves.
+
     Returns:
-        The bundle as it is read back.
+        The bundle, with the record of what was written.
 
     Raises:
         StorageError: it cannot be written, or the folder holds something else.
@@ -61,7 +68,7 @@ def write_bundle(bundle: Bundle, folder: Path, samples: Iterable[Sample] = ()) -
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as name:
             new = Path(name, "new")
-            _fill(new, bundle, samples)
+            _fill(new, bundle, samples, file)
             written = read_bundle(new, discover(bundle.folders))
             if folder.exists():
                 folder.rename(Path(name, "old"))
@@ -71,14 +78,20 @@ def write_bundle(bundle: Bundle, folder: Path, samples: Iterable[Sample] = ()) -
     return replace(bundle, record=written.record)
 
 
-def _fill(folder: Path, bundle: Bundle, samples: Iterable[Sample]) -> None:
-    (folder / _MODEL).mkdir(parents=True)
-    (folder / "golden").mkdir()
-    bundle.model.save(folder / _MODEL)
+def _fill(folder: Path, bundle: Bundle, samples: Iterable[Sample], file: ModelFile | None) -> None:
+    (folder / "golden").mkdir(parents=True)
+    form, quantised = (file.form, file.quantised) if file else ("plugin", None)
+    record = bundle.record.model_copy(update={"form": form, "quantised": quantised})
+    path = folder / record.model_path
+    if file:
+        path.write_bytes(file.data)
+    else:
+        path.mkdir()
+        cast("Model", bundle.model).save(path)
     golden = [
         _golden(folder, f"golden/{number}.flac", sample, bundle) for number, sample in enumerate(samples)
     ]
-    record = bundle.record.model_copy(update={"golden": golden, "files": _hashes(folder)})
+    record = record.model_copy(update={"golden": golden, "files": _hashes(folder)})
     write_sealed(folder / RECORD, record.model_dump_json(indent=1))
 
 
@@ -113,19 +126,22 @@ def read_bundle(folder: Path, registry: Registry) -> Bundle:
     """
     record = read_record(folder / RECORD, BundleRecord)
     _require_intact(folder, record.files)
-    if strangers := {clip.file for clip in record.golden} - record.files.keys():
-        raise ResultsError(f"{folder} names a golden clip that is not among its files: {min(strangers)}")
-    for kind, recipe in _recipes(record).items():
-        _require_plugin(registry, kind, recipe, folder)
-    model = cast("Model", make("models", record.model, registry.folders)).load(folder / _MODEL)
-    bundle = Bundle(record, model, registry.folders)
+    read = {clip.file for clip in record.golden} | ({record.model_path} if record.form != "plugin" else set())
+    if strangers := read - record.files.keys():
+        raise ResultsError(f"{folder} names a file that it does not list: {min(strangers)}")
+    _require_plugin(registry, "features", record.features, folder)
+    bundle = Bundle(record, _read_model(record, folder, registry), registry.folders)
     for clip in record.golden:
         _require_answer(bundle, clip, (folder / clip.file).read_bytes())
     return bundle
 
 
-def _recipes(record: BundleRecord) -> dict[Kind, Recipe]:
-    return {"features": record.features, "models": record.model}
+def _read_model(record: BundleRecord, folder: Path, registry: Registry) -> Predictor:
+    path = folder / record.model_path
+    if record.form != "plugin":
+        return open_model_file(record.form, path)
+    _require_plugin(registry, "models", record.model, folder)
+    return cast("Model", make("models", record.model, registry.folders)).load(path)
 
 
 def _require_intact(folder: Path, files: Mapping[str, str]) -> None:
@@ -155,7 +171,9 @@ def _require_answer(bundle: Bundle, clip: GoldenClip, data: bytes) -> None:
     found = bundle.predict(data).probabilities
     if found.shape != (len(clip.probabilities),):
         raise ResultsError(f"the bundle answers {clip.clip} with {len(found)} classes")
-    if (off := float(np.abs(found - clip.probabilities).max())) > TOLERANCE:
+    off, allowed = float(np.abs(found - clip.probabilities).max()), bundle.record.tolerance
+    if not off <= allowed:  # NaN is no agreement
         raise ResultsError(
-            f"the bundle answers {clip.clip} otherwise than when it was exported, by {off:.1e}"
+            f"the bundle answers {clip.clip} otherwise than when it was exported, by {off:.1e}; "
+            f"{allowed:.0e} is allowed"
         )

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from marsbench.bundle.model_file import SUFFIXES, Form, Precision
 from marsbench.evaluation.criteria import Criteria, Outcome
 from marsbench.evaluation.scores import Metrics
 from marsbench.plugin.registry import Recipe
@@ -66,9 +67,26 @@ class BundleRecord(_Record):
     """Of one clip's features."""
     corpus: TrainingCorpus
     origin: Origin | None = None
+    fold: int | None = None
+    """Counted from 0: whose training part of the origin's protocol it was fitted on; None for all clips."""
+    form: Form = "plugin"
+    """Of the model's file."""
+    quantised: Precision | None = None
     seed: int
     environment: dict[str, str]
     """Where it was fitted."""
     golden: list[GoldenClip] = []
     files: dict[str, str] = {}
     """sha256 of each other file, by path below the folder."""
+
+    @property
+    def tolerance(self) -> float:
+        """Most that a probability may differ from what the golden clips say."""
+        if self.quantised:
+            return 1e-2
+        return 1e-4 if self.form == "litert" else 1e-5
+
+    @property
+    def model_path(self) -> str:
+        """Where the model is, below the bundle's folder: a folder of its plugin's, or one file."""
+        return "model" if self.form == "plugin" else f"emotion_{self.model.name}{SUFFIXES[self.form]}"

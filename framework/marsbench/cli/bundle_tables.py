@@ -10,12 +10,15 @@ from marsbench.bundle.prediction import Prediction
 from marsbench.cli.console import table as empty_table
 
 
-def bundle_summary(bundle: Bundle, n_checked: int) -> RenderableType:
+def bundle_summary(bundle: Bundle, n_checked: int, tolerance: float) -> RenderableType:
     """What it is, what it was trained on, what its run said it is worth, how many clips it was checked by."""
     record, corpus = bundle.record, bundle.record.corpus
+    trained_on = f"all {corpus.n_clips} clips of {corpus.name}"
+    if record.fold is not None:
+        trained_on = f"the {corpus.n_clips} clips of {corpus.name} that fold {record.fold + 1} trains on"
     lines = [
         Text(f"{record.features.name} + {record.model.name}", "bold"),
-        Text(f"Trained on all {corpus.n_clips} clips of {corpus.name}; {corpus.licence}."),
+        Text(f"Trained on {trained_on}; {corpus.licence}."),
         Text(f"Classes: {', '.join(record.labels)}. {record.sample_rate:,} Hz."),
     ]
     if corpus.synthetic:
@@ -29,7 +32,8 @@ def bundle_summary(bundle: Bundle, n_checked: int) -> RenderableType:
                 f"class {metrics.worst.label} {100 * metrics.worst.recall.value:.1f} %; {origin.verdict}."
             )
         )
-    lines.append(Text(f"Checked: it answers {n_checked} clips as the model in memory did.", "dim"))
+    checked = f"Checked: it answers {n_checked} clips as the model in memory did, to {tolerance:g}."
+    lines.append(Text(checked, "dim"))
     return Group(*lines)
 
 

@@ -33,21 +33,19 @@ def predict(
     from marsbench.bundle.sources import audio_files
     from marsbench.cli import bundle_tables
     from marsbench.cli.console import TerminalProgress, err, out
-    from marsbench.errors import AudioError
+    from marsbench.errors import BenchError
     from marsbench.plugin.registry import discover, drop_in_folders
 
     paths = audio_files(sources)
     predictions: list[tuple[str, Prediction]] = []
-    n_bad = 0
     with TerminalProgress() as progress:
         loaded = read_bundle(bundle, discover(drop_in_folders(plugins or ())))
         with progress.track("Predicting", len(paths)) as advance:
-            for path in paths:
-                try:
-                    predictions.append((str(path), loaded.predict(path)))
-                except AudioError as error:
-                    n_bad += 1
-                    progress.say(str(error))
+            for path, answer in zip(paths, loaded.predict_each(paths), strict=True):
+                if isinstance(answer, BenchError):
+                    progress.say(str(answer))
+                else:
+                    predictions.append((str(path), answer))
                 advance(1)
     if as_json:
         typer.echo(json.dumps([_values(*entry) for entry in predictions], indent=1))
@@ -58,7 +56,7 @@ def predict(
         for name, prediction in predictions:
             if len(prediction.windows) > 1:
                 out.print(bundle_tables.timeline(name, prediction))
-    if n_bad:
+    if n_bad := len(paths) - len(predictions):
         err.print(f"{n_bad} of {len(paths)} files could not be used", style="red")
         raise typer.Exit(1)
 

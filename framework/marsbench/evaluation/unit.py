@@ -95,7 +95,7 @@ def climb(
     """
     model, hyperparameters, fit_seconds = fit_model(unit, on_epoch)
     start = time.perf_counter()
-    probabilities = model.predict_proba(_features(unit, model, unit.test))
+    probabilities = model.predict_proba(features_of(unit, model, unit.test))
     check_probabilities(probabilities, (len(unit.test), unit.n_classes), unit.model.name)
     result = UnitResult(
         fold=unit.fold,
@@ -178,9 +178,10 @@ def check_probabilities(values: Probabilities, shape: tuple[int, int], model: st
 
 
 def _examples(unit: Unit, model: Model, rows: tuple[int, ...], targets: tuple[int, ...]) -> Examples:
-    return Examples(_features(unit, model, rows), np.array(targets, np.int64))
+    return Examples(features_of(unit, model, rows), np.array(targets, np.int64))
 
 
-def _features(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
+def features_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
+    """Those of some clips, as the unit's model takes them."""
     features = unit.features.read(rows)
     return features.pooled() if model.accepts == "vector" else features

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from marsbench.bundle.model_file import Predictor, onnx_session
 from marsbench.errors import ExportError
 from marsbench.export.onnx_model import PROBABILITIES, classifier_graph
 from marsbench.export.onnx_parts import chained
 from marsbench.plugin.features import FEATURES, WAVEFORM, FeatureExtractor, Floats, for_model
-from marsbench.plugin.model import Model, Probabilities
+from marsbench.plugin.model import Probabilities
 from marsbench.plugin.onnx_builder import import_onnx
 
 TOLERANCE = 1e-3
@@ -19,7 +20,7 @@ TOLERANCE = 1e-3
 
 
 def end_to_end(
-    extractor: FeatureExtractor, model: Model, labels: Sequence[str], clips: Sequence[Floats] = ()
+    extractor: FeatureExtractor, model: Predictor, labels: Sequence[str], clips: Sequence[Floats] = ()
 ) -> Any:
     """The pipeline as an `onnx.ModelProto`, which numpy and onnxruntime are enough to run.
 
@@ -39,7 +40,7 @@ def end_to_end(
     """
     onnx = import_onnx()
     whole = chained([_extractor_graph(extractor), classifier_graph(model, extractor.kind)])
-    whole.graph.name = f"{extractor.name} + {model.name}"
+    whole.graph.name = f"{extractor.name} + {getattr(model, 'name', 'model')}"
     whole.producer_name, whole.producer_version = "marsbench", version("marsbench")
     facts = {
         "labels": json.dumps(list(labels)),
@@ -52,7 +53,7 @@ def end_to_end(
     return whole
 
 
-def pipeline_probabilities(extractor: FeatureExtractor, model: Model, clip: Floats) -> Probabilities:
+def pipeline_probabilities(extractor: FeatureExtractor, model: Predictor, clip: Floats) -> Probabilities:
     """What the pipeline itself answers to one clip, float64 (n_classes,)."""
     values = extractor.checked_extract(clip, extractor.sample_rate)
     network = getattr(model, "network_", None)
@@ -72,10 +73,8 @@ def _extractor_graph(extractor: FeatureExtractor) -> Any:
     return graph
 
 
-def _check(whole: Any, extractor: FeatureExtractor, model: Model, clips: Sequence[Floats]) -> None:
-    from onnxruntime import InferenceSession
-
-    session = InferenceSession(whole.SerializeToString(), providers=["CPUExecutionProvider"])
+def _check(whole: Any, extractor: FeatureExtractor, model: Predictor, clips: Sequence[Floats]) -> None:
+    session = onnx_session(whole.SerializeToString())
     for clip in clips:
         wanted = pipeline_probabilities(extractor, model, clip)
         away = abs(session.run([PROBABILITIES], {WAVEFORM: clip})[0] - wanted).max()

@@ -4,20 +4,20 @@ from typing import Any
 
 import numpy as np
 
+from marsbench.bundle.model_file import Predictor
 from marsbench.errors import ExportError
 from marsbench.export.keras_network import network_graph
 from marsbench.export.onnx_parts import chained
 from marsbench.export.sklearn_estimator import estimator_graph
 from marsbench.plugin.features import FEATURES, FeatureKind
 from marsbench.plugin.keras_model import KerasModel
-from marsbench.plugin.model import Model
 from marsbench.plugin.onnx_builder import Graph, Value
 from marsbench.plugin.sklearn_model import SklearnModel
 
 PROBABILITIES = "probabilities"
 
 
-def classifier_graph(model: Model, kind: FeatureKind) -> Any:
+def classifier_graph(model: Predictor, kind: FeatureKind) -> Any:
     """`model.predict_proba` of one clip as an `onnx.ModelProto`.
 
     Its input `features` is what an extractor of that kind returns: float32 (n_frames, n_dims) of real frames
@@ -32,7 +32,7 @@ def classifier_graph(model: Model, kind: FeatureKind) -> Any:
     if isinstance(model, KerasModel):
         return _of_keras(model, kind)
     raise ExportError(
-        f"{model.name} is neither a SklearnModel nor a KerasModel: there is no ONNX graph of it"
+        f"{type(model).__name__} is neither a SklearnModel nor a KerasModel: there is no ONNX graph of it"
     )
 
 

@@ -1,25 +1,39 @@
-"""A pipeline fitted on every clip of a corpus, as runs fit it on a fold's training part."""
+"""A run's configuration fitted again, as the run fitted it: on all clips of its corpus, or on a fold's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
-from typing import Any, cast
+from typing import NamedTuple, cast
+
+import numpy as np
 
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.record import BundleRecord, Origin, TrainingCorpus
 from marsbench.corpus import CheckedCorpus
 from marsbench.datasets import resolve_dataset
 from marsbench.environment import environment
-from marsbench.errors import ResultsError
-from marsbench.evaluation.unit import fit_model
+from marsbench.errors import ConfigError, ResultsError
+from marsbench.evaluation.criteria import Outcome
+from marsbench.evaluation.scores import Metrics
+from marsbench.evaluation.unit import Unit, features_of, fit_model
 from marsbench.execution.threads import limited_threads
-from marsbench.feature_store import FeatureStore
+from marsbench.experiment import parse_experiment
+from marsbench.feature_store import FeatureFile, FeatureStore
 from marsbench.planning import Pipeline, checked_corpus, make_pipeline
 from marsbench.plugin.features import FeatureExtractor
+from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Registry, make
 from marsbench.progress import Progress, Silent
+from marsbench.protocols.apply import apply_protocol
+from marsbench.protocols.fold import Fold
+from marsbench.results.predictions import probabilities_of, read_predictions
 from marsbench.results.schema import Run
+from marsbench.results.store import RunFolder
 from marsbench.runner.units import Units
-from marsbench.tuning.search_space import tuned_features
+from marsbench.tuning.search_space import Configuration, tuned_features
+
+_SAME = 1e-5
+"""Most that a model which was fitted again may differ in a probability."""
 
 
 def refit(run: Run, corpus: CheckedCorpus, registry: Registry, progress: Progress | None = None) -> Bundle:
@@ -36,27 +50,48 @@ def refit(run: Run, corpus: CheckedCorpus, registry: Registry, progress: Progres
     Raises:
         ResultsError: the run is not complete, or its plugins are no longer what they were.
     """
-    if run.metrics is None or run.verdict is None:
-        raise ResultsError(f"{run.run_id} is not complete: what it is worth is not known")
-    pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings)
-    for now, then in ((pipeline.features, run.features), (pipeline.model, run.model)):
-        if now.source != then.source:
-            raise ResultsError(
-                f"{now.name} has changed since {run.run_id} was made; run it again, then export that"
-            )
-    origin = Origin(
-        run_id=run.run_id,
-        protocol=run.protocol.name,
-        protocol_hash=run.protocol.hash,
-        by_speaker=run.protocol.by_speaker,
-        criteria=run.criteria,
-        metrics=run.metrics,
-        verdict=run.verdict,
-        pass_probability=run.pass_probability,
+    units = _units(run, corpus, registry)
+    chosen = _best_of_folds(run)
+    return _fit(units, partial(units.whole, configuration=chosen), chosen, progress, run=run).bundle
+
+
+def refit_fold(
+    folder: RunFolder,
+    number: int,
+    corpus: CheckedCorpus,
+    registry: Registry,
+    progress: Progress | None = None,
+) -> Bundle:
+    """The model of one of a run's folds, fitted again on that fold's training part.
+
+    `progress` is told if it does not answer the fold's test clips as it did in the run.
+
+    Args:
+        folder: of a complete run.
+        number: of the fold, from 1.
+        corpus: `corpus_of` the run.
+        registry: where its plugins are.
+        progress: told what is under way.
+
+    Raises:
+        ConfigError: there is no such fold.
+        ResultsError: as `refit`; or the protocol is no longer what it was.
+    """
+    run, progress = folder.read_run(), progress or Silent()
+    fold = number - 1
+    if fold not in range(run.protocol.n_folds):
+        raise ConfigError(f"{run.run_id} has folds 1 to {run.protocol.n_folds}; there is no fold {number}")
+    units = _units(run, corpus, registry, _folds(folder, run, corpus))
+    chosen = _chosen_by(run, fold)
+    fitted = _fit(
+        units, partial(units.outer, fold, configuration=chosen), chosen, progress, run=run, fold=fold
     )
-    return fit_bundle(
-        corpus, pipeline, registry, run.seed, _chosen(run), origin, progress, threads=run.threads
-    )
+    if (away := _away_from_run(fitted, folder, corpus)) > _SAME:
+        progress.say(
+            f"fold {number}, fitted again, answers its test clips otherwise than in the run, by up to "
+            f"{away:.1e}: this is another machine, or has other versions"
+        )
+    return fitted.bundle
 
 
 def corpus_of(
@@ -88,57 +123,125 @@ def corpus_of(
     return corpus
 
 
-def _chosen(run: Run) -> dict[str, Any]:
+def fit_bundle(
+    corpus: CheckedCorpus,
+    pipeline: Pipeline,
+    registry: Registry,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    by_speaker: bool = False,
+) -> Bundle:
+    """Fit a pipeline on all clips; there is none left to test it on, and no run that did."""
+    units = Units(corpus, pipeline, seed, by_speaker, (), registry.folders)
+    return _fit(units, units.whole, {}, progress).bundle
+
+
+class _Fitted(NamedTuple):
+    bundle: Bundle
+    unit: Unit
+
+
+def _fit(
+    units: Units,
+    unit_of: Callable[[FeatureFile], Unit],
+    configuration: Configuration,
+    progress: Progress | None,
+    *,
+    run: Run | None = None,
+    fold: int | None = None,
+) -> _Fitted:
+    """Fit one of the units of a run, or of none."""
+    corpus, folders = units.corpus, units.folders
+    recipe = tuned_features(units.pipeline.features, folders, configuration)
+    with limited_threads(run.threads if run else 1):
+        features = FeatureStore(recipe, folders).features_of(corpus, progress)
+        unit = unit_of(features)
+        model, hyperparameters, _ = fit_model(unit)
+    record = BundleRecord(
+        features=recipe,
+        model=units.pipeline.model,
+        hyperparameters=hyperparameters,
+        labels=list(corpus.labels),
+        sample_rate=cast("FeatureExtractor", make("features", recipe, folders)).sample_rate,
+        input_shape=list(features.input_shape),
+        corpus=_training_corpus(corpus, [*unit.train, *unit.validation]),
+        origin=_origin(run) if run else None,
+        fold=fold,
+        seed=units.seed,
+        environment=environment(),
+    )
+    return _Fitted(Bundle(record, model, folders), unit)
+
+
+def _training_corpus(corpus: CheckedCorpus, rows: Sequence[int]) -> TrainingCorpus:
+    seconds = [corpus.facts[row].seconds for row in rows]
+    return TrainingCorpus(
+        name=corpus.name,
+        fingerprint=corpus.fingerprint,
+        n_clips=len(rows),
+        longest_seconds=max(seconds),
+        median_seconds=median(seconds),
+        synthetic=corpus.corpus.synthetic,
+        licence=corpus.corpus.licence,
+    )
+
+
+def _units(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequence[Fold] = ()) -> Units:
+    """The fits of a complete run, whose plugins are still what they were."""
+    if run.metrics is None:
+        raise ResultsError(f"{run.run_id} is not complete: what it is worth is not known")
+    pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings)
+    for now, then in ((pipeline.features, run.features), (pipeline.model, run.model)):
+        if now.source != then.source:
+            raise ResultsError(
+                f"{now.name} has changed since {run.run_id} was made; run it again, then export that"
+            )
+    return Units(corpus, pipeline, run.seed, run.protocol.by_speaker, folds, registry.folders)
+
+
+def _origin(run: Run) -> Origin:
+    protocol = run.protocol
+    return Origin(
+        run_id=run.run_id,
+        protocol=protocol.name,
+        protocol_hash=protocol.hash,
+        by_speaker=protocol.by_speaker,
+        criteria=run.criteria,
+        metrics=cast("Metrics", run.metrics),
+        verdict=cast("Outcome", run.verdict),
+        pass_probability=run.pass_probability,
+    )
+
+
+def _best_of_folds(run: Run) -> Configuration:
     """What tuning chose, by NAME.PARAMETER; nothing for an untuned run."""
     folds = [fold for fold in run.tuning.folds if fold.inner_score is not None] if run.tuning else []
     best = max(folds, key=lambda fold: fold.inner_score or 0.0, default=None)
     return dict(best.configuration) if best else {}
 
 
-def fit_bundle(  # noqa: PLR0913 - all that a fit depends on
-    corpus: CheckedCorpus,
-    pipeline: Pipeline,
-    registry: Registry,
-    seed: int,
-    configuration: Mapping[str, Any] | None = None,
-    origin: Origin | None = None,
-    progress: Progress | None = None,
-    *,
-    by_speaker: bool = False,
-    threads: int = 1,
-) -> Bundle:
-    """Fit a pipeline on all clips; there is none left to test it on."""
-    chosen = dict(configuration or {})
-    recipe = tuned_features(pipeline.features, registry.folders, chosen)
-    extractor = cast("FeatureExtractor", make("features", recipe, registry.folders))
-    apart = origin.by_speaker if origin else by_speaker
-    units = Units(corpus, pipeline, seed, apart, (), registry.folders)
-    with limited_threads(threads):
-        features = FeatureStore(recipe, registry.folders).features_of(corpus, progress)
-        model, hyperparameters, _ = fit_model(units.whole(features, chosen))
-    record = BundleRecord(
-        features=recipe,
-        model=pipeline.model,
-        hyperparameters=hyperparameters,
-        labels=list(corpus.labels),
-        sample_rate=extractor.sample_rate,
-        input_shape=list(features.input_shape),
-        corpus=_training_corpus(corpus),
-        origin=origin,
-        seed=seed,
-        environment=environment(),
-    )
-    return Bundle(record, model, registry.folders)
+def _chosen_by(run: Run, fold: int) -> Configuration:
+    """What tuning chose in one fold."""
+    folds = run.tuning.folds if run.tuning else []
+    return next((dict(tuned.configuration) for tuned in folds if tuned.fold == fold), {})
 
 
-def _training_corpus(corpus: CheckedCorpus) -> TrainingCorpus:
-    seconds = [facts.seconds for facts in corpus.facts]
-    return TrainingCorpus(
-        name=corpus.name,
-        fingerprint=corpus.fingerprint,
-        n_clips=len(corpus.clips),
-        longest_seconds=max(seconds),
-        median_seconds=median(seconds),
-        synthetic=corpus.corpus.synthetic,
-        licence=corpus.corpus.licence,
-    )
+def _folds(folder: RunFolder, run: Run, corpus: CheckedCorpus) -> tuple[Fold, ...]:
+    """Those of the run's protocol."""
+    experiment = parse_experiment(folder.read_plan().experiment, str(folder.path))
+    (word,) = experiment.protocol
+    protocol = apply_protocol(word, corpus)
+    if protocol.hash != run.protocol.hash:
+        raise ResultsError(f"{word} is no longer the protocol that {run.run_id} was made under")
+    return protocol.folds
+
+
+def _away_from_run(fitted: _Fitted, folder: RunFolder, corpus: CheckedCorpus) -> float:
+    """Most that a probability of a test clip differs from what the run recorded."""
+    bundle, unit = fitted
+    table = read_predictions(folder.predictions)
+    table = table[table["fold"] == unit.fold].set_index("clip", drop=False)
+    recorded = probabilities_of(table.loc[[corpus.clips[row].id for row in unit.test]])
+    model = cast("Model", bundle.model)
+    return float(np.abs(model.predict_proba(features_of(unit, model, unit.test)) - recorded).max())

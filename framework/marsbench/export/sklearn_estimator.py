@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from marsbench.bundle.model_file import onnx_session
 from marsbench.errors import ExportError
+from marsbench.plugin.extras import import_extra
 from marsbench.plugin.onnx_builder import OPSET, Graph, import_onnx
 
 _LEARNERS = "ai.onnx.ml"
@@ -46,6 +48,8 @@ def estimator_graph(estimator: Any, name: str) -> EstimatorGraph:
             if _is_right(graph, estimator):
                 return graph
             problem = problem or "its graph answers something else"
+        except ExportError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever skl2onnx and onnxruntime raise for a model
             problem = problem or str(error).strip().partition("\n")[0]
     what = type(_last(estimator)).__name__
@@ -53,16 +57,14 @@ def estimator_graph(estimator: Any, name: str) -> EstimatorGraph:
 
 
 def _converted(estimator: Any, kind: DTypeLike, *, is_mapped: bool) -> EstimatorGraph:
-    from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-
-    tensor = DoubleTensorType if kind is np.float64 else FloatTensorType
+    kinds = import_extra("skl2onnx.common.data_types", "export")
+    tensor = kinds.DoubleTensorType if kind is np.float64 else kinds.FloatTensorType
     options = {} if hasattr(estimator, "predict_proba") else {"raw_scores": True}
     if is_mapped:  # only an estimator that would answer a dictionary can be told to answer an array
         options["zipmap"] = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks at everything deprecated in scikit-learn
-        model = to_onnx(
+        model = import_extra("skl2onnx", "export").to_onnx(
             estimator,
             initial_types=[("values", tensor([None, estimator.n_features_in_]))],
             options={id(_last(estimator)): options},  # a pipeline does not pass its own on
@@ -76,10 +78,8 @@ def _converted(estimator: Any, kind: DTypeLike, *, is_mapped: bool) -> Estimator
 
 def _is_right(graph: EstimatorGraph, estimator: Any) -> bool:
     """Whether the graph answers what the estimator does, on made values."""
-    from onnxruntime import InferenceSession
-
     values = _probes(estimator).astype(graph.kind)
-    session = InferenceSession(graph.model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnx_session(graph.model.SerializeToString())
     answer = session.run(None, {"values": values})[-1]
     ask = getattr(estimator, "predict_proba", None) or estimator.decision_function
     wanted = ask(values.astype(np.float64))

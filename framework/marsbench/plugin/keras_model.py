@@ -163,7 +163,7 @@ class KerasModel(Model):
         with warnings.catch_warnings():
             # TensorFlow's arrays do not know NumPy 2's `copy` argument; nothing that a user could mend.
             warnings.simplefilter("ignore", DeprecationWarning)
-            self.network_.save(folder / _NETWORK)
+            without_optimiser(self.network_).save(folder / _NETWORK)
         self.scaling_.save(folder / _SCALING)
 
     def load(self, folder: Path) -> Self:
@@ -252,6 +252,11 @@ class KerasModel(Model):
                 what = "NaN" if isnan(value) else "infinite"
                 where = f"epoch {epoch + 1} of {self.epochs}"
                 raise TrainingError(f"{self.name}: {name} is {what} in {where}; lower the learning rate")
+
+
+def without_optimiser(network: Any) -> Any:
+    """The same layers, uncompiled: what a file of the network needs, and a third of its size."""
+    return import_keras().Model(network.inputs, network.outputs, name=network.name)
 
 
 def _compile(network: Any, hp: HyperParameters) -> tuple[float, bool]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from marsbench.errors import ExportError
+from marsbench.plugin.extras import import_extra
 
 OPSET = 18
 """Newest that onnxruntime, tf2onnx and skl2onnx agree on."""
@@ -218,11 +218,7 @@ class Graph:
 
 def import_onnx() -> Any:
     """The package onnx; raises ExportError where it is missing."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise ExportError("onnx is not installed: pip install 'marsbench[export]'") from error
-    return onnx
+    return import_extra("onnx", "export")
 
 
 _TYPES: dict[Any, int] = {

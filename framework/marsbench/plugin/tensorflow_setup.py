@@ -21,6 +21,7 @@ _NOISE = re.compile(
     r"|[IWE]\d{4} .*\.cc:\d+\]"
     r"|\d{4}-\d\d-\d\d .*\.cc:\d+\]"
     r"|To enable the following instructions"
+    r"|INFO: Created TensorFlow Lite"
 )
 
 
@@ -71,7 +72,7 @@ def _import_quietly() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        with _without_noise(), warnings.catch_warnings():
+        with without_noise(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
             importlib.import_module("keras")
@@ -83,8 +84,11 @@ def _import_quietly() -> None:
 
 
 @contextmanager
-def _without_noise() -> Iterator[None]:
-    """Hold back stderr, C++'s too; afterwards pass on what is no start-up noise, or all after a failure."""
+def without_noise() -> Iterator[None]:
+    """Hold back stderr, C++'s too; afterwards pass on what is no start-up noise of TensorFlow or LiteRT.
+
+    After a failure everything is passed on.
+    """
     with tempfile.TemporaryFile() as caught:
         keep: Callable[[str], bool] = lambda _line: True  # noqa: E731 - replaced on success
         sys.stderr.flush()

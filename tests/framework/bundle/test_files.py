@@ -91,7 +91,7 @@ def test_a_file_outside_the_folder_is_not_read(folder: Path, registry: Registry)
 def test_a_golden_clip_outside_the_folder_is_not_read(folder: Path, registry: Registry) -> None:
     Path("secret.flac").write_bytes(b"x")
     edit(folder, lambda values: values["golden"][0].update(file="../secret.flac"))  # type: ignore[index]
-    with pytest.raises(ResultsError, match="golden clip that is not among its files"):
+    with pytest.raises(ResultsError, match="names a file that it does not list"):
         read_bundle(folder, registry)
 
 

@@ -18,7 +18,7 @@ NOISE = [
 
 @pytest.mark.parametrize("line", NOISE)
 def test_start_up_noise_is_dropped(line: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with tensorflow_setup._without_noise():
+    with tensorflow_setup.without_noise():
         os.write(2, f"{line}\n".encode())
     assert capfd.readouterr().err == ""
 
@@ -27,7 +27,7 @@ def test_start_up_noise_is_dropped(line: str, capfd: pytest.CaptureFixture[str])
     "line", ["Illegal instruction", "F0000 00:00:17.3 1 x.cc:1] Check failed", "I am here"]
 )
 def test_anything_else_is_passed_on(line: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with tensorflow_setup._without_noise():
+    with tensorflow_setup.without_noise():
         os.write(2, f"{line}\n".encode())
     assert capfd.readouterr().err == f"{line}\n"
 
@@ -38,7 +38,7 @@ def fail_aloud() -> None:
 
 
 def test_after_a_failure_all_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ImportError), tensorflow_setup._without_noise():
+    with pytest.raises(ImportError), tensorflow_setup.without_noise():
         fail_aloud()
     assert capfd.readouterr().err == f"{NOISE[1]}\n"
 

@@ -1,4 +1,4 @@
-"""A bundle's pipeline as one ONNX file."""
+"""A bundle's pipeline, feature extraction included, as one ONNX file."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from marsbench.export.end_to_end import end_to_end
 from marsbench.files import write_atomically
 
 
-def write_onnx(bundle: Bundle, path: Path, samples: Iterable[Sample]) -> None:
+def write_pipeline(bundle: Bundle, path: Path, samples: Iterable[Sample]) -> None:
     """Write one file from raw waveform to probabilities, which numpy and onnxruntime are enough to run.
 
     Raises:
