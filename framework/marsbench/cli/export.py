@@ -68,7 +68,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     from marsbench.cli.bundle_tables import bundle_summary
     from marsbench.cli.console import TerminalProgress, out, print_path
     from marsbench.export.end_to_end import TOLERANCE as PIPELINE_TOLERANCE
-    from marsbench.export.model_files import model_file
+    from marsbench.export.model_files import model_file, require_form
     from marsbench.export.pipeline_file import write_pipeline
     from marsbench.export.refit import corpus_of, refit, refit_fold
     from marsbench.export.samples import golden_samples
@@ -81,6 +81,9 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     target = output or Path("pipeline.onnx" if end_to_end else "bundle")
     with TerminalProgress() as progress:
         record = found.read_run()
+        if form != "bundle":
+            model = registry.get("models", record.model.name)
+            require_form(model.name, model.plugin, form, quantise)
         corpus = corpus_of(record, registry, None if best else data, progress)
         if fold is None:
             bundle = refit(record, corpus, registry, progress)

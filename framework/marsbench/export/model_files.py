@@ -2,24 +2,46 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.model_file import FileForm, ModelFile, Precision
 from marsbench.errors import ExportError
 from marsbench.export.keras_network import keras_file, litert_file, silence
 from marsbench.export.onnx_model import classifier_graph
+from marsbench.plugin.base import Plugin
 from marsbench.plugin.extras import import_extra
 from marsbench.plugin.keras_model import KerasModel
+from marsbench.plugin.model import Model
 
 _INTEGER_OPERATORS = {"ConvInteger", "DynamicQuantizeLSTM", "MatMulInteger"}
 
 
+def require_form(name: str, plugin: type[Plugin], form: FileForm, quantised: Precision | None) -> None:
+    """Refuse before anything is fitted what `model_file` could not write of the model `name`.
+
+    Raises:
+        ExportError: models of that plugin have no such form, or a package is missing.
+    """
+    if form == "onnx":
+        if quantised not in {None, "int8"}:
+            raise ExportError(f"an ONNX file is quantised to int8, not to {quantised}; litert can be both")
+        import_extra("onnx", "export")
+        import_extra("onnxruntime", "export")
+        return
+    if not issubclass(plugin, KerasModel):
+        raise ExportError(f"{name} is no KerasModel: it can be exported as bundle or onnx, not as {form}")
+    if form == "litert":
+        import_extra("ai_edge_litert", "litert")
+    elif quantised:
+        raise ExportError("Keras's own file is not quantised; ask for onnx or litert")
+
+
 def model_file(bundle: Bundle, form: FileForm, quantised: Precision | None = None) -> ModelFile:
-    """The model of a bundle whose plugin is there.
+    """The model of a bundle whose plugin is there, as one file.
 
     Args:
-        bundle: fitted or read.
+        bundle: fitted, or read.
         form: of the file.
         quantised: of what precision its weights are to be; None for that of training.
 
@@ -27,24 +49,20 @@ def model_file(bundle: Bundle, form: FileForm, quantised: Precision | None = Non
         ExportError: that model has no such form, or a package is missing.
     """
     model = bundle.model
+    require_form(bundle.record.model.name, type(cast("Model", model)), form, quantised)
     if form == "onnx":
         graph = classifier_graph(model, bundle.extractor.kind)
-        data = _quantised(graph, bundle, quantised) if quantised else graph.SerializeToString()
-        return ModelFile(form, data, quantised)
-    name = bundle.record.model.name
-    if not isinstance(model, KerasModel):
-        raise ExportError(f"{name} is no KerasModel: it can be exported as bundle or onnx, not as {form}")
-    if form == "litert":
-        return ModelFile(form, litert_file(model, quantised), quantised)
-    if quantised:
-        raise ExportError("Keras's own file is not quantised; ask for onnx or litert")
-    return ModelFile(form, keras_file(model))
+        return ModelFile(
+            form, _quantised(graph, bundle) if quantised else graph.SerializeToString(), quantised
+        )
+    network = cast("KerasModel", model)
+    return ModelFile(
+        form, keras_file(network) if form == "keras" else litert_file(network, quantised), quantised
+    )
 
 
-def _quantised(graph: Any, bundle: Bundle, precision: Precision) -> bytes:
-    """Weights of 8 bits; what flows between is quantised as it comes."""
-    if precision != "int8":
-        raise ExportError(f"an ONNX file is quantised to int8, not to {precision}; litert can be both")
+def _quantised(graph: Any, bundle: Bundle) -> bytes:
+    """Weights of 8 bits; what flows between them is quantised as it comes."""
     quantization = import_extra("onnxruntime.quantization", "export")
     with TemporaryDirectory() as folder, silence():
         path = Path(folder) / "model.onnx"

@@ -10,6 +10,8 @@ import pytest
 import soundfile
 
 from marsbench.files import read_sealed
+from marsbench.results.predictions import probabilities_of, read_predictions
+from marsbench.results.store import RunFolder, find_runs
 
 Bench = Callable[..., Any]
 
@@ -40,7 +42,7 @@ def test_the_best_run_leaves_the_lab(bench: Bench, kit: Path, ran: Any) -> None:
         "Classes: low, middle, high.",
         "The audio is synthetic: it will not recognise people.",
         "under stratified5: accuracy 100.0 %",
-        "Checked: it answers 3 clips as the model in memory did.",
+        "Checked: it answers 3 clips as the model in memory did, to 1e-05.",
         "Written: bundle",
     ):
         assert expected in result.stdout
@@ -150,8 +152,8 @@ def test_one_onnx_file_answers_as_the_pipeline(bench: Bench, clip: Path) -> None
     make_folders(clip.parent)
     words = ("--features", "mfcc", "--model", "logistic_regression", "--data", "sorted", "--trials", "0")
     assert bench("run", *words, "--results", "other").exit_code == 0
-    for form in ("onnx", "bundle"):
-        result = bench("export", "--best", "--format", form, "--results", "other")
+    for form in (("--format", "onnx", "--end-to-end"), ()):
+        result = bench("export", "--best", *form, "--results", "other")
         assert result.exit_code == 0, result.stderr
     session = runtime.InferenceSession("pipeline.onnx", providers=["CPUExecutionProvider"])
     facts = session.get_modelmeta().custom_metadata_map
@@ -173,7 +175,92 @@ def make_folders(clips: Path) -> None:
         target.write_bytes(path.read_bytes())
 
 
-def test_a_form_that_does_not_exist_is_wrong_usage(bench: Bench) -> None:
-    result = bench("export", "--best", "--format", "pickle")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--format", "pickle"), "'pickle' is not one of 'bundle', 'keras', 'onnx', 'litert'"),
+        (("--end-to-end",), "--end-to-end goes with --format onnx"),
+        (("--quantise", "int8"), "--quantise goes with --format onnx or litert"),
+        (("--format", "onnx", "--quantise", "int4"), "'int4' is not one of 'int8', 'float16'"),
+        (
+            ("--format", "onnx", "--end-to-end", "--quantise", "int8"),
+            "an --end-to-end file keeps its precision",
+        ),
+        (("--fold", "0"), "greater than or equal to 1"),
+    ],
+)
+def test_words_that_do_not_go_together_are_wrong_usage(
+    bench: Bench, words: tuple[str, ...], message: str
+) -> None:
+    result = bench("export", "--best", *words)
     assert result.exit_code == 2
-    assert "there is bundle and onnx" in result.stderr
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("form", ["keras", "litert"])
+def test_a_model_that_is_no_network_has_no_file_of_its_own(
+    bench: Bench, kit: Path, ran: Any, form: str
+) -> None:
+    assert ran.exit_code == 0
+    result = bench("export", "--best", "--format", form, "--plugins", kit)
+    assert result.exit_code == 1
+    assert (
+        f"nearest_mean is no KerasModel: it can be exported as bundle or onnx, not as {form}" in result.stderr
+    )
+    assert not Path("bundle").exists()
+
+
+@pytest.fixture
+def run(bench: Bench, kit: Path) -> RunFolder:
+    """A finished run by speaker."""
+    grid = ("--features", "blocks", "--model", "nearest_mean", "--data", "tones", "--protocol", "speaker5")
+    assert bench("run", *grid, "--plugins", kit).exit_code == 0
+    return next(find_runs(Path("results")))
+
+
+@pytest.mark.parametrize("fold", [1, 4])
+def test_a_folds_model_answers_its_test_clips_as_the_run_did(
+    bench: Bench, kit: Path, run: RunFolder, home: Path, fold: int
+) -> None:
+    result = bench("export", run.path, "--fold", fold, "--plugins", kit)
+    assert result.exit_code == 0, result.stderr
+    assert f"clips of tones that fold {fold} trains on" in result.stdout
+    assert "otherwise than in the run" not in result.stderr
+    table = read_predictions(run.predictions)
+    table = table[table["fold"] == fold - 1]
+    files = [str(path) for clip in table["clip"] for path in home.rglob(f"*{Path(clip).name}*")]
+    found = json.loads(bench("predict", "bundle", *files, "--json", "--plugins", kit).stdout)
+    assert np.allclose(
+        [[*row["probabilities"].values()] for row in found], probabilities_of(table), atol=1e-6
+    )
+
+
+def test_a_fold_that_answers_otherwise_than_in_the_run_is_told(
+    bench: Bench, kit: Path, run: RunFolder
+) -> None:
+    table = read_predictions(run.predictions)
+    columns = [name for name in table.columns if name.startswith("p_")]
+    table[columns] = table[columns[::-1]].to_numpy()
+    table.to_parquet(run.predictions, index=False)
+    result = bench("export", run.path, "--fold", "1", "--plugins", kit)
+    assert result.exit_code == 0
+    assert "fold 1, fitted again, answers its test clips otherwise than in the run" in result.stderr
+
+
+def test_a_fold_that_is_not_there_is_one_line(bench: Bench, kit: Path, run: RunFolder) -> None:
+    result = bench("export", run.path, "--fold", "6", "--plugins", kit)
+    assert result.exit_code == 1
+    assert "has folds 1 to 5; there is no fold 6" in result.stderr
+
+
+def test_a_fold_of_a_protocol_file_that_has_changed_is_refused(bench: Bench, kit: Path) -> None:
+    file = Path("mine.toml")
+    text = 'name = "mine"\nby = "speaker"\nfolds = [["speaker 0"], ["speaker 1"]]\n'
+    file.write_text(text)
+    grid = ("--features", "blocks", "--model", "nearest_mean", "--data", "tones", "--protocol", file)
+    result = bench("run", *grid, "--plugins", kit)
+    assert result.exit_code == 0, result.stderr
+    file.write_text(text.replace("speaker 1", "speaker 2"))
+    result = bench("export", next(find_runs(Path("results"))).path, "--fold", "1", "--plugins", kit)
+    assert result.exit_code == 1
+    assert "mine.toml is no longer the protocol that blocks-nearest_mean" in result.stderr
