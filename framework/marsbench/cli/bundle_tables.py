@@ -1,5 +1,8 @@
 """Bundles and what they predict, for a terminal."""
 
+import os
+from pathlib import Path
+
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -37,22 +40,34 @@ def bundle_summary(bundle: Bundle, n_checked: int, tolerance: float) -> Renderab
     return Group(*lines)
 
 
-def prediction_table(predictions: list[tuple[str, Prediction]]) -> Table:
-    """A row a file: label, confidence, then the other classes by probability."""
+def prediction_table(predictions: list[tuple[Path, Prediction]]) -> Table:
+    """A row a file, below the folder of all: label, confidence, then the other classes by probability."""
     table = empty_table("file", "label", "confidence", "then")
-    for name, prediction in predictions:
+    top = _common_folder([path for path, _ in predictions])
+    if top is not None:
+        table.title = escape(f"{top}{os.sep}")
+    for path, prediction in predictions:
         ranked = sorted(prediction.by_label().items(), key=lambda item: -item[1])[1:3]
         then = ", ".join(f"{label} {100 * share:.0f} %" for label, share in ranked)
+        name = str(path.relative_to(top) if top else path)
         table.add_row(
             escape(name), escape(prediction.label), f"{100 * prediction.confidence:.1f} %", escape(then)
         )
     return table
 
 
-def timeline(name: str, prediction: Prediction) -> RenderableType:
+def _common_folder(paths: list[Path]) -> Path | None:
+    """The deepest folder that holds them all, unless that says nothing."""
+    if len({path.is_absolute() for path in paths}) != 1:
+        return None
+    top = Path(os.path.commonpath([path.parent for path in paths]))
+    return None if top in {Path(), Path(top.anchor)} else top
+
+
+def timeline(path: Path, prediction: Prediction) -> RenderableType:
     """A row a window of a long recording."""
     table = empty_table("from", "to", "label", "confidence")
-    table.title = f"\n{escape(name)}: {prediction.seconds:.1f} s"
+    table.title = f"\n{escape(str(path))}: {prediction.seconds:.1f} s"
     for window in prediction.windows:
         shares = prediction.by_label(window.probabilities)
         label = max(shares, key=shares.__getitem__)

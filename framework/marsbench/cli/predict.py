@@ -37,7 +37,7 @@ def predict(
     from marsbench.plugin.registry import discover, drop_in_folders
 
     paths = audio_files(sources)
-    predictions: list[tuple[str, Prediction]] = []
+    predictions: list[tuple[Path, Prediction]] = []
     with TerminalProgress() as progress:
         loaded = read_bundle(bundle, discover(drop_in_folders(plugins or ())))
         with progress.track("Predicting", len(paths)) as advance:
@@ -45,7 +45,7 @@ def predict(
                 if isinstance(answer, BenchError):
                     progress.say(str(answer))
                 else:
-                    predictions.append((str(path), answer))
+                    predictions.append((path, answer))
                 advance(1)
     if as_json:
         typer.echo(json.dumps([_values(*entry) for entry in predictions], indent=1))
@@ -53,17 +53,17 @@ def predict(
         _print_csv(predictions, loaded.labels)
     else:
         out.print(bundle_tables.prediction_table(predictions))
-        for name, prediction in predictions:
+        for path, prediction in predictions:
             if len(prediction.windows) > 1:
-                out.print(bundle_tables.timeline(name, prediction))
+                out.print(bundle_tables.timeline(path, prediction))
     if n_bad := len(paths) - len(predictions):
         err.print(f"{n_bad} of {len(paths)} files could not be used", style="red")
         raise typer.Exit(1)
 
 
-def _values(name: str, prediction: "Prediction") -> dict[str, Any]:
+def _values(path: Path, prediction: "Prediction") -> dict[str, Any]:
     return {
-        "file": name,
+        "file": str(path),
         "label": prediction.label,
         "confidence": prediction.confidence,
         "probabilities": prediction.by_label(),
@@ -79,8 +79,8 @@ def _values(name: str, prediction: "Prediction") -> dict[str, Any]:
     }
 
 
-def _print_csv(predictions: list[tuple[str, "Prediction"]], labels: tuple[str, ...]) -> None:
+def _print_csv(predictions: list[tuple[Path, "Prediction"]], labels: tuple[str, ...]) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(["file", "label", "confidence", *(f"p_{label}" for label in labels)])
-    for name, prediction in predictions:
-        writer.writerow([name, prediction.label, prediction.confidence, *prediction.probabilities.tolist()])
+    for path, prediction in predictions:
+        writer.writerow([path, prediction.label, prediction.confidence, *prediction.probabilities.tolist()])
