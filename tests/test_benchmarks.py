@@ -34,3 +34,13 @@ def test_the_ways_of_training_come_to_equal_quality() -> None:
     shown = printed("training_speed.py", "--epochs", "3", "--clips", "256", "--folds", "2")
     assert "plain Keras" in shown
     assert "marsbench, 2 workers" in shown
+
+
+def test_a_file_served_alone_answers_what_its_pipeline_does() -> None:
+    for name in ("onnx", "onnxruntime", "skl2onnx"):
+        pytest.importorskip(name, reason=f"{name}, of the extra export, is not installed")
+    pipelines = ("--pipelines", "mfcc+svm", "functionals+svm")
+    shown = printed("onnx_serving.py", "--clips", "2", "--train", "48", "--turns", "1", *pipelines)
+    away = [float(line.split()[-1]) for line in shown.splitlines() if "+" in line]
+    assert len(away) == 2
+    assert max(away) <= 1e-3, shown

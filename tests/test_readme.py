@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-PLUGIN, PROGRAM = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+# The third is tried by framework/export/test_serving.py.
+PLUGIN, PROGRAM, _ = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 DOCS = "".join(path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
 COMMANDS = re.findall(r"^(?:.*bin/)?(bench .*?)(?:\s+#.*)?$", README + DOCS, flags=re.MULTILINE)
 
