@@ -41,6 +41,7 @@ def end_to_end(
     onnx = import_onnx()
     whole = chained([_extractor_graph(extractor), classifier_graph(model, extractor.kind)])
     whole.graph.name = f"{extractor.name} + {getattr(model, 'name', 'model')}"
+    whole.graph.doc_string = ""  # the converters', with a number that differs from export to export
     whole.producer_name, whole.producer_version = "marsbench", version("marsbench")
     facts = {
         "labels": json.dumps(list(labels)),

@@ -36,6 +36,7 @@ SETTINGS = [
     (LogMel(), 1e-5),
     (LogMel(normalisation="none", bits=None), 5e-5),
     (LogMel(n_mels=40, n_fft=1000, hop_length=441, n_frames=50, bits=8), 1e-5),
+    (LogMel(n_mels=20, n_fft=1018, n_frames=50), 1e-5),
     (MfccChromaContrast(), 1e-5),
     (MfccChromaContrast(normalisation="none", hop_length=256, duration=0.7), 5e-4),
     (MfccChromaContrast(sample_rate=16_000, n_fft=1024, bits=12), 1e-5),
