@@ -62,6 +62,7 @@ GOOD = {
     "OGG Vorbis": encoded(NOISE, "OGG", "VORBIS"),
     "OGG Opus": encoded(NOISE, "OGG", "OPUS"),
     "MP3": encoded(NOISE, "MP3", "MPEG_LAYER_III"),
+    "MP3 with an ID3 tag": b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + encoded(NOISE, "MP3", "MPEG_LAYER_III"),
     "MP3 of unknown length": without_length("VARIABLE"),
     "AIFF": encoded(NOISE, "AIFF"),
     # In these two there is no seeking.
