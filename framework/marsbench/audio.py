@@ -1,14 +1,16 @@
 """The one decoder: a path or bytes -> a mono waveform, or the reason why not.
 
-Training and prediction both come through here, so both hear the same samples. WAV (8 to 32 bit, float),
-FLAC, OGG, MP3 and whatever else libsndfile reads; several channels are averaged; resampling is soxr's VHQ.
+Training and prediction both come through here, so both hear the same samples. Several channels are averaged;
+resampling is soxr's VHQ. The bytes may be anybody's: time and memory are bounded whatever they claim.
 """
 
 import hashlib
 import io
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Literal
+from time import thread_time
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
@@ -31,10 +33,22 @@ MAX_SECONDS = 300.0
 MAX_BYTES = 1 << 30
 _RATES = range(1_000, 768_001)
 _MAX_CHANNELS = 64
-_LOUDEST = 2.0**33
-"""Times full scale: 32-bit integers stored as floats are fine, what overflows when squared is not."""
-_MAX_VALUES = 1 << 28
-"""Most samples over all channels: 1 GiB once decoded, as much as a file may have bytes."""
+_LOUDEST, _FAINTEST = 2.0**33, 2.0**-60
+"""Times full scale: 32-bit integers stored as floats are fine, squares that overflow or vanish are not."""
+_MAX_SAMPLES = 1 << 28
+"""In each channel: 1 GiB once decoded and averaged, as much as a file may have bytes."""
+_MAX_VALUES = 1 << 29
+"""Over all channels, each of which takes its time: an hour of stereo at 48 kHz and half as much again."""
+_PATIENCE = 3.0
+"""Seconds of computing for opening a file and for each block; whole ones need thousandths."""
+_BAD_FILE = 7
+"""libsndfile's "file does not exist", which it says of bytes that only begin as an MP3 does."""
+_BLOCK = 1 << 16
+"""Samples that are decoded at a time, in each channel."""
+_WAVS = (b"RIFF", b"RIFX", b"RF64", b"riff")
+_BEGINNINGS = (*_WAVS, b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff")
+"""Of the files that are decoded; ID3 is an MP3's. libsndfile would read more, such as what samplers of the
+nineties wrote, but some of those readers print to standard output."""
 _SIZED_CONTAINERS: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
 """Those of WAV and AIFF, which state their size behind these four bytes, by byte order."""
 _WRITTEN_BY_A_PIPE = 0xFFFF_FFFF
@@ -152,51 +166,86 @@ def _why_no_file(path: Path) -> str:
 
 def _decode_checked(data: bytes, max_seconds: float) -> tuple[Waveform, int]:
     """The usable mono waveform and how many channels the file has."""
-    channels, sample_rate = _decode_channels(data, max_seconds)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
-        # Channel by channel: ten times quicker than mean(axis=1) over rows of two.
-        mixed = np.asarray(sum(channels.T), np.float32)
-        mixed /= np.float32(channels.shape[1])
-        waveform = Waveform(mixed, sample_rate)
-    _check_samples(waveform)
-    return waveform, channels.shape[1]
-
-
-def _decode_channels(data: bytes, max_seconds: float) -> tuple[NDArray[np.float32], int]:
-    """Samples (n_samples, n_channels) and their rate."""
-    if not data:
-        raise AudioError("empty: 0 bytes")
-    _check_container_is_whole(data)
+    _check_container(data)
+    stream = _Bytes(data)
     try:
-        with soundfile.SoundFile(_Bytes(data)) as file:
+        with _Stream(stream) as file:
             _check_header(file, max_seconds)
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = _mixed(file, stream)
             announced = file.frames if _length_is_known(file, data) else len(samples)
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise AudioError(f"cannot be decoded: {_reason(error)}") from error
+    finally:
+        stream.check_progress()
     if len(samples) < announced:
         raise AudioError(f"truncated: {len(samples):,} of {announced:,} samples can be decoded")
-    return samples, file.samplerate
-
-
-def _reason(error: Exception) -> str:
-    """The words of libsndfile without Python's rendering of the stream object."""
-    text = str(getattr(error, "error_string", "") or error)
-    return text.rpartition(">: ")[2].strip().rstrip(".").lower() or type(error).__name__
+    waveform = Waveform(samples, file.samplerate)
+    _check_samples(waveform)
+    return waveform, file.channels
 
 
 class _Bytes(io.BytesIO):
-    """Stays where it is when libsndfile, led by a damaged header, seeks before the start.
+    """A file's bytes for libsndfile, which calls back for them: an exception there could only be printed."""
 
-    BytesIO would raise, inside a callback where an exception can only be printed.
-    """
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._has_ended = False
+        self.expect_progress()
+
+    def expect_progress(self) -> None:
+        """From now on libsndfile has some time; then the bytes end, for its loops end with them."""
+        self._deadline = thread_time() + _PATIENCE
+
+    def check_progress(self) -> None:
+        """Raise AudioError if the time was too short."""
+        if self._has_ended:
+            raise AudioError(f"cannot be decoded: nothing comes out of it for {_PATIENCE:.0f} s")
+
+    def readinto(self, buffer: Any) -> int:
+        """Number of bytes read."""
+        self._has_ended |= thread_time() > self._deadline
+        return 0 if self._has_ended else super().readinto(buffer)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Position reached, which is the old one if there is no such place."""
+        """Position reached, which is the old one if a damaged header leads to before the start."""
         try:
             return super().seek(offset, whence)
         except (ValueError, OverflowError):
             return self.tell()
+
+
+class _Stream(soundfile.SoundFile):  # type: ignore[misc] # soundfile publishes no types
+    """Read from front to back: soundfile would seek after each read, and some files cannot."""
+
+    def seekable(self) -> bool:
+        """Never, so that soundfile does not."""
+        return False
+
+
+def _mixed(file: _Stream, stream: _Bytes) -> NDArray[np.float32]:
+    """All that can be decoded, its channels averaged, (n_samples,).
+
+    In blocks, so that a file of many channels needs no more memory than others.
+    """
+    mixed = np.empty(file.frames, np.float32)
+    block = np.empty((_BLOCK, file.channels), np.float32)
+    n_samples = 0
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused later
+        while len(part := file.read(out=block[: file.frames - n_samples])):
+            # Channel by channel: ten times quicker than mean(axis=1) over rows of two.
+            mixed[n_samples : n_samples + len(part)] = sum(part.T) / np.float32(file.channels)
+            n_samples += len(part)
+            stream.expect_progress()
+    return mixed[:n_samples]
+
+
+def _reason(error: Exception) -> str:
+    """The words of libsndfile without Python's rendering of the stream object."""
+    if getattr(error, "code", None) == _BAD_FILE:
+        return "no mpeg audio in it"
+    text = str(getattr(error, "error_string", "") or error)
+    reason = text.rpartition(">: ")[2].strip().rstrip(".").lower()
+    return reason.removeprefix("error : ") or type(error).__name__
 
 
 def _length_is_known(file: soundfile.SoundFile, data: bytes) -> bool:
@@ -204,8 +253,16 @@ def _length_is_known(file: soundfile.SoundFile, data: bytes) -> bool:
     return file.format != "MP3" or b"Xing" in data or b"Info" in data
 
 
-def _check_container_is_whole(data: bytes) -> None:
-    """Refuse a WAV or AIFF that announces more than there is: libsndfile would cut it in silence."""
+def _check_container(data: bytes) -> None:
+    """Refuse what is no known format, and a WAV or AIFF that announces more than there is.
+
+    libsndfile would cut the latter in silence.
+    """
+    if not data:
+        raise AudioError("empty: 0 bytes")
+    # An MP3 without tags begins with eleven bits that are 1.
+    if not data.startswith(_BEGINNINGS) and data[:2] < b"\xff\xe0":
+        raise AudioError("cannot be decoded: not recognised as WAV, FLAC, OGG, MP3, AIFF, AU or CAF")
     byte_order = _SIZED_CONTAINERS.get(data[:4])
     if byte_order is None:
         return
@@ -221,10 +278,12 @@ def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
         raise AudioError(f"sample rate of {file.samplerate:,} Hz")
     if file.channels > _MAX_CHANNELS:
         raise AudioError(f"{file.channels} channels")
-    if file.frames == 0:
+    if file.frames <= 0:
         raise AudioError("empty: 0 samples")
     if (seconds := file.frames / file.samplerate) > max_seconds:
         raise AudioError(f"too long: {seconds:.1f} s, the limit is {max_seconds:.0f} s")
+    if file.frames > _MAX_SAMPLES:
+        raise AudioError(f"too large: {file.frames:,} samples, the limit is {_MAX_SAMPLES:,}")
     if (values := file.frames * file.channels) > _MAX_VALUES:
         raise AudioError(f"too large: {values:,} samples over all channels, the limit is {_MAX_VALUES:,}")
 
@@ -232,9 +291,12 @@ def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
 def _check_samples(waveform: Waveform) -> None:
     if waveform.seconds < MIN_SECONDS:
         raise AudioError(f"too short: {waveform.seconds * 1000:.0f} ms, at least {MIN_SECONDS * 1000:.0f} ms")
-    if not np.isfinite(waveform.samples).all():
+    peak = max(float(waveform.samples.max()), -float(waveform.samples.min()))
+    if not isfinite(peak):
         raise AudioError("holds NaN or infinite samples")
-    if (peak := float(np.abs(waveform.samples).max())) > _LOUDEST:
+    if peak > _LOUDEST:
         raise AudioError(f"samples reach {peak:.3g} times full scale")
-    if not waveform.samples.any():
+    if peak == 0:
         raise AudioError("silent: every sample is zero")
+    if peak < _FAINTEST:
+        raise AudioError(f"silent: no sample reaches more than {peak:.3g} of full scale")

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from marsbench import audio
 from marsbench.audio import MAX_BYTES, AudioFacts, Waveform, decode, examine, load, resample
 from marsbench.errors import AudioError
 
@@ -61,8 +62,16 @@ GOOD = {
     "OGG Vorbis": encoded(NOISE, "OGG", "VORBIS"),
     "OGG Opus": encoded(NOISE, "OGG", "OPUS"),
     "MP3": encoded(NOISE, "MP3", "MPEG_LAYER_III"),
+    "MP3 with an ID3 tag": b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + encoded(NOISE, "MP3", "MPEG_LAYER_III"),
     "MP3 of unknown length": without_length("VARIABLE"),
     "AIFF": encoded(NOISE, "AIFF"),
+    # In these two there is no seeking.
+    "AIFF in words of variable width": encoded(NOISE, "AIFF", "DWVW_16"),
+    "GSM of a telephone": encoded(NOISE[:RATE], subtype="GSM610", rate=8_000),
+    "W64": encoded(NOISE, "W64"),
+    "RF64": encoded(NOISE, "RF64"),
+    "AU": encoded(NOISE, "AU"),
+    "Apple lossless": encoded(NOISE, "CAF", "ALAC_16"),
     "a WAV written by a pipe": sized(encoded(NOISE), 0xFFFF_FFFF),
     "a WAV without its pad byte": sized(encoded(NOISE), len(encoded(NOISE)) - 7),
     "100 ms": encoded(NOISE[: RATE // 10]),
@@ -77,6 +86,9 @@ BAD = {
         "truncated: the header announces 32,044 bytes, the file has 30",
     ),
     "four bytes": (b"RIFF", "truncated"),
+    # libsndfile reads it, and prints of damaged ones "Error A : 5C" to standard output.
+    "a sampler's dump": (encoded(NOISE, "SDS"), "cannot be decoded: not recognised as WAV, FLAC, OGG, MP3"),
+    "what begins as an MP3": (b"\xff\xfb\x90d" + bytes(100), "cannot be decoded: no mpeg audio in it"),
     "truncated data": (encoded(NOISE)[:20_000], "truncated: .* the file has 20,000"),
     "truncated AIFF": (encoded(NOISE, "AIFF")[:20_000], "truncated: .* the file has 20,000"),
     "truncated FLAC": (encoded(NOISE, "FLAC")[:20_000], "truncated|cannot be decoded"),
@@ -87,6 +99,7 @@ BAD = {
     "no samples": (encoded(NOISE[:0]), "empty: 0 samples"),
     "10 ms": (encoded(NOISE[: RATE // 100]), "too short: 10 ms, at least 100 ms"),
     "all zeros": (encoded(0 * NOISE), "silent: every sample is zero"),
+    "as good as zero": (encoded(1e-20 * NOISE, subtype="FLOAT"), "silent: no sample reaches more than"),
     "8-bit silence": (encoded(0 * NOISE, subtype="PCM_U8"), "silent"),
     "opposite channels": (encoded(np.stack([NOISE, -NOISE], 1), subtype="FLOAT"), "silent"),
     "NaN": (with_value(np.nan), "holds NaN or infinite samples"),
@@ -131,6 +144,32 @@ def test_what_nobody_can_use_is_named_with_its_reason(data: bytes, reason: str, 
 def test_a_longer_limit_lets_a_longer_recording_through() -> None:
     data = encoded(np.tile(NOISE, 301), "FLAC")
     assert decode(data, max_seconds=400).seconds == 301
+
+
+def test_a_longer_limit_is_none_for_samples() -> None:
+    few = encoded(NOISE, "FLAC", rate=655_350)
+    data = few.replace(RATE.to_bytes(4, "big"), (300_000_000).to_bytes(4, "big"), 1)
+    with pytest.raises(AudioError, match=r"^too large: 300,000,000 samples, the limit is 268,435,456"):
+        decode(data, max_seconds=3_600)
+
+
+@pytest.mark.parametrize("container", ["FLAC", "OGG Vorbis", "OGG Opus", "MP3", "Apple lossless"])
+def test_block_by_block_is_what_it_is_at_once(container: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = GOOD[container]
+    at_once = decode(data)
+    monkeypatch.setattr(audio, "_BLOCK", 1_000)
+    np.testing.assert_array_equal(decode(data).samples, at_once.samples)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [encoded(NOISE, "OGG", "VORBIS") + b"OggS" * 50_000, b"\xff\xfb\0\x64" * 50_000],
+    ids=["OGG in which pages seem to begin", "MP3 in which frames seem to begin"],
+)
+def test_what_costs_time_and_gives_no_sound_is_given_up(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "_PATIENCE", 0.01)
+    with pytest.raises(AudioError, match=r"^cannot be decoded: nothing comes out of it for"):
+        decode(data)
 
 
 @pytest.mark.parametrize("name", ["two words.wav", "Übung naïve 悲しい 😢.wav", "no_suffix", "wrong.mp3"])
