@@ -3,6 +3,7 @@
 import reprlib
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
@@ -33,6 +34,11 @@ def first_problem(error: ValidationError, model: type[BaseModel], if_missing: st
 def shown(text: str) -> str:
     """Text of a file as a line on a screen may hold it: not too long, no control characters."""
     return text if is_plain(text) and len(text) <= _SHORT.maxstring else _SHORT.repr(text)[1:-1]
+
+
+def shown_path(path: str | Path) -> str:
+    """A path as a line on a screen may hold it, whole unless it has control characters."""
+    return str(path) if is_plain(str(path)) else shown(str(path))
 
 
 def is_plain(text: str) -> bool:

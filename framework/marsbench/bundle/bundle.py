@@ -18,6 +18,7 @@ from marsbench.execution.threads import limited_threads
 from marsbench.extraction import extracted
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.registry import make
+from marsbench.validation import shown_path
 
 MAX_SECONDS = 3600.0
 """Longest recording that is predicted."""
@@ -171,4 +172,4 @@ def _waveform(source: Source, max_seconds: float) -> Waveform:
     try:
         return decode(read_bytes(Path(source)), max_seconds=max_seconds)
     except AudioError as error:
-        raise AudioError(f"{source}: {error}") from error
+        raise AudioError(f"{shown_path(source)}: {error}") from error

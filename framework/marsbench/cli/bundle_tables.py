@@ -11,6 +11,7 @@ from rich.text import Text
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.prediction import Prediction
 from marsbench.cli.console import table as empty_table
+from marsbench.validation import shown_path
 
 
 def bundle_summary(bundle: Bundle, n_checked: int, tolerance: float) -> RenderableType:
@@ -45,11 +46,11 @@ def prediction_table(predictions: list[tuple[Path, Prediction]]) -> Table:
     table = empty_table("file", "label", "confidence", "then")
     top = _common_folder([path for path, _ in predictions])
     if top is not None:
-        table.title = escape(f"{top}{os.sep}")
+        table.title = escape(f"{shown_path(top)}{os.sep}")
     for path, prediction in predictions:
         ranked = sorted(prediction.by_label().items(), key=lambda item: -item[1])[1:3]
         then = ", ".join(f"{label} {100 * share:.0f} %" for label, share in ranked)
-        name = str(path.relative_to(top) if top else path)
+        name = shown_path(path.relative_to(top) if top else path)
         table.add_row(
             escape(name), escape(prediction.label), f"{100 * prediction.confidence:.1f} %", escape(then)
         )
@@ -67,7 +68,7 @@ def _common_folder(paths: list[Path]) -> Path | None:
 def timeline(path: Path, prediction: Prediction) -> RenderableType:
     """A row a window of a long recording."""
     table = empty_table("from", "to", "label", "confidence")
-    table.title = f"\n{escape(str(path))}: {prediction.seconds:.1f} s"
+    table.title = f"\n{escape(shown_path(path))}: {prediction.seconds:.1f} s"
     for window in prediction.windows:
         shares = prediction.by_label(window.probabilities)
         label = max(shares, key=shares.__getitem__)

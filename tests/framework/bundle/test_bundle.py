@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +120,35 @@ def test_silent_stretches_are_passed_over(bundle: Bundle) -> None:
 def test_samples_that_cannot_be_used_are_one_line(bundle: Bundle, samples: np.ndarray, message: str) -> None:
     with pytest.raises(AudioError, match=message):
         bundle.predict(Waveform(samples, RATE))
+
+
+def test_an_array_is_taken_with_its_rate(bundle: Bundle) -> None:
+    samples = tone("high", 0.3)
+    expected = bundle.predict(Waveform(samples, RATE)).probabilities
+    for array in (samples, samples.astype(np.float64), samples.tolist()):
+        found = bundle.predict(np.array(array), RATE)
+        assert np.allclose(found.probabilities, expected, atol=1e-6)
+    assert bundle.predict(tone("high", 0.6)[::2], RATE // 2).label == "high"
+
+
+def test_an_array_without_its_rate_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(AudioError, match="samples without their rate"):
+        bundle.predict(tone("high", 0.3))
+
+
+def test_many_are_predicted_together_in_their_order(bundle: Bundle, corpus: CheckedCorpus) -> None:
+    Path("bad.wav").write_text("I am no audio")
+    clips = [*corpus.clips, *corpus.clips, *corpus.clips]
+    paths = [path for clip in clips for path in (clip.path, Path("bad.wav"))]
+    answers = list(bundle.predict_each(paths))
+    assert [isinstance(answer, AudioError) for answer in answers] == [False, True] * len(clips)
+    for clip, answer in zip(clips, answers[::2], strict=True):
+        assert isinstance(answer, Prediction)
+        assert np.allclose(answer.probabilities, bundle.predict(clip.path).probabilities, atol=1e-12)
+
+
+def test_nothing_is_predicted_of_nothing(bundle: Bundle) -> None:
+    assert list(bundle.predict_each([])) == []
 
 
 def test_a_recording_beyond_the_limit_is_refused(bundle: Bundle) -> None:

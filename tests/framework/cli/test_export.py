@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from marsbench.errors import PluginError
+from marsbench.extraction import extracted
 from marsbench.files import read_sealed
 from marsbench.results.predictions import probabilities_of, read_predictions
 from marsbench.results.store import RunFolder, find_runs
@@ -124,6 +126,36 @@ def test_bad_files_are_told_of_and_passed_over(bench: Bench, kit: Path, bundle: 
     assert "bad.wav: cannot be decoded" in result.stderr
     assert "empty.wav: empty: 0 bytes" in result.stderr
     assert "2 of 3 files could not be used" in result.stderr
+    assert "high" in result.stdout
+
+
+def test_a_name_with_control_characters_cannot_pose_as_more(
+    bench: Bench, kit: Path, bundle: Path, clip: Path
+) -> None:
+    names = ("good\n\x1b[2Jangry.wav", "bad\nhappy.wav")
+    Path(names[0]).write_bytes(clip.read_bytes())
+    Path(names[1]).touch()
+    result = bench("predict", bundle, *names, "--plugins", kit)
+    assert "\\n" in result.stdout
+    assert "bad\\nhappy.wav: empty: 0 bytes" in result.stderr
+    assert "\x1b[2J" not in result.stdout
+
+
+def test_a_plugin_that_fails_on_one_file_costs_that_file(
+    bench: Bench, kit: Path, bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter([False] * 3 + [True])  # the golden clips, then the first file
+
+    def sometimes(extractor: Any, waveform: Any) -> Any:
+        if next(calls, False):
+            raise PluginError("crossings.extract failed: IndexError")
+        return extracted(extractor, waveform)
+
+    monkeypatch.setattr("marsbench.bundle.bundle.extracted", sometimes)
+    result = bench("predict", bundle, clip, clip.parent, "--plugins", kit)
+    assert result.exit_code == 1
+    assert "crossings.extract failed: IndexError" in result.stderr
+    assert "1 of 30 files could not be used" in result.stderr
     assert "high" in result.stdout
 
 
