@@ -19,7 +19,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import soundfile
 
-from marsbench.audio import Waveform
+from marsbench.audio import Waveform, decode, read_bytes
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.model_file import ModelFile, Predictor, open_model_file
 from marsbench.bundle.record import BundleRecord, GoldenClip
@@ -62,7 +62,7 @@ def write_bundle(
     """
     if folder.is_file():
         raise StorageError(f"{folder} is a file; name a folder")
-    if folder.exists() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+    if folder.exists() and any(folder.iterdir()) and not is_bundle(folder):
         raise StorageError(f"{folder} holds something else than a bundle; name another folder")
     try:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +134,20 @@ def read_bundle(folder: Path, registry: Registry) -> Bundle:
     for clip in record.golden:
         _require_answer(bundle, clip, (folder / clip.file).read_bytes())
     return bundle
+
+
+def read_samples(folder: Path, record: BundleRecord) -> list[Sample]:
+    """The golden clips of a bundle that was read.
+
+    Raises:
+        AudioError: one cannot be decoded.
+    """
+    return [Sample(clip.clip, clip.label, decode(read_bytes(folder / clip.file))) for clip in record.golden]
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder looks like one."""
+    return (folder / RECORD).is_file()
 
 
 def _read_model(record: BundleRecord, folder: Path, registry: Registry) -> Predictor:

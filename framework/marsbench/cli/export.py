@@ -14,7 +14,8 @@ Precision = Literal["int8", "float16"]
 
 def export(  # noqa: PLR0913, PLR0917 - one argument an option
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Run id, its beginning, or the run's folder.")
+        str | None,
+        typer.Argument(metavar="RUN", help="Run id, its beginning, or its folder; or a bundle's folder."),
     ] = None,
     best: Annotated[bool, typer.Option("--best", help="The first of the leaderboard.")] = False,
     data: Annotated[
@@ -59,46 +60,34 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
 
     In the forms keras, onnx and litert the model is a file that other software reads too. An ONNX file made
     end to end needs numpy and onnxruntime alone. Whatever is written answers a clip of each class again, as
-    the model in memory does, or the command fails.
+    the model in memory does, or the command fails. A bundle is written in another form without a fit.
     """
     if (run is None) != best:
         raise typer.BadParameter("name a RUN, or say --best")
     _refuse_pairs(form, end_to_end, quantise)
-    from marsbench.bundle.files import write_bundle
+    from marsbench.bundle.files import is_bundle
     from marsbench.cli.bundle_tables import bundle_summary
     from marsbench.cli.console import TerminalProgress, out, print_path
-    from marsbench.export.end_to_end import TOLERANCE as PIPELINE_TOLERANCE
-    from marsbench.export.model_files import model_file, require_form
-    from marsbench.export.pipeline_file import write_pipeline
-    from marsbench.export.refit import corpus_of, refit, refit_fold
-    from marsbench.export.samples import golden_samples
+    from marsbench.export.source import of_bundle, of_run
+    from marsbench.export.target import Target
     from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.results.leaderboard import best_run
     from marsbench.results.store import find_run
 
-    found = best_run(results, data, protocol) if best else find_run(results, str(run))
     registry = discover(drop_in_folders(plugins or ()))
-    target = output or Path("pipeline.onnx" if end_to_end else "bundle")
+    target = Target("plugin" if form == "bundle" else form, quantise, end_to_end)
+    path = output or Path("pipeline.onnx" if end_to_end else "bundle")
     with TerminalProgress() as progress:
-        record = found.read_run()
-        if form != "bundle":
-            model = registry.get("models", record.model.name)
-            require_form(model.name, model.plugin, form, quantise)
-        corpus = corpus_of(record, registry, None if best else data, progress)
-        if fold is None:
-            bundle = refit(record, corpus, registry, progress)
+        if run is not None and is_bundle(Path(run)):
+            if data is not None or protocol is not None or fold is not None:
+                raise typer.BadParameter(f"{run} is a bundle: --data, --protocol and --fold go with a run")
+            bundle, samples = of_bundle(Path(run), target, registry)
         else:
-            bundle = refit_fold(found, fold, corpus, registry, progress)
-        samples = list(golden_samples(corpus))
-        if end_to_end:
-            write_pipeline(bundle, target, samples)
-            tolerance = PIPELINE_TOLERANCE
-        else:
-            file = None if form == "bundle" else model_file(bundle, form, quantise)
-            bundle = write_bundle(bundle, target, samples, file)
-            tolerance = bundle.record.tolerance
+            found = best_run(results, data, protocol) if best else find_run(results, str(run))
+            bundle, samples = of_run(found, None if best else data, fold, target, registry, progress)
+        bundle, tolerance = target.write(bundle, samples, path)
     out.print(bundle_summary(bundle, len(samples), tolerance))
-    print_path("Written", target)
+    print_path("Written", path)
 
 
 def _refuse_pairs(form: Form, end_to_end: bool, quantise: Precision | None) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from marsbench.export.onnx_parts import chained
 from marsbench.plugin.features import FEATURES, WAVEFORM, FeatureExtractor, Floats, for_model
 from marsbench.plugin.model import Probabilities
 from marsbench.plugin.onnx_builder import import_onnx
+from marsbench.plugin.registry import Entry
 
 TOLERANCE = 1e-3
 """Most that a probability of the file may differ from the pipeline's."""
@@ -60,6 +61,12 @@ def pipeline_probabilities(extractor: FeatureExtractor, model: Predictor, clip: 
     network = getattr(model, "network_", None)
     n_frames = network.input_shape[1] if network is not None else None
     return np.asarray(model.predict_proba(for_model([values], model.accepts, n_frames))[0])
+
+
+def require_graph(features: Entry) -> None:
+    """Refuse an extractor that has no graph, before anything is fitted; raises ExportError."""
+    if cast("type[FeatureExtractor]", features.plugin).onnx_graph is FeatureExtractor.onnx_graph:
+        raise ExportError(f"{features.name} has no ONNX graph: its plugin does not define onnx_graph")
 
 
 def _extractor_graph(extractor: FeatureExtractor) -> Any:

@@ -9,16 +9,15 @@ from marsbench.bundle.model_file import FileForm, ModelFile, Precision
 from marsbench.errors import ExportError
 from marsbench.export.keras_network import keras_file, litert_file, silence
 from marsbench.export.onnx_model import classifier_graph
-from marsbench.plugin.base import Plugin
 from marsbench.plugin.extras import import_extra
 from marsbench.plugin.keras_model import KerasModel
-from marsbench.plugin.model import Model
+from marsbench.plugin.registry import Entry
 
 _INTEGER_OPERATORS = {"ConvInteger", "DynamicQuantizeLSTM", "MatMulInteger"}
 
 
-def require_form(name: str, plugin: type[Plugin], form: FileForm, quantised: Precision | None) -> None:
-    """Refuse before anything is fitted what `model_file` could not write of the model `name`.
+def require_form(model: Entry, form: FileForm, quantised: Precision | None) -> None:
+    """Refuse before anything is fitted what `model_file` could not write.
 
     Raises:
         ExportError: models of that plugin have no such form, or a package is missing.
@@ -29,8 +28,10 @@ def require_form(name: str, plugin: type[Plugin], form: FileForm, quantised: Pre
         import_extra("onnx", "export")
         import_extra("onnxruntime", "export")
         return
-    if not issubclass(plugin, KerasModel):
-        raise ExportError(f"{name} is no KerasModel: it can be exported as bundle or onnx, not as {form}")
+    if not issubclass(model.plugin, KerasModel):
+        raise ExportError(
+            f"{model.name} is no KerasModel: it can be exported as bundle or onnx, not as {form}"
+        )
     if form == "litert":
         import_extra("ai_edge_litert", "litert")
     elif quantised:
@@ -42,14 +43,13 @@ def model_file(bundle: Bundle, form: FileForm, quantised: Precision | None = Non
 
     Args:
         bundle: fitted, or read.
-        form: of the file.
+        form: of the file; one that `require_form` lets through.
         quantised: of what precision its weights are to be; None for that of training.
 
     Raises:
-        ExportError: that model has no such form, or a package is missing.
+        ExportError: that model cannot be converted.
     """
     model = bundle.model
-    require_form(bundle.record.model.name, type(cast("Model", model)), form, quantised)
     if form == "onnx":
         graph = classifier_graph(model, bundle.extractor.kind)
         return ModelFile(

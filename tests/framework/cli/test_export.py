@@ -296,3 +296,32 @@ def test_a_fold_of_a_protocol_file_that_has_changed_is_refused(bench: Bench, kit
     result = bench("export", next(find_runs(Path("results"))).path, "--fold", "1", "--plugins", kit)
     assert result.exit_code == 1
     assert "mine.toml is no longer the protocol that blocks-nearest_mean" in result.stderr
+
+
+def test_a_bundle_is_written_in_another_form_without_a_fit(bench: Bench, kit: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
+    grid = ("--features", "blocks", "--model", "tiny_net", "--data", "tones", "--trials", "0")
+    assert bench("run", *grid, "--plugins", kit).exit_code == 0
+    assert bench("export", "--best", "--plugins", kit).exit_code == 0
+    result = bench("export", "bundle", "--format", "onnx", "-o", "other", "--plugins", kit)
+    assert result.exit_code == 0, result.stderr
+    assert "Loading" not in result.stderr
+    first, second = (json.loads(read_sealed(Path(name, "bundle.json"))) for name in ("bundle", "other"))
+    assert (second["form"], second["origin"]) == ("onnx", first["origin"])
+    assert [clip["file"] for clip in second["golden"]] == [clip["file"] for clip in first["golden"]]
+    result = bench("export", "other", "--format", "keras", "-o", "third", "--plugins", kit)
+    assert "the model in other is of the form onnx already" in result.stderr
+
+
+def test_a_bundle_has_no_folds(bench: Bench, kit: Path, bundle: Path) -> None:
+    result = bench("export", bundle, "--fold", "1", "--plugins", kit)
+    assert result.exit_code == 2
+    assert "bundle is a bundle: --data, --protocol and --fold go with a run" in result.stderr
+
+
+def test_an_extractor_without_a_graph_is_refused_before_a_fit(bench: Bench, kit: Path, ran: Any) -> None:
+    assert ran.exit_code == 0
+    result = bench("export", "--best", "--format", "onnx", "--end-to-end", "--plugins", kit)
+    assert result.exit_code == 1
+    assert "has no ONNX graph: its plugin does not define onnx_graph" in result.stderr
+    assert "Loading" not in result.stderr

@@ -174,10 +174,10 @@ def test_a_keras_file_that_is_no_network_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_precision_that_a_form_has_not_is_one_line(
-    form: FileForm, quantised: Precision, message: str
+    kit: Path, form: FileForm, quantised: Precision, message: str
 ) -> None:
     with pytest.raises(ExportError, match=message):
-        require_form("small", Small, form, quantised)
+        require_form(discover((kit,)).get("models", "tiny_net"), form, quantised)
 
 
 @pytest.mark.parametrize("form", ["onnx", "litert"])
