@@ -1,8 +1,9 @@
 """A pipeline as one ONNX graph: waveform -> class probabilities."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +22,11 @@ TOLERANCE = 1e-3
 
 
 def end_to_end(
-    extractor: FeatureExtractor, model: Predictor, labels: Sequence[str], clips: Sequence[Floats] = ()
+    extractor: FeatureExtractor,
+    model: Predictor,
+    labels: Sequence[str],
+    clips: Sequence[Floats] = (),
+    facts: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
     """The pipeline as an `onnx.ModelProto`, which numpy and onnxruntime are enough to run.
 
@@ -34,6 +39,7 @@ def end_to_end(
         model: fitted on features of `extractor`.
         labels: of the classes, in order.
         clips: waveforms on which the file has to answer what the pipeline does, beside a made one.
+        facts: further metadata.
 
     Raises:
         ExportError: the extractor has no graph, the model cannot be converted, or the file answers
@@ -44,12 +50,12 @@ def end_to_end(
     whole.graph.name = f"{extractor.name} + {getattr(model, 'name', 'model')}"
     whole.graph.doc_string = ""  # the converters', with a number that differs from export to export
     whole.producer_name, whole.producer_version = "marsbench", version("marsbench")
-    facts = {
+    own = {
         "labels": json.dumps(list(labels)),
         "sample_rate": str(extractor.sample_rate),
         "marsbench": version("marsbench"),
     }
-    onnx.helper.set_model_props(whole, facts)
+    onnx.helper.set_model_props(whole, dict(facts) | own)
     onnx.checker.check_model(whole, full_check=True)
     _check(whole, extractor, model, [_made(extractor.sample_rate), *clips])
     return whole

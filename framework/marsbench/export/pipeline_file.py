@@ -17,7 +17,10 @@ def write_pipeline(bundle: Bundle, path: Path, samples: Iterable[Sample]) -> Non
         ExportError: it cannot be converted, or answers `samples` otherwise than the bundle does.
         StorageError: it cannot be written.
     """
-    rate = bundle.record.sample_rate
-    clips = [resample(sample.waveform, rate).samples for sample in samples]
-    data = end_to_end(bundle.extractor, bundle.model, bundle.labels, clips).SerializeToString()
+    record = bundle.record
+    clips = [resample(sample.waveform, record.sample_rate).samples for sample in samples]
+    facts = {"corpus": record.corpus.name, "licence": record.corpus.licence}
+    if record.origin is not None:
+        facts["run"] = record.origin.run_id
+    data = end_to_end(bundle.extractor, bundle.model, bundle.labels, clips, facts).SerializeToString()
     write_atomically(path, lambda file: file.write(data))

@@ -196,6 +196,8 @@ def test_one_onnx_file_answers_as_the_pipeline(bench: Bench, clip: Path) -> None
     (answer,) = session.run(["probabilities"], {"waveform": heard})
     (found,) = json.loads(bench("predict", "bundle", clip, "--json").stdout)
     assert json.loads(facts["labels"]) == list(found["probabilities"])
+    assert (facts["corpus"], facts["run"][:24]) == ("sorted", "mfcc-logistic_regression")
+    assert facts["licence"]
     assert np.allclose(answer, list(found["probabilities"].values()), atol=1e-3)
 
 
