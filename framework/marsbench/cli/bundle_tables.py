@@ -38,6 +38,8 @@ def bundle_summary(bundle: Bundle, n_checked: int, tolerance: float) -> Renderab
         )
     checked = f"Checked: it answers {n_checked} clips as the model in memory did, to {tolerance:g}."
     lines.append(Text(checked, "dim"))
+    if record.quantised:
+        lines.append(Text("Clips that are less clear than those may differ by more.", "dim"))
     return Group(*lines)
 
 
