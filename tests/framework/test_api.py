@@ -285,6 +285,15 @@ def test_a_fitted_model_predicts_the_same_once_saved_and_loaded(
         assert np.array_equal(again.predict(clip.path).probabilities, expected.probabilities)
 
 
+def test_a_fitted_model_is_saved_as_one_file(fit: Callable[..., Fitted], kit: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
+    fitted = fit(features="blocks", model="tiny_net")
+    fitted.save("saved", form="onnx")
+    assert marsbench.load("saved", plugins=[kit]).record.form == "onnx"
+    with pytest.raises(BenchError, match="an ONNX file is quantised to int8, not to float16"):
+        fitted.save("saved", form="onnx", quantised="float16")
+
+
 def test_a_fitted_model_has_learnt_every_class(fit: Callable[..., Fitted], tones: CheckedCorpus) -> None:
     fitted = fit()
     assert [fitted.predict(clip.path).label for clip in tones.clips] == [c.label for c in tones.clips]

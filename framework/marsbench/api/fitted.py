@@ -7,11 +7,14 @@ from typing import Any
 
 from marsbench.api.corpora import registry_of
 from marsbench.bundle.bundle import Bundle
-from marsbench.bundle.files import Sample, read_bundle, write_bundle
+from marsbench.bundle.files import Sample, read_bundle
+from marsbench.bundle.model_file import Form, Precision
 from marsbench.corpus import CheckedCorpus
 from marsbench.export.refit import fit_bundle
 from marsbench.export.samples import golden_samples
+from marsbench.export.target import Target
 from marsbench.planning import make_pipeline
+from marsbench.plugin.registry import discover
 from marsbench.progress import progress_for
 
 
@@ -22,16 +25,24 @@ class Fitted(Bundle):
     samples: tuple[Sample, ...] = ()
     """Clips that go with it when it is saved."""
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, form: Form = "plugin", quantised: Precision | None = None) -> None:
         """Write a bundle into a folder of its own, and check what was written.
 
-        The model is in its plugin's own format, which executes no code when it is read. A clip of each class
-        goes with it, by which whoever loads it sees that it answers as it did.
+        A clip of each class goes with it, by which whoever loads it sees that it answers as it did. Nothing
+        in it is executed when it is read.
+
+        Args:
+            folder: a new one, or that of an older bundle.
+            form: of the model: as its plugin saves it, or `keras`, `onnx` or `litert` for one file.
+            quantised: `int8` (`onnx`, `litert`) or `float16` (`litert`).
 
         Raises:
             BenchError: it cannot be written, the folder holds something else, or the check fails.
         """
-        write_bundle(self, Path(folder), self.samples)
+        target, registry = Target(form, quantised), discover(self.folders)
+        features, model = self.record.features.name, self.record.model.name
+        target.require(registry.get("features", features), registry.get("models", model))
+        target.write(self, self.samples, Path(folder))
 
 
 def fit(  # noqa: PLR0913 - one argument an option
