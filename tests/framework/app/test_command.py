@@ -54,6 +54,18 @@ def test_the_server_is_this_machines_alone_and_tells_nobody(
         assert expected in words
 
 
+def test_a_port_in_use_is_one_line(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "find_spec", lambda _: object())
+    with socket.create_server(("localhost", 0)) as other:
+        port = other.getsockname()[1]
+        result = bench("app", folder, "--port", str(port))
+    assert result.exit_code == 1
+    assert (
+        result.stderr
+        == f"bench: port {port} cannot be used: Address already in use; name another with --port\n"
+    )
+
+
 def test_ctrl_c_ends_the_server_in_silence(served: Any) -> None:
     served.process.send_signal(SIGINT)
     assert served.process.wait(20) == 0
