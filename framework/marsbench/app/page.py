@@ -1,5 +1,6 @@
 """What the page shows, in Streamlit's words. All that can be told without it stands in the other modules."""
 
+import gc
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -70,7 +71,12 @@ def show(options: Options) -> None:
 @st.cache_resource(show_spinner="Opening the model …", max_entries=4)
 def _opened(folder: str, folders: tuple[Path, ...], stamp: int) -> Bundle:  # noqa: ARG001 - tells a new one
     """The bundle, read once for all visitors and again when it was exported again."""
-    return read_bundle(Path(folder), discover(folders))
+    bundle = read_bundle(Path(folder), discover(folders))
+    # Streamlit collects garbage after every click: with TensorFlow loaded that is half a million objects to
+    # go through, which all visitors wait for. Those of now are here to stay.
+    gc.collect()
+    gc.freeze()
+    return bundle
 
 
 def _offer_demo(options: Options) -> None:
