@@ -135,7 +135,8 @@ def show_answer(bundle: Bundle, data: bytes, file: str | None) -> None:
     """What a file's bytes sound like, or in one line why that cannot be told; no `file` is the microphone."""
     name = file or "Your recording"
     try:
-        heard = hear(bundle, data)
+        with st.spinner("Listening …"):
+            heard = hear(bundle, data)
     except AudioError as error:
         st.error(escaped(f"{name}: {error}. {_ANOTHER if file else 'Please record again.'}"))
         return
