@@ -1,5 +1,6 @@
 """What the page shows, in Streamlit's words. All that can be told without it stands in the other modules."""
 
+import gc
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from marsbench.app.hearing import ENDINGS, MAX_MEGABYTES, MAX_SECONDS, Heard, he
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.files import RECORD, read_bundle
 from marsbench.bundle.record import BundleRecord, Origin
-from marsbench.errors import BenchError
+from marsbench.errors import AudioError, BenchError
 from marsbench.plugin.registry import discover
 from marsbench.report.spectrogram import draw_spectrogram
 from marsbench.results.leaderboard import leaderboards
@@ -24,6 +25,11 @@ _STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
 _SYNTHETIC = (
     "This model was trained on **synthetic voices**: it shows how things work and will not recognise people."
 )
+_SPOKEN_AT = 48_000
+"""Hz that the microphone is recorded at. Streamlit's default of 16,000 leaves out what a model may live on;
+its None, the browser's own rate, comes with noise suppression and automatic gain."""
+_LIMITS = f"{MAX_MEGABYTES} MB and {MAX_SECONDS / 60:.0f} minutes"
+_ANOTHER = f"Please choose another: WAV, FLAC, OGG or MP3, up to {_LIMITS}."
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,12 @@ def show(options: Options) -> None:
 @st.cache_resource(show_spinner="Opening the model …", max_entries=4)
 def _opened(folder: str, folders: tuple[Path, ...], stamp: int) -> Bundle:  # noqa: ARG001 - tells a new one
     """The bundle, read once for all visitors and again when it was exported again."""
-    return read_bundle(Path(folder), discover(folders))
+    bundle = read_bundle(Path(folder), discover(folders))
+    # Streamlit collects garbage after every click: with TensorFlow loaded that is half a million objects to
+    # go through, which all visitors wait for. Those of now are here to stay.
+    gc.collect()
+    gc.freeze()
+    return bundle
 
 
 def _offer_demo(options: Options) -> None:
@@ -99,36 +110,50 @@ def show_listening(bundle: Bundle) -> None:
     """Upload or record, and the answer; what came last counts."""
     left, right = st.columns(2)
     uploaded = left.file_uploader(
-        f"A file: up to {MAX_MEGABYTES} MB and {MAX_SECONDS / 60:.0f} minutes",
+        f"A file: up to {_LIMITS}",
         type=list(ENDINGS),
         key="file",
         on_change=partial(_remember, "file"),
     )
     recorded = right.audio_input(
-        "Or your voice, from the microphone", key="voice", on_change=partial(_remember, "voice")
+        "Or your voice, from the microphone",
+        sample_rate=_SPOKEN_AT,
+        key="voice",
+        on_change=partial(_remember, "voice"),
     )
     by_voice = recorded is not None and (uploaded is None or st.session_state.get("latest") == "voice")
     source = recorded if by_voice else uploaded
     if source is not None:
-        show_answer(bundle, source.getvalue(), "recording.wav" if by_voice else source.name)
+        show_answer(bundle, source.getvalue(), None if by_voice else source.name)
 
 
 def _remember(which: str) -> None:
     st.session_state["latest"] = which
 
 
-def show_answer(bundle: Bundle, data: bytes, name: str) -> None:
-    """What a file's bytes sound like, or in one line why that cannot be told."""
+def show_answer(bundle: Bundle, data: bytes, file: str | None) -> None:
+    """What a file's bytes sound like, or in one line why that cannot be told; no `file` is the microphone."""
+    name = file or "Your recording"
     try:
-        heard = hear(bundle, data)
+        with st.spinner("Listening …"):
+            heard = hear(bundle, data)
+    except AudioError as error:
+        st.error(escaped(f"{name}: {error}. {_ANOTHER if file else 'Please record again.'}"))
+        return
     except BenchError as error:
         st.error(escaped(f"{name}: {error}"))
         return
+    given, expected = heard.waveform.sample_rate, bundle.record.sample_rate
+    if given < expected:
+        st.warning(
+            f"This recording has {given:,} samples a second, the model works with {expected:,}: "
+            "high tones are missing, which may change the answer."
+        )
     st.divider()
     left, right = st.columns(2, gap="medium")
     with left:
         _html(tables.answer(heard.prediction) + tables.bars(heard.prediction))
-        st.audio(data, format=mime_type(name))
+        st.audio(data, format=mime_type(file or "recording.wav"))
     with right:
         _html(
             as_image(draw_waveform(heard.waveform), "Waveform")
@@ -174,7 +199,15 @@ def _show_run(origin: Origin) -> None:
         )
     )
     _html(tables.verdict(origin) + tables.grades(origin))
+    st.caption(
+        "Accuracy: share of all clips that were recognised. Recall: the same for the clips of one class. "
+        "Macro F1: mean over classes of a score that wrong alarms lower too."
+    )
     st.subheader("Confusion matrix", anchor=False)
+    st.caption(
+        "Clips by what they are (rows) and what they were taken for (columns). "
+        "The deeper the blue, the larger the share of a row."
+    )
     _html(tables.confusion(origin.metrics))
 
 
@@ -193,6 +226,11 @@ def _show_leaderboards(record: BundleRecord, results: Path) -> None:
     for board in boards:
         if origin is None or board.hash == origin.protocol_hash:
             st.subheader(escaped(f"Leaderboard: {board.corpus}, {board.protocol}"), anchor=False)
+            st.caption(
+                "Below each score: its 95 % interval. Worst class: the one of lowest recall. "
+                "Configurations of equal # are not told apart by paired tests."
+                + (" The marked one is this model's." if origin else "")
+            )
             _html(tables.leaderboard(board, origin.run_id if origin else None))
     for line in left_out:
         st.caption(escaped(f"Left out: {line}"))

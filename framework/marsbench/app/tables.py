@@ -21,8 +21,11 @@ _DEEP = 0.65
 
 def answer(prediction: Prediction) -> Markup:
     """The most probable class and its probability."""
-    return Markup('<p class="answer"><strong>{}</strong> <span>{} confidence</span></p>').format(
-        prediction.label, _percent(prediction.confidence)
+    n_windows = len(prediction.windows)
+    return Markup('<p class="answer"><strong>{}</strong> <span>{} confidence{}</span></p>').format(
+        prediction.label,
+        _percent(prediction.confidence),
+        f", mean of {n_windows} windows" if n_windows > 1 else "",
     )
 
 
@@ -103,6 +106,7 @@ def leaderboard(board: Board, run_id: str | None) -> Markup:
         ("#", "features + model", "accuracy", "macro F1", "worst class", "verdict"),
         [_board_cells(row) for row in board.rows],
         [run_id in row.run_ids for row in board.rows],
+        "plain board",
     )
 
 
@@ -126,7 +130,10 @@ def badge(outcome: Outcome | None) -> Markup:
 
 
 def table(
-    headers: Sequence[str], rows: Iterable[Sequence[object]], marked: Sequence[bool] | None = None
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    marked: Sequence[bool] | None = None,
+    style: str = "plain",
 ) -> Markup:
     """A table that scrolls by itself where the screen is narrow."""
     head = Markup().join(Markup('<th scope="col">{}</th>').format(header) for header in headers)
@@ -138,7 +145,9 @@ def table(
         for number, row in enumerate(rows)
     )
     return _scrolled(
-        Markup('<table class="plain"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>').format(head, body)
+        Markup('<table class="{}"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>').format(
+            style, head, body
+        )
     )
 
 

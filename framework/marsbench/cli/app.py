@@ -1,5 +1,7 @@
 """`bench app`."""
 
+import os
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -36,6 +38,7 @@ def app(
         raise ConfigError("bench app needs streamlit, which is not here: pip install 'marsbench[app]'")
     if bundle is not None:
         _require_bundle(bundle)
+    _require_free(port)
     words = [*([str(bundle)] if bundle else []), "--results", str(results)]
     words += [word for folder in plugins or () for word in ("--plugins", str(folder))]
     raise typer.Exit(_serve([*_server(port), "--", *words]))
@@ -48,6 +51,17 @@ def _require_bundle(bundle: Path) -> None:
     from marsbench.results.sealed import read_record
 
     read_record(bundle / RECORD, BundleRecord)
+
+
+def _require_free(port: int) -> None:
+    from marsbench.errors import ConfigError
+
+    try:
+        socket.create_server(("localhost", port)).close()
+    except OSError as error:
+        raise ConfigError(
+            f"port {port} cannot be used: {os.strerror(error.errno or 0)}; name another with --port"
+        ) from error
 
 
 def _server(port: int) -> list[str]:

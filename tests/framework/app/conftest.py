@@ -34,6 +34,7 @@ QUIET = [
     "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
     "--remote-debugging-port=0",
 ]  # fmt: skip
+MICROPHONE = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 PATIENCE = 60.0
 BENCH = """
 import signal
@@ -43,47 +44,74 @@ main()
 """
 
 
-@pytest.fixture
-def corpus(kit: Path) -> CheckedCorpus:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for what all tests of a module look at, with a home in it."""
+    folder = tmp_path_factory.mktemp("app")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARSBENCH_HOME", str(folder / "home"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def corpus(kit: Path, place: Path) -> CheckedCorpus:  # noqa: ARG001 - its clips lie there
     return check_audio(cast("Dataset", discover((kit,)).get("datasets", "tones").plugin.create({})).load())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bundle(corpus: CheckedCorpus, kit: Path) -> Bundle:
     registry = discover((kit,))
     return fit_bundle(corpus, make_pipeline(registry, "crossings", "nearest_mean", {}), registry, seed=0)
 
 
-@pytest.fixture
-def folder(bundle: Bundle, corpus: CheckedCorpus, tmp_path: Path) -> Path:
-    write_bundle(bundle, tmp_path / "bundle", golden_samples(corpus))
-    return tmp_path / "bundle"
+@pytest.fixture(scope="module")
+def folder(bundle: Bundle, corpus: CheckedCorpus, place: Path) -> Path:
+    write_bundle(bundle, place / "bundle", golden_samples(corpus))
+    return place / "bundle"
 
 
-@pytest.fixture
-def clip(corpus: CheckedCorpus) -> Path:
+@pytest.fixture(scope="module")
+def clips(corpus: CheckedCorpus) -> dict[str, Path]:
+    """A clip of each class."""
+    return {clip.label: clip.path for clip in corpus.clips}
+
+
+@pytest.fixture(scope="module")
+def clip(clips: dict[str, Path]) -> Path:
     """A clip of class `high`."""
-    return next(clip.path for clip in corpus.clips if clip.label == "high")
+    return clips["high"]
 
 
 class Browser:
-    """Chromium on one page, told what to do over its debugging port."""
+    """Chromium, whose microphone hears a file over and over."""
 
-    def __init__(self, profile: Path, stack: ExitStack) -> None:
-        from websockets.sync.client import connect
-
+    def __init__(self, profile: Path, sound: Path, stack: ExitStack) -> None:
         assert CHROMIUM is not None
-        command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", "about:blank"]
+        hears = f"--use-file-for-fake-audio-capture={sound}"
+        command = [CHROMIUM, *QUIET, *MICROPHONE, hears, f"--user-data-dir={profile}", "about:blank"]
+        self.stack = stack
         self.process = stack.enter_context(
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         )
         stack.callback(self.process.kill)
         assert self.process.stderr is not None
         told = next(line for line in self.process.stderr if "DevTools listening on" in line)
-        port = re.findall(r":(\d+)/", told)[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
-            (page,) = (entry for entry in json.load(answer) if entry["type"] == "page")
-        self.socket = stack.enter_context(connect(page["webSocketDebuggerUrl"], max_size=None))
+        self.port = re.findall(r":(\d+)/", told)[0]
+
+    def visit(self, address: str) -> "Tab":
+        """A tab of its own on that address."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/json/new?{address}", method="PUT")
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own browser
+            return Tab(json.load(answer)["webSocketDebuggerUrl"], self.stack)
+
+
+class Tab:
+    """A page, told what to do over the debugging port."""
+
+    def __init__(self, debugger: str, stack: ExitStack) -> None:
+        from websockets.sync.client import connect
+
+        self.socket = stack.enter_context(connect(debugger, max_size=None))
         self.numbers = itertools.count(1)
 
     def tell(self, method: str, **parameters: Any) -> Any:
@@ -104,7 +132,22 @@ class Browser:
         return value
 
     def wait_for_words(self, words: str) -> None:
-        self.wait_for(f"document.body.innerText.includes({json.dumps(words)})")
+        """Of the page's text or of its style."""
+        refusal = "getComputedStyle(document.querySelector('.stFileUploader'), '::after').content"
+        self.wait_for(f"(document.body.innerText + {refusal}).includes({json.dumps(words)})")
+
+    def wait_for_answer(self, label: str) -> None:
+        self.wait_for(f"document.querySelector('.answer strong')?.innerText === {json.dumps(label)}")
+
+    def click(self, selector: str) -> None:
+        self.wait_for(f"document.querySelector({json.dumps(selector)}) !== null")
+        at = (
+            "(({x, y, width, height}) => ({x: x + width / 2, y: y + height / 2}))"
+            f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            place = self.ask(at)
+            self.tell("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
 
     def upload(self, path: Path) -> None:
         self.wait_for("document.querySelector('input[type=file]') !== null")
@@ -113,10 +156,13 @@ class Browser:
         self.tell("DOM.setFileInputFiles", nodeId=node, files=[str(path.absolute())])
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def browser(place: Path, clip: Path) -> Iterator[Browser]:
+    """Shared by the tests of a module; its microphone hears `clip`."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
     with ExitStack() as stack:
-        yield Browser(tmp_path / "chromium", stack)
+        yield Browser(place / "chromium", clip, stack)
 
 
 def free_port() -> int:
@@ -132,7 +178,7 @@ class Served(NamedTuple):
     process: subprocess.Popen[bytes]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served(folder: Path, kit: Path) -> Iterator[Served]:
     """The page as `bench app` serves it."""
     pytest.importorskip("streamlit", reason="no streamlit here: pip install 'marsbench[app]'")
@@ -157,9 +203,3 @@ def wait_until_it_answers(address: str) -> None:
         except OSError:
             assert time.monotonic() < end, f"{address} does not answer"
             time.sleep(0.05)
-
-
-@pytest.fixture
-def chromium() -> None:
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")

@@ -42,16 +42,31 @@ def test_the_server_is_this_machines_alone_and_tells_nobody(
 
     monkeypatch.setattr(app, "find_spec", lambda _: object())
     monkeypatch.setattr(app, "_serve", serve)
-    assert bench("app", folder, "--port", "1234", "--plugins", kit, "--results", "here").exit_code == 0
+    with socket.create_server(("localhost", 0)) as other:
+        port = str(other.getsockname()[1])  # free once this is closed
+    assert bench("app", folder, "--port", port, "--plugins", kit, "--results", "here").exit_code == 0
     words = " ".join(told)
     for expected in (
         "--server.address localhost",
-        "--server.port 1234",
+        f"--server.port {port}",
         "--server.maxUploadSize 50",
         "--browser.gatherUsageStats false",
         f"-- {folder} --results here --plugins {kit}",
     ):
         assert expected in words
+
+
+def test_a_port_in_use_is_one_line(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "find_spec", lambda _: object())
+    monkeypatch.setattr(app, "_serve", lambda _: 0)
+    with socket.create_server(("localhost", 0)) as other:
+        port = other.getsockname()[1]
+        result = bench("app", folder, "--port", str(port))
+    assert result.exit_code == 1
+    assert (
+        result.stderr
+        == f"bench: port {port} cannot be used: Address already in use; name another with --port\n"
+    )
 
 
 def test_ctrl_c_ends_the_server_in_silence(served: Any) -> None:

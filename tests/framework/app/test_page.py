@@ -1,6 +1,7 @@
 """The page without a browser."""
 
 import io
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,11 @@ import marsbench.app
 from marsbench.app import demo_bundle, hearing
 from marsbench.app.page import escaped
 from marsbench.bundle.bundle import Bundle
-from marsbench.plugin.registry import Registry
+from marsbench.bundle.files import write_bundle
+from marsbench.corpus import CheckedCorpus
+from marsbench.export.refit import fit_bundle
+from marsbench.planning import make_pipeline
+from marsbench.plugin.registry import Registry, discover
 
 SCRIPT = str(Path(next(iter(marsbench.app.__path__)), "main.py"))
 Opened = Callable[..., AppTest]
@@ -102,8 +107,7 @@ def test_no_bundle_offers_the_demo_model_and_trains_it(
     opened: Opened, bundle: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def quick(_: Registry) -> Bundle:
-        demo_bundle.demo_folder().parent.mkdir(parents=True)
-        folder.rename(demo_bundle.demo_folder())
+        shutil.copytree(folder, demo_bundle.demo_folder())
         return bundle
 
     monkeypatch.setattr("marsbench.app.page.train_demo", quick)
@@ -112,6 +116,44 @@ def test_no_bundle_offers_the_demo_model_and_trains_it(
     page.button[0].click().run()
     assert page.file_uploader
     assert "synthetic voices" in page.warning[0].value
+
+
+def test_a_recording_without_the_high_tones_of_the_training_is_told_with_a_warning(
+    opened: Opened, folder: Path, clip: Path
+) -> None:
+    warnings = [warning.value for warning in upload(opened(folder), clip.name, clip.read_bytes()).warning]
+    assert any("8,000 samples a second, the model works with 22,050" in warning for warning in warnings)
+
+
+def test_a_bundle_that_is_damaged_while_it_is_shown_is_one_line_until_it_is_whole_again(
+    opened: Opened, folder: Path, clip: Path, tmp_path: Path
+) -> None:
+    shown = shutil.copytree(folder, tmp_path / "shown")
+    page = opened(shown)
+    whole = (shown / "bundle.json").read_bytes()
+    (shown / "bundle.json").write_bytes(whole[:-100])
+    (error,) = page.run().error
+    assert "bundle.json is damaged" in error.value
+    (shown / "bundle.json").write_bytes(whole)
+    assert "<strong>high</strong>" in words_of(upload(page.run(), clip.name, clip.read_bytes()))
+
+
+def test_a_bundle_that_is_exported_again_is_opened_again(
+    opened: Opened, folder: Path, corpus: CheckedCorpus, kit: Path, tmp_path: Path
+) -> None:
+    shown = shutil.copytree(folder, tmp_path / "shown")
+    page = opened(shown)
+    assert "crossings + nearest" in page.caption[0].value
+    registry = discover((kit,))
+    other = fit_bundle(corpus, make_pipeline(registry, "blocks", "nearest_mean", {}), registry, seed=0)
+    write_bundle(other, shown)
+    assert "blocks + nearest" in page.run().caption[0].value
+
+
+def test_a_bundle_whose_plugin_is_not_here_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["main.py", str(folder)])
+    (error,) = AppTest.from_file(SCRIPT, default_timeout=60).run().error
+    assert "needs the features plugin 'crossings', which is not here" in error.value
 
 
 def test_a_bundle_that_is_not_there_is_one_line(opened: Opened) -> None:
