@@ -14,7 +14,8 @@ MAX_SECONDS = 600.0
 ENDINGS = ("wav", "flac", "ogg", "oga", "opus", "mp3")
 """Of files that are offered for upload: those that browsers play too."""
 _ONE_AT_A_TIME = Lock()
-"""Every visitor has a thread, and a prediction sets the number of threads of the whole process."""
+"""Every visitor has a thread; a prediction sets the number of threads of the whole process, and decoding may
+take a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ def hear(bundle: Bundle, data: bytes) -> Heard:
     """
     if len(data) > MAX_MEGABYTES << 20:
         raise AudioError(f"too large: {len(data) / (1 << 20):,.1f} MB, the limit is {MAX_MEGABYTES} MB")
-    waveform = decode(data, max_seconds=MAX_SECONDS)
     with _ONE_AT_A_TIME:
+        waveform = decode(data, max_seconds=MAX_SECONDS)
         return Heard(waveform, bundle.predict(waveform, max_seconds=MAX_SECONDS))
 
 

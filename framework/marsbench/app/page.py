@@ -143,11 +143,10 @@ def show_answer(bundle: Bundle, data: bytes, file: str | None) -> None:
     except BenchError as error:
         st.error(escaped(f"{name}: {error}"))
         return
-    given, expected = heard.waveform.sample_rate, bundle.record.sample_rate
-    if given < expected:
+    if heard.prediction.lacks_high_tones:
         st.warning(
-            f"This recording has {given:,} samples a second, the model works with {expected:,}: "
-            "high tones are missing, which may change the answer."
+            f"This recording has {heard.waveform.sample_rate:,} samples a second, fewer than any that the "
+            "model was trained on: high tones are missing, which may change the answer."
         )
     st.divider()
     left, right = st.columns(2, gap="medium")

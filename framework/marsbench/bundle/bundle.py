@@ -110,12 +110,15 @@ class Bundle:
 
     def _heard(self, source: Source, max_seconds: float) -> "_Heard":
         rate = self.record.sample_rate
-        waveform = resample(_waveform(source, max_seconds), rate)
+        recorded = _waveform(source, max_seconds)
+        waveform = resample(recorded, rate)
         spans = list(self._spans(waveform))
         parts = (Waveform(waveform.samples[start:end], rate) for start, end in spans)
         with limited_threads(1):  # as every unit of a run: the last digits depend on it
             arrays = [extracted(self.extractor, part) for part in parts]
-        return _Heard([(start / rate, end / rate) for start, end in spans], arrays, waveform.seconds)
+        needed = min(rate, self.record.corpus.lowest_sample_rate)
+        windows = [(start / rate, end / rate) for start, end in spans]
+        return _Heard(windows, arrays, waveform.seconds, recorded.sample_rate < needed)
 
     def _answered(self, recordings: list["_Heard"]) -> list[Prediction]:
         if not recordings:
@@ -134,6 +137,7 @@ class Bundle:
             probabilities=rows.mean(axis=0),
             windows=tuple(Window(*span, row) for span, row in zip(heard.spans, rows, strict=True)),
             seconds=heard.seconds,
+            lacks_high_tones=heard.lacks_high_tones,
         )
 
     def _spans(self, waveform: Waveform) -> Iterator[tuple[int, int]]:
@@ -162,6 +166,7 @@ class _Heard(NamedTuple):
     arrays: list[Floats]
     """What the extractor returned for each."""
     seconds: float
+    lacks_high_tones: bool
 
 
 def _waveform(source: Source, max_seconds: float) -> Waveform:

@@ -27,6 +27,8 @@ class Prediction:
     windows: tuple[Window, ...]
     """In order; a single one for a recording about as long as the clips of training."""
     seconds: float
+    lacks_high_tones: bool
+    """Whether it was recorded at a lower rate than any clip of training, which may change the answer."""
 
     @property
     def label(self) -> str:

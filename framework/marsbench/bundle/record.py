@@ -23,6 +23,8 @@ class TrainingCorpus(_Record):
     """Trained on, those kept aside for early stopping included."""
     longest_seconds: float
     median_seconds: float
+    lowest_sample_rate: int
+    """Of its files, in Hz."""
     synthetic: bool
     licence: str
 

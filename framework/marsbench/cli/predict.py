@@ -56,6 +56,12 @@ def predict(
         for path, prediction in predictions:
             if len(prediction.windows) > 1:
                 out.print(bundle_tables.timeline(path, prediction))
+    if n_narrow := sum(prediction.lacks_high_tones for _, prediction in predictions):
+        err.print(
+            f"{n_narrow} of {len(paths)} files have a lower sample rate than any clip of training: "
+            "high tones are missing, which may change the answer",
+            style="yellow",
+        )
     if n_bad := len(paths) - len(predictions):
         err.print(f"{n_bad} of {len(paths)} files could not be used", style="red")
         raise typer.Exit(1)
@@ -68,6 +74,7 @@ def _values(path: Path, prediction: "Prediction") -> dict[str, Any]:
         "confidence": prediction.confidence,
         "probabilities": prediction.by_label(),
         "seconds": prediction.seconds,
+        "lacks_high_tones": prediction.lacks_high_tones,
         "windows": [
             {
                 "start": window.start,

@@ -182,6 +182,7 @@ def _training_corpus(corpus: CheckedCorpus, rows: Sequence[int]) -> TrainingCorp
         n_clips=len(rows),
         longest_seconds=max(seconds),
         median_seconds=median(seconds),
+        lowest_sample_rate=min(corpus.facts[row].sample_rate for row in rows),
         synthetic=corpus.corpus.synthetic,
         licence=corpus.corpus.licence,
     )

@@ -11,7 +11,7 @@ def prediction(*rows: tuple[float, float, float], labels: tuple[str, str] = ("ca
     """From windows, each with its start, end and probability of the first class."""
     windows = tuple(Window(start, end, np.array([share, 1 - share])) for start, end, share in rows)
     mean = np.mean([window.probabilities for window in windows], axis=0)
-    return Prediction(labels, mean, windows, seconds=rows[-1][1])
+    return Prediction(labels, mean, windows, seconds=rows[-1][1], lacks_high_tones=False)
 
 
 def test_a_class_is_as_bright_as_the_mean_of_the_windows_over_it() -> None:

@@ -84,6 +84,7 @@ def made() -> Callable[[float], Prediction]:
         n_clips=1,
         longest_seconds=0.5,
         median_seconds=0.4,
+        lowest_sample_rate=RATE,
         synthetic=True,
         licence="",
     )
@@ -120,6 +121,14 @@ def test_silent_stretches_are_passed_over(bundle: Bundle) -> None:
 def test_samples_that_cannot_be_used_are_one_line(bundle: Bundle, samples: np.ndarray, message: str) -> None:
     with pytest.raises(AudioError, match=message):
         bundle.predict(Waveform(samples, RATE))
+
+
+@pytest.mark.parametrize(("rate", "lacks"), [(4000, True), (8000, False), (22_050, False)])
+def test_a_recording_of_a_lower_rate_than_those_of_training_is_marked(
+    bundle: Bundle, rate: int, lacks: bool
+) -> None:
+    """The kit's clips have 8000 Hz, its extractor works at 22,050."""
+    assert bundle.predict(tone("high", 0.3), rate).lacks_high_tones is lacks
 
 
 def test_an_array_is_taken_with_its_rate(bundle: Bundle) -> None:

@@ -141,6 +141,15 @@ def test_a_name_with_control_characters_cannot_pose_as_more(
     assert "\x1b[2J" not in result.stdout
 
 
+def test_files_that_lack_high_tones_are_counted(bench: Bench, kit: Path, bundle: Path, clip: Path) -> None:
+    samples, rate = soundfile.read(clip)
+    soundfile.write("low.wav", np.tile(samples, 2)[::2], rate // 2)
+    result = bench("predict", bundle, clip, "low.wav", "--json", "--plugins", kit)
+    assert result.exit_code == 0
+    assert [row["lacks_high_tones"] for row in json.loads(result.stdout)] == [False, True]
+    assert "1 of 2 files have a lower sample rate than any clip of training" in result.stderr
+
+
 def test_a_plugin_that_fails_on_one_file_costs_that_file(
     bench: Bench, kit: Path, bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
