@@ -41,7 +41,7 @@ def kept(there: Any) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in there.results.rglob("study/fold-*/*.json")}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_tuned_run_killed_at_any_moment_comes_to_the_same(
     place: Places, undisturbed: Places, seed: int
 ) -> None:
