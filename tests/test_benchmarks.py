@@ -15,7 +15,7 @@ def printed(script: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("n_clips", ["500", pytest.param("100000", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_clips", ["200", pytest.param("100000", marks=pytest.mark.slow)])
 def test_extraction_takes_less_than_a_gigabyte_however_many_clips_there_are(n_clips: str) -> None:
     shown = printed("large_corpus.py", n_clips)
     (peak,) = re.findall(r"all processes together: (\d+) MB", shown)

@@ -8,7 +8,8 @@ import pytest
 Places = Callable[..., Any]
 
 FEW = "run --features slow_crossings,blocks --model slow_mean --data tones --set tones.n_takes=1 --workers 2"
-SLOWER = f"{FEW} --workers 1 --set slow_crossings.seconds=0.03 --set slow_mean.seconds=0.1"
+SLOWER = f"{FEW} --workers 1 --set slow_crossings.seconds=0.03 --set slow_mean.seconds=0.3"
+"""Long enough for a second command to start meanwhile."""
 N_CLIPS, N_UNITS = 15, 10
 
 

@@ -11,7 +11,13 @@ ELSEWHERE = {"cnn_lstm", "cnn2d"}
 ENTRIES = [entry for kind in KINDS for entry in discover(()).entries(kind) if entry.name not in ELSEWHERE]
 
 
+FEWER = {"demo": {"n_speakers": 2, "n_takes": 1}}
+"""Parameters with which the audio is made in no time."""
+
+
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_a_built_in_plugin_keeps_its_contract(entry: Entry) -> None:
-    problems = {item.name: item.problem for item in check(entry.plugin) if item.problem}
+    problems = {
+        item.name: item.problem for item in check(entry.plugin, FEWER.get(entry.name)) if item.problem
+    }
     assert problems == {}

@@ -8,6 +8,7 @@ import ast
 import hashlib
 import inspect
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from marsbench.files import digest
@@ -43,10 +44,16 @@ def source_hash(plugin: type) -> str:
 
 
 def _local_imports(file: Path, top: Path, package: str | None) -> Iterator[Path]:
-    for node in _executed(ast.parse(file.read_bytes())):
-        for dotted in _dotted_names(node, file, top):
-            if package is None or dotted.split(".")[0] == package:
-                yield from _module_files(dotted, top)
+    for dotted in _imported_names(file.read_bytes(), file.relative_to(top)):
+        if package is None or dotted.split(".")[0] == package:
+            yield from _module_files(dotted, top)
+
+
+@lru_cache(maxsize=1024)  # many plugins share the files of this package
+def _imported_names(source: bytes, file: Path) -> tuple[str, ...]:
+    """Dotted names that the source of a file, whose path starts in the top folder, may load."""
+    nodes = _executed(ast.parse(source))
+    return tuple(dict.fromkeys(dotted for node in nodes for dotted in _dotted_names(node, file)))
 
 
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:
@@ -57,14 +64,14 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
             yield from _executed(node)
 
 
-def _dotted_names(node: ast.AST, file: Path, top: Path) -> Iterator[str]:
+def _dotted_names(node: ast.AST, file: Path) -> Iterator[str]:
     """Absolute dotted names that an import statement may load; `from a import b` may load `a.b`."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         base = node.module or ""
         if node.level:
-            parents = file.relative_to(top).parts[: -node.level]
+            parents = file.parts[: -node.level]
             base = ".".join([*parents, *filter(None, [node.module])])
         yield base
         yield from (f"{base}.{alias.name}" for alias in node.names)

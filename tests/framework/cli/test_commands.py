@@ -255,28 +255,20 @@ HEAVY = """
 import sys
 from marsbench.cli.main import app
 from typer.testing import CliRunner
-result = CliRunner().invoke(app, sys.argv[1:], catch_exceptions=False)
-assert result.exit_code == 0, result.stderr
 heavy = {"tensorflow", "keras", "librosa", "numba", "sklearn", "scipy", "pandas", "pyarrow", "matplotlib"}
-print(sorted(heavy & set(sys.modules)))
+for words in sys.argv[1:]:
+    result = CliRunner().invoke(app, words.split(), catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    print(words, sorted(heavy & set(sys.modules)))
 """
 
 
 @pytest.mark.usefixtures("ran")
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--help"],
-        ["plugins", "list"],
-        ["protocols", "list"],
-        ["protocols", "list", "--json"],
-        ["leaderboard"],
-        ["leaderboard", "--json"],
-    ],
-)
-def test_listing_commands_import_nothing_heavy(words: list[str]) -> None:
-    command = [sys.executable, "-c", HEAVY, *words]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+def test_listing_commands_import_nothing_heavy() -> None:
+    listing = ["--help", "plugins list", "protocols list", "protocols list --json"]
+    listing += ["leaderboard", "leaderboard --json"]
+    done = subprocess.run([sys.executable, "-c", HEAVY, *listing], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{words} []" for words in listing]
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(

@@ -1,19 +1,34 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from marsbench.experiment import Experiment
+from marsbench.runner.driver import run
+
 Bench = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def tuned_results(kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of results with a tuned run of fakes and the untuned one."""
+    folder = tmp_path_factory.mktemp("tuned")
+    grid = {"features": "crossings", "model": "knobs", "data": "tones", "plugins": [kit], "trials": 8}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARSBENCH_WORKERS", "0")
+        patch.setenv("MARSBENCH_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        run(Experiment.model_validate(grid))
+    return folder / "results"
+
+
 @pytest.fixture
-def tuned(bench: Bench, kit: Path) -> str:
-    """Id of a tuned run of fakes."""
-    words = ["--features", "crossings", "--model", "knobs", "--data", "tones", "--plugins", kit]
-    result = bench("run", *words, "--trials", "8")
-    assert result.exit_code == 0, result.stderr
+def tuned(tuned_results: Path) -> str:
+    """Id of the tuned run, which is in a copy of the results."""
+    shutil.copytree(tuned_results, "results")
     return next(path.parent.parent.name for path in Path("results").rglob("study/fold-0.json"))
 
 

@@ -52,6 +52,18 @@ def test_imports_within_a_package_are_followed(tmp_path: Path, statement: str) -
     assert tmp_path / "other" / "shared.py" not in found
 
 
+def test_what_changes_on_disk_is_seen_at_once(tmp_path: Path) -> None:
+    def names() -> set[str]:
+        return {path.name for path in source_files(tmp_path / "a.py", tmp_path)}
+
+    write(tmp_path, {"a.py": ""})
+    assert names() == {"a.py"}
+    write(tmp_path, {"a.py": "import b"})
+    assert names() == {"a.py"}
+    write(tmp_path, {"b.py": "import c", "c.py": ""})
+    assert names() == {"a.py", "b.py", "c.py"}
+
+
 @pytest.mark.parametrize("name", ["mfcc", "functionals", "mfcc_chroma_contrast", "log_mel"])
 def test_the_shared_spectrum_is_part_of_every_built_in_extractor(name: str) -> None:
     entry = discover(()).get("features", name)

@@ -53,7 +53,7 @@ def test_a_condition_holds_in_every_trial(tuned: Tune) -> None:
 
 
 def test_only_trials_with_all_inner_folds_compete(tuned: Tune) -> None:
-    for study in studies(tuned(trials=20)[0]):
+    for study in studies(tuned(trials=20, protocol="holdout80")[0]):
         assert study.best is not None
         complete = [trial for trial in study.trials if trial.state == "complete"]
         assert all(len(trial.steps) == 3 for trial in complete)
@@ -62,7 +62,7 @@ def test_only_trials_with_all_inner_folds_compete(tuned: Tune) -> None:
 
 
 def test_a_trial_that_diverges_fails_alone_with_its_reason(tuned: Tune) -> None:
-    folder, done = tuned(trials=30)
+    folder, done = tuned(trials=30, protocol="holdout80")
     failed = [trial for study in studies(folder) for trial in study.trials if trial.state == "failed"]
     assert failed
     assert all("diverges" in (trial.reason or "") and trial.score is None for trial in failed)
@@ -76,9 +76,10 @@ def test_where_every_trial_fails_the_untuned_configuration_is_tried_and_its_reas
 
 
 def test_the_same_seed_gives_the_same_trials_and_another_seed_others(tuned: Tune) -> None:
-    first, _ = tuned(results="a")
-    again, _ = tuned(results="b")
-    other, _ = tuned(results="c", seed=1)
+    first, again, other = (
+        tuned(results=results, seed=seed, protocol="holdout80")[0]
+        for results, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
     chosen = [
         [[t.configuration for t in study.trials] for study in studies(f)] for f in (first, again, other)
     ]
@@ -240,12 +241,13 @@ def test_more_trials_go_on_from_fewer(tuned: Tune, fits: Fits) -> None:
 
 
 def test_another_objective_or_space_is_another_study(tuned: Tune) -> None:
-    folders = {
-        tuned(trials=4)[0].path,
-        tuned(trials=4, objective="accuracy")[0].path,
-        tuned(trials=4, inner_folds=2)[0].path,
-        tuned(trials=4, knobs={"widest": 0.7})[0].path,
-    }
+    changes: list[dict[str, Any]] = [
+        {},
+        {"objective": "accuracy"},
+        {"inner_folds": 2},
+        {"knobs": {"widest": 0.7}},
+    ]
+    folders = {tuned(trials=2, protocol="holdout80", **change)[0].path for change in changes}
     assert len(folders) == 4
 
 
