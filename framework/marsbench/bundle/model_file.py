@@ -61,9 +61,12 @@ class _Opened:
     """Rows of outputs, (n_clips, n_classes)."""
 
     def predict_proba(self, features: Features) -> Probabilities:
-        """The outputs as float64, their sums exactly 1."""
+        """The outputs as float64, their sums exactly 1; raises PluginError if they are no probabilities."""
         probabilities = self.answer(features).astype(np.float64)
-        return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
+        sums = probabilities.sum(axis=1, keepdims=True)
+        if not (np.isfinite(sums) & (sums > 0)).all() or probabilities.min() < 0:
+            raise PluginError("the model's file answers what is no probability (NaN, or negative)")
+        return np.asarray(probabilities / sums)
 
 
 def open_model_file(form: FileForm, path: Path) -> Predictor:

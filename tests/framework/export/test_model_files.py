@@ -28,6 +28,7 @@ from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.features import FeatureKind, Features
 from marsbench.plugin.keras_model import KerasModel
 from marsbench.plugin.model import Examples, FitContext, Model
+from marsbench.plugin.onnx_builder import Graph
 from marsbench.plugin.registry import discover
 from marsbench.plugin.search_space import Defaults, HyperParameters
 from marsbench.plugin.tensorflow_setup import import_keras
@@ -164,6 +165,36 @@ def test_a_keras_file_that_is_no_network_is_one_line(tmp_path: Path) -> None:
         archive.writestr("metadata.json", "{}")
     with pytest.raises(PluginError, match="is no model that can be run"):
         open_model_file("keras", path)
+
+
+def graph_of(values: Any, path: Path) -> Path:
+    """A file whose answer are the features plus `values`."""
+    graph = Graph("sum")
+    graph.output("probabilities", graph.input("features", np.float32, [3]) + values, [3])
+    path.write_bytes(graph.model().SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("row", [[np.nan, 0.5, 0.5], [np.inf, 0, 0], [-0.5, 1, 0.5], [0, 0, 0]])
+def test_an_answer_that_is_no_probability_is_refused(row: list[float], tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
+    opened = open_model_file("onnx", graph_of([0, 0, 0], tmp_path / "model.onnx"))
+    features = Features(np.array([row], np.float32), np.ones(1, np.int64))
+    with pytest.raises(PluginError, match="answers what is no probability"):
+        opened.predict_proba(features)
+
+
+def test_an_onnx_file_reads_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra 'export' is not installed")
+    monkeypatch.chdir(tmp_path)
+    model = onnx.load(graph_of([1, 2, 3], tmp_path / "model.onnx"))
+    tensor = model.graph.initializer[0]
+    Path("secret").write_bytes(tensor.raw_data)
+    onnx.external_data_helper.set_external_data(tensor, "secret")
+    tensor.ClearField("raw_data")
+    Path("model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(PluginError, match="is no model that can be run"):
+        open_model_file("onnx", Path("model.onnx"))
 
 
 @pytest.mark.parametrize(
