@@ -51,8 +51,7 @@ def test_a_clip_has_the_same_probabilities_by_every_way(
         files = [next(home.glob(f"demo/*/{clip}")) for clip in tested["clip"]]
         recorded = probabilities_of(tested)
 
-        of_fold = ("export", run.path, "--fold", "1")
-        assert bench(*of_fold).exit_code == 0
+        assert bench("export", run.path, "--fold", "1").exit_code == 0
         predicted = json.loads(bench("predict", "bundle", *files, "--json").stdout)
         assert_same([[*row["probabilities"].values()] for row in predicted], recorded, 1e-5, run.path)
 
@@ -60,7 +59,7 @@ def test_a_clip_has_the_same_probabilities_by_every_way(
         heard = [hear(bundle, file.read_bytes()).prediction.probabilities for file in files]
         assert_same(heard, recorded, 1e-5, run.path)
 
-        assert bench(*of_fold, "--format", "onnx", "--end-to-end").exit_code == 0
+        assert bench("export", "bundle", "--format", "onnx", "--end-to-end").exit_code == 0
         session = runtime.InferenceSession("pipeline.onnx", providers=["CPUExecutionProvider"])
         rate = int(session.get_modelmeta().custom_metadata_map["sample_rate"])
         sounds = [load(file, rate).samples for file in files]
