@@ -30,7 +30,7 @@ SHORT = ("--set", "cnn_lstm.epochs=1", "--set", "cnn2d.epochs=1")
     [
         ("functionals", VECTORS, ()),
         ("mfcc_chroma_contrast", "svm", ()),
-        ("mfcc", "random_forest", ()),
+        ("mfcc", "svm", ()),
         ("log_mel", "logistic_regression", ()),
         ("mfcc_chroma_contrast", "cnn_lstm", SHORT[:2]),
         *(
