@@ -198,6 +198,8 @@ class _Log:
         self._reader = self._path.open("rb", buffering=0)
         self._unlink()
         self._head: bytes | None = None
+        self._tail = b""
+        """Of what was let go; the process may print no more."""
 
     @property
     def size(self) -> int:
@@ -205,10 +207,11 @@ class _Log:
         return os.fstat(self._reader.fileno()).st_size
 
     def trim(self) -> None:
-        """Keep the beginning and let the rest go once it is large."""
-        if self.size > _LOG_ON_DISK:
+        """Keep the beginning and the end and let the rest go once it is large."""
+        if (size := self.size) > _LOG_ON_DISK:
             if self._head is None:
                 self._head = self._read(0)
+            self._tail = self._read(size - _LOG_KEPT)
             self.file.truncate(0)
 
     def take(self) -> str:
@@ -216,8 +219,8 @@ class _Log:
         size = self.size
         head, begun = (self._read(0), _LOG_KEPT) if self._head is None else (self._head, 0)
         cut = self._head is not None or size > 2 * _LOG_KEPT
-        tail = self._read(max(size - _LOG_KEPT, begun))
-        self._head = None
+        tail = (self._tail + self._read(max(size - _LOG_KEPT, begun)))[-_LOG_KEPT:]
+        self._head, self._tail = None, b""
         self.file.truncate(0)
         return (head + (b"\n[...]\n" if cut else b"") + tail).decode(errors="replace")
 

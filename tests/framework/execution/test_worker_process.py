@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from marsbench.errors import ConfigError, TrainingError
+from marsbench.execution import worker_process
 from marsbench.execution.task import Work
 from marsbench.execution.threads import VARIABLES
 from marsbench.execution.worker_process import Limits, WorkerDied, WorkerProcess
@@ -133,6 +134,22 @@ def test_a_flood_of_lines_leaves_its_beginning_and_its_end(
     assert log.count("\n[...]\n") == 1
     assert len(log) < 132_000
     assert process.take_log() == ""
+
+
+@pytest.mark.parametrize("after", ["", "one line more\n"])
+def test_the_end_of_a_flood_is_kept_if_the_log_is_cut_just_behind_it(
+    monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    monkeypatch.setattr(worker_process, "_LOG_ON_DISK", 1 << 20)
+    log = worker_process._Log()
+    log.file.write(b"".join(b"line %94d\n" % number for number in range(20_000)))
+    log.trim()
+    log.file.write(after.encode())
+    told = log.take()
+    log.close()
+    assert told.startswith(f"line {0:94}\n")
+    assert told.endswith(f"line {19_999:94}\n{after}")
+    assert (told.count("\n[...]\n"), len(told)) == (1, 2 * (64 << 10) + len("\n[...]\n"))
 
 
 @pytest.mark.parametrize("count", [1, 640, 700, 1300])
