@@ -90,6 +90,17 @@ KNOWN = (
         "e46614273f03ff4b87923a965e417fa72004825522cb007c9c25633b8475490d",
     ),
     Published(
+        "smart_turn",
+        "pipecat-ai/smart-turn-v3",
+        "f766f81d3cfdf7737ac64aad813d91bbfd56bf93",
+        "smart-turn-v3.2-cpu.onnx",
+        "BSD-2-Clause",
+        "log-mel, 8 s",
+        4,
+        8_679_182,
+        "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
+    ),
+    Published(
         "hubert_base", "Xenova/hubert-base-ls960", "main", "onnx/model.onnx", "Apache-2.0", "waveform", 12
     ),
     Published(
@@ -160,7 +171,7 @@ def find_encoder(word: str, sha256: str = "") -> EncoderFile:
 
 
 def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> EncoderFile:
-    """Keep the file at `source` here, under `name` or what it is called there.
+    """Keep the file at `source` here, under `name`, or its name as a known encoder, or what it is called.
 
     Raises:
         ConfigError: it cannot be read, or has another checksum than that given or known for the name.
@@ -171,8 +182,9 @@ def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> Enco
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"encoder {source} cannot be read: {reason}") from error
-    name = slug(name or source.stem, "encoder")
     found = hashlib.sha256(data).hexdigest()
+    recognised = next((known.name for known in KNOWN if known.sha256 == found), source.stem)
+    name = slug(name or recognised, "encoder")
     wanted = sha256 or next((known.sha256 for known in KNOWN if known.name == name), None) or found
     if found != wanted:
         raise ConfigError(f"{source} is another file than asked for: expected sha256 {wanted}, found {found}")

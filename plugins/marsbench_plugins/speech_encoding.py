@@ -47,8 +47,8 @@ class SpeechEncoding(FeatureExtractor):
     level: bool = True
 
     def __post_init__(self) -> None:
-        kinds = {type(layer) for layer in self.layers}
-        if not self.layers or not kinds <= {int, str}:
+        given = self.layers if isinstance(self.layers, list) else []
+        if not given or not {type(layer) for layer in given} <= {int, str}:
             raise ValueError(f"layers must be numbers from 0 on, or names of tensors, not {self.layers!r}")
 
     @property

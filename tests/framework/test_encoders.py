@@ -185,6 +185,12 @@ def test_a_file_of_another_checksum_than_asked_for_is_refused(tmp_path: Path) ->
     assert list(present()) == []
 
 
+def test_a_known_encoder_is_recognised_by_its_content(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "downloaded by hand.onnx").write_bytes(BODY)
+    assert find_encoder("./downloaded by hand.onnx") == fetch_encoder("tiny", Silent())
+    assert hub.asked == []
+
+
 def test_two_files_of_one_name_are_told_apart_by_checksum_alone(tmp_path: Path) -> None:
     for data in (BODY, OTHER):
         (tmp_path / "a.onnx").write_bytes(data)

@@ -77,7 +77,7 @@ def write_encoder(path: Path, *, mel: bool = True, post: bool = False, seed: int
     if mel:
         sound = graph.input("input_features", np.float32, ["batch", BANDS, 100])
         rows = sound.transpose(0, 2, 1).reshape(1, 50, 2 * BANDS)
-        hidden = rows @ made_of.stem[: 2 * BANDS] + made_of.position
+        hidden = rows @ made_of.stem[: 2 * BANDS] + made_of.stem[0] + made_of.position
     else:
         sound = graph.input("input_values", np.float32, ["batch", "n_samples"])
         sound = sound * graph.input("attention_mask", np.int64, ["batch", "n_samples"]).cast(np.float32)
@@ -96,7 +96,7 @@ def expected_layers(samples: Floats, *, mel: bool, post: bool, seed: int = 0) ->
     made_of = weights(seed)
     if mel:
         rows = whisper_log_mel(samples, 100, BANDS).T.reshape(50, 2 * BANDS)
-        hidden = rows @ made_of.stem[: 2 * BANDS] + made_of.position[0]
+        hidden = rows @ made_of.stem[: 2 * BANDS] + made_of.stem[0] + made_of.position[0]
     else:
         rows = samples[: len(samples) // STRIDE * STRIDE].reshape(-1, STRIDE)
         hidden = rows @ made_of.stem[:STRIDE]
@@ -222,7 +222,7 @@ def test_a_layer_that_is_not_there_is_told(encoder: Path, layers: list[int | str
         SpeechEncoder(encoder=str(encoder), layers=layers).extract(voice(0.5), RATE)
 
 
-@pytest.mark.parametrize("layers", [[], [True], [1.5]])
+@pytest.mark.parametrize("layers", [[], [True], [1.5], 2, "add_1"])
 def test_what_can_be_no_layer_is_refused_at_once(layers: list[Any]) -> None:
     with pytest.raises(ConfigError, match="layers must be numbers from 0 on, or names of tensors"):
         SpeechEncoder.create({"layers": layers})
