@@ -108,7 +108,7 @@ KNOWN = (
         "Xenova/wavlm-base-plus",
         "main",
         "onnx/model.onnx",
-        "see the repository",
+        "see its page",
         "waveform",
         12,
     ),
@@ -270,10 +270,8 @@ def _only_one(word: str) -> EncoderFile:
     names = {known.name for known in KNOWN}
     if word in names:
         raise ConfigError(f"encoder {word} is not here: bench models fetch {word}")
-    raise ConfigError(
-        unknown("encoder", word, names | {name for name, _ in present()})
-        + ", or give the path of an .onnx file"
-    )
+    told = unknown("encoder", word, names | {name for name, _ in present()})
+    raise ConfigError(told if told.endswith("?") else f"{told}, or the path of a file that ends in .onnx")
 
 
 def _how_to_get(name: str, sha256: str) -> str:

@@ -206,6 +206,7 @@ def test_two_files_of_one_name_are_told_apart_by_checksum_alone(tmp_path: Path) 
         ("whisper_tiny", "", "encoder whisper_tiny is not here: bench models fetch whisper_tiny"),
         ("hubert_base", "", "encoder hubert_base is not here: bench models fetch hubert_base"),
         ("wisper_tiny", "", "no encoder 'wisper_tiny'; did you mean 'whisper_tiny'"),
+        ("mine", "", "no encoder 'mine'; there is hubert_base, .*, or the path of a file that ends in .onnx"),
         ("mine", "0" * 64, "encoder mine is not here: bench models add FILE --name mine, with the file of"),
         ("mine", "0" * 63, "is no sha256: 64 digits"),
         ("nowhere/mine.onnx", "", "encoder nowhere/mine.onnx cannot be read: No such file"),

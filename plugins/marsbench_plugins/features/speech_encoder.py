@@ -13,6 +13,8 @@ from marsbench_plugins.speech_encoding import SpeechEncoding
 class SpeechEncoder(SpeechEncoding):
     """Mean and deviation over a clip of what the layers of a frozen pretrained speech encoder answer.
 
+    docs/encoders.md explains the parameters, and which layers carry what.
+
     Raises:
         ValueError: a parameter is out of its range.
     """

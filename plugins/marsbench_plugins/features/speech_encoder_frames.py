@@ -15,6 +15,8 @@ from marsbench_plugins.speech_encoding import SpeechEncoding
 class SpeechEncoderFrames(SpeechEncoding):
     """What a layer of a frozen pretrained speech encoder answers, frame by frame.
 
+    docs/encoders.md explains the other parameters, and which layers carry what.
+
     Args:
         averaged: encoder frames, 20 ms each, that make one here.
         n_frames: most frames of a clip.
