@@ -12,7 +12,7 @@ LAYERS = [
     {"files", "locks", "validation"},
     {"audio", "unzip"},
     {"corpus", "copies", "fetch"},
-    {"plugin"},
+    {"plugin", "encoders"},
     {"protocols", "audio_check", "datasets", "extraction"},
     {"feature_store"},
     {"evaluation"},

@@ -1,4 +1,4 @@
-"""Download published archives and unpack them, trusting neither the network nor the archive."""
+"""Download published files and unpack archives, trusting neither the network nor the archive."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 from urllib import request
 from urllib.error import HTTPError, URLError
 
@@ -22,6 +22,20 @@ _CHUNK = 1 << 18
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that another try may not meet again."""
 _RANGE_NOT_SATISFIABLE = 416
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One published file."""
+
+    url: str
+    size: int
+    """Bytes."""
+    algorithm: Literal["md5", "sha256"]
+    checksum: str
+    """Hexadecimal, as the publisher states it."""
+    file_name: str
+    """What it is called here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,11 @@ class Archive:
     def file_name(self) -> str:
         """Last part of the address."""
         return self.url.rpartition("/")[2]
+
+    @property
+    def download(self) -> Download:
+        """The zip itself."""
+        return Download(self.url, self.size, "md5", self.md5, self.file_name)
 
 
 def fetch(
@@ -63,62 +82,69 @@ def fetch(
         if is_unpacked(folder):
             progress.say(f"{folder} is already there")
         else:
-            unpack(_obtain(archive, target, progress, waits), folder, progress)
+            unpack(obtain(archive.download, target, progress, waits), folder, progress)
 
 
-def _obtain(archive: Archive, target: Path, progress: Progress, waits: Sequence[float]) -> Path:
-    """Path of the verified zip, downloaded unless it is there."""
-    path = target / archive.file_name
+def obtain(wanted: Download, target: Path, progress: Progress, waits: Sequence[float] = _WAITS) -> Path:
+    """Path of the verified file, downloaded into folder `target` unless it is there; see `fetch`."""
+    path = target / wanted.file_name
     if path.exists():
-        if wrong := _difference(archive, path):
-            raise FetchError(f"{path} is not the published archive: {wrong}; remove it and try again")
+        if wrong := _difference(wanted, path):
+            raise FetchError(f"{path} is not the published file: {wrong}; remove it and try again")
         return path
-    part = target / f"{archive.file_name}.part"
+    part = target / f"{wanted.file_name}.part"
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FetchError(f"no folder can be made at {target}: {error.strerror}") from error
-    require_space(target, archive.size - _size(part))
-    _download(archive, part, progress, waits)
-    if wrong := _difference(archive, part):
+    require_space(target, wanted.size - _size(part))
+    _download(wanted, part, progress, waits)
+    if wrong := _difference(wanted, part):
         part.unlink()
-        raise FetchError(f"{archive.url} gave another file: {wrong}; it was removed, try again")
+        raise FetchError(f"{wanted.url} gave another file: {wrong}; it was removed, try again")
     return part.replace(path)
 
 
-def _difference(archive: Archive, path: Path) -> str | None:
+def _difference(wanted: Download, path: Path) -> str | None:
     """How a file differs from the published one."""
-    if (size := _size(path)) != archive.size:
-        return f"expected {archive.size:,} bytes, found {'more' if size > archive.size else f'{size:,}'}"
+    if (size := _size(path)) != wanted.size:
+        return f"expected {wanted.size:,} bytes, found {'more' if size > wanted.size else f'{size:,}'}"
     with path.open("rb") as file:
-        # md5 is what the publisher states; it guards against damage, not against a forger.
-        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    return None if md5 == archive.md5 else f"expected md5 {archive.md5}, found {md5}"
+        # Where md5 is what the publisher states, it guards against damage, not against a forger.
+        found = hashlib.file_digest(
+            file, lambda: hashlib.new(wanted.algorithm, usedforsecurity=False)
+        ).hexdigest()
+    fits = found == wanted.checksum
+    return None if fits else f"expected {wanted.algorithm} {wanted.checksum}, found {found}"
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _download(archive: Archive, part: Path, progress: Progress, waits: Sequence[float]) -> None:
+def _download(wanted: Download, part: Path, progress: Progress, waits: Sequence[float]) -> None:
     """Fill `part`, trying again after failures that may pass."""
     for wait in (*waits, None):
         try:
-            _receive(archive, part, progress)
+            _receive(wanted, part, progress)
         except (OSError, HTTPException) as error:
             reason = _reason(error)
-            if wait is None or (isinstance(error, HTTPError) and error.code not in _PASSING):
-                raise FetchError(_by_hand(archive, part.parent, reason)) from error
-            progress.say(f"{archive.file_name}: {reason}; trying again in {wait:g} s")
+            if wait is None or not _may_pass(error):
+                raise FetchError(_by_hand(wanted, part.parent, reason)) from error
+            progress.say(f"{wanted.file_name}: {reason}; trying again in {wait:g} s")
             time.sleep(wait)
         else:
             return
 
 
-def _by_hand(archive: Archive, target: Path, reason: str) -> str:
+def _may_pass(error: Exception) -> bool:
+    return not isinstance(error, HTTPError) or error.code in _PASSING
+
+
+def _by_hand(wanted: Download, target: Path, reason: str) -> str:
     return (
-        f"{archive.file_name} could not be downloaded: {reason}; try again, or save {archive.url} as "
-        f"{target / archive.file_name} and repeat the command"
+        f"{wanted.file_name} could not be downloaded: {reason}; try again, or save {wanted.url} as "
+        f"{target / wanted.file_name} and repeat the command"
     )
 
 
@@ -132,53 +158,69 @@ def _reason(error: Exception) -> str:
     return " ".join(str(text).split()).lower()
 
 
-def _receive(archive: Archive, part: Path, progress: Progress) -> None:
+def _receive(wanted: Download, part: Path, progress: Progress) -> None:
     """Append what is missing to `part`, or begin it anew where the server does not resume.
 
     One byte more than published is accepted, so that an overlong file is noticed, and no further one.
     """
     have = _size(part)
-    if have == archive.size:
+    if have == wanted.size:
         return
-    response, received = _open(archive, have if have < archive.size else 0)
+    response, received = _open(wanted, have if have < wanted.size else 0)
     with (
         response,
         part.open("ab" if received else "wb") as file,
-        progress.track(f"Downloading {archive.file_name}", archive.size) as advance,
+        progress.track(f"Downloading {wanted.file_name}", wanted.size) as advance,
     ):
         advance(received)
-        while chunk := response.read(min(_CHUNK, archive.size + 1 - received)):
+        while chunk := response.read(min(_CHUNK, wanted.size + 1 - received)):
             file.write(chunk)
             received += len(chunk)
             advance(len(chunk))
-    if received < archive.size:
-        raise ConnectionError(f"the connection was cut after {received:,} of {archive.size:,} bytes")
+    if received < wanted.size:
+        raise ConnectionError(f"the connection was cut after {received:,} of {wanted.size:,} bytes")
 
 
-def _open(archive: Archive, offset: int) -> tuple[HTTPResponse, int]:
+def _open(wanted: Download, offset: int) -> tuple[HTTPResponse, int]:
     """The response, and the byte at which its body begins: `offset`, or 0 if the server does not resume."""
     try:
-        response = _ask(archive.url, offset)
+        response = _ask(wanted.url, offset)
     except HTTPError as error:
         error.close()
         if offset and error.code == _RANGE_NOT_SATISFIABLE:
-            return _open(archive, 0)
+            return _open(wanted, 0)
         raise
     resumes = bool(offset) and response.status == 206
-    if resumes and not _continues(response, offset, archive.size):
+    if resumes and not _continues(response, offset, wanted.size):
         response.close()
-        return _open(archive, 0)
+        return _open(wanted, 0)
     start = offset if resumes else 0
-    if response.length is not None and start + response.length != archive.size:
+    if response.length is not None and start + response.length != wanted.size:
         response.close()
-        found = f"{start + response.length:,} bytes are offered, {archive.size:,} were published"
-        raise FetchError(f"{archive.url} is not the published archive: {found}")
+        found = f"{start + response.length:,} bytes are offered, {wanted.size:,} were published"
+        raise FetchError(f"{wanted.url} is not the published file: {found}")
     return response, start
 
 
 def _continues(response: HTTPResponse, offset: int, size: int) -> bool:
     content_range = response.headers.get("Content-Range", "")
     return bool(re.fullmatch(rf"bytes {offset}-\d+/({size}|\*)", content_range))
+
+
+def read_small(url: str, most: int, waits: Sequence[float] = _WAITS) -> bytes:
+    """A published text of at most `most` bytes; raises FetchError, also where it is longer."""
+    for wait in (*waits, None):
+        try:
+            with _ask(url, 0) as response:
+                data = response.read(most + 1)
+            break
+        except (OSError, HTTPException) as error:
+            if wait is None or not _may_pass(error):
+                raise FetchError(f"{url} could not be read: {_reason(error)}") from error
+            time.sleep(wait)
+    if len(data) > most:
+        raise FetchError(f"{url} is longer than {most:,} bytes")
+    return data
 
 
 def _ask(url: str, offset: int) -> HTTPResponse:

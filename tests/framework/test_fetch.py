@@ -148,7 +148,7 @@ def test_a_wrong_zip_put_there_by_hand_is_refused_and_left_alone(
 ) -> None:
     target.folder.mkdir(parents=True)
     target.zip.write_bytes(body)
-    with pytest.raises(FetchError, match=r"clips.zip is not the published archive: expected .* remove it"):
+    with pytest.raises(FetchError, match=r"clips.zip is not the published file: expected .* remove it"):
         go(publisher.archive, target)
     assert target.zip.read_bytes() == body
 

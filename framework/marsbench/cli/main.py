@@ -12,6 +12,7 @@ from marsbench.cli import (
     data,
     export,
     leaderboard,
+    models,
     plugins,
     predict,
     protocols,
@@ -64,6 +65,7 @@ app.command("predict")(predict.predict)
 app.command("app")(app_command.app)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
 app.add_typer(protocols.app, name="protocols")
 app.add_typer(cache.app, name="cache")
 

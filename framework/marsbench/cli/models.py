@@ -1,0 +1,76 @@
+"""`bench models`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Pretrained speech encoders: list, fetch, add, find.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Encoder.")]
+Sha256 = Annotated[str, typer.Option(help="Refuse a file of any other content.")]
+
+
+@app.command("list")
+def list_encoders() -> None:
+    """List the known encoders, and those that are here."""
+    from rich.text import Text
+
+    from marsbench.cli.console import out, table
+    from marsbench.encoders import KNOWN, folder, present
+
+    shown = table("name", "reads", "layers", "MB", "licence", "from", "here", title=f"Encoders in {folder()}")
+    here: dict[str, list[Path]] = {}
+    for name, path in present():
+        here.setdefault(name, []).append(path)
+    for known in KNOWN:
+        size = "" if known.size is None else f"{known.size / 1e6:.0f}"
+        facts = (known.name, known.reads, str(known.n_layers), size, known.licence, known.repository)
+        shown.add_row(*map(Text, facts), Text(_marks(here.pop(known.name, []))))
+    for name, paths in here.items():
+        size = ", ".join(f"{path.stat().st_size / 1e6:.0f}" for path in paths)
+        shown.add_row(Text(name), "", "", size, "", "a file", Text(_marks(paths)))
+    out.print(shown)
+
+
+@app.command("fetch")
+def fetch(name: Name, sha256: Sha256 = "") -> None:
+    """Download a known encoder and check it."""
+    from marsbench.cli.console import TerminalProgress
+    from marsbench.encoders import EncoderFile, fetch_encoder
+
+    with TerminalProgress() as progress:
+        file: EncoderFile = fetch_encoder(name, progress, sha256)
+    _tell(file.name, file.path)
+
+
+@app.command("add")
+def add(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx file.")],
+    name: Annotated[str | None, typer.Option(help="What to call it. [default: the file's name]")] = None,
+    sha256: Sha256 = "",
+) -> None:
+    """Keep a copy of an encoder's file under a name: one that was downloaded by hand, or of your own."""
+    from marsbench.encoders import add_encoder
+
+    file = add_encoder(path, name, sha256)
+    _tell(file.name, file.path)
+
+
+@app.command("path")
+def path(name: Name, sha256: Sha256 = "") -> None:
+    """Print where an encoder's file is."""
+    from marsbench.encoders import find_encoder
+
+    typer.echo(find_encoder(name, sha256).path)
+
+
+def _tell(name: str, path: Path) -> None:
+    typer.echo(
+        f"{name} is {path}; try: bench run --features speech_encoder --set speech_encoder.encoder={name}"
+    )
+
+
+def _marks(paths: list[Path]) -> str:
+    """The first digits of each file's checksum."""
+    return ", ".join(path.stem.rpartition("-")[2][:8] for path in paths)
