@@ -220,7 +220,8 @@ class OtherDefaults:
 
     def Choice(self, name: str, values: Sequence[Value], default: Value | None = None) -> Value:
         """As `hp` answers."""
-        return self._hp.Choice(name, values, self._default(name, default))
+        chosen: Value | None = self._default(name, default)
+        return self._hp.Choice(name, values, chosen)
 
     def Boolean(self, name: str, default: bool = False) -> bool:
         """As `hp` answers."""

@@ -72,7 +72,7 @@ def test_only_the_seed_decides_what_a_step_makes_of_the_weights(plugin: Network)
 @every_network
 def test_every_starting_point_is_a_configuration(plugin: Network) -> None:
     for point in plugin.starting_points:
-        hp = Defaults(TINY[plugin] | point)
+        hp = Defaults({**TINY[plugin], **point})
         plugin().declare(hp, (9, 5), N_CLASSES)
         hp.refuse_unused(plugin.__name__)
 
