@@ -30,8 +30,8 @@ class EstimatorGraph(NamedTuple):
 def estimator_graph(estimator: Any, name: str) -> EstimatorGraph:
     """Probabilities, or else decision values, of a fitted classifier; for two classes in two columns.
 
-    skl2onnx's graphs are not always right (version 1.20: two classes of a LinearDiscriminantAnalysis), or
-    cannot run in double precision. The first that answers what the estimator does is taken.
+    skl2onnx's graphs are not always right (version 1.20: two classes of a CalibratedClassifierCV), or cannot
+    run in double precision. The first that answers what the estimator does is taken.
 
     Raises:
         ExportError: there is none.
@@ -41,6 +41,7 @@ def estimator_graph(estimator: Any, name: str) -> EstimatorGraph:
     if isinstance(estimator, DummyClassifier) and estimator.strategy == "prior":
         return _frequencies(estimator)
     import_onnx()
+    estimator = _with_regression(estimator)
     problem = ""
     for kind, is_mapped in product((np.float64, np.float32), (True, False)):
         try:
@@ -85,6 +86,24 @@ def _is_right(graph: EstimatorGraph, estimator: Any) -> bool:
     wanted = ask(values.astype(np.float64))
     answer = answer[:, -1] if wanted.ndim == 1 else answer
     return answer.shape == wanted.shape and bool(np.allclose(answer, wanted, _TOLERANCE, _TOLERANCE))
+
+
+def _with_regression(estimator: Any) -> Any:
+    """A LinearDiscriminantAnalysis of two classes as the logistic regression that it is.
+
+    skl2onnx 1.20 makes a wrong graph of it.
+    """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    last = _last(estimator)
+    if not isinstance(last, LinearDiscriminantAnalysis) or len(last.classes_) != 2:
+        return estimator
+    regression = LogisticRegression()
+    for name in ("classes_", "coef_", "intercept_", "n_features_in_"):
+        setattr(regression, name, getattr(last, name))
+    return make_pipeline(*estimator[:-1], regression) if last is not estimator else regression
 
 
 def _probes(estimator: Any) -> NDArray[np.float64]:

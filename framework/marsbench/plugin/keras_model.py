@@ -1,6 +1,7 @@
 """Base of Keras models: a subclass writes `build`, the rest is here."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, cos, isfinite, isnan, pi
 from pathlib import Path
@@ -17,7 +18,7 @@ from marsbench.plugin.keras_checkpoint import Checkpoint
 from marsbench.plugin.keras_trainer import Trainer, trainer_for
 from marsbench.plugin.model import Examples, FitContext, Model, Probabilities, joined
 from marsbench.plugin.scaling import Scaling
-from marsbench.plugin.search_space import HyperParameters
+from marsbench.plugin.search_space import HyperParameters, OtherDefaults, Scalar
 from marsbench.plugin.tensorflow_setup import import_keras, make_deterministic
 
 _NETWORK = "model.keras"
@@ -67,6 +68,8 @@ class KerasModel(Model):
 
     accepts: ClassVar[FeatureKind] = "frames"
     requires: ClassVar[tuple[str, ...]] = ("tensorflow", "keras")
+    training: ClassVar[Mapping[str, Scalar]] = {}
+    """Other defaults of this network for what every Keras model may vary, such as {"schedule": "cosine"}."""
 
     epochs: int = 40
     batch_size: int = 32
@@ -202,6 +205,7 @@ class KerasModel(Model):
                 f"{self.name}.build returned a network of output shape {network.output_shape}; "
                 f"(None, {n_classes}) is needed"
             )
+        hp = OtherDefaults(hp, self.training)
         rate, is_cosine = (None, False) if network.compiled else _compile(network, hp)
         batch_sizes = sorted({16, 32, 64, 128, self.batch_size})
         course = _Course(
@@ -212,6 +216,8 @@ class KerasModel(Model):
             learning_rate=rate,
             is_cosine=is_cosine,
         )
+        if hp.unasked:
+            raise PluginError(f"{self.name}.training has {min(hp.unasked)!r}, which no Keras model asks for")
         return network, course
 
     def _train(

@@ -8,7 +8,7 @@ tuner answers from its trial.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from marsbench.errors import ConfigError, unknown
 
@@ -179,6 +179,67 @@ class Defaults:
             self.values[dimension.name] = kind(value)
             return self.values[dimension.name]  # type: ignore[return-value]  # it is a `kind`
         return dimension.default  # type: ignore[return-value]  # inactive: its value means nothing
+
+
+class OtherDefaults:
+    """Asks `hp` what it is asked, with other defaults for some names.
+
+    Args:
+        hp: who answers.
+        defaults: by name; `unasked` are those that nothing has asked for so far.
+    """
+
+    def __init__(self, hp: HyperParameters, defaults: Mapping[str, Any]) -> None:
+        self._hp = hp
+        self._defaults = defaults
+        self.unasked = set(defaults)
+
+    def Int(
+        self,
+        name: str,
+        min_value: int,
+        max_value: int,
+        step: int | None = None,
+        sampling: Sampling | None = None,
+        default: int | None = None,
+    ) -> int:
+        """As `hp` answers."""
+        return self._hp.Int(name, min_value, max_value, step, sampling, self._default(name, default))
+
+    def Float(
+        self,
+        name: str,
+        min_value: float,
+        max_value: float,
+        step: float | None = None,
+        sampling: Sampling | None = None,
+        default: float | None = None,
+    ) -> float:
+        """As `hp` answers."""
+        return self._hp.Float(name, min_value, max_value, step, sampling, self._default(name, default))
+
+    def Choice(self, name: str, values: Sequence[Value], default: Value | None = None) -> Value:
+        """As `hp` answers."""
+        chosen: Value | None = self._default(name, default)
+        return self._hp.Choice(name, values, chosen)
+
+    def Boolean(self, name: str, default: bool = False) -> bool:
+        """As `hp` answers."""
+        return self._hp.Boolean(name, self._default(name, default))
+
+    def Fixed(self, name: str, value: Value) -> Value:
+        """As `hp` answers; a constant has no default."""
+        return self._hp.Fixed(name, value)
+
+    def conditional_scope(
+        self, parent_name: str, parent_values: Sequence[Scalar]
+    ) -> AbstractContextManager[None]:
+        """That of `hp`."""
+        return self._hp.conditional_scope(parent_name, parent_values)
+
+    def _default(self, name: str, default: Any) -> Any:
+        self.unasked.discard(name)
+        return self._defaults.get(name, default)
 
 
 Declare = Callable[[HyperParameters], object]

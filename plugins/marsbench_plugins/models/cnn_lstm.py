@@ -6,20 +6,12 @@ from typing import Any
 from marsbench.plugin.keras_model import KerasModel
 from marsbench.plugin.search_space import HyperParameters, Scalar
 from marsbench.plugin.tensorflow_setup import import_keras
+from marsbench_plugins.networks import MIXUP, attention_mean
 
-_MIXUP: dict[str, Scalar] = {
-    "augment": True,
-    "mixup": 0.3,
-    "noise": 0.0,
-    "dimension_mask": 0.0,
-    "shift": 0.0,
-    "time_mask": 0.0,
-}
 _ATTENTIVE: dict[str, Scalar] = {
     "pooling": "attention",
-    "schedule": "cosine",
     "early_stopping": False,
-    **_MIXUP,
+    **MIXUP,
 }
 
 
@@ -53,15 +45,7 @@ class CnnLstm(KerasModel):
         if pooling == "mean":
             values = layers.GlobalAveragePooling1D()(values)
         elif pooling == "attention":
-            values = _attended(values)
+            values = attention_mean(values)
         values = layers.Dense(hp.Int("dense_units", 64, 256, step=64, default=128), activation="relu")(values)
         values = layers.Dropout(dropout)(values)
         return keras.Model(inputs, layers.Dense(n_classes, activation="softmax")(values))
-
-
-def _attended(values: Any) -> Any:
-    """Mean over time by learnt weights (Mirsamadi et al. 2017, doi:10.1109/ICASSP.2017.7952552)."""
-    layers = import_keras().layers
-    weights = layers.Dense(1)(layers.Dense(64, activation="tanh")(values))
-    weights = layers.Softmax(axis=1)(weights)
-    return layers.Flatten()(layers.Dot(axes=1)([weights, values]))

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,8 +19,10 @@ from marsbench.plugin.search_space import Defaults, HyperParameters
 from marsbench.plugin.sklearn_model import SklearnModel
 from marsbench.plugin.tensorflow_setup import import_keras
 from marsbench_plugins.models.cnn_lstm import CnnLstm
+from marsbench_plugins.models.gradient_boosting import GradientBoosting
 from marsbench_plugins.models.logistic_regression import LogisticRegression
 from marsbench_plugins.models.majority import Majority
+from marsbench_plugins.models.pca_lda import PcaLda
 from marsbench_plugins.models.random_forest import RandomForest
 from marsbench_plugins.models.svm import Svm
 
@@ -90,6 +93,7 @@ every_model = pytest.mark.parametrize(
         Majority(),
         Given(LinearSVC()),
         Given(ExtraTreesClassifier()),
+        PcaLda(),
     ],
     ids=lambda model: type(getattr(model, "estimator", model)).__name__,
 )
@@ -140,6 +144,16 @@ def test_an_estimator_without_a_right_graph_is_refused_by_name(estimator: Any) -
     model = fitted(Given(estimator), vectors(2), 2)
     with pytest.raises(ExportError, match=type(estimator).__name__):
         classifier_graph(model, "vector")
+
+
+def test_gradient_boosting_is_refused_in_one_line() -> None:
+    model = fitted(GradientBoosting(max_iter=2), vectors(3), 3)
+    with pytest.raises(ExportError) as caught:
+        classifier_graph(model, "vector")
+    assert re.fullmatch(
+        "gradient_boosting: skl2onnx makes no ONNX graph of a HistGradientBoostingClassifier: .+",
+        str(caught.value),
+    )
 
 
 def test_a_scikit_learn_model_of_frames_is_refused() -> None:

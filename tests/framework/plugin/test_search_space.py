@@ -3,7 +3,7 @@
 import pytest
 
 from marsbench.errors import ConfigError
-from marsbench.plugin.search_space import Defaults, Dimension
+from marsbench.plugin.search_space import Defaults, Dimension, OtherDefaults
 
 
 def declare(hp: Defaults) -> dict[str, object]:
@@ -128,3 +128,21 @@ def test_a_value_set_by_hand_for_an_inactive_declaration_counts_as_unused() -> N
     ask_for_cells(hp)
     with pytest.raises(ConfigError, match="resets"):
         hp.refuse_unused("net")
+
+
+def test_other_defaults_stand_in_for_those_of_a_declaration_and_below_what_is_set_by_hand() -> None:
+    answers = Defaults({"b": 0.25})
+    hp = OtherDefaults(answers, {"a": 7, "b": 0.75, "c": "y", "d": True})
+    assert hp.Int("a", 1, 9) == 7
+    assert hp.Float("b", 0.0, 1.0, default=0.5) == 0.25
+    assert hp.Choice("c", ["x", "y"]) == "y"
+    assert hp.Boolean("d")
+    assert hp.Int("e", 1, 9, default=2) == 2
+    assert [dimension.default for dimension in answers.space] == [7, 0.75, "y", True, 2]
+
+
+def test_other_defaults_know_those_that_nothing_asked_for() -> None:
+    hp = OtherDefaults(Defaults(), {"a": 7, "b": 8})
+    with hp.conditional_scope("missing", [True]):
+        hp.Int("a", 1, 9)
+    assert hp.unasked == {"b"}

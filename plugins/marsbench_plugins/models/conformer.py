@@ -1,0 +1,77 @@
+"""Attention and convolutions over frames."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from marsbench.plugin.keras_model import KerasModel
+from marsbench.plugin.search_space import HyperParameters
+from marsbench.plugin.tensorflow_setup import import_keras
+from marsbench_plugins.networks import MIXUP, attention_mean
+
+
+@dataclass
+class Conformer(KerasModel):
+    """Light Conformer encoder (Gulati et al. 2020, arXiv:2005.08100) with attention pooling.
+
+    Positions are known from the convolutions alone.
+    """
+
+    training = MIXUP
+    starting_points = (
+        {"width": 96, "blocks": 3},
+        {"learning_rate": 2e-3, "label_smoothing": 0.1},
+        {"dimension_mask": 0.1, "time_mask": 0.1, "shift": 0.1},
+    )
+
+    patience: int = 0
+
+    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
+        """Convolutions down to a quarter of the frames, then blocks of the Conformer."""
+        keras = import_keras()
+        layers = keras.layers
+        width = hp.Int("width", 64, 128, step=32, default=64)
+        dropout = hp.Float("dropout", 0.0, 0.4, step=0.1, default=0.2)
+        kernel = hp.Choice("kernel", [7, 15, 31], default=15)
+        heads = hp.Choice("heads", [2, 4], default=4)
+        inputs = values = keras.Input(input_shape)
+        for _ in range(2):
+            values = layers.Conv1D(width, 5, strides=2, padding="same", activation="relu")(values)
+            values = layers.BatchNormalization(momentum=0.9)(values)
+        values = layers.Dropout(dropout)(values)
+        for _ in range(hp.Int("blocks", 1, 4, default=2)):
+            values = _half_step(values, dropout)
+            if values.shape[1] > 1:  # else there is nothing to attend to, and Keras warns of it
+                values = layers.Add()([values, _attended(values, heads, dropout)])
+            values = layers.Add()([values, _convolved(values, kernel, dropout)])
+            values = layers.LayerNormalization(epsilon=1e-6)(_half_step(values, dropout))
+        values = layers.Dropout(dropout)(attention_mean(values))
+        return keras.Model(inputs, layers.Dense(n_classes, activation="softmax")(values))
+
+
+def _half_step(values: Any, dropout: float) -> Any:
+    """Half of a feed-forward layer's answer, added."""
+    layers = import_keras().layers
+    width = values.shape[-1]
+    answer = layers.LayerNormalization(epsilon=1e-6)(values)
+    answer = layers.Dropout(dropout)(layers.Dense(4 * width, activation="swish")(answer))
+    answer = layers.Dropout(dropout)(layers.Dense(width)(answer))
+    return layers.Add()([values, layers.Rescaling(0.5)(answer)])
+
+
+def _attended(values: Any, heads: int, dropout: float) -> Any:
+    layers = import_keras().layers
+    values = layers.LayerNormalization(epsilon=1e-6)(values)
+    values = layers.MultiHeadAttention(heads, values.shape[-1] // heads)(values, values)
+    return layers.Dropout(dropout)(values)
+
+
+def _convolved(values: Any, kernel: int, dropout: float) -> Any:
+    """Gated, depthwise, pointwise."""
+    layers = import_keras().layers
+    width = values.shape[-1]
+    values = layers.LayerNormalization(epsilon=1e-6)(values)
+    gate = layers.Dense(width, activation="sigmoid")(values)
+    values = layers.Multiply()([layers.Dense(width)(values), gate])
+    values = layers.DepthwiseConv1D(kernel, padding="same", use_bias=False)(values)
+    values = layers.Activation("swish")(layers.BatchNormalization(momentum=0.9)(values))
+    return layers.Dropout(dropout)(layers.Dense(width)(values))
