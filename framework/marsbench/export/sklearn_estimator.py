@@ -16,6 +16,8 @@ _LEARNERS = "ai.onnx.ml"
 _LEARNERS_OPSET = 3
 _TOLERANCE = 1e-3
 _N_PROBES = 32
+_LEGIBLE = 120
+"""Characters of a reason that a user may make something of."""
 
 
 class EstimatorGraph(NamedTuple):
@@ -54,7 +56,8 @@ def estimator_graph(estimator: Any, name: str) -> EstimatorGraph:
         except Exception as error:  # noqa: BLE001 - whatever skl2onnx and onnxruntime raise for a model
             problem = problem or str(error).strip().partition("\n")[0]
     what = type(_last(estimator)).__name__
-    raise ExportError(f"{name}: skl2onnx makes no ONNX graph of a {what}: {problem}")
+    reason = f": {problem}" if len(problem) <= _LEGIBLE else ""  # some name every number of the model
+    raise ExportError(f"{name}: skl2onnx makes no ONNX graph of a {what}{reason}")
 
 
 def _converted(estimator: Any, kind: DTypeLike, *, is_mapped: bool) -> EstimatorGraph:

@@ -21,8 +21,9 @@ pytest.importorskip("tf2onnx", reason="the extra 'export' is not installed")
 
 Bench = Callable[..., Any]
 SMALL = ("--set", "demo.n_speakers=1", "--set", "demo.n_takes=5", "--protocol", "holdout80", "--trials", "0")
-VECTORS = "svm,logistic_regression,random_forest,majority"
-SHORT = ("--set", "cnn_lstm.epochs=1", "--set", "cnn2d.epochs=1")
+VECTORS = "svm,logistic_regression,random_forest,pca_lda,majority"
+NETWORKS = "cnn_lstm,cnn2d,res_lstm,res_cnn2d,conformer"
+SHORT = tuple(word for name in NETWORKS.split(",") for word in ("--set", f"{name}.epochs=1"))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ SHORT = ("--set", "cnn_lstm.epochs=1", "--set", "cnn2d.epochs=1")
         ("log_mel", "logistic_regression", ()),
         ("mfcc_chroma_contrast", "cnn_lstm", SHORT[:2]),
         *(
-            pytest.param(features, f"{VECTORS},cnn_lstm,cnn2d", SHORT, marks=pytest.mark.slow)
+            pytest.param(features, f"{VECTORS},{NETWORKS}", SHORT, marks=pytest.mark.slow)
             for features in ("mfcc_chroma_contrast", "mfcc", "log_mel")
         ),
     ],
