@@ -15,6 +15,8 @@ _TOLERANCE = 1e-5
 """Nats by which the log loss may be above the least one."""
 _MOST_STEPS = 20_000
 """Far more than are needed: a few hundred are usual."""
+_NOTHING = 1e-6
+"""Weight that is none."""
 
 
 def fuse(probabilities: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
@@ -36,7 +38,7 @@ def equal_weights(n_models: int) -> Weights:
 
 
 def fit_weights(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> Weights:
-    """Weights of the mean that has the least log loss; where several have, those nearest to equal ones.
+    """Weights of the mean that has the least log loss; models that say the same share theirs equally.
 
     Args:
         probabilities: of clips that none of the models was fitted on, (n_models, n_clips, n_classes).
@@ -48,11 +50,12 @@ def fit_weights(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) 
     of_truth = np.maximum(probabilities[:, np.arange(len(targets)), targets], _LEAST)
     weights = equal_weights(len(probabilities))
     for _ in range(_MOST_STEPS):
-        # Each model's probability of the truth over that of the mean, averaged over clips: at the optimum 1
-        # for every model that has a weight, and at most 1 for the others. The objective is concave, so the
+        # Each model's probability of the truth over that of the mean, averaged over clips. At the optimum it is
+        # 1 for every model that has a weight, and at most 1 for the others; since the problem is convex, the
         # largest less 1 bounds what is still to be gained.
         gains = (of_truth / (weights @ of_truth)).mean(axis=1)
         if gains.max() <= 1 + _TOLERANCE:
             break
         weights = weights * gains
+    weights = np.where(weights < _NOTHING, 0.0, weights)  # where it goes to 0, it never gets there
     return np.asarray(weights / weights.sum(), np.float64)

@@ -12,7 +12,7 @@ from marsbench.export.target import Target
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress
 from marsbench.results.store import RunFolder
-from marsbench.runner.reopened import corpus_of
+from marsbench.runner.reopened import corpus_of, refuse_ensemble
 
 
 class Source(NamedTuple):
@@ -38,6 +38,7 @@ def of_run(
         BenchError: as `corpus_of`, `refit`, `refit_fold` and `Target.require`.
     """
     run = folder.read_run()
+    refuse_ensemble(run)
     target.require(registry.get("features", run.features.name), registry.get("models", run.model.name))
     corpus = corpus_of(run, registry, data, progress)
     if fold is None:

@@ -46,8 +46,24 @@ def corpus_of(
     return corpus
 
 
+def refuse_ensemble(run: Run) -> None:
+    """Raise ResultsError if the run has no fits of its own, naming those that have."""
+    if run.ensemble is not None:
+        members = ", ".join(member.run_id for member in run.ensemble.members)
+        raise ResultsError(
+            f"{run.run_id} is an ensemble, not one model that could be fitted again; "
+            f"take one of its members: {members}"
+        )
+
+
 def units_of(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequence[Fold] = ()) -> Units:
-    """The fits of a complete run, whose plugins are still what they were."""
+    """The fits of a complete run, whose plugins are still what they were.
+
+    Raises:
+        ResultsError: the run is not complete, is an ensemble, or a plugin has changed since.
+        BenchError: a plugin is not there.
+    """
+    refuse_ensemble(run)
     if run.metrics is None:
         raise ResultsError(f"{run.run_id} is not complete: what it is worth is not known")
     pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings)
