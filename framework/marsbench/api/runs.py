@@ -89,8 +89,8 @@ def ensemble(
         results: folder of runs, in which the ensemble is written.
         retry_failed: also try inner fits again that failed earlier.
         verbose: print what is under way.
-        **options: the other options of `bench ensemble`: inner_folds, data, criteria, plugins, workers, cluster,
-            unit_timeout, unit_memory.
+        **options: the other options of `bench ensemble`: inner_folds, data, criteria, plugins, workers,
+            cluster, unit_timeout, unit_memory.
 
     Raises:
         BenchError: as `bench ensemble`, in one line.

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 Weights = NDArray[np.float64]
 _LEAST = 1e-15
 """Probability that no model goes below, as in `calibration.log_loss`: 0 for one clip would decide all."""
-_TOLERANCE = 1e-5
-"""Nats by which the log loss may be above the least one."""
+_TOLERANCE = 1e-4
+"""Nats by which the log loss may be above the least one: far below what chance of the clips makes of it."""
 _MOST_STEPS = 20_000
-"""Far more than are needed: a few hundred are usual."""
+"""Far more than are needed: a hundred are usual."""
 _NOTHING = 1e-6
 """Weight that is none."""
 
@@ -50,9 +50,9 @@ def fit_weights(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) 
     of_truth = np.maximum(probabilities[:, np.arange(len(targets)), targets], _LEAST)
     weights = equal_weights(len(probabilities))
     for _ in range(_MOST_STEPS):
-        # Each model's probability of the truth over that of the mean, averaged over clips. At the optimum it is
-        # 1 for every model that has a weight, and at most 1 for the others; since the problem is convex, the
-        # largest less 1 bounds what is still to be gained.
+        # Each model's probability of the truth over that of the mean, averaged over clips. At the optimum it
+        # is 1 for every model that has a weight, and at most 1 for the others; since the problem is convex,
+        # the largest less 1 bounds what is still to be gained.
         gains = (of_truth / (weights @ of_truth)).mean(axis=1)
         if gains.max() <= 1 + _TOLERANCE:
             break
