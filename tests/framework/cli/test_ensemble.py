@@ -1,6 +1,7 @@
 """`bench ensemble`, and what the other commands make of an ensemble."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,6 @@ def test_equal_weights_have_no_inner_folds(bench: Bench) -> None:
     [
         (["crossings"], "an ensemble needs two runs or more; only crossings-nearest_mean-s0-"),
         ([*MEMBERS, "--inner-folds", "0"], "bench ensemble: inner-folds = 0: input should be greater than"),
-        ([*MEMBERS, "--data", "demo"], "the corpus 'demo' is not the one that blocks-nearest_mean-s0-"),
         ([*MEMBERS], "no dataset 'tones'"),
     ],
 )
@@ -53,6 +53,18 @@ def test_what_cannot_be_fused_is_one_line(bench: Bench, words: list[str], messag
     result = bench("ensemble", *words)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith(f"bench: {message}")
+
+
+@pytest.mark.usefixtures("ran")
+def test_another_corpus_is_refused(bench: Bench, kit: Path, home: Path) -> None:
+    for label in ("low", "high"):
+        clips = sorted((home / "tones").glob(f"{label}-*"))
+        Path("other", label).mkdir(parents=True)
+        for clip in clips:
+            shutil.copy(clip, Path("other", label))
+    result = bench("ensemble", *MEMBERS, "--plugins", kit, "--data", "other")
+    assert result.exit_code == 1
+    assert "the corpus 'other' is not the one that blocks-nearest_mean-s0-" in result.stderr
 
 
 def test_an_ensemble_is_shown_with_the_weights_of_its_members(bench: Bench, fused: str) -> None:
