@@ -173,12 +173,12 @@ class Experiment(Execution):
 
 
 class Fusion(Execution):
-    """An ensemble: finished runs whose probabilities are averaged."""
+    """An ensemble: finished runs whose probabilities are fused."""
 
     runs: list[str] = Field(min_length=1)
     """Ids, what begins them, or folders."""
     equal: bool = False
-    """Whether every run has the same weight; else weights are fitted inside each fold's training clips."""
+    """Whether to take the plain mean; else a pool with weights fitted inside each fold's training clips."""
     inner_folds: int = Field(default=1, ge=1, le=20, strict=True)
     """Splits of each fold's training clips to fit the weights on; 1 is a single hold-out of a fifth."""
     data: str | None = None

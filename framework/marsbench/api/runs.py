@@ -81,11 +81,12 @@ def ensemble(
     verbose: bool = False,
     **options: Any,
 ) -> Result:
-    """Fuse finished runs of one leaderboard: the mean of their probabilities, as a run beside them.
+    """Fuse finished runs of one leaderboard into one more, by a pool of their probabilities.
 
     Args:
         runs: results, run ids or folders of two runs or more.
-        equal: the same weight for each; else the weights are fitted inside each fold's training clips.
+        equal: their plain mean; else a logarithmic pool with weights fitted inside each fold's training
+            clips.
         results: folder of runs, in which the ensemble is written.
         retry_failed: also try inner fits again that failed earlier.
         verbose: print what is under way.

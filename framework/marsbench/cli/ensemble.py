@@ -22,7 +22,7 @@ def ensemble(  # noqa: PLR0913, PLR0917 - one argument an option
         typer.Argument(metavar="RUN RUN...", help="Run ids, what begins them, or the runs' folders."),
     ],
     equal: Annotated[
-        bool, typer.Option("--equal", help="Give every run the same weight: nothing is fitted.")
+        bool, typer.Option("--equal", help="The plain mean of their probabilities: nothing is fitted.")
     ] = False,
     inner_folds: Annotated[
         int | None,
@@ -44,7 +44,7 @@ def ensemble(  # noqa: PLR0913, PLR0917 - one argument an option
         bool, typer.Option("--retry-failed", help="Also try fits again that failed earlier.")
     ] = False,
 ) -> None:
-    """Fuse finished runs of one leaderboard: the mean of their probabilities, as a run beside them.
+    """Fuse finished runs of one leaderboard into one more, by a weighted pool of their probabilities.
 
     The weights of a fold are fitted on clips of its training part alone, as the runs' models, fitted on the
     rest of that part, predict them; the clips that it tests have no say. What an earlier, even interrupted,

@@ -57,9 +57,7 @@ def _legend(shown: Board, rows: Sequence[Row]) -> list[str]:
     if any(row.tuner for row in rows):
         lines.append("gain: above the untuned run. optimism: what tuning saw inside, less what came of it.")
     if any(row.members for row in rows):
-        lines.append(
-            "ensemble: its members' probabilities averaged; each one's weight is the mean over folds."
-        )
+        lines.append("ensemble: its members' probabilities fused; %: shares of the weights, mean over folds.")
     if any(row.gap is not None for row in rows):
         lines.append("gap: macro F1 with the same speakers on both sides of the split, less that without.")
     if shown.n_older:
@@ -191,11 +189,11 @@ def run_summary(run: Run) -> RenderableType:
 
 
 def members(ensemble: EnsembleRecord) -> Table:
-    """Weight of each member, mean over folds, and between what it lies."""
-    table = Table("weight, %", "over folds", "member", box=None, header_style="dim")
-    for member, weights in zip(ensemble.members, zip(*ensemble.weights, strict=True), strict=True):
-        over_folds = f"{100 * min(weights):.0f} to {100 * max(weights):.0f}"
-        table.add_row(_percent(fmean(weights)), over_folds, escape(member.run_id))
+    """Share of each member, mean over folds, and between what it lies."""
+    table = Table("share, %", "over folds", "member", box=None, header_style="dim")
+    for member, shares in zip(ensemble.members, zip(*ensemble.shares, strict=True), strict=True):
+        over_folds = f"{100 * min(shares):.0f} to {100 * max(shares):.0f}"
+        table.add_row(_percent(fmean(shares)), over_folds, escape(member.run_id))
     return table
 
 

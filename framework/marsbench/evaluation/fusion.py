@@ -1,61 +1,81 @@
-"""Late fusion: one set of probabilities of several models', a weighted mean.
+"""Late fusion: one set of probabilities of several models'.
 
-Weights that minimise the log loss of the mean are those of the components of a mixture. Expectation
-maximisation finds them (Dempster, Laird & Rubin 1977, section 4.3): the problem is convex, a step never makes
-the loss worse, and there is nothing to tune.
+Equal weights average probabilities. Fitted ones weigh their logarithms: a logarithmic opinion pool (Genest &
+Zidek 1986), p(class) ~ product of p_m(class) ^ w_m with w_m >= 0. A mean of probabilities is less sure than
+its models however well they agree (Ranjan & Gneiting 2010); in the pool agreement adds up, and the sum of the
+weights says how sure all of it may be. To fit them is a convex problem.
 """
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 Weights = NDArray[np.float64]
-_LEAST = 1e-15
-"""Probability that no model goes below, as in `calibration.log_loss`: 0 for one clip would decide all."""
-_TOLERANCE = 1e-4
-"""Nats by which the log loss may be above the least one: far below what chance of the clips makes of it."""
-_MOST_STEPS = 20_000
-"""Far more than are needed: a hundred are usual."""
-_NOTHING = 1e-6
-"""Weight that is none."""
+_LEAST = 1e-3
+"""Probability that counts for anything below it: no model alone rules a class out."""
+_PULL = 1e-3
+"""Nats by which a weight that is off the equal ones by 1 is worse: too little to matter where clips can tell,
+enough to keep weights finite, and equal for models that say the same."""
 
 
-def fuse(probabilities: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
-    """Weighted mean of the probabilities of several models.
+def average(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the probabilities of several models, (n_models, n_clips, n_classes) to (n_clips, n_classes)."""
+    return np.asarray(probabilities.mean(axis=0), np.float64)
+
+
+def pool(probabilities: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+    """Logarithmic pool of the probabilities of several models.
 
     Args:
         probabilities: (n_models, n_clips, n_classes).
-        weights: (n_models,), summing to 1.
+        weights: (n_models,), none negative, of any sum.
 
     Returns:
-        (n_clips, n_classes).
+        (n_clips, n_classes), rows summing to 1.
     """
-    return np.asarray(np.tensordot(weights, probabilities, axes=1), np.float64)
-
-
-def equal_weights(n_models: int) -> Weights:
-    """The weights of a plain mean."""
-    return np.full(n_models, 1 / n_models)
+    return _normalised(np.tensordot(weights, _logarithms(probabilities), axes=1))
 
 
 def fit_weights(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> Weights:
-    """Weights of the mean that has the least log loss; models that say the same share theirs equally.
+    """Weights of the logarithmic pool that has the least log loss.
 
     Args:
         probabilities: of clips that none of the models was fitted on, (n_models, n_clips, n_classes).
         targets: true class of each clip, (n_clips,).
 
     Returns:
-        (n_models,): none negative, summing to 1.
+        (n_models,), none negative.
     """
-    of_truth = np.maximum(probabilities[:, np.arange(len(targets)), targets], _LEAST)
-    weights = equal_weights(len(probabilities))
-    for _ in range(_MOST_STEPS):
-        # Each model's probability of the truth over that of the mean, averaged over clips. At the optimum it
-        # is 1 for every model that has a weight, and at most 1 for the others; since the problem is convex,
-        # the largest less 1 bounds what is still to be gained.
-        gains = (of_truth / (weights @ of_truth)).mean(axis=1)
-        if gains.max() <= 1 + _TOLERANCE:
-            break
-        weights = weights * gains
-    weights = np.where(weights < _NOTHING, 0.0, weights)  # where it goes to 0, it never gets there
-    return np.asarray(weights / weights.sum(), np.float64)
+    logarithms = _logarithms(probabilities)
+    n_models, n_clips, _ = logarithms.shape
+    of_truth = logarithms[:, np.arange(n_clips), targets]
+    equal = np.full(n_models, 1 / n_models)
+
+    def loss_and_gradient(weights: Weights) -> tuple[float, Weights]:
+        scores = np.tensordot(weights, logarithms, axes=1)
+        fused = _normalised(scores)
+        highest = scores.max(axis=1)
+        log_sums = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1))
+        loss = float((log_sums - weights @ of_truth).mean() + _PULL * ((weights - equal) ** 2).sum())
+        expected = np.einsum("mck,ck->mc", logarithms, fused)
+        return loss, (expected - of_truth).mean(axis=1) + 2 * _PULL * (weights - equal)
+
+    found = minimize(
+        loss_and_gradient,
+        equal,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * n_models,
+        options={"ftol": 1e-12, "gtol": 1e-8, "maxiter": 1000},
+    )
+    return np.asarray(found.x, np.float64)
+
+
+def _logarithms(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log(np.maximum(probabilities, _LEAST))
+
+
+def _normalised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softmax over classes."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)

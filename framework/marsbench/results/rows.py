@@ -96,7 +96,7 @@ class Row(NamedTuple):
     ensemble: str | None = None
     """Digest of what the members of an ensemble are, whatever their code; None for a run of one pipeline."""
     members: dict[str, float] | None = None
-    """Weight of each member of an ensemble by its run id, mean over folds."""
+    """Share that each member of an ensemble has of the weights, by its run id, mean over folds."""
 
     @property
     def configuration(self) -> str:
@@ -144,7 +144,7 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         pass_probability=run.pass_probability if run.criteria == criteria else None,
         **(_tuning(run.tuning) if run.tuning else {}),
         ensemble=run.ensemble.key if run.ensemble else None,
-        members=run.ensemble.mean_weights if run.ensemble else None,
+        members=run.ensemble.mean_shares if run.ensemble else None,
     )
 
 
@@ -195,7 +195,7 @@ def _tuning_words(row: Row) -> list[str]:
 
 
 def _member_words(row: Row) -> list[str]:
-    """Weight and mark of each member, the heaviest first, two a line."""
+    """Share and mark of each member, the heaviest first, two a line."""
     members = sorted((row.members or {}).items(), key=lambda member: -member[1])
     words = [f"{100 * weight:.0f} % {mark_of(run_id)}" for run_id, weight in members]
     return [", ".join(words[start : start + 2]) for start in range(0, len(words), 2)]

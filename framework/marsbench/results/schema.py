@@ -113,14 +113,15 @@ class MemberRecord(_Record):
 
 
 class EnsembleRecord(_Record):
-    """What an ensemble is made of. It trains no model of its own; its probabilities are means of theirs."""
+    """What an ensemble is made of. It trains no model of its own; its probabilities are theirs, fused."""
 
     members: list[MemberRecord]
     """By run id."""
     inner_folds: int
-    """Splits of each fold's training clips on which the weights were fitted; 0 if they are equal."""
+    """Splits of each fold's training clips on which the weights were fitted; 0 for a plain mean."""
     weights: list[list[float]]
-    """Of each fold that there is, one a member; each fold's sum to 1."""
+    """Of each fold that there is, one a member. Those of a logarithmic pool are exponents, which need not sum
+    to 1: they sum to more where members that agree may be surer than each of them."""
 
     @property
     def key(self) -> str:
@@ -129,9 +130,14 @@ class EnsembleRecord(_Record):
         return digest([sorted(members, key=digest), self.inner_folds])
 
     @property
-    def mean_weights(self) -> dict[str, float]:
+    def shares(self) -> list[list[float]]:
+        """The weights of each fold, made to sum to 1."""
+        return [[weight / (sum(of_fold) or 1.0) for weight in of_fold] for of_fold in self.weights]
+
+    @property
+    def mean_shares(self) -> dict[str, float]:
         """Over the folds, by run id; empty unless there is a fold."""
-        columns = zip(*self.weights, strict=True)
+        columns = zip(*self.shares, strict=True)
         return {member.run_id: fmean(column) for member, column in zip(self.members, columns, strict=False)}
 
 

@@ -1,8 +1,9 @@
-"""Ensembles: finished runs fused into one, by means of their probabilities.
+"""Ensembles: finished runs fused into one, by their probabilities.
 
-For each fold the members' recorded probabilities of its test clips are averaged; no member is trained on the
-whole training part again. The weights of the mean are equal, or fitted on what the members predict inside the
-fold's training part (`weighing`): the clips that a fold tests have no say in the weights that they meet.
+For each fold the members' recorded probabilities of its test clips are averaged or pooled; no member is
+trained on the whole training part again. The weights of the pool are fitted on what the members predict
+inside the fold's training part (`weighing`): the clips that a fold tests have no say in the weights that they
+meet.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.corpus import CheckedCorpus
 from marsbench.environment import environment
 from marsbench.evaluation import fusion
-from marsbench.evaluation.fusion import Weights, equal_weights, fit_weights, fuse
+from marsbench.evaluation.fusion import average, fit_weights, pool
 from marsbench.evaluation.unit import fit_version
 from marsbench.evaluation.unit_result import Failure, UnitResult
 from marsbench.execution.executor import n_workers, open_executor
@@ -162,7 +164,8 @@ class _Ensemble:
         try:
             if self.asked.equal:
                 for fold in self.missing:
-                    self._keep(fold, equal_weights(len(self.members)))
+                    equal = [1 / len(self.members)] * len(self.members)
+                    self._keep(fold, equal, average(self._said(fold)))
             elif self.missing:
                 self._fit(stop, stack)
         finally:
@@ -226,16 +229,26 @@ class _Ensemble:
             in_order = [found[run_id] for run_id in self.ids]
             inner = np.stack([one.probabilities for one in in_order])
             weights = fit_weights(inner, in_order[0].targets)
-            self._keep(fold, weights, in_order)
+            self._keep(fold, weights.tolist(), pool(self._said(fold), weights), in_order)
         advance(1)
 
-    def _keep(self, fold: int, weights: Weights, found: Sequence[InnerPredictions] = ()) -> None:
+    def _said(self, fold: int) -> NDArray[np.float64]:
+        """The members' probabilities of a fold's test clips, (n_members, n_clips, n_classes)."""
+        return probabilities_of_members(self.members, fold)
+
+    def _keep(
+        self,
+        fold: int,
+        weights: Sequence[float],
+        fused: NDArray[np.float64],
+        found: Sequence[InnerPredictions] = (),
+    ) -> None:
         """Write a fold's weights and what they make of its test clips."""
         fits = [fit for one in found for fit in one.fits]
         self.finished[fold] = UnitResult(
             fold=fold,
-            probabilities=fuse(probabilities_of_members(self.members, fold), weights).tolist(),
-            hyperparameters=dict(zip(self.ids, weights.tolist(), strict=True)),
+            probabilities=fused.tolist(),
+            hyperparameters=dict(zip(self.ids, weights, strict=True)),
             n_parameters=None,
             history=[],
             warnings=list(dict.fromkeys(warning for fit in fits for warning in fit.warnings)),

@@ -22,7 +22,7 @@ FEATURES = "ensemble"
 
 def model_name(inner_folds: int) -> str:
     """What stands where other runs name their model."""
-    return "weighted_mean" if inner_folds else "mean"
+    return "log_pool" if inner_folds else "mean"
 
 
 def fused_table(members: Sequence[Member], finished: Mapping[int, UnitResult]) -> pd.DataFrame:

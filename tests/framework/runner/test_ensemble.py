@@ -12,7 +12,7 @@ import pytest
 
 from marsbench.audio import decode, read_bytes, resample
 from marsbench.errors import BenchError, ResultsError
-from marsbench.evaluation.fusion import fit_weights, fuse
+from marsbench.evaluation.fusion import fit_weights, pool
 from marsbench.evaluation.unit import Unit, climb
 from marsbench.experiment import Experiment, Fusion
 from marsbench.planning import Plan, make_plans
@@ -99,7 +99,7 @@ def test_an_ensemble_is_a_run_beside_its_members(make: Make, ensemble: Fuse) -> 
     assert sum((row.members or {}).values()) == pytest.approx(1)
 
 
-def test_its_probabilities_are_its_members_weighted_by_fold(make: Make, ensemble: Fuse) -> None:
+def test_its_probabilities_are_its_members_pooled_by_fold(make: Make, ensemble: Fuse) -> None:
     members = sorted([make("crossings"), make("blocks", "knobs")])
     done = folder, _ = ensemble(*members)
     tables = [read_predictions(folder_of(member).predictions) for member in members]
@@ -107,7 +107,7 @@ def test_its_probabilities_are_its_members_weighted_by_fold(make: Make, ensemble
     assert fused.iloc[:, :4].equals(tables[0].iloc[:, :4])
     for fold, weights in enumerate(weights_of(done)):
         parts = np.stack([probabilities_of(table[table["fold"] == fold]) for table in tables])
-        assert probabilities_of(fused[fused["fold"] == fold]) == pytest.approx(fuse(parts, np.array(weights)))
+        assert probabilities_of(fused[fused["fold"] == fold]) == pytest.approx(pool(parts, np.array(weights)))
 
 
 def test_the_weights_are_those_of_the_least_log_loss_inside_the_training_part(
