@@ -96,7 +96,7 @@ def ensemble(
     Raises:
         BenchError: as `bench ensemble`, in one line.
     """
-    fields = Fusion.model_fields
+    fields = Fusion.model_fields.keys() - {"threads"}  # as many as its members'
     for name in options:
         if name not in fields:
             raise ConfigError(f"marsbench.ensemble: {unknown('option', name, fields)}")

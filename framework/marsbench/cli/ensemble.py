@@ -19,7 +19,7 @@ from marsbench.cli.options import (
 def ensemble(  # noqa: PLR0913, PLR0917 - one argument an option
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN RUN...", help="Run ids, what begins them, or the runs' folders."),
+        typer.Argument(metavar="RUN", help="Two runs or more: ids, what begins them, or folders."),
     ],
     equal: Annotated[
         bool, typer.Option("--equal", help="The plain mean of their probabilities: nothing is fitted.")

@@ -76,7 +76,7 @@ def fuse_runs(
 
 def _name_for_good(member: Member, results: Path) -> str:
     """What finds the member again from any folder: its id, or its path if it is not among the results."""
-    is_here = member.folder.path.resolve().parents[2] == results.resolve()
+    is_here = results.resolve() in member.folder.path.resolve().parents
     return member.run.run_id if is_here else str(member.folder.path.absolute())
 
 
