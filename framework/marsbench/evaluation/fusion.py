@@ -13,9 +13,9 @@ from scipy.optimize import minimize
 Weights = NDArray[np.float64]
 _LEAST = 1e-3
 """Probability that counts for anything below it: no model alone rules a class out."""
-_PULL = 1e-3
-"""Nats by which a weight that is off the equal ones by 1 is worse: too little to matter where clips can tell,
-enough to keep weights finite, and equal for models that say the same."""
+_PULL = 1.0
+"""Nats, of all clips together, by which a weight that is 1 off the equal ones is worse: a few clips cannot
+move weights far, hundreds can. It keeps them finite, and equal for models that say the same."""
 
 
 def average(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -37,7 +37,7 @@ def pool(probabilities: NDArray[np.float64], weights: Weights) -> NDArray[np.flo
 
 
 def fit_weights(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> Weights:
-    """Weights of the logarithmic pool that has the least log loss.
+    """Weights of the logarithmic pool that has the least log loss, pulled a little to equal ones.
 
     Args:
         probabilities: of clips that none of the models was fitted on, (n_models, n_clips, n_classes).
@@ -50,15 +50,16 @@ def fit_weights(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) 
     n_models, n_clips, _ = logarithms.shape
     of_truth = logarithms[:, np.arange(n_clips), targets]
     equal = np.full(n_models, 1 / n_models)
+    pull = _PULL / n_clips
 
     def loss_and_gradient(weights: Weights) -> tuple[float, Weights]:
         scores = np.tensordot(weights, logarithms, axes=1)
         fused = _normalised(scores)
         highest = scores.max(axis=1)
         log_sums = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1))
-        loss = float((log_sums - weights @ of_truth).mean() + _PULL * ((weights - equal) ** 2).sum())
+        loss = float((log_sums - weights @ of_truth).mean() + pull * ((weights - equal) ** 2).sum())
         expected = np.einsum("mck,ck->mc", logarithms, fused)
-        return loss, (expected - of_truth).mean(axis=1) + 2 * _PULL * (weights - equal)
+        return loss, (expected - of_truth).mean(axis=1) + 2 * pull * (weights - equal)
 
     found = minimize(
         loss_and_gradient,

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from marsbench.evaluation.calibration import log_loss
 from marsbench.evaluation.fusion import average, fit_weights, pool
 
-TOLERANCE = 2e-3
-"""Nats: the pull to equal weights costs no more."""
 law = settings(deadline=None, max_examples=30)
 
 
@@ -42,6 +40,11 @@ def loss(found: Said, weights: NDArray[np.float64]) -> float:
     return log_loss(found.targets, pool(found.probabilities, weights))
 
 
+def pull(found: Said, weights: NDArray[np.float64]) -> float:
+    """Nats a clip by which weights may be better that are not taken, since they are far from equal ones."""
+    return float(((weights - 1 / len(weights)) ** 2).sum() / len(found.targets))
+
+
 @law
 @given(said())
 def test_weights_are_finite_and_not_negative_and_give_probabilities(found: Said) -> None:
@@ -57,7 +60,8 @@ def test_weights_are_finite_and_not_negative_and_give_probabilities(found: Said)
 def test_the_pool_is_never_worse_than_the_best_model_or_equal_weights(found: Said) -> None:
     n_models = len(found.probabilities)
     others = [*np.eye(n_models), np.full(n_models, 1 / n_models)]
-    assert loss(found, fit_weights(*found)) <= min(loss(found, one) for one in others) + TOLERANCE
+    least = loss(found, fit_weights(*found))
+    assert least <= min(loss(found, one) + pull(found, one) for one in others) + 1e-6
 
 
 @law
@@ -65,7 +69,7 @@ def test_the_pool_is_never_worse_than_the_best_model_or_equal_weights(found: Sai
 def test_no_other_weights_are_better(found: Said, seed: int) -> None:
     least = loss(found, fit_weights(*found))
     others = np.random.default_rng(seed).dirichlet(np.full(len(found.probabilities), 0.5), 50)
-    assert least <= min(loss(found, weights) for weights in others) + TOLERANCE
+    assert least <= min(loss(found, one) + pull(found, one) for one in others) + 1e-6
 
 
 @law
@@ -83,17 +87,16 @@ def test_a_model_that_is_there_twice_shares_its_weight_and_changes_nothing(found
     twice = Said(np.concatenate([found.probabilities, found.probabilities[:1]]), found.targets)
     weights = fit_weights(*twice)
     assert weights[0] == pytest.approx(weights[-1], abs=1e-3)
-    assert loss(twice, weights) == pytest.approx(loss(found, fit_weights(*found)), abs=0.02)
+    assert loss(twice, weights) == pytest.approx(loss(found, fit_weights(*found)), abs=3 / len(found.targets))
 
 
 @law
 @given(said())
-def test_a_model_that_is_always_right_decides(found: Said) -> None:
+def test_a_model_that_is_always_right_has_the_highest_weight(found: Said) -> None:
     sure = np.eye(found.probabilities.shape[2])[found.targets]
     probabilities = np.concatenate([found.probabilities, sure[None]])
     weights = fit_weights(probabilities, found.targets)
-    assert weights[-1] == weights.max()
-    assert (pool(probabilities, weights).argmax(axis=1) == found.targets).all()
+    assert weights[-1] == pytest.approx(weights.max())
 
 
 def test_a_model_that_knows_nothing_gets_a_small_share() -> None:
