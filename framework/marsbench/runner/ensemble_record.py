@@ -26,7 +26,7 @@ def model_name(inner_folds: int) -> str:
 
 
 def fused_table(members: Sequence[Member], finished: Mapping[int, UnitResult]) -> pd.DataFrame:
-    """The ensemble's predictions, row for row of the same clips as its members'."""
+    """The ensemble's predictions, row for row of the same clips as its members'; every fold is needed."""
     table = members[0].table
     folds = table["fold"].to_numpy()
     fused = np.empty((len(table), len(class_names(table))))
@@ -51,11 +51,11 @@ def recorded_ensemble(
     ids = [run.run_id for run in runs]
     units = [finished[fold] for fold in sorted(finished)]
     complete = len(units) == runs[0].protocol.n_folds
-    table = fused_table(members, finished)
-    scored = graded(predictions_of(table), runs[0].corpus.labels, criteria) if complete else None
+    labels = runs[0].corpus.labels
+    scored = graded(predictions_of(fused_table(members, finished)), labels, criteria) if complete else None
     metrics, grades, pass_probability = scored or (None, [], None)
     origins = [*(run.environment for run in runs), *(unit.environment for unit in units)]
-    warnings = [*chain(*(run.warnings for run in runs), *(unit.warnings for unit in units))]
+    warnings = chain(*(run.warnings for run in runs), *(unit.warnings for unit in units))
     return Run(
         run_id=run_id,
         status="complete" if complete else "failed",

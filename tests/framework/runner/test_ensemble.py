@@ -383,3 +383,20 @@ def test_weights_of_what_has_changed_since_are_refused_before_anything_is_writte
         ensemble(*members, plugins=[kit, own.parent])
     assert not list(RESULTS.glob("*/*/ensemble-*"))
     assert ensemble(*members, equal=True)[1].status == "complete"
+
+
+def test_members_may_lie_in_another_results_folder(
+    make: Make, ensemble: Fuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = make("crossings"), make("blocks", results="elsewhere")
+    found = Path("elsewhere") / "tones" / "stratified5" / there
+    with monkeypatch.context() as patch:
+        patch.setattr("marsbench.tuning.inner_fits.climb", fails)
+        assert ensemble(here, str(found))[1].status == "failed"
+    ((folder, again),) = retried(RESULTS, None, {}, Silent())
+    assert again.status == "complete"
+    assert folder.path.parent == folder_of(here).path.parent
+
+
+def fails(_unit: Unit, _on_epoch: Any) -> Any:
+    raise RuntimeError("no luck today")
