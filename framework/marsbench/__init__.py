@@ -19,6 +19,7 @@ _MODULES = {
     "Result": "api.result",
     "clip_table": "api.corpora",
     "compare": "api.runs",
+    "ensemble": "api.runs",
     "extract": "api.corpora",
     "fit": "api.fitted",
     "leaderboard": "api.runs",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from marsbench.api.fitted import load as load
     from marsbench.api.result import Result as Result
     from marsbench.api.runs import compare as compare
+    from marsbench.api.runs import ensemble as ensemble
     from marsbench.api.runs import leaderboard as leaderboard
     from marsbench.api.runs import run as run
     from marsbench.api.runs import write_report as write_report
@@ -55,6 +57,7 @@ __all__ = [
     "Result",
     "clip_table",
     "compare",
+    "ensemble",
     "extract",
     "fit",
     "leaderboard",

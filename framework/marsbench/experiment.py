@@ -172,6 +172,30 @@ class Experiment(Execution):
         )
 
 
+class Fusion(Execution):
+    """An ensemble: finished runs whose probabilities are fused."""
+
+    runs: list[str] = Field(min_length=1)
+    """Ids, what begins them, or folders."""
+    equal: bool = False
+    """Whether to take the plain mean; else a pool with weights fitted inside each fold's training clips."""
+    inner_folds: int = Field(default=1, ge=1, le=20, strict=True)
+    """Splits of each fold's training clips to fit the weights on; 1 is a single hold-out of a fifth."""
+    data: str | None = None
+    """Where the runs' corpus is now, name or path; None for where it was."""
+    results: Folder = Path("results")
+    plugins: list[Folder] = []
+    criteria: Criteria = Criteria()
+
+
+def parse_fusion(values: Mapping[str, Any], source: str) -> Fusion:
+    """Check an ensemble's keys and values, as `parse_experiment` does."""
+    try:
+        return Fusion.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {first_problem(error, Fusion)}") from error
+
+
 def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:
     """Check an experiment's keys and values; `source` is named in errors.
 

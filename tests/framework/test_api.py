@@ -368,3 +368,22 @@ def test_a_file_that_is_no_audio_is_one_line(fit: Callable[..., Fitted]) -> None
     Path("no.wav").write_bytes(b"noise")
     with pytest.raises(BenchError, match=r"^no\.wav: "):
         fit().predict("no.wav")
+
+
+def test_an_ensemble_is_made_of_results(run: Run) -> None:
+    members = run(features=["crossings", "blocks"])
+    fused = marsbench.ensemble(members, equal=True)
+    said = [member.predictions.iloc[:, 4:].to_numpy() for member in members]
+    assert fused.predictions.iloc[:, 4:].to_numpy() == pytest.approx((said[0] + said[1]) / 2)
+    assert fused.history.empty
+    assert repr(fused).startswith("<Result ensemble + mean, tones, stratified5: macro F1")
+    assert marsbench.leaderboard()["members"].notna().sum() == 1
+
+
+def test_options_of_an_ensemble_are_those_of_the_command(run: Run, kit: Path) -> None:
+    members = [result.run.run_id for result in run(features=["crossings", "blocks"])]
+    fused = marsbench.ensemble(members, inner_folds=2, plugins=[kit])
+    assert fused.run.ensemble is not None
+    assert fused.run.ensemble.inner_folds == 2
+    with pytest.raises(marsbench.BenchError, match="no option 'inner_fold'; did you mean 'inner_folds'"):
+        marsbench.ensemble(members, inner_fold=2)

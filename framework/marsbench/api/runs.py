@@ -9,7 +9,7 @@ import pandas as pd
 
 from marsbench.api.result import Result
 from marsbench.errors import ConfigError, unknown
-from marsbench.experiment import Experiment, parse_experiment
+from marsbench.experiment import Experiment, Fusion, parse_experiment, parse_fusion
 from marsbench.files import write_text
 from marsbench.plugin.registry import drop_in_folders
 from marsbench.progress import progress_for
@@ -20,6 +20,7 @@ from marsbench.results.leaderboard import leaderboards
 from marsbench.results.rows import Row
 from marsbench.results.store import RunFolder
 from marsbench.runner import driver
+from marsbench.runner.ensemble import fuse_runs
 
 Words = str | Sequence[str]
 
@@ -69,6 +70,40 @@ def run(  # noqa: PLR0913 - one argument an option
     asked = parse_experiment(given, "marsbench.run")
     finished = driver.run(asked, progress_for(verbose), retry_failed=retry_failed)
     return [Result(folder.path, record) for folder, record in finished]
+
+
+def ensemble(
+    runs: Iterable[Result | str | Path],
+    *,
+    equal: bool = False,
+    results: str | Path = "results",
+    retry_failed: bool = False,
+    verbose: bool = False,
+    **options: Any,
+) -> Result:
+    """Fuse finished runs of one leaderboard into one more, by a pool of their probabilities.
+
+    Args:
+        runs: results, run ids or folders of two runs or more.
+        equal: their plain mean; else a logarithmic pool with weights fitted inside each fold's training
+            clips.
+        results: folder of runs, in which the ensemble is written.
+        retry_failed: also try inner fits again that failed earlier.
+        verbose: print what is under way.
+        **options: the other options of `bench ensemble`: inner_folds, data, criteria, plugins, workers,
+            cluster, unit_timeout, unit_memory.
+
+    Raises:
+        BenchError: as `bench ensemble`, in one line.
+    """
+    fields = Fusion.model_fields.keys() - {"threads"}  # as many as its members'
+    for name in options:
+        if name not in fields:
+            raise ConfigError(f"marsbench.ensemble: {unknown('option', name, fields)}")
+    named = [str(run.folder if isinstance(run, Result) else run) for run in runs]
+    asked = parse_fusion(options | {"runs": named, "equal": equal, "results": results}, "marsbench.ensemble")
+    folder, record = fuse_runs(asked, progress_for(verbose), retry_failed=retry_failed)
+    return Result(folder.path, record)
 
 
 def leaderboard(

@@ -10,6 +10,7 @@ from marsbench.cli import (
     cache,
     compare,
     data,
+    ensemble,
     export,
     leaderboard,
     models,
@@ -56,6 +57,7 @@ app.command("run")(run.run)
 app.command("plan")(status.plan)
 app.command("status")(status.status)
 app.command("retry")(status.retry)
+app.command("ensemble")(ensemble.ensemble)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("show")(show.show)
 app.command("compare")(compare.compare)

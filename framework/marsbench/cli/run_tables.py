@@ -1,6 +1,7 @@
 """Runs and leaderboards as tables for a terminal."""
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -13,7 +14,7 @@ from marsbench.evaluation.scores import Metrics, Score
 from marsbench.evaluation.unit_result import Failure
 from marsbench.results.leaderboard import Board
 from marsbench.results.rows import Row, words_of
-from marsbench.results.schema import Run
+from marsbench.results.schema import EnsembleRecord, Run
 
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _SHORT = 7
@@ -55,6 +56,8 @@ def _legend(shown: Board, rows: Sequence[Row]) -> list[str]:
         lines.append("seeds: every score is the mean over them; ± behind them is that of macro F1 over them.")
     if any(row.tuner for row in rows):
         lines.append("gain: above the untuned run. optimism: what tuning saw inside, less what came of it.")
+    if any(row.members for row in rows):
+        lines.append("ensemble: its members' probabilities fused; %: shares of the weights, mean over folds.")
     if any(row.gap is not None for row in rows):
         lines.append("gap: macro F1 with the same speakers on both sides of the split, less that without.")
     if shown.n_older:
@@ -172,6 +175,7 @@ def run_summary(run: Run) -> RenderableType:
     tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
     head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
+    parts += [members(run.ensemble)] if run.ensemble and run.ensemble.weights else []
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
@@ -182,6 +186,15 @@ def run_summary(run: Run) -> RenderableType:
             Text.assemble("Verdict: ", _outcome(run.verdict), _odds(run.pass_probability)),
         ]
     return Group(*parts)
+
+
+def members(ensemble: EnsembleRecord) -> Table:
+    """Share of each member, mean over folds, and between what it lies."""
+    table = Table("share, %", "over folds", "member", box=None, header_style="dim")
+    for member, shares in zip(ensemble.members, zip(*ensemble.shares, strict=True), strict=True):
+        over_folds = f"{100 * min(shares):.0f} to {100 * max(shares):.0f}"
+        table.add_row(_percent(fmean(shares)), over_folds, escape(member.run_id))
+    return table
 
 
 def _reasons(run: Run) -> list[str]:
@@ -285,7 +298,8 @@ def origin(run: Run) -> RenderableType:
 
 
 def _hyperparameters(run: Run) -> dict[str, object]:
-    return dict(run.hyperparameters[0]) if run.hyperparameters else {}
+    """Of the first fold; an ensemble's are its weights, which are shown above."""
+    return dict(run.hyperparameters[0]) if run.hyperparameters and not run.ensemble else {}
 
 
 def _parameters(parameters: dict[str, object]) -> str:

@@ -10,25 +10,22 @@ import numpy as np
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.record import BundleRecord, Origin, TrainingCorpus
 from marsbench.corpus import CheckedCorpus
-from marsbench.datasets import resolve_dataset
 from marsbench.environment import environment
-from marsbench.errors import ConfigError, ResultsError
+from marsbench.errors import ConfigError
 from marsbench.evaluation.criteria import Outcome
 from marsbench.evaluation.scores import Metrics
 from marsbench.evaluation.unit import Unit, features_of, fit_model
 from marsbench.execution.threads import limited_threads
-from marsbench.experiment import parse_experiment
 from marsbench.feature_store import FeatureFile, FeatureStore
-from marsbench.planning import Pipeline, checked_corpus, make_pipeline
+from marsbench.planning import Pipeline
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Registry, make
 from marsbench.progress import Progress, Silent
-from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.fold import Fold
 from marsbench.results.predictions import probabilities_of, read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
+from marsbench.runner.reopened import chosen_by, folds_of, units_of
 from marsbench.runner.units import Units
 from marsbench.tuning.search_space import Configuration, tuned_features
 
@@ -50,7 +47,7 @@ def refit(run: Run, corpus: CheckedCorpus, registry: Registry, progress: Progres
     Raises:
         ResultsError: the run is not complete, or its plugins are no longer what they were.
     """
-    units = _units(run, corpus, registry)
+    units = units_of(run, corpus, registry)
     chosen = _best_of_folds(run)
     return _fit(units, partial(units.whole, configuration=chosen), chosen, progress, run=run).bundle
 
@@ -81,8 +78,8 @@ def refit_fold(
     fold = number - 1
     if fold not in range(run.protocol.n_folds):
         raise ConfigError(f"{run.run_id} has folds 1 to {run.protocol.n_folds}; there is no fold {number}")
-    units = _units(run, corpus, registry, _folds(folder, run, corpus))
-    chosen = _chosen_by(run, fold)
+    units = units_of(run, corpus, registry, folds_of(folder, run, corpus))
+    chosen = chosen_by(run, fold)
     fitted = _fit(
         units, partial(units.outer, fold, configuration=chosen), chosen, progress, run=run, fold=fold
     )
@@ -92,35 +89,6 @@ def refit_fold(
             f"{away:.1e}: this is another machine, or has other versions"
         )
     return fitted.bundle
-
-
-def corpus_of(
-    run: Run, registry: Registry, data: str | None = None, progress: Progress | None = None
-) -> CheckedCorpus:
-    """The corpus that a run was made on.
-
-    Args:
-        run: the run.
-        registry: where its dataset's plugin is.
-        data: a dataset's name or a path, where the corpus is now; None for where it was.
-        progress: told what is under way.
-
-    Raises:
-        ResultsError: what is there now is another corpus.
-        BenchError: it is not there.
-    """
-    dataset = run.corpus.dataset
-    entry, fixed = resolve_dataset(registry, data or dataset.name)
-    parameters = dataset.parameters if entry.name == dataset.name else {}
-    settings = {f"{entry.name}.{name}": value for name, value in parameters.items() if name not in fixed}
-    corpus = checked_corpus(registry, data or dataset.name, settings, progress or Silent())
-    if corpus.fingerprint != run.corpus.fingerprint:
-        raise ResultsError(
-            f"the corpus '{corpus.name}' is not the one that {run.run_id} was made on: it has "
-            f"{len(corpus.clips)} clips of fingerprint {corpus.fingerprint[:8]}, not {run.corpus.n_clips} of "
-            f"{run.corpus.fingerprint[:8]}; name that one with --data"
-        )
-    return corpus
 
 
 def fit_bundle(
@@ -188,19 +156,6 @@ def _training_corpus(corpus: CheckedCorpus, rows: Sequence[int]) -> TrainingCorp
     )
 
 
-def _units(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequence[Fold] = ()) -> Units:
-    """The fits of a complete run, whose plugins are still what they were."""
-    if run.metrics is None:
-        raise ResultsError(f"{run.run_id} is not complete: what it is worth is not known")
-    pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings)
-    for now, then in ((pipeline.features, run.features), (pipeline.model, run.model)):
-        if now.source != then.source:
-            raise ResultsError(
-                f"{now.name} has changed since {run.run_id} was made; run it again, then export that"
-            )
-    return Units(corpus, pipeline, run.seed, run.protocol.by_speaker, folds, registry.folders)
-
-
 def _origin(run: Run) -> Origin:
     protocol = run.protocol
     return Origin(
@@ -220,22 +175,6 @@ def _best_of_folds(run: Run) -> Configuration:
     folds = [fold for fold in run.tuning.folds if fold.inner_score is not None] if run.tuning else []
     best = max(folds, key=lambda fold: fold.inner_score or 0.0, default=None)
     return dict(best.configuration) if best else {}
-
-
-def _chosen_by(run: Run, fold: int) -> Configuration:
-    """What tuning chose in one fold."""
-    folds = run.tuning.folds if run.tuning else []
-    return next((dict(tuned.configuration) for tuned in folds if tuned.fold == fold), {})
-
-
-def _folds(folder: RunFolder, run: Run, corpus: CheckedCorpus) -> tuple[Fold, ...]:
-    """Those of the run's protocol."""
-    experiment = parse_experiment(folder.read_plan().experiment, str(folder.path))
-    (word,) = experiment.protocol
-    protocol = apply_protocol(word, corpus)
-    if protocol.hash != run.protocol.hash:
-        raise ResultsError(f"{word} is no longer the protocol that {run.run_id} was made under")
-    return protocol.folds
 
 
 def _away_from_run(fitted: _Fitted, folder: RunFolder, corpus: CheckedCorpus) -> float:

@@ -6,12 +6,13 @@ from typing import NamedTuple
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.files import Sample, read_bundle, read_samples
 from marsbench.errors import ExportError
-from marsbench.export.refit import corpus_of, refit, refit_fold
+from marsbench.export.refit import refit, refit_fold
 from marsbench.export.samples import golden_samples
 from marsbench.export.target import Target
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress
 from marsbench.results.store import RunFolder
+from marsbench.runner.reopened import corpus_of, refuse_ensemble
 
 
 class Source(NamedTuple):
@@ -37,6 +38,7 @@ def of_run(
         BenchError: as `corpus_of`, `refit`, `refit_fold` and `Target.require`.
     """
     run = folder.read_run()
+    refuse_ensemble(run)
     target.require(registry.get("features", run.features.name), registry.get("models", run.model.name))
     corpus = corpus_of(run, registry, data, progress)
     if fold is None:

@@ -60,4 +60,5 @@ def _pipeline(row: Row) -> str:
     words = [f"{name}={value}" for name, value in row.settings.items()]
     words += [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
     words += ["tuned"] if row.tuner else []
+    words += [f"{len(row.members)} members"] if row.members else []
     return ", ".join([f"{row.features} + {row.model}", *words])

@@ -92,7 +92,8 @@ def compare(first: RunFolder, second: RunFolder) -> Comparison:
         raise ResultsError(f"{runs[0].run_id} was named twice; name another run to compare it with")
     if runs[0].protocol.hash != runs[1].protocol.hash:
         raise ResultsError(
-            f"{_place(runs[0])} and {_place(runs[1])} were not tested alike; compare runs of one leaderboard"
+            f"{place_of(runs[0])} and {place_of(runs[1])} were not tested alike; "
+            "compare runs of one leaderboard"
         )
     tables = read_predictions(first.predictions), read_predictions(second.predictions)
     if clips_of(tables[0]) != clips_of(tables[1]):
@@ -100,7 +101,8 @@ def compare(first: RunFolder, second: RunFolder) -> Comparison:
     return Comparison(*runs, tables)
 
 
-def _place(run: Run) -> str:
+def place_of(run: Run) -> str:
+    """A run and the leaderboard it stands on."""
     return f"{run.run_id} ({run.corpus.name}, {run.protocol.name}, {run.protocol.hash[:8]})"
 
 

@@ -32,6 +32,11 @@ def write_predictions(
     table = pd.DataFrame(facts)
     for index, label in enumerate(corpus.labels):
         table[f"p_{label}"] = predictions.probabilities[:, index]
+    write_table(path, table)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table such as `read_predictions` gives."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
@@ -61,6 +66,18 @@ def class_names(table: pd.DataFrame) -> list[str]:
 def probabilities_of(table: pd.DataFrame) -> NDArray[np.float64]:
     """Probability of each class, (n_clips, n_classes)."""
     return table.iloc[:, len(_FACTS) :].to_numpy(np.float64)
+
+
+def with_probabilities(table: pd.DataFrame, probabilities: NDArray[np.float64]) -> pd.DataFrame:
+    """The same clips with other probabilities, (n_clips, n_classes)."""
+    columns = dict(zip(table.columns[len(_FACTS) :], probabilities.T, strict=True))
+    return table.assign(**columns)
+
+
+def predictions_of(table: pd.DataFrame) -> Predictions:
+    """What scores are computed from."""
+    speakers = [None if pd.isna(speaker) else str(speaker) for speaker in table["speaker"]]
+    return Predictions(probabilities_of(table), targets_of(table), table["fold"].to_numpy(np.int64), speakers)
 
 
 def targets_of(table: pd.DataFrame) -> NDArray[np.int64]:

@@ -93,20 +93,25 @@ class Row(NamedTuple):
     gap: float | None = None
     """Macro F1 with speakers on both sides, less that without."""
 
+    ensemble: str | None = None
+    """Digest of what the members of an ensemble are, whatever their code; None for a run of one pipeline."""
+    members: dict[str, float] | None = None
+    """Share that each member of an ensemble has of the weights, by its run id, mean over folds."""
+
     @property
     def configuration(self) -> str:
         """Equal for runs that differ in seed and code alone."""
-        return canonical_json([self.features, self.model, self.settings, self.asked])
+        return canonical_json([self.features, self.model, self.settings, self.asked, self.ensemble])
 
     @property
     def mark(self) -> str:
         """What tells this run from others of its pipeline: the beginning of its id's digest."""
-        return self.run_id.rpartition("-")[2][:6]
+        return mark_of(self.run_id)
 
     @property
     def untuned_configuration(self) -> str:
         """That of the same pipeline untuned."""
-        return canonical_json([self.features, self.model, self.settings, None])
+        return canonical_json([self.features, self.model, self.settings, None, None])
 
 
 def row_of(run: Standing, criteria: Criteria) -> Row:
@@ -138,6 +143,8 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         verdict=_verdict(run, criteria),
         pass_probability=run.pass_probability if run.criteria == criteria else None,
         **(_tuning(run.tuning) if run.tuning else {}),
+        ensemble=run.ensemble.key if run.ensemble else None,
+        members=run.ensemble.mean_shares if run.ensemble else None,
     )
 
 
@@ -161,10 +168,15 @@ def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) 
     )
 
 
+def mark_of(run_id: str) -> str:
+    """The beginning of an id's digest, by which commands find the run."""
+    return run_id.rpartition("-")[2][:6]
+
+
 def words_of(row: Row) -> list[str]:
-    """What tells a configuration from others of the same two plugins: settings, seeds, tuning."""
+    """What tells a configuration from others of the same two plugins: settings, seeds, tuning, members."""
     settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
-    return [*settings, *_seeds_words(row), *_tuning_words(row)]
+    return [*settings, *_seeds_words(row), *_tuning_words(row), *_member_words(row)]
 
 
 def _seeds_words(row: Row) -> list[str]:
@@ -180,6 +192,13 @@ def _tuning_words(row: Row) -> list[str]:
     words = [] if row.gain is None else [f"gain {100 * row.gain:+.1f}"]
     words += [] if row.optimism is None else [f"optimism {100 * row.optimism:+.1f}"]
     return [f"tuned, {row.trials} trials", *([", ".join(words)] if words else [])]
+
+
+def _member_words(row: Row) -> list[str]:
+    """Share and mark of each member, the heaviest first, two a line."""
+    members = sorted((row.members or {}).items(), key=lambda member: -member[1])
+    words = [f"{100 * weight:.0f} % {mark_of(run_id)}" for run_id, weight in members]
+    return [", ".join(words[start : start + 2]) for start in range(0, len(words), 2)]
 
 
 def _tuning(tuning: TuningRecord) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from marsbench.evaluation.criteria import Criteria, Grade, Outcome
 from marsbench.evaluation.scores import Metrics
 from marsbench.evaluation.unit_result import Failure
 from marsbench.experiment import Tuning
+from marsbench.files import digest
 from marsbench.plugin.registry import Recipe
 
 Status = Literal["complete", "failed"]
@@ -99,12 +100,53 @@ class TuningRecord(_Record):
         return sum(fold.complete + fold.pruned + fold.failed for fold in self.folds)
 
 
+class MemberRecord(_Record):
+    """One of the runs that an ensemble is made of."""
+
+    run_id: str
+    features: str
+    model: str
+    settings: dict[str, Any]
+    seed: int
+    tuned: str | None
+    """Digest of what tuning was asked for; None for an untuned run."""
+
+
+class EnsembleRecord(_Record):
+    """What an ensemble is made of. It trains no model of its own; its probabilities are theirs, fused."""
+
+    members: list[MemberRecord]
+    """By run id."""
+    inner_folds: int
+    """Splits of each fold's training clips on which the weights were fitted; 0 for a plain mean."""
+    weights: list[list[float]]
+    """Of each fold that there is, one a member. Those of a logarithmic pool are exponents, which need not sum
+    to 1: they sum to more where members that agree may be surer than each of them."""
+
+    @property
+    def key(self) -> str:
+        """Digest of what the members and the fusion are, whatever the code was."""
+        members = [member.model_dump(exclude={"run_id"}) for member in self.members]
+        return digest([sorted(members, key=digest), self.inner_folds])
+
+    @property
+    def shares(self) -> list[list[float]]:
+        """The weights of each fold, made to sum to 1."""
+        return [[weight / (sum(of_fold) or 1.0) for weight in of_fold] for of_fold in self.weights]
+
+    @property
+    def mean_shares(self) -> dict[str, float]:
+        """Over the folds, by run id; empty unless there is a fold."""
+        columns = zip(*self.shares, strict=True)
+        return {member.run_id: fmean(column) for member, column in zip(self.members, columns, strict=False)}
+
+
 class RunPlan(_Record):
     """What a run is to be, known before its first unit."""
 
     schema_version: Literal[1] = 1
     experiment: dict[str, Any]
-    """Keys and values of an experiment file that asks for this run alone."""
+    """Keys and values of an experiment file that asks for this run alone; empty for an ensemble."""
     features: str
     model: str
     settings: dict[str, Any]
@@ -117,6 +159,8 @@ class RunPlan(_Record):
     """UTC, ISO 8601."""
     tuning: Tuning | None = None
     """None for the untuned run."""
+    fusion: dict[str, Any] | None = None
+    """Keys and values that ask for an ensemble; None for any other run."""
 
 
 class Standing(_Record):
@@ -152,6 +196,8 @@ class Standing(_Record):
     """Size of a saved model, mean over folds; None if it could not be saved."""
     tuning: TuningRecord | None = None
     """None for the untuned configuration; empty of folds unless every fold is there."""
+    ensemble: EnsembleRecord | None = None
+    """None for a run of one pipeline. Of an ensemble, times, sizes and parameters are its members' sums."""
 
 
 class Run(Standing):

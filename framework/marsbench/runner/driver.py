@@ -4,34 +4,27 @@ One way for data: names -> plugins -> corpus -> protocol (all in `planning`) -> 
 (a study of each fold ->) units -> out-of-fold probabilities -> run -> leaderboard.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import ceil
-from pathlib import Path
 
-from marsbench.corpus import CheckedCorpus
-from marsbench.errors import ConfigError, ExecutionError, StorageError
 from marsbench.evaluation.unit_result import Failure
 from marsbench.execution.executor import open_executor
-from marsbench.execution.interruption import Stopped, graceful_interruption
-from marsbench.execution.task import Executor, Led, Outcome, Task, failure
+from marsbench.execution.interruption import graceful_interruption
+from marsbench.execution.task import Task
 from marsbench.experiment import Experiment
-from marsbench.extraction import Extracted, Extraction
-from marsbench.feature_store import FeatureFile, FeatureStore
 from marsbench.files import require_writable
-from marsbench.locks import is_locked, pause
+from marsbench.locks import is_locked
 from marsbench.planning import make_plans
-from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress, Silent
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
-from marsbench.runner.bars import Bars
 from marsbench.runner.fold_queue import FoldQueue, FoldWork
 from marsbench.runner.fold_steps import untuned
 from marsbench.runner.ongoing import OngoingRun, runs_of
 from marsbench.runner.time_budget import TimeBudget
+from marsbench.runner.workplace import Workplace
 from marsbench.tuning.search_space import SearchSpace
 
 
@@ -53,44 +46,30 @@ def run(
     plans = make_plans(experiment, progress)
     runs = [run for plan in plans for run in runs_of(plan, experiment, progress)]
     with graceful_interruption(progress.say) as stop, ExitStack() as stack:
-        _Driver(plans[0].corpus, plans[0].folders, experiment, executor, progress, stop, stack).make(
-            runs, retry_failed
-        )
+        place = Workplace(plans[0].corpus, plans[0].folders, experiment, executor, progress, stop, stack)
+        _Driver(place, TimeBudget(experiment.time_budget)).make(runs, retry_failed)
     return [(ongoing.folder, ongoing.record) for ongoing in runs]
 
 
 @dataclass
 class _Driver:
-    """Executors start when there is work for them and end with `stack`."""
-
-    corpus: CheckedCorpus
-    folders: tuple[Path, ...]
-    """Drop-in folders of plugins."""
-    experiment: Experiment
-    unopened: Executor
-    progress: Progress
-    stop: Callable[[], bool]
-    stack: ExitStack
-    extracted: dict[str, FeatureFile | Failure] = field(default_factory=dict)
-    """By recipe; each extractor is asked once."""
+    place: Workplace
+    budget: TimeBudget
     spaces: dict[RunFolder, SearchSpace | Failure] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.budget = TimeBudget(self.experiment.time_budget)
 
     def make(self, runs: list[OngoingRun], retry_failed: bool) -> None:
         """Finish every run, those that another process is making when that has ended."""
         for ongoing in runs:
             ongoing.announce()
         for recipe in {r.features.key: r.features for r in runs if r.has_gaps(retry_failed)}.values():
-            self._features_by(recipe)
+            self.place.features_by(recipe)
         for ongoing in runs:
             if ongoing.tuning is not None and ongoing.has_gaps(retry_failed):
                 self._space_of(ongoing)
         while runs := self._make_free(runs, retry_failed):
             runs[0].say("another process is making it; waiting for it")
             while is_locked(runs[0].folder.path):
-                self._pause()
+                self.place.pause()
 
     def _make_free(self, runs: list[OngoingRun], retry_failed: bool) -> list[OngoingRun]:
         """Make the runs that no other process is making; gives the others."""
@@ -105,7 +84,7 @@ class _Driver:
 
         queue = FoldQueue(batches())
         try:
-            for task, outcome in self._run(queue):
+            for task, outcome in self.place.run(queue):
                 queue.take(task, outcome)
         finally:
             for ongoing in runs:
@@ -116,7 +95,7 @@ class _Driver:
         """What the missing folds need; nothing if the features that they need cannot be extracted."""
         if not (missing := ongoing.missing):
             return []
-        features = self._features_by(ongoing.features)
+        features = self.place.features_by(ongoing.features)
         if isinstance(features, Failure):
             ongoing.give_up(features)
             return []
@@ -134,12 +113,12 @@ class _Driver:
             ongoing.tuned_fold(
                 fold,
                 space,
-                self._features_by,
+                self.place.features_by,
                 time_is_up=lambda seconds: self.budget.is_up(
                     until, seconds + self._seconds_of_folds(ongoing)
                 ),
                 deadline=self.budget.deadline(until, self._seconds_of_folds(ongoing)),
-                workers_see_folder=self._executor.sees(ongoing.folder.path),
+                workers_see_folder=self.place.executor.sees(ongoing.folder.path),
             )
             for fold in missing
         )
@@ -147,7 +126,7 @@ class _Driver:
 
     def _seconds_of_folds(self, ongoing: OngoingRun) -> float:
         """What fitting the run's missing folds takes once tuning is done."""
-        return ceil(len(ongoing.missing) / max(1, self._executor.slots)) * ongoing.seconds_a_fold
+        return ceil(len(ongoing.missing) / max(1, self.place.executor.slots)) * ongoing.seconds_a_fold
 
     def _space_of(self, ongoing: OngoingRun) -> SearchSpace | Failure:
         """What a tuner may vary of the run's pipeline; a worker is asked once."""
@@ -156,75 +135,10 @@ class _Driver:
         return self.spaces[ongoing.folder]
 
     def _explore(self, ongoing: OngoingRun) -> SearchSpace | Failure:
-        features = self._features_by(ongoing.features)
+        features = self.place.features_by(ongoing.features)
         if isinstance(features, Failure):
             return features
         task = Task(f"{ongoing.name}, search space", ongoing.exploration(features.input_shape))
-        ((_, outcome),) = self._run(iter([task]))
+        ((_, outcome),) = self.place.run(iter([task]))
         space: SearchSpace | Failure = outcome.value
         return space
-
-    def _run(self, tasks: Iterator[Task], executor: Executor | None = None) -> Iterator[tuple[Task, Outcome]]:
-        """Outcomes of tasks; raises Stopped once all is in after Ctrl-C."""
-        first = next(tasks, None)
-        if first is not None and not self.stop():
-            bars = Bars(self.progress)
-            led = Led(first, tasks)
-            for task, outcome in (executor or self._executor).run(led, bars, self.stop):
-                bars.ended(task)
-                yield task, outcome
-        if self.stop():
-            raise Stopped
-
-    def _features_by(self, recipe: Recipe) -> FeatureFile | Failure:
-        """Features of the corpus, or why there are none."""
-        if recipe.key not in self.extracted:
-            self.extracted[recipe.key] = self._extract(recipe)
-        return self.extracted[recipe.key]
-
-    def _extract(self, recipe: Recipe) -> FeatureFile | Failure:
-        try:
-            store = FeatureStore(recipe, self.folders)
-            features = store.features_of(self.corpus, self.progress, self._run_extractions, self._pause)
-        except (StorageError, ExecutionError, ConfigError):
-            raise  # no plugin's fault: nothing else can go on either
-        except _ExtractionFailed as failed:
-            return failed.failure
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; the other runs go on
-            return failure(error)
-        self._executor.provide(features.files)
-        return features
-
-    def _pause(self) -> None:
-        """Between two looks at what another process holds; raises Stopped after Ctrl-C."""
-        if self.stop():
-            raise Stopped
-        pause()
-
-    def _run_extractions(self, extractions: Iterable[Extraction]) -> Iterator[Extracted]:
-        tasks = (
-            Task(f"{extraction.recipe.name}, {len(extraction.clips)} clips", extraction)
-            for extraction in extractions
-        )
-        for _, outcome in self._run(tasks, self._extractor):
-            if isinstance(outcome.value, Failure):
-                raise _ExtractionFailed(outcome.value)
-            yield outcome.value
-
-    @cached_property
-    def _executor(self) -> Executor:
-        return self.stack.enter_context(self.unopened)
-
-    @cached_property
-    def _extractor(self) -> Executor:
-        """Where the audio is."""
-        if self._executor.sees(self.corpus.clips[0].path):
-            return self._executor
-        here = self.experiment.model_copy(update={"cluster": None})
-        return self.stack.enter_context(open_executor(here))
-
-
-class _ExtractionFailed(Exception):  # noqa: N818 - it carries the failure
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure

@@ -52,8 +52,8 @@ def recorded(
     """The run with its scores, or with the reasons why it has none."""
     units = [finished[fold] for fold in sorted(finished)]
     complete = len(units) == len(plan.protocol.folds)
-    graded = _graded(pooled(plan, finished)[1], plan.corpus.labels, experiment.criteria) if complete else None
-    metrics, grades, pass_probability = graded or (None, [], None)
+    scored = graded(pooled(plan, finished)[1], plan.corpus.labels, experiment.criteria) if complete else None
+    metrics, grades, pass_probability = scored or (None, [], None)
     sizes = [unit.model_bytes for unit in units if unit.model_bytes is not None]
     return Run(
         run_id=pipeline.run_id(plan.protocol, experiment.seed, experiment.threads, tuning),
@@ -81,12 +81,12 @@ def recorded(
         n_parameters=units[0].n_parameters if units else None,
         extraction_seconds=units[0].extraction_seconds if units else None,
         model_bytes=round(fmean(sizes)) if sizes else None,
-        environment=_environments(units),
+        environment=environments([unit.environment for unit in units]),
         tuning=_tuning_record(tuning, studies, metrics) if tuning else None,
     )
 
 
-def _graded(
+def graded(
     predictions: Predictions, labels: Sequence[str], criteria: Criteria
 ) -> tuple[Metrics, list[Grade], float]:
     """Scores, what follows by each criterion, and the probability of meeting all."""
@@ -118,11 +118,11 @@ def _tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | 
     )
 
 
-def _environments(units: list[UnitResult]) -> dict[str, str]:
-    """Where the units were fitted, whenever that was; a reused unit keeps its own."""
+def environments(of_units: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Where units were fitted, whenever that was; a reused unit keeps its own."""
     found: dict[str, list[str]] = {}
-    for unit in units:
-        for name, value in unit.environment.items():
+    for of_unit in of_units:
+        for name, value in of_unit.items():
             if value not in found.setdefault(name, []):
                 found[name].append(value)
     return {name: " and ".join(values) for name, values in found.items()} or environment()

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.errors import ResultsError
-from marsbench.experiment import parse_experiment
+from marsbench.experiment import parse_experiment, parse_fusion
 from marsbench.progress import Progress
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run
 from marsbench.runner.driver import run
+from marsbench.runner.ensemble import fuse_runs
 from marsbench.runner.status import RunState, states
 
 
@@ -24,9 +25,13 @@ def retried(
     """
     done: list[tuple[RunFolder, Run]] = []
     for state in _failed(root, names):
-        asked = state.plan.experiment | {"results": str(root)} | dict(changes)
-        experiment = parse_experiment(asked, str(state.folder.path))
-        done += run(experiment, progress, retry_failed=True)
+        at = {"results": str(root)} | dict(changes)
+        if state.plan.fusion is not None:
+            fusion = parse_fusion(state.plan.fusion | at, str(state.folder.path))
+            done.append(fuse_runs(fusion, progress, retry_failed=True))
+        else:
+            experiment = parse_experiment(state.plan.experiment | at, str(state.folder.path))
+            done += run(experiment, progress, retry_failed=True)
     return done
 
 

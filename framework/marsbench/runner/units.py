@@ -60,12 +60,26 @@ class Units:
         Nothing in them, rows included, is of the fold's test part.
         """
         seed = derived_seed(self.seed, fold, "inner")
+        units, targets = self._inner(fold, features, n_folds, seed, seed)
+        return tuple(replace(unit, is_draft=True) for unit in units), targets
+
+    def weighing(
+        self, fold: int, features: FeatureFile, n_folds: int
+    ) -> tuple[tuple[Unit, ...], list[NDArray[np.int64]]]:
+        """As `inner`, for weights: whole fits, on splits that are the same for any pipeline and seed.
+
+        They are none of those that a tuner has chosen a configuration by.
+        """
+        seed = derived_seed(self.seed, fold, "weighing")
+        return self._inner(fold, features, n_folds, derived_seed(0, fold, "weighing"), seed)
+
+    def _inner(
+        self, fold: int, features: FeatureFile, n_folds: int, split_seed: int, seed: int
+    ) -> tuple[tuple[Unit, ...], list[NDArray[np.int64]]]:
         train = self.folds[fold].train
-        splits = inner_folds(self.corpus, train, self.by_speaker, n_folds, seed)
+        splits = inner_folds(self.corpus, train, self.by_speaker, n_folds, split_seed)
         units = (
-            replace(
-                self._unit(fold, features, split.train, split.test, derived_seed(seed, number)), is_draft=True
-            )
+            self._unit(fold, features, split.train, split.test, derived_seed(seed, number))
             for number, split in enumerate(splits)
         )
         return tuple(units), [self.corpus.targets[split.test] for split in splits]

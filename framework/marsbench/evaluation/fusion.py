@@ -1,0 +1,82 @@
+"""Late fusion: one set of probabilities of several models'.
+
+Equal weights average probabilities. Fitted ones weigh their logarithms: a logarithmic opinion pool (Genest &
+Zidek 1986), p(class) ~ product of p_m(class) ^ w_m with w_m >= 0. A mean of probabilities is less sure than
+its models however well they agree (Ranjan & Gneiting 2010); in the pool agreement adds up, and the sum of the
+weights says how sure all of it may be. To fit them is a convex problem.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+Weights = NDArray[np.float64]
+_LEAST = 1e-3
+"""Probability that counts for anything below it: no model alone rules a class out."""
+_PULL = 1.0
+"""Nats, of all clips together, by which a weight that is 1 off the equal ones is worse: a few clips cannot
+move weights far, hundreds can. It keeps them finite, and equal for models that say the same."""
+
+
+def average(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the probabilities of several models, (n_models, n_clips, n_classes) to (n_clips, n_classes)."""
+    return np.asarray(probabilities.mean(axis=0), np.float64)
+
+
+def pool(probabilities: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+    """Logarithmic pool of the probabilities of several models.
+
+    Args:
+        probabilities: (n_models, n_clips, n_classes).
+        weights: (n_models,), none negative, of any sum.
+
+    Returns:
+        (n_clips, n_classes), rows summing to 1.
+    """
+    return _normalised(np.tensordot(weights, _logarithms(probabilities), axes=1))
+
+
+def fit_weights(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> Weights:
+    """Weights of the logarithmic pool that has the least log loss, pulled a little to equal ones.
+
+    Args:
+        probabilities: of clips that none of the models was fitted on, (n_models, n_clips, n_classes).
+        targets: true class of each clip, (n_clips,).
+
+    Returns:
+        (n_models,), none negative.
+    """
+    logarithms = _logarithms(probabilities)
+    n_models, n_clips, _ = logarithms.shape
+    of_truth = logarithms[:, np.arange(n_clips), targets]
+    equal = np.full(n_models, 1 / n_models)
+    pull = _PULL / n_clips
+
+    def loss_and_gradient(weights: Weights) -> tuple[float, Weights]:
+        scores = np.tensordot(weights, logarithms, axes=1)
+        fused = _normalised(scores)
+        highest = scores.max(axis=1)
+        log_sums = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1))
+        loss = float((log_sums - weights @ of_truth).mean() + pull * ((weights - equal) ** 2).sum())
+        expected = np.einsum("mck,ck->mc", logarithms, fused)
+        return loss, (expected - of_truth).mean(axis=1) + 2 * pull * (weights - equal)
+
+    found = minimize(
+        loss_and_gradient,
+        equal,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * n_models,
+        options={"ftol": 1e-12, "gtol": 1e-8, "maxiter": 1000},
+    )
+    return np.asarray(found.x, np.float64)
+
+
+def _logarithms(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log(np.maximum(probabilities, _LEAST))
+
+
+def _normalised(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softmax over classes."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)

@@ -1,0 +1,96 @@
+"""What an ensemble's weights are fitted on: predictions of clips inside each fold's training part."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.evaluation.unit import fit_version
+from marsbench.evaluation.unit_result import Failure, UnitResult
+from marsbench.execution.task import Outcome, failure
+from marsbench.feature_store import FeatureFile
+from marsbench.files import digest
+from marsbench.results.members import Member
+from marsbench.results.study_folder import StudyFolder
+from marsbench.runner.fold_queue import Steps
+from marsbench.runner.reopened import chosen_by
+from marsbench.runner.units import Units
+from marsbench.runner.workplace import Workplace
+from marsbench.tuning.inner_fits import InnerFits
+from marsbench.tuning.search_space import Configuration, tuned_features
+
+
+class InnerPredictions(NamedTuple):
+    """What one member says of the clips that are kept out of its inner fits, split after split."""
+
+    probabilities: NDArray[np.float64]
+    """(n_clips, n_classes)."""
+    targets: NDArray[np.int64]
+    """True classes, (n_clips,); equal for every member."""
+    fits: tuple[UnitResult, ...]
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """Fits what a member is in a fold on parts of the fold's training clips, each fit kept as a file.
+
+    The test part of the fold is no part of any of it.
+    """
+
+    n_folds: int
+    """Splits of each fold's training clips."""
+    threads: int
+    place: Workplace
+    folder: StudyFolder
+    """Of the ensemble."""
+    others: tuple[StudyFolder, ...]
+    """Of other ensembles: what they fitted is not fitted again."""
+    say: Callable[[str], None]
+
+    def steps(self, member: Member, units: Units, fold: int) -> Steps:
+        """A member's `InnerPredictions` on a fold, or the first failure.
+
+        Args:
+            member: the member.
+            units: its fits.
+            fold: number of the fold, from 0.
+        """
+        configuration = chosen_by(member.run, fold)
+        features = self._features(units, configuration)
+        if isinstance(features, Failure):
+            return Outcome(features)
+        inner, targets = units.weighing(fold, features, self.n_folds)
+        fits = InnerFits(
+            name=f"{units.pipeline.name}, fold {fold + 1}",
+            fold=fold,
+            units=inner,
+            recipe=units.pipeline.features,
+            context=self._context(member, units),
+            folder=self.folder,
+            others=self.others,
+            features_by=self.place.features_by,
+            say=self.say,
+        )
+        results: list[UnitResult] = []
+        for number in range(len(inner)):
+            result = yield from fits.fit(configuration, number)
+            if isinstance(result, Failure):
+                return Outcome(result)
+            results.append(result)
+        probabilities = np.concatenate([np.array(result.probabilities) for result in results])
+        return Outcome(InnerPredictions(probabilities, np.concatenate(targets), tuple(results)))
+
+    def _features(self, units: Units, configuration: Configuration) -> FeatureFile | Failure:
+        try:
+            recipe = tuned_features(units.pipeline.features, units.folders, configuration)
+        except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the fold fails with its reason
+            return failure(error)
+        return self.place.features_by(recipe)
+
+    def _context(self, member: Member, units: Units) -> str:
+        """Digest of everything that a fit depends on beside fold, split and configuration."""
+        pipeline = units.pipeline
+        keys = [member.run.protocol.hash, pipeline.features.key, pipeline.model.key]
+        return digest([*keys, pipeline.hyperparameters, units.seed, self.threads, fit_version(), "weighing"])
