@@ -241,6 +241,7 @@ def test_every_command_has_help(bench: Bench) -> None:
         ("leaderboard",),
         ("show",),
         ("compare",),
+        ("ensemble",),
         ("report",),
         ("app",),
         ("plugins",),

@@ -112,6 +112,18 @@ def test_the_scaling_is_part_of_every_network() -> None:
     assert {"scaling.py", "keras_model.py", "search_space.py", "tensorflow_setup.py"} <= names
 
 
+def test_what_the_framework_offers_to_python_is_no_part_of_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = discover(()).get("models", "svm").plugin
+    before = source_hash(plugin)
+    read = Path.read_bytes
+
+    def edited(path: Path) -> bytes:
+        return read(path) + (b"# more" if path.match("marsbench/__init__.py") else b"")
+
+    monkeypatch.setattr(Path, "read_bytes", edited)
+    assert source_hash(plugin) == before
+
+
 def test_swapped_contents_make_another_hash(tmp_path: Path) -> None:
     hashes = []
     for number, (x, y) in enumerate((("x = 1", "x = 2"), ("x = 2", "x = 1"))):
