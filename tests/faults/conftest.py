@@ -105,6 +105,12 @@ class Bench:
         """What a terminal sends to all of the foreground group."""
         os.killpg(self.pid, signal.SIGINT)
 
+    def sleep(self, seconds: float) -> None:
+        """What happens to it while a laptop sleeps."""
+        os.killpg(self.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.killpg(self.pid, signal.SIGCONT)
+
 
 @dataclass(repr=False)
 class Place:

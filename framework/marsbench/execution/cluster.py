@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Self
 
+import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, get_worker, wait
 from distributed.core import connect
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -124,14 +125,16 @@ def local_executor(workers: int, threads: int, limits: Limits) -> DaskExecutor:
     """So many worker processes on this machine."""
 
     def connect(stack: ExitStack) -> Client:
-        cluster = LocalCluster(
-            n_workers=1,
-            threads_per_worker=workers,
-            processes=False,  # one Dask worker in this process; what it runs has processes of its own
-            memory_limit=0,  # `Limits` holds those processes
-            dashboard_address=_LOOPBACK,
-            worker_dashboard_address=_LOOPBACK,
-        )
+        # Dask gives up a worker it has not heard of for minutes: here both were asleep, as a laptop is.
+        with dask.config.set({"distributed.scheduler.worker-ttl": None}):
+            cluster = LocalCluster(
+                n_workers=1,
+                threads_per_worker=workers,
+                processes=False,  # one Dask worker in this process; what it runs has processes of its own
+                memory_limit=0,  # `Limits` holds those processes
+                dashboard_address=_LOOPBACK,
+                worker_dashboard_address=_LOOPBACK,
+            )
         stack.enter_context(cluster)
         return stack.enter_context(Client(cluster))
 
