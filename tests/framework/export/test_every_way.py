@@ -29,11 +29,12 @@ SHORT = tuple(word for name in NETWORKS.split(",") for word in ("--set", f"{name
 @pytest.mark.parametrize(
     ("features", "models", "further"),
     [
-        ("functionals", VECTORS, ()),
-        ("mfcc_chroma_contrast", "svm", ()),
-        ("mfcc", "svm", ()),
-        ("log_mel", "logistic_regression", ()),
+        ("functionals", "svm,majority", ()),
+        ("mfcc_chroma_contrast", "logistic_regression", ()),
+        ("mfcc", "pca_lda", ()),
+        ("log_mel", "svm", ()),
         ("mfcc_chroma_contrast", "cnn_lstm", SHORT[:2]),
+        pytest.param("functionals", VECTORS, (), marks=pytest.mark.slow),
         *(
             pytest.param(features, f"{VECTORS},{NETWORKS}", SHORT, marks=pytest.mark.slow)
             for features in ("mfcc_chroma_contrast", "mfcc", "log_mel")

@@ -62,7 +62,11 @@ def test_a_network_can_be_built_for_any_shape(
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
 
 
-@every_network
+@pytest.mark.parametrize(
+    "plugin",
+    [Conformer, *(pytest.param(plugin, marks=pytest.mark.slow) for plugin in (ResLstm, ResCnn2d))],
+    ids=lambda plugin: plugin.__name__,
+)
 def test_only_the_seed_decides_what_a_step_makes_of_the_weights(plugin: Network) -> None:
     first, again, other = (stepped(plugin, seed) for seed in (0, 0, 1))
     assert all(map(np.array_equal, first, again))
