@@ -114,7 +114,7 @@ def _cost_lines(row: Row) -> list[Text]:
     words = [
         f"{row.parameters:,}" if row.parameters is not None else "",
         _size(row.model_bytes) if row.model_bytes is not None else "",
-        f"{row.milliseconds_per_clip:.2g} ms" if row.milliseconds_per_clip is not None else "",
+        _milliseconds(row.milliseconds_per_clip) if row.milliseconds_per_clip is not None else "",
     ]
     return [Text(word, "dim") for word in words if word]
 
@@ -240,6 +240,11 @@ def _recalls(metrics: Metrics) -> Text:
     cells = "  ".join(f"{scores.label} {100 * scores.recall.value:.0f}" for scores in metrics.classes)
     trust = f"log loss {metrics.log_loss:.3f}, calibration error {_percent(metrics.calibration_error)} %"
     return Text(f"Recall by class (%): {cells}\nProbabilities: {trust}")
+
+
+def _milliseconds(value: float) -> str:
+    """Two digits or more."""
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 
 def _percent(value: float) -> str:
