@@ -14,7 +14,7 @@ from marsbench.app.demo_bundle import demo_folder, train_demo
 from marsbench.app.figures import as_image, draw_waveform, timeline
 from marsbench.app.hearing import ENDINGS, MAX_MEGABYTES, MAX_SECONDS, Heard, hear, mime_type
 from marsbench.bundle.bundle import Bundle
-from marsbench.bundle.files import RECORD, read_bundle
+from marsbench.bundle.files import RECORD, is_bundle, read_bundle
 from marsbench.bundle.record import BundleRecord, Origin
 from marsbench.errors import AudioError, BenchError
 from marsbench.plugin.registry import discover
@@ -49,11 +49,11 @@ def show(options: Options) -> None:
     _html(Markup())
     st.title("What does it sound like?", anchor=False)
     folder = options.bundle or demo_folder()
-    if options.bundle is None and not (folder / RECORD).is_file():
+    if options.bundle is None and not is_bundle(folder):
         _offer_demo(options)
         return
     try:
-        stamp = (folder / RECORD).stat().st_mtime_ns if (folder / RECORD).is_file() else 0
+        stamp = (folder / RECORD).stat().st_mtime_ns if is_bundle(folder) else 0
         bundle = _opened(str(folder), options.folders, stamp)
     except BenchError as error:
         st.error(escaped(str(error)))

@@ -11,6 +11,7 @@ from marsbench.export.keras_network import keras_file, litert_file, silence
 from marsbench.export.onnx_model import classifier_graph
 from marsbench.plugin.extras import import_extra
 from marsbench.plugin.keras_model import KerasModel
+from marsbench.plugin.onnx_builder import import_onnx
 from marsbench.plugin.registry import Entry
 
 _INTEGER_OPERATORS = {"ConvInteger", "DynamicQuantizeLSTM", "MatMulInteger"}
@@ -25,7 +26,7 @@ def require_form(model: Entry, form: FileForm, quantised: Precision | None) -> N
     if form == "onnx":
         if quantised not in {None, "int8"}:
             raise ExportError(f"an ONNX file is quantised to int8, not to {quantised}; litert can be both")
-        import_extra("onnx", "export")
+        import_onnx()
         import_extra("onnxruntime", "export")
         return
     if not issubclass(model.plugin, KerasModel):
@@ -67,7 +68,7 @@ def _quantised(graph: Any, bundle: Bundle) -> bytes:
     with TemporaryDirectory() as folder, silence():
         path = Path(folder) / "model.onnx"
         quantization.quantize_dynamic(graph, path, weight_type=quantization.QuantType.QInt8)
-        quantised = import_extra("onnx", "export").load(path)
+        quantised = import_onnx().load(path)
     if not _INTEGER_OPERATORS & {node.op_type for node in quantised.graph.node}:
         raise ExportError(f"{bundle.record.model.name} has no layer that could be quantised")
     return bytes(quantised.SerializeToString())
