@@ -1,7 +1,7 @@
 """What the built-in extractors share: which stretch of a clip they hear, and how they normalise it."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self, cast, get_args
+from typing import Any, ClassVar, Self, cast, get_args
 
 import numpy as np
 
@@ -9,13 +9,12 @@ from marsbench.audio import MAX_SECONDS
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Floats
 from marsbench.plugin.onnx_builder import Value
 from marsbench.plugin.search_space import HyperParameters
+from marsbench_plugins.normalisation import Normalisation, normalised
+from marsbench_plugins.onnx_graphs.hearing import Hearing, frames_model
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import Spectrum
 
-Normalisation = Literal["clip", "dimension", "none"]
 _BITS_OF_FLOAT32 = 24
-FLAT = 1e-5
-"""Standard deviations below this are rounding errors of values around 100 (dB) in float32."""
 
 
 @dataclass
@@ -52,6 +51,11 @@ class SpectralExtractor(FeatureExtractor):
             require_seconds("duration", self.duration, self.n_fft / self.sample_rate)
         if self.bits is not None:
             require_whole("bits", self.bits, _BITS_OF_FLOAT32)
+
+    @property
+    def hearing(self) -> Hearing:
+        """What is heard, for a graph."""
+        return Hearing(self.sample_rate, self.n_fft, self.hop_length, self.offset, self.duration, self.bits)
 
     def spectrum(self, waveform: Floats, sample_rate: int) -> Spectrum:
         """Spectrum of the stretch that is heard."""
@@ -102,9 +106,7 @@ class FrameExtractor(SpectralExtractor):
 
     def onnx_graph(self) -> Any:
         """`extract` as an ONNX graph, equal to it up to rounding."""
-        from marsbench_plugins.onnx_graphs.hearing import frames_model
-
-        return frames_model(self)
+        return frames_model(self.name, self.hearing, self.describe_graph, self.n_frames, self.normalisation)
 
     def describe_graph(self, spectrum: SpectrumGraph) -> Value:
         """`describe` for a graph."""
@@ -131,14 +133,3 @@ def rounded(samples: Floats, bits: int | None) -> Floats:
     steps = np.float32(2 ** (bits - 1))
     nearest: Floats = np.rint(samples * steps) / steps
     return nearest
-
-
-def normalised(frames: Floats, normalisation: Normalisation) -> Floats:
-    """Subtract the mean and divide by the standard deviation; what does not vary becomes 0."""
-    if normalisation == "none":
-        return frames
-    axis = 0 if normalisation == "dimension" else None
-    mean = frames.mean(axis=axis, dtype=np.float64)
-    deviation = frames.std(axis=axis, dtype=np.float64)
-    scaled: Floats = ((frames - mean) / np.where(deviation < FLAT, np.inf, deviation)).astype(np.float32)
-    return scaled

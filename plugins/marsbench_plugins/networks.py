@@ -17,6 +17,20 @@ MIXUP: Mapping[str, Scalar] = {
 }
 """How small corpora are trained on: all epochs, at a falling rate, clips mixed two by two and not masked."""
 
+REGULARISED: tuple[Mapping[str, Scalar], ...] = (
+    {"learning_rate": 2e-3, "label_smoothing": 0.1},
+    {"dimension_mask": 0.1, "time_mask": 0.1, "shift": 0.1},
+)
+"""Starting points of a search that hold a network back, each in another way."""
+
+
+def batch_normalised(values: Any) -> Any:
+    """Batch normalisation whose averages keep up with the weights where an epoch has few batches.
+
+    With Keras's momentum of 0.99 they lag behind for epochs.
+    """
+    return import_keras().layers.BatchNormalization(momentum=0.9)(values)
+
 
 def attention_mean(values: Any) -> Any:
     """Mean over time by learnt weights (Mirsamadi et al. 2017, doi:10.1109/ICASSP.2017.7952552).

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marsbench.encoders import EncoderFile
-from marsbench.errors import PluginError
+from marsbench.errors import ExportError, PluginError
 from marsbench.plugin.extras import import_extra
 from marsbench.plugin.features import Floats
+from marsbench.plugin.onnx_session import onnx_session
 from marsbench_plugins.whisper_mel import HOP, whisper_log_mel
 
 Layer = int | str
@@ -31,7 +32,13 @@ class OpenedEncoder:
         self.name = file.name
         self._audio, self._masks = graph.audio, graph.masks
         self._layers = [graph.tensor(layer) for layer in layers]
-        self._session = _session(graph.answering(self._layers))
+        model = graph.answering(self._layers)
+        try:
+            self._session = onnx_session(model, "encoder")
+        except ExportError:
+            raise
+        except Exception as error:  # onnxruntime has a dozen kinds
+            raise PluginError(f"encoder {file.name} cannot be run: {_first_line(error)}") from error
 
     @property
     def window(self) -> int | None:
@@ -56,7 +63,7 @@ class OpenedEncoder:
         try:
             answers = self._session.run(self._layers, given)
         except Exception as error:  # onnxruntime has a dozen kinds
-            raise PluginError(f"encoder {self.name} fails: {str(error).splitlines()[0]}") from error
+            raise PluginError(f"encoder {self.name} fails: {_first_line(error)}") from error
         for tensor, answer in zip(self._layers, answers, strict=True):
             if answer.ndim != 3 or len(answer) != 1:
                 raise PluginError(
@@ -215,13 +222,5 @@ def _tensors(graph: Any) -> Iterator[Any]:
                 yield from _tensors(inner)
 
 
-def _session(model: bytes) -> Any:
-    """On one core, whose last digits do not depend on the machine's number of cores."""
-    runtime = import_extra("onnxruntime", "encoder")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a dozen kinds
-        raise PluginError(f"the encoder cannot be run: {str(error).splitlines()[0]}") from error
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -13,7 +13,7 @@ own are padding.
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from marsbench.plugin.extras import import_extra
 from marsbench.plugin.features import FeatureKind, Features, Floats
 from marsbench.plugin.keras_trainer import trainer_for
 from marsbench.plugin.model import Probabilities
+from marsbench.plugin.onnx_session import onnx_session
 from marsbench.plugin.tensorflow_setup import import_keras, without_noise
 
 FileForm = Literal["keras", "onnx", "litert"]
@@ -93,7 +94,7 @@ def _open_keras(path: Path) -> _Opened:
 
 
 def _open_onnx(path: Path) -> _Opened:
-    session = onnx_session(path.read_bytes())
+    session = onnx_session(path.read_bytes(), "export")
     (given,), (asked,) = session.get_inputs(), session.get_outputs()
 
     def answer(features: Features) -> Floats:
@@ -131,18 +132,6 @@ _OPEN: dict[FileForm, Callable[[Path], _Opened]] = {
     "onnx": _open_onnx,
     "litert": _open_litert,
 }
-
-
-def onnx_session(data: bytes) -> Any:
-    """An `onnxruntime.InferenceSession` on one core, whose last digits do not depend on the machine's cores.
-
-    Weights in other files, which `data` may point to, are not looked for.
-    """
-    runtime = import_extra("onnxruntime", "export")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def _kind(shape: Sized) -> FeatureKind:

@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from marsbench.bundle.model_file import Predictor, onnx_session
+from marsbench.bundle.model_file import Predictor
 from marsbench.errors import ExportError
 from marsbench.export.onnx_model import PROBABILITIES, classifier_graph
 from marsbench.export.onnx_parts import chained
 from marsbench.plugin.features import FEATURES, WAVEFORM, FeatureExtractor, Floats, for_model
 from marsbench.plugin.model import Probabilities
 from marsbench.plugin.onnx_builder import import_onnx
+from marsbench.plugin.onnx_session import onnx_session
 from marsbench.plugin.registry import Entry
 
 TOLERANCE = 1e-3
@@ -88,7 +89,7 @@ def _extractor_graph(extractor: FeatureExtractor) -> Any:
 
 
 def _check(whole: Any, extractor: FeatureExtractor, model: Predictor, clips: Sequence[Floats]) -> None:
-    session = onnx_session(whole.SerializeToString())
+    session = onnx_session(whole.SerializeToString(), "export")
     for clip in clips:
         wanted = pipeline_probabilities(extractor, model, clip)
         away = abs(session.run([PROBABILITIES], {WAVEFORM: clip})[0] - wanted).max()

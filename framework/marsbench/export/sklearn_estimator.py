@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from marsbench.bundle.model_file import onnx_session
 from marsbench.errors import ExportError
 from marsbench.plugin.extras import import_extra
 from marsbench.plugin.onnx_builder import OPSET, Graph, import_onnx
+from marsbench.plugin.onnx_session import onnx_session
 
 _LEARNERS = "ai.onnx.ml"
 _LEARNERS_OPSET = 3
@@ -83,7 +83,7 @@ def _converted(estimator: Any, kind: DTypeLike, *, is_mapped: bool) -> Estimator
 def _is_right(graph: EstimatorGraph, estimator: Any) -> bool:
     """Whether the graph answers what the estimator does, on made values."""
     values = _probes(estimator).astype(graph.kind)
-    session = onnx_session(graph.model.SerializeToString())
+    session = onnx_session(graph.model.SerializeToString(), "export")
     answer = session.run(None, {"values": values})[-1]
     ask = getattr(estimator, "predict_proba", None) or estimator.decision_function
     wanted = ask(values.astype(np.float64))

@@ -8,7 +8,9 @@ import numpy as np
 from marsbench.plugin.features import FeatureKind, Floats
 from marsbench.plugin.onnx_builder import Value
 from marsbench_plugins.framing import SpectralExtractor, require_whole
+from marsbench_plugins.onnx_graphs.hearing import vector_model
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
+from marsbench_plugins.onnx_graphs.statistics import liveliness, moments, percentiles
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands
 
 _MOST_PERCENT = 100
@@ -54,13 +56,9 @@ class Functionals(SpectralExtractor):
 
     def onnx_graph(self) -> Any:
         """`extract` as an ONNX graph, equal to it up to rounding."""
-        from marsbench_plugins.onnx_graphs.hearing import vector_model
-
-        return vector_model(self, self._statistics_graph)
+        return vector_model(self.name, self.hearing, self._statistics_graph)
 
     def _statistics_graph(self, spectrum: SpectrumGraph) -> Value:
-        from marsbench_plugins.onnx_graphs.statistics import liveliness, moments, percentiles
-
         log_mel = spectrum.log_mel(self.n_mels)
         parts = [spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast(), log_mel]
         frames = spectrum.graph.joined(parts, axis=1)

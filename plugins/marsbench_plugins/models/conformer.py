@@ -6,7 +6,7 @@ from typing import Any
 from marsbench.plugin.keras_model import KerasModel
 from marsbench.plugin.search_space import HyperParameters
 from marsbench.plugin.tensorflow_setup import import_keras
-from marsbench_plugins.networks import MIXUP, attention_mean
+from marsbench_plugins.networks import MIXUP, REGULARISED, attention_mean, batch_normalised
 
 
 @dataclass
@@ -17,11 +17,7 @@ class Conformer(KerasModel):
     """
 
     training = MIXUP
-    starting_points = (
-        {"width": 96, "blocks": 3},
-        {"learning_rate": 2e-3, "label_smoothing": 0.1},
-        {"dimension_mask": 0.1, "time_mask": 0.1, "shift": 0.1},
-    )
+    starting_points = ({"width": 96, "blocks": 3}, *REGULARISED)
 
     patience: int = 0
 
@@ -36,7 +32,7 @@ class Conformer(KerasModel):
         inputs = values = keras.Input(input_shape)
         for _ in range(2):
             values = layers.Conv1D(width, 5, strides=2, padding="same", activation="relu")(values)
-            values = layers.BatchNormalization(momentum=0.9)(values)
+            values = batch_normalised(values)
         values = layers.Dropout(dropout)(values)
         for _ in range(hp.Int("blocks", 1, 4, default=2)):
             values = _half_step(values, dropout)
@@ -73,5 +69,5 @@ def _convolved(values: Any, kernel: int, dropout: float) -> Any:
     gate = layers.Dense(width, activation="sigmoid")(values)
     values = layers.Multiply()([layers.Dense(width)(values), gate])
     values = layers.DepthwiseConv1D(kernel, padding="same", use_bias=False)(values)
-    values = layers.Activation("swish")(layers.BatchNormalization(momentum=0.9)(values))
+    values = layers.Activation("swish")(batch_normalised(values))
     return layers.Dropout(dropout)(layers.Dense(width)(values))

@@ -6,7 +6,7 @@ from typing import Any
 from marsbench.plugin.keras_model import KerasModel
 from marsbench.plugin.search_space import HyperParameters
 from marsbench.plugin.tensorflow_setup import import_keras
-from marsbench_plugins.networks import MIXUP, attention_mean
+from marsbench_plugins.networks import MIXUP, REGULARISED, attention_mean, batch_normalised
 
 
 @dataclass
@@ -14,11 +14,7 @@ class ResCnn2d(KerasModel):
     """Small residual 2D network over time and feature dimension, with attention over time."""
 
     training = MIXUP
-    starting_points = (
-        {"filters": 24},
-        {"learning_rate": 2e-3, "label_smoothing": 0.1},
-        {"dimension_mask": 0.1, "time_mask": 0.1, "shift": 0.1},
-    )
+    starting_points = ({"filters": 24}, *REGULARISED)
 
     patience: int = 0
 
@@ -54,6 +50,5 @@ def _residual(values: Any, filters: int) -> Any:
 def _convolved(values: Any, filters: int, strides: int = 1, *, is_last: bool = False) -> Any:
     layers = import_keras().layers
     values = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(values)
-    # With Keras's 0.99 the averages lag behind the weights for epochs where a corpus is small.
-    values = layers.BatchNormalization(momentum=0.9)(values)
+    values = batch_normalised(values)
     return values if is_last else layers.ReLU()(values)

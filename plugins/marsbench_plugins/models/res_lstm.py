@@ -6,7 +6,7 @@ from typing import Any
 from marsbench.plugin.keras_model import KerasModel
 from marsbench.plugin.search_space import HyperParameters
 from marsbench.plugin.tensorflow_setup import import_keras
-from marsbench_plugins.networks import MIXUP, attention_mean
+from marsbench_plugins.networks import MIXUP, REGULARISED, attention_mean, batch_normalised
 
 
 @dataclass
@@ -14,11 +14,7 @@ class ResLstm(KerasModel):
     """Residual convolutions over time, a bidirectional LSTM and attention pooling."""
 
     training = MIXUP
-    starting_points = (
-        {"filters": 96, "lstm_units": 96},
-        {"learning_rate": 2e-3, "label_smoothing": 0.1},
-        {"dimension_mask": 0.1, "time_mask": 0.1, "shift": 0.1},
-    )
+    starting_points = ({"filters": 96, "lstm_units": 96}, *REGULARISED)
 
     patience: int = 0
 
@@ -48,6 +44,5 @@ class ResLstm(KerasModel):
 def _convolved(values: Any, filters: int, kernel: int, activation: str | None = "relu") -> Any:
     layers = import_keras().layers
     values = layers.Conv1D(filters, kernel, padding="same", use_bias=False)(values)
-    # With Keras's 0.99 the averages lag behind the weights for epochs where a corpus is small.
-    values = layers.BatchNormalization(momentum=0.9)(values)
+    values = batch_normalised(values)
     return layers.Activation(activation)(values) if activation else values

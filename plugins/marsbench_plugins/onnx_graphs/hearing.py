@@ -1,41 +1,58 @@
 """What `framing` does before and after the spectrum: the stretch that is heard, and normalisation."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from marsbench.plugin.features import FEATURES, WAVEFORM
 from marsbench.plugin.onnx_builder import LARGEST, Graph, Value
-from marsbench_plugins.framing import FLAT, FrameExtractor, Normalisation, SpectralExtractor
+from marsbench_plugins.normalisation import FLAT, Normalisation
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 
 
-def frames_model(extractor: FrameExtractor) -> Any:
-    """The extractor's graph."""
-    graph = Graph(extractor.name)
+class Hearing(NamedTuple):
+    """Parameters of `framing.SpectralExtractor`, in its words."""
+
+    sample_rate: int
+    n_fft: int
+    hop_length: int
+    offset: float
+    duration: float | None
+    bits: int | None
+
+
+def frames_model(
+    name: str,
+    hearing: Hearing,
+    describe: Callable[[SpectrumGraph], Value],
+    n_frames: int | None,
+    normalisation: Normalisation,
+) -> Any:
+    """An extractor's graph; `describe` gives its (any number of frames, n_dims) before normalisation."""
+    graph = Graph(name)
     waveform = graph.input(WAVEFORM, np.float32, ["n_samples"])
-    frames = extractor.describe_graph(heard(waveform, extractor)).part(0, extractor.n_frames or LARGEST)
-    graph.output(FEATURES, normalised(frames, extractor.normalisation), ["n_frames", "n_dims"])
+    frames = describe(heard(waveform, hearing)).part(0, n_frames or LARGEST)
+    graph.output(FEATURES, normalised(frames, normalisation), ["n_frames", "n_dims"])
     return graph.model()
 
 
-def vector_model(extractor: SpectralExtractor, describe: Callable[[SpectrumGraph], Value]) -> Any:
-    """The extractor's graph; `describe` gives its (n_dims,) values."""
-    graph = Graph(extractor.name)
+def vector_model(name: str, hearing: Hearing, describe: Callable[[SpectrumGraph], Value]) -> Any:
+    """An extractor's graph; `describe` gives its (n_dims,) values."""
+    graph = Graph(name)
     waveform = graph.input(WAVEFORM, np.float32, ["n_samples"])
-    graph.output(FEATURES, describe(heard(waveform, extractor)), ["n_dims"])
+    graph.output(FEATURES, describe(heard(waveform, hearing)), ["n_dims"])
     return graph.model()
 
 
-def heard(waveform: Value, extractor: SpectralExtractor) -> SpectrumGraph:
-    """Spectrum of the stretch that the extractor hears."""
-    rate = extractor.sample_rate
-    latest = (waveform.size(0) - extractor.n_fft).at_least(0)
-    start = latest.at_most(round(extractor.offset * rate))
-    end = LARGEST if extractor.duration is None else start + round(extractor.duration * rate)
-    samples = _rounded(waveform.part(start, end), extractor.bits)
-    return SpectrumGraph(samples, rate, extractor.n_fft, extractor.hop_length)
+def heard(waveform: Value, hearing: Hearing) -> SpectrumGraph:
+    """Spectrum of the stretch that is heard."""
+    rate = hearing.sample_rate
+    latest = (waveform.size(0) - hearing.n_fft).at_least(0)
+    start = latest.at_most(round(hearing.offset * rate))
+    end = LARGEST if hearing.duration is None else start + round(hearing.duration * rate)
+    samples = _rounded(waveform.part(start, end), hearing.bits)
+    return SpectrumGraph(samples, rate, hearing.n_fft, hearing.hop_length)
 
 
 def normalised(frames: Value, normalisation: Normalisation) -> Value:

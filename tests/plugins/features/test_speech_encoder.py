@@ -257,7 +257,7 @@ def with_a_strange_operator(model: Any) -> None:
         (with_weights_elsewhere, "has weights in other files"),
         (with_a_number_for_sound, "has no input of samples"),
         (without_layers, "no layers can be told"),
-        (with_a_strange_operator, "the encoder cannot be run: .*Backdoor"),
+        (with_a_strange_operator, "encoder .* cannot be run: .*Backdoor"),
     ],
 )
 def test_a_file_that_is_no_encoder_is_refused(
