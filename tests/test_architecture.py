@@ -22,6 +22,7 @@ LAYERS = [
     {"planning", "bundle"},
     {"tuning"},
     {"runner"},
+    {"search"},
     {"export"},
     {"cli", "api", "app"},
 ]
@@ -70,6 +71,7 @@ def test_the_framework_imports_no_built_in_plugin(file: Path) -> None:
         "bundle",
         "tuning",
         "runner",
+        "search",
         "export",
         "cli",
         "api",

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -103,6 +103,8 @@ DEFAULT_TRIALS = 3
 DEFAULT_INNER_FOLDS = 3
 """For models without epochs; networks, whose fits take a hundred times as long, have a hold-out."""
 _ENDLESS = 1_000_000
+LEAST_SEARCH = 10.0
+"""Seconds within which a search can come to anything."""
 
 
 class Tuning(BaseModel):
@@ -131,28 +133,33 @@ class Tuning(BaseModel):
         return digest(self.model_dump())[:12]
 
 
-class Experiment(Execution):
-    """A grid of pipelines on one corpus under one protocol; every pair of features and model is run."""
+class _Bench(Execution):
+    """What runs have in common, whoever chooses the pipelines."""
 
-    features: Words
-    model: Words
     data: str = "demo"
     """A dataset's name, or a path that a dataset recognises."""
     protocol: Annotated[Words, BeforeValidator(_protocols)] = ["stratified5"]
     """Names that `bench protocols list` shows, or paths that end in .toml or .json."""
     seed: int = Field(default=0, ge=0, lt=2**30, strict=True)
-    repeats: int = Field(default=1, ge=1, le=1000, strict=True)
-    """Runs of each pipeline on the same folds, with seeds from `seed` on."""
     results: Folder = Path("results")
     plugins: list[Folder] = []
     set: dict[str, Any] = {}
     """Plugin parameters, by NAME.PARAMETER."""
     criteria: Criteria = Criteria()
     bad_audio: Literal["skip", "fail"] = "skip"
+    objective: Objective = "macro_f1"
+
+
+class Experiment(_Bench):
+    """A grid of pipelines on one corpus under one protocol; every pair of features and model is run."""
+
+    features: Words
+    model: Words
+    repeats: int = Field(default=1, ge=1, le=1000, strict=True)
+    """Runs of each pipeline on the same folds, with seeds from `seed` on."""
     trials: int | None = Field(default=None, ge=0, strict=True)
     """Configurations that a tuner tries; 0 for the untuned one alone; None for a few, or what time allows."""
     tuner: Tuner = "optuna"
-    objective: Objective = "macro_f1"
     inner_folds: int | None = Field(default=None, ge=1, le=20, strict=True)
     time_budget: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)] = None
 
@@ -172,6 +179,17 @@ class Experiment(Execution):
         )
 
 
+class Search(_Bench):
+    """Pipelines to search through on one corpus under one protocol, within a time."""
+
+    time_budget: Annotated[float, BeforeValidator(_seconds), Field(ge=LEAST_SEARCH)]
+    """Seconds for all of it."""
+    features: Words | None = None
+    """Feature extractors; None for every one that can be used here."""
+    model: Words | None = None
+    protocol: Annotated[Words, BeforeValidator(_protocols), Field(max_length=1)] = ["stratified5"]
+
+
 class Fusion(Execution):
     """An ensemble: finished runs whose probabilities are fused."""
 
@@ -188,6 +206,9 @@ class Fusion(Execution):
     criteria: Criteria = Criteria()
 
 
+_Kind = TypeVar("_Kind", bound=_Bench)
+
+
 def parse_fusion(values: Mapping[str, Any], source: str) -> Fusion:
     """Check an ensemble's keys and values, as `parse_experiment` does."""
     try:
@@ -202,6 +223,15 @@ def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:
     Raises:
         ConfigError: an unknown key, with the nearest known one, or a value that does not fit.
     """
+    return _parsed_bench(Experiment, values, source)
+
+
+def parse_search(values: Mapping[str, Any], source: str) -> Search:
+    """Check a search's keys and values, as `parse_experiment` does."""
+    return _parsed_bench(Search, values, source)
+
+
+def _parsed_bench(kind: type[_Kind], values: Mapping[str, Any], source: str) -> _Kind:
     flat = {**values, "set": _flat(values.get("set", {}))} if "set" in values else dict(values)
     for key, value in dict(flat.get("set") or {}).items():
         if not all(key.partition(".")[::2]):
@@ -211,10 +241,10 @@ def parse_experiment(values: Mapping[str, Any], source: str) -> Experiment:
                 f"{source}: set {key} = {value}: text, a finite number, true, false or a list is needed"
             )
     try:
-        return Experiment.model_validate(flat)
+        return kind.model_validate(flat)
     except ValidationError as error:
         hint = "; name at least one of those that `bench plugins list` shows"
-        raise ConfigError(f"{source}: {first_problem(error, Experiment, hint)}") from error
+        raise ConfigError(f"{source}: {first_problem(error, kind, hint)}") from error
 
 
 def read_experiment_file(path: Path) -> dict[str, Any]:
@@ -236,6 +266,11 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value
+
+
+def settings_table(given: Sequence[str] | None) -> dict[str, Any] | None:
+    """`NAME.PARAMETER=VALUE` words as the table that a file would have; None if there are none."""
+    return dict(parse_setting(text) for text in given) if given else None
 
 
 def criteria_table(given: Sequence[str] | None) -> dict[str, float] | None:

@@ -1,6 +1,6 @@
 """Everything about an experiment that is known before anything is extracted or trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -15,7 +15,7 @@ from marsbench.files import digest
 from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
-from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
+from marsbench.plugin.registry import Entry, Kind, Recipe, Registry, discover, drop_in_folders
 from marsbench.plugin.search_space import Defaults, explore
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
@@ -70,8 +70,10 @@ class Plan:
     """Drop-in folders in which plugins are found."""
 
 
-def make_plans(experiment: Experiment, progress: Progress) -> list[Plan]:
+def make_plans(experiment: Experiment, progress: Progress, *, tell_of_pairs: bool = True) -> list[Plan]:
     """Find the plugins, pair features with models, check the corpus and split it by each protocol.
+
+    Pairs that make no sense are left out, and `progress` is told of each if `tell_of_pairs`.
 
     Raises:
         BenchError: anything asked for that does not exist or does not fit.
@@ -83,7 +85,7 @@ def make_plans(experiment: Experiment, progress: Progress) -> list[Plan]:
     features = [registry.get("features", name) for name in experiment.features]
     models = [registry.get("models", name) for name in experiment.model]
     by_plugin = _settings_by_plugin(experiment.set, [data, *features, *models])
-    pipelines = _pipelines(features, models, by_plugin, progress)
+    pipelines = _pipelines(features, models, by_plugin, progress if tell_of_pairs else Silent())
     _refuse_tuner(experiment, pipelines)
     for entry in (data, *features, *models):
         for reason in registry.refusals(entry.name):
@@ -101,6 +103,26 @@ def make_plans(experiment: Experiment, progress: Progress) -> list[Plan]:
         )
         for word, definition in definitions.items()
     ]
+
+
+def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], progress: Progress) -> list[str]:
+    """Names of the plugins of a kind that can be used here with those settings; tells why others cannot."""
+    names: list[str] = []
+    for entry in discover(drop_in_folders(folders)).entries(kind):
+        own = {
+            key.partition(".")[2]: value
+            for key, value in settings.items()
+            if key.startswith(f"{entry.name}.")
+        }
+        try:
+            constructor = {name: own[name] for name in own if name in entry.plugin.parameter_defaults()}
+            entry.recipe(constructor)
+        except BenchError as error:
+            reason = str(error).removeprefix(f"{entry.name} ")
+            progress.say(f"{entry.name} is left out: {reason}")
+        else:
+            names.append(entry.name)
+    return names
 
 
 def _refuse_tuner(experiment: Experiment, pipelines: list[Pipeline]) -> None:

@@ -19,6 +19,7 @@ from marsbench.cli import (
     protocols,
     report,
     run,
+    search,
     show,
     status,
 )
@@ -54,6 +55,7 @@ app = typer.Typer(
     help="Which features and model recognise emotion in this audio best, and is that good enough?",
 )
 app.command("run")(run.run)
+app.command("search")(search.search)
 app.command("plan")(status.plan)
 app.command("status")(status.status)
 app.command("retry")(status.retry)

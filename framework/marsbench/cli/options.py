@@ -37,6 +37,19 @@ CriteriaOption = Annotated[
     typer.Option("--criteria", help="accuracy=0.8, macro_f1=0.8 or class_recall=0.75; may be repeated."),
 ]
 
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="NAME.PARAMETER=VALUE for a plugin of this run; may be repeated."),
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of training. [default: 0]")]
+BadAudio = Annotated[
+    str | None, typer.Option(help="skip bad audio files and name them, or fail. [default: skip]")
+]
+ObjectiveOption = Annotated[
+    str | None, typer.Option(help="macro_f1, accuracy or uar, to be maximised. [default: macro_f1]")
+]
+Threads = Annotated[int | None, typer.Option(help="Threads that one unit computes with. [default: 1]")]
+
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -6,9 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from marsbench.cli.options import (
+    BadAudio,
     Cluster,
     CriteriaOption,
+    ObjectiveOption,
     Plugins,
+    Seed,
+    Settings,
+    Threads,
     UnitMemory,
     UnitTimeout,
     Workers,
@@ -41,7 +46,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
             "several by commas. [default: stratified5]",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of training. [default: 0]")] = None,
+    seed: Seed = None,
     repeats: Annotated[
         int | None, typer.Option(help="Runs of each pipeline on the same folds, one seed each. [default: 1]")
     ] = None,
@@ -49,14 +54,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         Path | None, typer.Option(help="Folder of runs. [default: results]", parser=folder, metavar="DIR")
     ] = None,
     plugins: Plugins = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME.PARAMETER=VALUE for a plugin of this run; may be repeated."),
-    ] = None,
+    settings: Settings = None,
     criteria: CriteriaOption = None,
-    bad_audio: Annotated[
-        str | None, typer.Option(help="skip bad audio files and name them, or fail. [default: skip]")
-    ] = None,
+    bad_audio: BadAudio = None,
     trials: Annotated[
         int | None,
         typer.Option(
@@ -75,14 +75,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
             help="Splits of each fold's training clips to tune on. [default: 3; for networks 1, a hold-out]"
         ),
     ] = None,
-    objective: Annotated[
-        str | None, typer.Option(help="macro_f1, accuracy or uar, to be maximised. [default: macro_f1]")
-    ] = None,
+    objective: ObjectiveOption = None,
     workers: Workers = None,
     cluster: Cluster = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads that one unit computes with. [default: 1]")
-    ] = None,
+    threads: Threads = None,
     unit_timeout: UnitTimeout = None,
     unit_memory: UnitMemory = None,
     retry_failed: Annotated[
@@ -93,7 +89,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
 
     What an earlier, even interrupted, call finished is reused.
     """
-    from marsbench.experiment import criteria_table
+    from marsbench.experiment import criteria_table, settings_table
 
     options = {
         "features": features,
@@ -104,7 +100,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         "repeats": repeats,
         "results": results,
         "plugins": plugins,
-        "set": _settings(settings),
+        "set": settings_table(settings),
         "criteria": criteria_table(criteria),
         "bad-audio": bad_audio,
         "trials": trials,
@@ -142,9 +138,3 @@ def _over(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         if isinstance(values.get(table), dict) and table in options:
             merged[table] = values[table] | options[table]
     return merged
-
-
-def _settings(given: list[str] | None) -> dict[str, Any] | None:
-    from marsbench.experiment import parse_setting
-
-    return dict(parse_setting(text) for text in given) if given else None

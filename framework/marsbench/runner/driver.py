@@ -47,17 +47,19 @@ def run(
     runs = [run for plan in plans for run in runs_of(plan, experiment, progress)]
     with graceful_interruption(progress.say) as stop, ExitStack() as stack:
         place = Workplace(plans[0].corpus, plans[0].folders, experiment, executor, progress, stop, stack)
-        _Driver(place, TimeBudget(experiment.time_budget)).make(runs, retry_failed)
+        Driver(place, TimeBudget(experiment.time_budget)).make(runs, retry_failed)
     return [(ongoing.folder, ongoing.record) for ongoing in runs]
 
 
 @dataclass
-class _Driver:
+class Driver:
+    """Makes runs at one place."""
+
     place: Workplace
     budget: TimeBudget
     spaces: dict[RunFolder, SearchSpace | Failure] = field(default_factory=dict)
 
-    def make(self, runs: list[OngoingRun], retry_failed: bool) -> None:
+    def make(self, runs: list[OngoingRun], retry_failed: bool = False) -> None:
         """Finish every run, those that another process is making when that has ended."""
         for ongoing in runs:
             ongoing.announce()

@@ -38,18 +38,23 @@ from marsbench.results.store import RunFolder
 from marsbench.results.study_folder import StudyFolder
 from marsbench.runner.ensemble_record import FEATURES, fused_table, model_name, recorded_ensemble
 from marsbench.runner.fold_queue import FoldQueue, FoldWork
-from marsbench.runner.reopened import corpus_of, folds_of, units_of
+from marsbench.runner.reopened import chosen_by, corpus_of, folds_of, units_of
 from marsbench.runner.units import Units
 from marsbench.runner.weighing import InnerPredictions, Weighing
 from marsbench.runner.workplace import Workplace
 
 
 def fuse_runs(
-    asked: Fusion, progress: Progress | None = None, *, retry_failed: bool = False
+    asked: Fusion,
+    progress: Progress | None = None,
+    *,
+    retry_failed: bool = False,
+    known: Sequence[StudyFolder] = (),
 ) -> tuple[RunFolder, Run]:
     """Make an ensemble of finished runs; what an earlier call finished of it is reused.
 
-    An inner fit that failed earlier is left alone unless `retry_failed`.
+    An inner fit that failed earlier is left alone unless `retry_failed`; what is in `known` is not fitted
+    again.
 
     Raises:
         BenchError: the runs cannot be fused, what they were made of is not there any more, a result cannot be
@@ -66,7 +71,7 @@ def fuse_runs(
             "threads": max(member.run.threads for member in members),
         }
     )
-    ensemble = _Ensemble(members, asked, progress, retry_failed)
+    ensemble = _Ensemble(members, asked, progress, retry_failed, tuple(known))
     ensemble.refuse_what_cannot_be_fitted()
     with graceful_interruption(progress.say) as stop, ExitStack() as stack:
         in_use = "another process is making the same ensemble"
@@ -103,6 +108,8 @@ class _Ensemble:
     asked: Fusion
     progress: Progress
     retry_failed: bool
+    known: tuple[StudyFolder, ...] = ()
+    """Beside those of other ensembles, where inner fits may be found."""
     finished: dict[int, UnitResult] = field(default_factory=dict)
     """By fold."""
     failures: dict[int, Failure] = field(default_factory=dict)
@@ -186,6 +193,7 @@ class _Ensemble:
         corpus, units, executor = self._refits
         place = Workplace(corpus, units[0].folders, self.asked, executor, self.progress, stop, stack)
         weighing = Weighing(
+            protocol_hash=self.members[0].run.protocol.hash,
             n_folds=self.inner_folds,
             threads=self.asked.threads,
             place=place,
@@ -201,14 +209,14 @@ class _Ensemble:
 
     @property
     def _others(self) -> tuple[StudyFolder, ...]:
-        """Of other ensembles, which may have the same fits."""
+        """Where the same fits may be: `known`, and other ensembles."""
         found = sorted(self.folder.path.parent.glob(f"{self._name}-*"))
-        return tuple(RunFolder(path).study for path in found if path != self.folder.path)
+        return (*self.known, *(RunFolder(path).study for path in found if path != self.folder.path))
 
     def _works(self, weighing: Weighing, advance: Advance) -> list[FoldWork]:
         return [
             FoldWork(
-                weighing.steps(member, units, fold),
+                weighing.steps(units, chosen_by(member.run, fold), fold),
                 begin=partial(self.folder.mark_running, fold),
                 end=partial(self._take, fold, member, advance),
             )

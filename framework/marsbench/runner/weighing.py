@@ -12,10 +12,8 @@ from marsbench.evaluation.unit_result import Failure, UnitResult
 from marsbench.execution.task import Outcome, failure
 from marsbench.feature_store import FeatureFile
 from marsbench.files import digest
-from marsbench.results.members import Member
 from marsbench.results.study_folder import StudyFolder
 from marsbench.runner.fold_queue import Steps
-from marsbench.runner.reopened import chosen_by
 from marsbench.runner.units import Units
 from marsbench.runner.workplace import Workplace
 from marsbench.tuning.inner_fits import InnerFits
@@ -23,41 +21,41 @@ from marsbench.tuning.search_space import Configuration, tuned_features
 
 
 class InnerPredictions(NamedTuple):
-    """What one member says of the clips that are kept out of its inner fits, split after split."""
+    """What one pipeline says of the clips that are kept out of its inner fits, split after split."""
 
     probabilities: NDArray[np.float64]
     """(n_clips, n_classes)."""
     targets: NDArray[np.int64]
-    """True classes, (n_clips,); equal for every member."""
+    """True classes, (n_clips,); equal for every pipeline."""
     fits: tuple[UnitResult, ...]
 
 
 @dataclass(frozen=True)
 class Weighing:
-    """Fits what a member is in a fold on parts of the fold's training clips, each fit kept as a file.
+    """Fits what a pipeline is in a fold on parts of the fold's training clips, each fit kept as a file.
 
     The test part of the fold is no part of any of it.
     """
 
+    protocol_hash: str
     n_folds: int
     """Splits of each fold's training clips."""
     threads: int
     place: Workplace
     folder: StudyFolder
-    """Of the ensemble."""
+    """Where fits are kept."""
     others: tuple[StudyFolder, ...]
-    """Of other ensembles: what they fitted is not fitted again."""
+    """Of others: what they fitted is not fitted again."""
     say: Callable[[str], None]
 
-    def steps(self, member: Member, units: Units, fold: int) -> Steps:
-        """A member's `InnerPredictions` on a fold, or the first failure.
+    def steps(self, units: Units, configuration: Configuration, fold: int) -> Steps:
+        """A pipeline's `InnerPredictions` on a fold, or the first failure.
 
         Args:
-            member: the member.
             units: its fits.
+            configuration: what a tuner chose in that fold; {} for none.
             fold: number of the fold, from 0.
         """
-        configuration = chosen_by(member.run, fold)
         features = self._features(units, configuration)
         if isinstance(features, Failure):
             return Outcome(features)
@@ -67,7 +65,7 @@ class Weighing:
             fold=fold,
             units=inner,
             recipe=units.pipeline.features,
-            context=self._context(member, units),
+            context=self.context(units),
             folder=self.folder,
             others=self.others,
             features_by=self.place.features_by,
@@ -82,15 +80,15 @@ class Weighing:
         probabilities = np.concatenate([np.array(result.probabilities) for result in results])
         return Outcome(InnerPredictions(probabilities, np.concatenate(targets), tuple(results)))
 
+    def context(self, units: Units) -> str:
+        """Digest of everything that a fit depends on beside fold, split and configuration."""
+        pipeline = units.pipeline
+        keys = [self.protocol_hash, pipeline.features.key, pipeline.model.key]
+        return digest([*keys, pipeline.hyperparameters, units.seed, self.threads, fit_version(), "weighing"])
+
     def _features(self, units: Units, configuration: Configuration) -> FeatureFile | Failure:
         try:
             recipe = tuned_features(units.pipeline.features, units.folders, configuration)
         except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the fold fails with its reason
             return failure(error)
         return self.place.features_by(recipe)
-
-    def _context(self, member: Member, units: Units) -> str:
-        """Digest of everything that a fit depends on beside fold, split and configuration."""
-        pipeline = units.pipeline
-        keys = [member.run.protocol.hash, pipeline.features.key, pipeline.model.key]
-        return digest([*keys, pipeline.hyperparameters, units.seed, self.threads, fit_version(), "weighing"])

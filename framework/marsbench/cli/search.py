@@ -1,0 +1,106 @@
+"""`bench search`."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marsbench.cli.options import (
+    DEFAULT_RESULTS,
+    BadAudio,
+    Cluster,
+    CriteriaOption,
+    ObjectiveOption,
+    Plugins,
+    Results,
+    Seed,
+    Settings,
+    Threads,
+    UnitMemory,
+    UnitTimeout,
+    Workers,
+    folder,
+)
+
+
+def search(  # noqa: PLR0913, PLR0917 - one argument an option
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Dataset, or path to a folder or table of audio.")
+    ] = None,
+    time_budget: Annotated[
+        str, typer.Option(metavar="TIME", help="All that may be taken, export included, such as 5m or 1h.")
+    ] = "30m",
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="How the corpus is split. [default: stratified5]"),
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option(help="Only these feature extractors. [default: all that can be used]")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only these models. [default: all that can be used]")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", parser=folder, help="Bundle of the winner.")
+    ] = Path("bundle"),
+    seed: Seed = None,
+    results: Results = DEFAULT_RESULTS,
+    plugins: Plugins = None,
+    settings: Settings = None,
+    criteria: CriteriaOption = None,
+    bad_audio: BadAudio = None,
+    objective: ObjectiveOption = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    threads: Threads = None,
+    unit_timeout: UnitTimeout = None,
+    unit_memory: UnitMemory = None,
+) -> None:
+    """From a corpus to an exported winner: choose by itself which pipelines are worth the time.
+
+    Every pair of features and model is looked at on clips inside the training parts; the best are run on all
+    folds, tuned, and fused into an ensemble. What scores best inside the training parts is the winner, fitted
+    on all clips and written as a bundle. What an earlier, even interrupted, call finished is reused.
+    """
+    start = time.monotonic()
+    from marsbench.cli.console import TerminalProgress, out, print_path
+    from marsbench.cli.run_report import print_report
+    from marsbench.cli.search_tables import search_summary
+    from marsbench.experiment import criteria_table, parse_search, settings_table
+    from marsbench.export.source import of_run
+    from marsbench.export.target import Target
+    from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.search.search import search as search_through
+
+    options = {
+        "data": data,
+        "time-budget": time_budget,
+        "protocol": protocol,
+        "features": features,
+        "model": model,
+        "seed": seed,
+        "results": results,
+        "plugins": plugins,
+        "set": settings_table(settings),
+        "criteria": criteria_table(criteria),
+        "bad-audio": bad_audio,
+        "objective": objective,
+        "workers": workers,
+        "cluster": cluster,
+        "threads": threads,
+        "unit-timeout": unit_timeout,
+        "unit-memory": unit_memory,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    asked = parse_search(given, "bench search")
+    with TerminalProgress() as progress:
+        found = search_through(asked, progress)
+        target = Target()
+        registry = discover(drop_in_folders(asked.plugins))
+        bundle, samples = of_run(found.winner[0], None, None, target, registry, progress)
+        bundle, _ = target.write(bundle, samples, output)
+    out.print(search_summary(found.record))
+    print_report(found.runs, asked.results)
+    print_path(f"Winner: {found.winner[1].title}, bundle", output)
+    out.print(f"{time.monotonic() - start:.0f} s of {asked.time_budget:.0f} s")

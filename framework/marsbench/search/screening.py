@@ -1,0 +1,238 @@
+"""First looks: successive halving of pipelines (Jamieson & Talwalkar 2016, arXiv:1502.07943).
+
+Every pipeline is fitted on one hold-out inside the first fold's training part. Models with epochs compete
+among themselves, for after a few epochs they tell nothing beside models that are fitted in one go: after each
+rung of epochs the best third goes on. What is left is looked at on a hold-out of every fold.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from math import ceil
+
+import numpy as np
+
+from marsbench.evaluation.objective import objective_score
+from marsbench.evaluation.unit_result import Failure
+from marsbench.execution.task import Outcome
+from marsbench.files import digest
+from marsbench.planning import Plan
+from marsbench.progress import Advance, Progress
+from marsbench.results.study_folder import StudyFolder
+from marsbench.runner.fold_queue import FoldQueue, FoldWork, Steps
+from marsbench.runner.weighing import InnerPredictions, Weighing
+from marsbench.runner.workplace import Workplace
+from marsbench.search.candidates import Candidate, Contender
+from marsbench.search.clock import Clock
+from marsbench.tuning.inner_fits import InnerFits
+from marsbench.tuning.search_space import Configuration
+
+_REDUCTION = 3
+_LEAST_LEFT = 4
+"""Pipelines without epochs that a first look leaves at least."""
+_FIRST_LOOKS, _RUNGS, _HOLD_OUTS = 0.3, 0.4, 0.55
+"""Shares of the time after which no first look, no further rung, no hold-out of every fold begins."""
+NO_TIME = "no time left for it"
+
+
+@dataclass
+class Screening:
+    """Looks at candidates inside training parts; fits are kept in `folder` and not made twice."""
+
+    plan: Plan
+    objective: str
+    threads: int
+    place: Workplace
+    folder: StudyFolder
+    clock: Clock
+    progress: Progress
+
+    def look(self, candidates: Sequence[Candidate]) -> None:
+        """Note what a first look at each of them tells, and why most go no further."""
+        self._extract(candidates)
+        in_one_go = [one for one in candidates if not one.pipeline.rungs]
+        by_epochs = [one for one in candidates if one.pipeline.rungs]
+        with ExitStack() as stack:
+            advance = stack.enter_context(self.progress.track("First look, pipelines", len(candidates)))
+            self._rung(in_one_go, None, None, _FIRST_LOOKS, advance)
+            first = {one.pipeline.rungs[0] for one in by_epochs}
+            for until in sorted(first):
+                here = [one for one in by_epochs if one.pipeline.rungs[0] == until]
+                self._rung(here, until, None, _FIRST_LOOKS, advance)
+        _keep_best(in_one_go, max(_LEAST_LEFT, ceil(len(in_one_go) / _REDUCTION)))
+        self._climb(by_epochs)
+
+    def hold_out(self, candidates: Sequence[Candidate], *, in_any_time: bool = False) -> list[Contender]:
+        """What those that go on, best first, say of a hold-out inside every fold's training part.
+
+        Those that there is no time for are left out, unless all are wanted `in_any_time`.
+        """
+        shortlist = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
+        said: dict[str, dict[int, InnerPredictions]] = {one.name: {} for one in shortlist}
+        n_folds = len(self.plan.protocol.folds)
+
+        def take(candidate: Candidate, fold: int, advance: Advance, outcome: Outcome) -> None:
+            if isinstance(outcome.value, Failure):
+                candidate.note(reason=outcome.value.message)
+            else:
+                said[candidate.name][fold] = outcome.value
+            advance(1)
+
+        def batches(advance: Advance) -> Iterator[list[FoldWork]]:
+            for candidate in shortlist:
+                rounds = ceil(n_folds / self.place.executor.slots)
+                if not in_any_time and not self.clock.reaches(_HOLD_OUTS, rounds * candidate.looked.seconds):
+                    candidate.note(reason=NO_TIME)
+                    continue
+                yield [
+                    self._work(
+                        self.weighing.steps(candidate.units, {}, fold),
+                        partial(take, candidate, fold, advance),
+                    )
+                    for fold in range(n_folds)
+                ]
+
+        with self.progress.track("Hold-outs of every fold", len(shortlist) * n_folds) as advance:
+            self._run(batches(advance))
+        return [
+            Contender(one, tuple(said[one.name][fold] for fold in range(n_folds)), self.objective)
+            for one in shortlist
+            if len(said[one.name]) == n_folds
+        ]
+
+    def hold_out_tuned(self, candidate: Candidate, chosen: Sequence[Configuration]) -> Contender | None:
+        """The same of what a tuner chose in each fold; None if a fit fails."""
+        said: dict[int, InnerPredictions] = {}
+
+        def take(fold: int, outcome: Outcome) -> None:
+            if not isinstance(outcome.value, Failure):
+                said[fold] = outcome.value
+
+        works = [
+            self._work(self.weighing.steps(candidate.units, configuration, fold), partial(take, fold))
+            for fold, configuration in enumerate(chosen)
+        ]
+        self._run(iter([works]))
+        if len(said) < len(chosen):
+            return None
+        inner = tuple(said[fold] for fold in range(len(chosen)))
+        return Contender(candidate, inner, self.objective)
+
+    @property
+    def weighing(self) -> Weighing:
+        """Hold-outs of every fold; the same fits that an ensemble's weights rest on."""
+        return Weighing(
+            protocol_hash=self.plan.protocol.hash,
+            n_folds=1,
+            threads=self.threads,
+            place=self.place,
+            folder=self.folder,
+            others=(),
+            say=self.progress.say,
+        )
+
+    def _extract(self, candidates: Sequence[Candidate]) -> None:
+        """Features first, so that no look is held up by another's; what fails or comes late costs its own."""
+        for recipe in {one.pipeline.features.key: one.pipeline.features for one in candidates}.values():
+            reason = NO_TIME
+            if self.clock.reaches(_FIRST_LOOKS):
+                features = self.place.features_by(recipe)
+                reason = features.message if isinstance(features, Failure) else ""
+            if reason:
+                for one in candidates:
+                    if one.pipeline.features.key == recipe.key:
+                        one.note(reason=reason)
+
+    def _climb(self, candidates: Sequence[Candidate]) -> None:
+        """Further rungs of epochs for the best third of each."""
+        _keep_best(candidates, ceil(len(candidates) / _REDUCTION))
+        most = max((len(one.pipeline.rungs) for one in candidates), default=0)
+        for position in range(1, most):
+            climbing = [one for one in candidates if one.goes_on and len(one.pipeline.rungs) > position]
+            if not climbing:
+                continue
+            climbing.sort(key=lambda one: -one.score)
+            with self.progress.track(f"Rung {position + 1}, pipelines", len(climbing)) as advance:
+                for below, until in dict.fromkeys(_rung(one, position) for one in climbing):
+                    here = [one for one in climbing if _rung(one, position) == (below, until)]
+                    self._rung(here, until, below, _RUNGS, advance)
+            if position + 1 < most:
+                _keep_best(climbing, ceil(len(climbing) / _REDUCTION))
+        self.folder.forget_checkpoints(0)
+
+    def _rung(
+        self,
+        candidates: Sequence[Candidate],
+        until: int | None,
+        below: int | None,
+        share: float,
+        advance: Advance,
+    ) -> None:
+        """Fit those that go on up to an epoch; those that there is no time for go no further."""
+
+        def batches() -> Iterator[list[FoldWork]]:
+            for candidate in candidates:
+                if not candidate.goes_on:
+                    advance(1)
+                elif self.clock.reaches(share):
+                    steps = self._steps(candidate, until, below)
+                    yield [self._work(steps, partial(self._take, candidate, until, advance))]
+                else:
+                    candidate.note(reason=NO_TIME)
+                    advance(1)
+
+        self._run(batches())
+
+    def _steps(self, candidate: Candidate, until: int | None, below: int | None) -> Steps:
+        features = self.place.features_by(candidate.pipeline.features)
+        if isinstance(features, Failure):
+            return Outcome(features)
+        units, targets = candidate.units.inner(0, features, 1)
+        fits = InnerFits(
+            name=f"{candidate.name}, first look",
+            fold=0,
+            units=units,
+            recipe=candidate.pipeline.features,
+            context=digest([self.weighing.context(candidate.units), "first look"]),
+            folder=self.folder,
+            others=(),
+            features_by=self.place.features_by,
+            say=self.progress.say,
+        )
+        rungs = candidate.pipeline.rungs
+        result = yield from fits.fit({}, 0, None if rungs and until == rungs[-1] else until, below)
+        if isinstance(result, Failure):
+            return Outcome(result)
+        score = objective_score(self.objective, np.array(result.probabilities), targets[0])
+        return Outcome((score, result.fit_seconds + result.predict_seconds))
+
+    def _take(self, candidate: Candidate, until: int | None, advance: Advance, outcome: Outcome) -> None:
+        if isinstance(outcome.value, Failure):
+            candidate.note(reason=outcome.value.message)
+        else:
+            score, seconds = outcome.value
+            candidate.note(score=score, epochs=until, seconds=candidate.looked.seconds + seconds)
+        advance(1)
+
+    def _work(self, steps: Steps, end: "partial[None]") -> FoldWork:
+        return FoldWork(steps, lambda: None, end)
+
+    def _run(self, batches: Iterator[list[FoldWork]]) -> None:
+        queue = FoldQueue(batches)
+        for task, outcome in self.place.run(queue):
+            queue.take(task, outcome)
+            self.folder.write_seconds_spent(self.clock.elapsed)
+
+
+def _rung(candidate: Candidate, position: int) -> tuple[int, int]:
+    """Epochs of a rung: that of the one below, and its own."""
+    return list(pairwise(candidate.pipeline.rungs))[position - 1]
+
+
+def _keep_best(candidates: Sequence[Candidate], n: int) -> None:
+    """Note of all but the best `n` that there were better ones."""
+    ranked = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
+    for one in ranked[n:]:
+        one.note(reason=f"not among the best {n}")

@@ -1,0 +1,268 @@
+"""The search: first looks, hold-outs, runs of the finalists, trials, an ensemble, and which of them won.
+
+Everything is chosen by scores of clips inside training parts. The scores of test clips, which the leaderboard
+shows, have no say. The list of finalists is one for all folds, made of what all their training parts say.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+from marsbench.errors import TrainingError
+from marsbench.evaluation.unit import fit_version
+from marsbench.execution.executor import open_executor
+from marsbench.execution.interruption import graceful_interruption
+from marsbench.experiment import Experiment, Fusion, Search
+from marsbench.files import digest, require_writable
+from marsbench.locks import locked
+from marsbench.planning import Plan, make_plans, usable
+from marsbench.progress import Progress, Silent
+from marsbench.results.schema import Run
+from marsbench.results.store import RunFolder
+from marsbench.results.study_folder import StudyFolder
+from marsbench.runner.driver import Driver
+from marsbench.runner.ensemble import fuse_runs
+from marsbench.runner.ongoing import OngoingRun, runs_of
+from marsbench.runner.reopened import chosen_by
+from marsbench.runner.time_budget import TimeBudget
+from marsbench.runner.units import Units
+from marsbench.runner.workplace import Workplace
+from marsbench.search.candidates import Candidate, Contender
+from marsbench.search.clock import Clock
+from marsbench.search.record import Looked, SearchRecord, Winner, read_search, write_search
+from marsbench.search.screening import Screening
+from marsbench.search.selection import MOST_MEMBERS, best_members, pooled_score
+
+_BEST = 3
+"""Contenders that become runs whatever they add to an ensemble."""
+_RUNS = 0.75
+"""Share of the time within which a further finalist's run has to end."""
+_TUNED = 2
+"""Finalists that get trials: the best that have anything to tune."""
+_LEAST_TRIALS = 2
+"""Trials that there must be time for in each fold, or there are none."""
+_OUTER, _WHOLE = 1.4, 1.8
+"""Times as long as on a hold-out: a fit on a fold's training part, and one on all clips; both have more."""
+_RESERVE = 12.0
+"""Seconds kept for what is neither fit nor prediction: starting, writing, checking."""
+_LONGEST_FIT, _ANY_FIT = 0.1, 30.0
+"""Share of the time that one fit may take, and seconds that it may take however short the time."""
+
+
+class Found(NamedTuple):
+    """What a search came to."""
+
+    winner: tuple[RunFolder, Run]
+    runs: list[tuple[RunFolder, Run]]
+    """All that were made: finalists, tuned ones, the ensemble."""
+    record: SearchRecord
+    path: Path
+    """The record's file."""
+
+
+def search(asked: Search, progress: Progress | None = None) -> Found:
+    """Search through pipelines for the time that was given; what an earlier call finished is reused.
+
+    Raises:
+        BenchError: what was asked for cannot be planned, a result cannot be written, nothing could be fitted.
+        KeyboardInterrupt: after Ctrl-C, once what was under way is finished and written.
+    """
+    progress = progress or Silent()
+    require_writable(asked.results)
+    experiment = _experiment(asked, progress)
+    (plan,) = make_plans(experiment, progress, tell_of_pairs=False)
+    path = _path(asked, plan)
+    with locked(path.parent, "another process is searching for the same", progress):
+        record = read_search(path) if path.exists() else SearchRecord(asked=_words(asked))
+        study = StudyFolder(path.parent / "study")
+        clock = Clock(asked.time_budget, study.seconds_spent)
+        try:
+            with graceful_interruption(progress.say) as stop, ExitStack() as stack:
+                executor = open_executor(experiment)
+                place = Workplace(plan.corpus, plan.folders, experiment, executor, progress, stop, stack)
+                screening = Screening(plan, asked.objective, asked.threads, place, study, clock, progress)
+                return _Search(experiment, plan, screening, path, record).found()
+        finally:
+            study.write_seconds_spent(clock.elapsed)
+
+
+def _experiment(asked: Search, progress: Progress) -> Experiment:
+    """All pairs of what can be used, without trials."""
+    given = {name: getattr(asked, name) for name in asked.model_fields_set & Experiment.model_fields.keys()}
+    if asked.workers != 0:  # in this process nothing has a limit
+        given.setdefault("unit_timeout", max(_ANY_FIT, _LONGEST_FIT * asked.time_budget))
+    given["features"] = asked.features or usable("features", asked.set, asked.plugins, progress)
+    given["model"] = asked.model or usable("models", asked.set, asked.plugins, progress)
+    given.pop("time_budget", None)  # the experiment's own is for trials alone
+    return Experiment(**given, trials=0)
+
+
+def _path(asked: Search, plan: Plan) -> Path:
+    """Of the record; in another folder whenever anything differs that could change what is found."""
+    keys = [(one.features.key, one.model.key, one.hyperparameters) for one in plan.pipelines]
+    parts = [plan.protocol.hash, keys, _words(asked), fit_version()]
+    return (
+        asked.results / plan.corpus.name / plan.protocol.name / f"search-{digest(parts)[:12]}" / "search.json"
+    )
+
+
+def _words(asked: Search) -> dict[str, object]:
+    """What was asked, as far as it decides anything."""
+    words = {"data", "protocol", "seed", "set", "objective", "time_budget", "threads", "bad_audio"}
+    return asked.model_dump(mode="json", include=words)
+
+
+class _Entrant(NamedTuple):
+    """A contender that is a finished run."""
+
+    contender: Contender
+    folder: RunFolder
+    run: Run
+
+
+@dataclass
+class _Search:
+    """The stages. What the record holds of them is not decided again."""
+
+    experiment: Experiment
+    plan: Plan
+    screening: Screening
+    path: Path
+    record: SearchRecord
+
+    def found(self) -> Found:
+        """Go through them all."""
+        finalists = self._finalists(self._shortlist())
+        return self._chosen([*finalists, *self._tuned(finalists)])
+
+    def _shortlist(self) -> list[Contender]:
+        """What is looked at on hold-outs of every fold, best first."""
+        candidates = self._candidates()
+        if self.record.looked is None:
+            self.screening.look(candidates)
+            self._keep(looked=[one.looked for one in candidates])
+        if self.record.held_out is None:
+            contenders = self.screening.hold_out(candidates)
+        else:
+            names = [one.name for one in self.record.held_out]
+            contenders = self.screening.hold_out(
+                [one for one in candidates if one.name in names], in_any_time=True
+            )
+        if not contenders:
+            reasons = dict.fromkeys(one.looked.reason for one in candidates)
+            raise TrainingError(f"no pipeline could be fitted: {'; '.join(filter(None, reasons))}")
+        contenders.sort(key=lambda one: -one.score)
+        self._keep(looked=[one.looked for one in candidates], held_out=[one.record for one in contenders])
+        return contenders
+
+    def _candidates(self) -> list[Candidate]:
+        """Every pair, with what an earlier command found of it."""
+        known = {one.name: one for one in self.record.looked or ()}
+        return [
+            Candidate(
+                pipeline,
+                Units.of(self.plan, pipeline, self.experiment.seed),
+                known.get(pipeline.name)
+                or Looked(features=pipeline.features.name, model=pipeline.model.name),
+            )
+            for pipeline in self.plan.pipelines
+        ]
+
+    def _finalists(self, shortlist: Sequence[Contender]) -> list[_Entrant]:
+        """Runs of the best, and of those that would add most to an ensemble, as far as there is time."""
+        if self.record.finalists is None:
+            wanted = best_members(shortlist)
+            wanted += [one for one in shortlist[:_BEST] if one not in wanted]
+            needed, names = 0.0, list[str]()
+            for one in wanted:
+                needed += _OUTER * self._seconds_of_folds(one.seconds)
+                if not names or self._clock.reaches(_RUNS, needed):
+                    names.append(one.name)
+            self._keep(finalists=names)
+        chosen = [one for one in shortlist if one.name in (self.record.finalists or ())]
+        runs = [run for one in chosen for run in self._runs_of(one.candidate, self.experiment)]
+        self._make(runs, None)
+        return self._complete(zip(chosen, runs, strict=True))
+
+    def _tuned(self, finalists: Sequence[_Entrant]) -> list[_Entrant]:
+        """The same pipelines with trials, one after the other, each in its share of what time is left."""
+        tunable = [one for one in finalists if one.contender.candidate.pipeline.is_tunable][:_TUNED]
+        tuned: list[_Entrant] = []
+        for position, entrant in enumerate(tunable):
+            contender = entrant.contender
+            if contender.name not in self.record.trials:
+                left = self._seconds_for_trials(contender) / (len(tunable) - position)
+                self._keep(trials=self.record.trials | {contender.name: max(0.0, round(left))})
+            if not (seconds := self.record.trials[contender.name]):
+                continue
+            timed = self.experiment.model_copy(update={"trials": None, "time_budget": seconds})
+            *_, run = self._runs_of(contender.candidate, timed)
+            self._make([run], seconds)
+            chosen = [chosen_by(run.record, fold) for fold in run.folds] if run.record.metrics else []
+            if chosen and (again := self.screening.hold_out_tuned(contender.candidate, chosen)):
+                tuned += self._complete([(again, run)])
+        return tuned
+
+    def _seconds_for_trials(self, contender: Contender) -> float:
+        """What is left for trials of a contender and others; 0 if it is too little."""
+        fit = contender.seconds
+        later = self._seconds_of_folds(fit) + _WHOLE * MOST_MEMBERS * fit + _RESERVE
+        left = self._clock.left - later
+        tuning = self.experiment.model_copy(update={"trials": None}).tuning(
+            has_epochs=bool(contender.candidate.pipeline.rungs)
+        )
+        n_inner = tuning.inner_folds if tuning else 1
+        trial = n_inner * self._seconds_of_folds(contender.candidate.looked.seconds)
+        return left if left > _LEAST_TRIALS * trial + _OUTER * self._seconds_of_folds(fit) else 0.0
+
+    def _seconds_of_folds(self, seconds: float) -> float:
+        """Of something done for every fold, as many at a time as there is room for."""
+        return seconds * ceil(len(self.plan.protocol.folds) / self.screening.place.executor.slots)
+
+    def _chosen(self, entrants: Sequence[_Entrant]) -> Found:
+        """The ensemble, if it is better inside training parts than each of its members; else the best."""
+        if not entrants:
+            raise TrainingError("every finalist's run has failed; bench status tells of them")
+        by_name: dict[str, _Entrant] = {}
+        for entrant in sorted(entrants, key=lambda one: one.contender.score):
+            by_name[entrant.contender.candidate.name] = entrant  # of tuned and untuned, the better
+        best = max(by_name.values(), key=lambda one: one.contender.score)
+        members = best_members([one.contender for one in by_name.values()])
+        runs = [(one.folder, one.run) for one in entrants]
+        winner, score = (best.folder, best.run), best.contender.score
+        if len(members) > 1:
+            ids = [by_name[one.candidate.name].run.run_id for one in members]
+            runs.append(self._fused(ids))
+            if (pooled := pooled_score(members)) > score:
+                winner, score = runs[-1], pooled
+        self._keep(winner=Winner(run_id=winner[1].run_id, score=score))
+        return Found(winner, runs, self.record, self.path)
+
+    def _fused(self, ids: list[str]) -> tuple[RunFolder, Run]:
+        asked = self.experiment
+        shared = asked.model_fields_set & Fusion.model_fields.keys() - {"data"}
+        fusion = Fusion(**{name: getattr(asked, name) for name in shared}, runs=ids)
+        return fuse_runs(fusion, self.screening.progress, known=[self.screening.folder])
+
+    def _runs_of(self, candidate: Candidate, experiment: Experiment) -> list[OngoingRun]:
+        alone = replace(self.plan, pipelines=(candidate.pipeline,))
+        return runs_of(alone, experiment, self.screening.progress)
+
+    def _make(self, runs: list[OngoingRun], seconds: float | None) -> None:
+        Driver(self.screening.place, TimeBudget(seconds)).make(list(runs))
+
+    def _complete(self, made: Iterable[tuple[Contender, OngoingRun]]) -> list[_Entrant]:
+        """Those whose runs have no failed fold."""
+        return [_Entrant(contender, run.folder, run.record) for contender, run in made if run.record.metrics]
+
+    @property
+    def _clock(self) -> Clock:
+        return self.screening.clock
+
+    def _keep(self, **decided: object) -> None:
+        """Write what was decided."""
+        self.record = self.record.model_copy(update=decided)
+        write_search(self.path, self.record)
