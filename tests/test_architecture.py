@@ -22,7 +22,7 @@ LAYERS = [
     {"planning", "bundle"},
     {"tuning"},
     {"runner"},
-    {"search"},
+    {"automl"},
     {"export"},
     {"cli", "api", "app"},
 ]
@@ -71,7 +71,7 @@ def test_the_framework_imports_no_built_in_plugin(file: Path) -> None:
         "bundle",
         "tuning",
         "runner",
-        "search",
+        "automl",
         "export",
         "cli",
         "api",

@@ -26,6 +26,7 @@ _MODULES = {
     "load_corpus": "api.corpora",
     "load": "api.fitted",
     "run": "api.runs",
+    "search": "api.runs",
     "write_report": "api.runs",
 }
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from marsbench.api.runs import ensemble as ensemble
     from marsbench.api.runs import leaderboard as leaderboard
     from marsbench.api.runs import run as run
+    from marsbench.api.runs import search as search
     from marsbench.api.runs import write_report as write_report
     from marsbench.errors import BenchError as BenchError
 else:  # hidden from them, so that a name that does not exist is still told
@@ -64,6 +66,7 @@ __all__ = [
     "load",
     "load_corpus",
     "run",
+    "search",
     "write_report",
 ]
 

@@ -387,3 +387,16 @@ def test_options_of_an_ensemble_are_those_of_the_command(run: Run, kit: Path) ->
     assert fused.run.ensemble.inner_folds == 2
     with pytest.raises(marsbench.BenchError, match="no option 'inner_fold'; did you mean 'inner_folds'"):
         marsbench.ensemble(members, inner_fold=2)
+
+
+def test_a_search_gives_its_winner_and_all_runs(kit: Path) -> None:
+    found = marsbench.search(
+        data="tones", time_budget=10, features="crossings,blocks", model="nearest_mean", plugins=[kit]
+    )
+    assert found.winner in found.results
+    assert {result.run.run_id for result in found.results} == set(marsbench.leaderboard()["run_id"])
+
+
+def test_options_of_a_search_are_those_of_the_command() -> None:
+    with pytest.raises(BenchError, match=r"^marsbench.search: no option 'trials'"):
+        marsbench.search(trials=3)

@@ -3,13 +3,14 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from marsbench.api.result import Result
+from marsbench.automl import search as automl
 from marsbench.errors import ConfigError, unknown
-from marsbench.experiment import Experiment, Fusion, parse_experiment, parse_fusion
+from marsbench.experiment import Experiment, Fusion, Search, parse_experiment, parse_fusion, parse_search
 from marsbench.files import write_text
 from marsbench.plugin.registry import drop_in_folders
 from marsbench.progress import progress_for
@@ -70,6 +71,50 @@ def run(  # noqa: PLR0913 - one argument an option
     asked = parse_experiment(given, "marsbench.run")
     finished = driver.run(asked, progress_for(verbose), retry_failed=retry_failed)
     return [Result(folder.path, record) for folder, record in finished]
+
+
+class Found(NamedTuple):
+    """What a search came to."""
+
+    winner: Result
+    """What was best inside the training parts; `bench export` makes a bundle of it."""
+    results: list[Result]
+    """All runs that were made: finalists, tuned ones, the ensemble."""
+
+
+def search(
+    *,
+    data: str | Path = "demo",
+    time_budget: str | float = "30m",
+    protocol: str = "stratified5",
+    results: str | Path = "results",
+    verbose: bool = False,
+    **options: Any,
+) -> Found:
+    """Choose by itself which pipelines are worth the time, as `bench search` does, and make them runs.
+
+    Args:
+        data: a dataset's name, or a path to audio.
+        time_budget: all that may be taken, in seconds or such as "5m"; some of it is kept for an export.
+        protocol: how the corpus is split: a name that `bench protocols list` shows, or a file.
+        results: folder of runs.
+        verbose: print what is under way.
+        **options: the other options of `bench search`: features and model (None for all that can be used),
+            seed, set, criteria, plugins, bad_audio, objective, workers, cluster, threads, unit_timeout,
+            unit_memory.
+
+    Raises:
+        BenchError: an option or name that does not exist, unusable audio, nothing that could be fitted.
+    """
+    fields = Search.model_fields
+    for name in options:
+        if name not in fields:
+            raise ConfigError(f"marsbench.search: {unknown('option', name, fields)}")
+    values = options | {"data": str(data), "time_budget": time_budget, "protocol": protocol}
+    given = {name: value for name, value in (values | {"results": results}).items() if value is not None}
+    found = automl.search(parse_search(given, "marsbench.search"), progress_for(verbose))
+    made = {record.run_id: Result(folder.path, record) for folder, record in found.runs}
+    return Found(made[found.winner[1].run_id], list(made.values()))
 
 
 def ensemble(

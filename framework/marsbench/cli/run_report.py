@@ -1,4 +1,4 @@
-"""What `bench run` and `bench retry` print at their end."""
+"""What `bench run`, `bench retry` and `bench search` print at their end."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,13 @@ from marsbench.results.store import RunFolder
 
 def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     """Print the runs, then the leaderboards that they stand on; exit with 1 if one failed."""
+    print_runs(runs, results)
+    if any(run.status == "failed" for _, run in runs):
+        raise typer.Exit(1)
+
+
+def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
+    """Print the runs, then the leaderboards that they stand on."""
     shown: set[str] = set()
     for folder, run in runs:
         if run.protocol.hash not in shown:
@@ -25,5 +32,3 @@ def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     for board in boards:
         if board.hash in shown:
             out.print(run_tables.board(board))
-    if any(run.status == "failed" for _, run in runs):
-        raise typer.Exit(1)

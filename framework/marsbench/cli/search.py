@@ -26,7 +26,7 @@ from marsbench.cli.options import (
 
 def search(  # noqa: PLR0913, PLR0917 - one argument an option
     data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="Dataset, or path to a folder or table of audio.")
+        str | None, typer.Option(help="Dataset, or path to a folder or table of audio. [default: demo]")
     ] = None,
     time_budget: Annotated[
         str, typer.Option(metavar="TIME", help="All that may be taken, export included, such as 5m or 1h.")
@@ -64,14 +64,14 @@ def search(  # noqa: PLR0913, PLR0917 - one argument an option
     on all clips and written as a bundle. What an earlier, even interrupted, call finished is reused.
     """
     start = time.monotonic()
+    from marsbench.automl.search import search as search_through
     from marsbench.cli.console import TerminalProgress, out, print_path
-    from marsbench.cli.run_report import print_report
+    from marsbench.cli.run_report import print_runs
     from marsbench.cli.search_tables import search_summary
     from marsbench.experiment import criteria_table, parse_search, settings_table
     from marsbench.export.source import of_run
     from marsbench.export.target import Target
     from marsbench.plugin.registry import discover, drop_in_folders
-    from marsbench.search.search import search as search_through
 
     options = {
         "data": data,
@@ -101,6 +101,7 @@ def search(  # noqa: PLR0913, PLR0917 - one argument an option
         bundle, samples = of_run(found.winner[0], None, None, target, registry, progress)
         bundle, _ = target.write(bundle, samples, output)
     out.print(search_summary(found.record))
-    print_report(found.runs, asked.results)
-    print_path(f"Winner: {found.winner[1].title}, bundle", output)
-    out.print(f"{time.monotonic() - start:.0f} s of {asked.time_budget:.0f} s")
+    print_runs([found.winner], asked.results)
+    out.print(f"\nThe winner is {found.winner[1].run_id}, by hold-outs inside the training parts.")
+    print_path("Its bundle", output)
+    out.print(f"This took {time.monotonic() - start:.0f} s; {asked.time_budget:.0f} s were given.")

@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
+from marsbench.automl.record import HeldOut, Looked, SearchRecord
 from marsbench.cli.console import table as empty_table
-from marsbench.search.record import HeldOut, Looked, SearchRecord
 
 
 def search_summary(record: SearchRecord) -> RenderableType:

@@ -6,9 +6,9 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.automl.candidates import Contender
 from marsbench.evaluation.fusion import Weights, fit_weights, pool
 from marsbench.evaluation.objective import objective_score
-from marsbench.search.candidates import Contender
 
 MOST_MEMBERS = 5
 _GAIN = 0.01

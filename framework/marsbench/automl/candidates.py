@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from marsbench.automl.record import HeldOut, Looked
 from marsbench.evaluation.objective import objective_score
 from marsbench.planning import Pipeline
 from marsbench.runner.units import Units
 from marsbench.runner.weighing import InnerPredictions
-from marsbench.search.record import HeldOut, Looked
 
 
 @dataclass

@@ -4,16 +4,22 @@ Everything is chosen by scores of clips inside training parts. The scores of tes
 shows, have no say. The list of finalists is one for all folds, made of what all their training parts say.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
+from marsbench.automl.candidates import Candidate, Contender
+from marsbench.automl.clock import Clock
+from marsbench.automl.record import Looked, SearchRecord, Winner, read_search, write_search
+from marsbench.automl.screening import Screening
+from marsbench.automl.selection import MOST_MEMBERS, best_members, pooled_score
 from marsbench.errors import TrainingError
 from marsbench.evaluation.unit import fit_version
-from marsbench.execution.executor import open_executor
+from marsbench.execution.executor import n_workers, open_executor
 from marsbench.execution.interruption import graceful_interruption
 from marsbench.experiment import Experiment, Fusion, Search
 from marsbench.files import digest, require_writable
@@ -30,11 +36,6 @@ from marsbench.runner.reopened import chosen_by
 from marsbench.runner.time_budget import TimeBudget
 from marsbench.runner.units import Units
 from marsbench.runner.workplace import Workplace
-from marsbench.search.candidates import Candidate, Contender
-from marsbench.search.clock import Clock
-from marsbench.search.record import Looked, SearchRecord, Winner, read_search, write_search
-from marsbench.search.screening import Screening
-from marsbench.search.selection import MOST_MEMBERS, best_members, pooled_score
 
 _BEST = 3
 """Contenders that become runs whatever they add to an ensemble."""
@@ -63,8 +64,15 @@ class Found(NamedTuple):
     """The record's file."""
 
 
-def search(asked: Search, progress: Progress | None = None) -> Found:
+def search(
+    asked: Search, progress: Progress | None = None, *, now: Callable[[], float] = time.monotonic
+) -> Found:
     """Search through pipelines for the time that was given; what an earlier call finished is reused.
+
+    Args:
+        asked: among what, on what, for how long.
+        progress: told what is under way.
+        now: the clock, in seconds.
 
     Raises:
         BenchError: what was asked for cannot be planned, a result cannot be written, nothing could be fitted.
@@ -78,7 +86,7 @@ def search(asked: Search, progress: Progress | None = None) -> Found:
     with locked(path.parent, "another process is searching for the same", progress):
         record = read_search(path) if path.exists() else SearchRecord(asked=_words(asked))
         study = StudyFolder(path.parent / "study")
-        clock = Clock(asked.time_budget, study.seconds_spent)
+        clock = Clock(asked.time_budget, study.seconds_spent, now)
         try:
             with graceful_interruption(progress.say) as stop, ExitStack() as stack:
                 executor = open_executor(experiment)
@@ -92,7 +100,7 @@ def search(asked: Search, progress: Progress | None = None) -> Found:
 def _experiment(asked: Search, progress: Progress) -> Experiment:
     """All pairs of what can be used, without trials."""
     given = {name: getattr(asked, name) for name in asked.model_fields_set & Experiment.model_fields.keys()}
-    if asked.workers != 0:  # in this process nothing has a limit
+    if asked.cluster or n_workers(asked):  # in this process nothing has a limit
         given.setdefault("unit_timeout", max(_ANY_FIT, _LONGEST_FIT * asked.time_budget))
     given["features"] = asked.features or usable("features", asked.set, asked.plugins, progress)
     given["model"] = asked.model or usable("models", asked.set, asked.plugins, progress)
@@ -236,7 +244,7 @@ class _Search:
         if len(members) > 1:
             ids = [by_name[one.candidate.name].run.run_id for one in members]
             runs.append(self._fused(ids))
-            if (pooled := pooled_score(members)) > score:
+            if (pooled := pooled_score(members)) > score and runs[-1][1].metrics:
                 winner, score = runs[-1], pooled
         self._keep(winner=Winner(run_id=winner[1].run_id, score=score))
         return Found(winner, runs, self.record, self.path)

@@ -14,6 +14,8 @@ from math import ceil
 
 import numpy as np
 
+from marsbench.automl.candidates import Candidate, Contender
+from marsbench.automl.clock import Clock
 from marsbench.evaluation.objective import objective_score
 from marsbench.evaluation.unit_result import Failure
 from marsbench.execution.task import Outcome
@@ -24,22 +26,23 @@ from marsbench.results.study_folder import StudyFolder
 from marsbench.runner.fold_queue import FoldQueue, FoldWork, Steps
 from marsbench.runner.weighing import InnerPredictions, Weighing
 from marsbench.runner.workplace import Workplace
-from marsbench.search.candidates import Candidate, Contender
-from marsbench.search.clock import Clock
 from marsbench.tuning.inner_fits import InnerFits
 from marsbench.tuning.search_space import Configuration
 
 _REDUCTION = 3
 _LEAST_LEFT = 4
 """Pipelines without epochs that a first look leaves at least."""
-_FIRST_LOOKS, _RUNGS, _HOLD_OUTS = 0.3, 0.4, 0.55
+_FIRST_LOOKS, _RUNGS, _HOLD_OUTS = 0.25, 0.35, 0.5
 """Shares of the time after which no first look, no further rung, no hold-out of every fold begins."""
 NO_TIME = "no time left for it"
 
 
 @dataclass
 class Screening:
-    """Looks at candidates inside training parts; fits are kept in `folder` and not made twice."""
+    """Looks at candidates inside training parts; fits are kept in `folder` and not made twice.
+
+    One candidate is looked at, and the best held out, however little time there is.
+    """
 
     plan: Plan
     objective: str
@@ -48,6 +51,8 @@ class Screening:
     folder: StudyFolder
     clock: Clock
     progress: Progress
+    has_looked: bool = False
+    """Whether a candidate was fitted, or at least begun with."""
 
     def look(self, candidates: Sequence[Candidate]) -> None:
         """Note what a first look at each of them tells, and why most go no further."""
@@ -81,9 +86,10 @@ class Screening:
             advance(1)
 
         def batches(advance: Advance) -> Iterator[list[FoldWork]]:
-            for candidate in shortlist:
+            for place, candidate in enumerate(shortlist):
                 rounds = ceil(n_folds / self.place.executor.slots)
-                if not in_any_time and not self.clock.reaches(_HOLD_OUTS, rounds * candidate.looked.seconds):
+                needed = rounds * candidate.looked.seconds
+                if place and not in_any_time and not self.clock.reaches(_HOLD_OUTS, needed):
                     candidate.note(reason=NO_TIME)
                     continue
                 yield [
@@ -137,7 +143,7 @@ class Screening:
         """Features first, so that no look is held up by another's; what fails or comes late costs its own."""
         for recipe in {one.pipeline.features.key: one.pipeline.features for one in candidates}.values():
             reason = NO_TIME
-            if self.clock.reaches(_FIRST_LOOKS):
+            if recipe is candidates[0].pipeline.features or self.clock.reaches(_FIRST_LOOKS):
                 features = self.place.features_by(recipe)
                 reason = features.message if isinstance(features, Failure) else ""
             if reason:
@@ -176,7 +182,8 @@ class Screening:
             for candidate in candidates:
                 if not candidate.goes_on:
                     advance(1)
-                elif self.clock.reaches(share):
+                elif not self.has_looked or self.clock.reaches(share):
+                    self.has_looked = True
                     steps = self._steps(candidate, until, below)
                     yield [self._work(steps, partial(self._take, candidate, until, advance))]
                 else:

@@ -1,0 +1,64 @@
+"""`bench search`."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import marsbench
+
+Bench = Callable[..., Any]
+
+
+@pytest.fixture
+def searched(bench: Bench, kit: Path) -> Callable[..., Any]:
+    """Search among two pipelines of fakes, with no time for trials."""
+
+    def call(*words: str) -> Any:
+        usual = ["--data", "tones", "--features", "crossings,blocks", "--model", "nearest_mean"]
+        return bench("search", *usual, "--time-budget", "10s", "--plugins", kit, *words)
+
+    return call
+
+
+def test_a_search_ends_with_its_stages_the_leaderboard_and_the_winners_bundle(
+    searched: Callable[..., Any], kit: Path
+) -> None:
+    result = searched("-o", "winner")
+    assert result.exit_code == 0
+    assert "Search: 2 pipelines" in result.stdout
+    assert re.search(r"crossings \+ nearest_mean +100\.0 .*run; no time for trials|run", result.stdout)
+    assert "Leaderboard: tones" in result.stdout
+    winner = re.search(r"The winner is (\S+),", result.stdout)
+    assert winner
+    bundle = marsbench.load("winner", plugins=[kit])
+    assert bundle.record.origin is not None
+    assert bundle.record.origin.run_id == winner[1]
+
+
+def test_the_same_search_again_ends_with_the_same_winner(searched: Callable[..., Any]) -> None:
+    winners = [re.search(r"The winner is (\S+),", searched().stdout) for _ in range(2)]
+    assert winners[0]
+    assert winners[1]
+    assert winners[0][1] == winners[1][1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--time-budget", "5s"], "bench search: time-budget = '5s': input should be greater than"),
+        (["--time-budget", "soon"], "bench search: time-budget = 'soon': value error, a time such as 90s"),
+        (["--protocol", "stratified5,loso"], "bench search: protocol = "),
+        (["--model", "nearest_maen"], "no model 'nearest_maen'; did you mean 'nearest_mean'?"),
+        (["--set", "svm.C=1"], "set svm.C: no plugin in this run 'svm'"),
+        (["--objective", "beauty"], "bench search: objective = 'beauty': "),
+    ],
+)
+def test_what_cannot_be_searched_is_one_line(
+    searched: Callable[..., Any], words: list[str], message: str
+) -> None:
+    result = searched(*words)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(f"bench: {message}")
