@@ -17,6 +17,9 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     criteria: CriteriaOption = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown tables, to publish.")
+    ] = False,
     older: Annotated[
         bool, typer.Option("--all", help="Each run by itself: every seed, and what newer code has replaced.")
     ] = False,
@@ -25,8 +28,8 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     ] = 30,
 ) -> None:
     """Rank finished runs, one table for each protocol on each corpus."""
-    if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv cannot both be printed")
+    if as_json + as_csv + as_markdown > 1:
+        raise typer.BadParameter("--json, --csv and --markdown exclude each other: print one of them")
     from marsbench.experiment import parse_criteria
     from marsbench.results.leaderboard import leaderboards
     from marsbench.results.rows import Row
@@ -41,6 +44,10 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
         writer.writeheader()
         for row in rows:
             writer.writerow({name: _cell(value) for name, value in row._asdict().items()})
+    elif as_markdown:
+        from marsbench.cli.markdown_tables import board as as_table
+
+        typer.echo("\n\n".join(as_table(board, top) for board in boards))
     else:
         from marsbench.cli import run_tables
         from marsbench.cli.console import out

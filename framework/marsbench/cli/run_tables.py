@@ -47,7 +47,12 @@ def _legend(shown: Board, rows: Sequence[Row]) -> list[str]:
         f"every class {100 * asked.class_recall:g}. ±: over folds. "
         "P: of passing. ECE: calibration error. ms: from a clip to its class."
     )
-    lines = [*_more(shown.rows[len(rows) :]), *_both_sides(shown), thresholds]
+    return [*facts(shown, rows), thresholds]
+
+
+def facts(shown: Board, rows: Sequence[Row]) -> list[str]:
+    """What both sides of the split share, what equal ranks and a pipeline's words mean, what is left out."""
+    lines = [*_more(shown.rows[len(rows) :]), *_both_sides(shown)]
     if shown.n_compared:
         lines.append(
             f"Equal #: not told apart by paired tests on the same clips (best {shown.n_compared}, Holm, 5 %)."
@@ -133,10 +138,13 @@ def _trust_lines(row: Row) -> list[Text]:
 
 
 def _pipeline(row: Row) -> Text:
-    words = [*words_of(row), *_other_view(row)]
-    return Text.assemble(
-        f"{row.features}\n+ {row.model} ", (row.mark, "dim"), *((f"\n{word}", "dim") for word in words)
-    )
+    words = [(f"\n{word}", "dim") for word in pipeline_words(row)]
+    return Text.assemble(f"{row.features}\n+ {row.model} ", (row.mark, "dim"), *words)
+
+
+def pipeline_words(row: Row) -> list[str]:
+    """What tells a row from others of its two plugins, and what it scores under the other kind of split."""
+    return [*words_of(row), *_other_view(row)]
 
 
 def _other_view(row: Row) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from marsbench.cli.options import DEFAULT_RESULTS, Json, Results
+from marsbench.results.again import Again
 
 
 def show(
@@ -17,6 +18,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one run: scores by class, confusion matrix (also written as a PNG), settings and origin."""
+    from marsbench.results.again import again
     from marsbench.results.store import find_run
 
     folder = find_run(results, run)
@@ -45,3 +47,13 @@ def show(
     if found.tuning is not None:
         out.print(trial_tables.tuning_summary(found.tuning))
     out.print(run_tables.origin(found))
+    _print_again(again(found))
+
+
+def _print_again(how: Again) -> None:
+    """A line to copy, so it is neither wrapped nor indented, and what the reader has to see to."""
+    typer.echo("\nAgain")
+    for command in how.commands:
+        typer.echo(command)
+    for note in how.notes:
+        typer.echo(f"({note})")

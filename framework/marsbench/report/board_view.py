@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from marsbench.evaluation.scores import ClassScores, Score
 from marsbench.report.selection import Selection
+from marsbench.results.again import Again, again
 from marsbench.results.leaderboard import Board
 from marsbench.results.rows import Row, words_of
 from marsbench.results.schema import Standing
@@ -37,6 +38,11 @@ class RowView:
     def details(self) -> list[str]:
         """Settings, seed and tuning."""
         return words_of(self.row)
+
+    @property
+    def again(self) -> Again | None:
+        """What makes the row once more, all its seeds."""
+        return again(self.standing, self.row.seeds) if self.standing else None
 
 
 @dataclass(frozen=True)

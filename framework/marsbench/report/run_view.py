@@ -16,6 +16,7 @@ from marsbench.report.reliability import Calibration, calibration
 from marsbench.report.sound import Sound, player
 from marsbench.report.speakers import SpeakerScores, by_speaker
 from marsbench.report.spectrogram import draw_spectrogram
+from marsbench.results.again import Again, again
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
@@ -61,6 +62,11 @@ class RunView:
     def hardest(self) -> list[SpeakerScores]:
         """The speakers of the table."""
         return self.speakers[:MOST_SPEAKERS]
+
+    @property
+    def again(self) -> Again:
+        """What makes the run once more."""
+        return again(self.run)
 
     @property
     def failures(self) -> list[tuple[Failure, str]]:

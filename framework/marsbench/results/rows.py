@@ -180,9 +180,12 @@ def words_of(row: Row) -> list[str]:
 
 
 def _seeds_words(row: Row) -> list[str]:
-    """How many seeds and what they differ by, or the one if it is not the default."""
+    """Which seeds and what they differ by, or the one if it is not the default."""
     if len(row.seeds) > 1:
-        return [f"{len(row.seeds)} seeds, ± {100 * (row.seed_spread or 0):.1f}"]
+        first, last = min(row.seeds), max(row.seeds)
+        without_gaps = last - first == len(row.seeds) - 1
+        named = f"seeds {first} to {last}" if without_gaps else f"{len(row.seeds)} seeds"
+        return [f"{named}, ± {100 * (row.seed_spread or 0):.1f}"]
     return [f"seed {row.seeds[0]}"] if row.seeds[0] else []
 
 

@@ -180,6 +180,8 @@ class Standing(_Record):
     settings: dict[str, Any]
     """Parameters set by hand, as NAME.PARAMETER."""
     seed: int
+    threads: int
+    """Threads that each unit computed with."""
     criteria: Criteria
     metrics: Metrics | None
     """None unless every fold is there."""
@@ -208,8 +210,6 @@ class Run(Standing):
     hyperparameters: list[dict[str, Any]]
     """Whole configuration by fold."""
     grades: list[Grade]
-    threads: int
-    """Threads that each unit computed with."""
     warnings: list[str]
     """What the model's libraries warned of, each once."""
     environment: dict[str, str]

@@ -65,7 +65,7 @@ def test_repeats_are_runs_of_the_same_folds_with_a_seed_each(bench: Bench, kit: 
     (row,) = json.loads(bench("leaderboard", "--json").stdout)
     assert row["seeds"] == [4, 5, 6]
     assert row["seed_spread"] == 0.0
-    assert "3 seeds, ± 0.0" in bench("leaderboard").stdout
+    assert "seeds 4 to 6, ± 0.0" in bench("leaderboard").stdout
     assert len(json.loads(bench("leaderboard", "--json", "--all").stdout)) == 3
 
 
@@ -380,7 +380,8 @@ def test_a_run_is_found_by_the_mark_that_the_leaderboard_shows(bench: Bench, ran
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("leaderboard", "--json", "--csv"), 2, "cannot both be printed"),
+        (("leaderboard", "--json", "--csv"), 2, "exclude each other"),
+        (("leaderboard", "--markdown", "--csv"), 2, "exclude each other"),
         (("run", "--features", "mfcc", "--model", "svm", "--results", ""), 2, "a folder is needed"),
         (
             ("run", "--features", "mfcc", "--model", "svm", "--set", "mfcc.=1"),

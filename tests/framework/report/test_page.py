@@ -257,3 +257,11 @@ def test_runs_that_cannot_be_read_are_one_clear_line(told_run: Write) -> None:
     (told_run().path / "run.json").write_text("{")
     with pytest.raises(ResultsError, match=r"that can be read: .* is damaged"):
         select_all(Path("results"), None)
+
+
+def test_a_row_and_a_run_say_how_they_are_made_again(told_run: Write, page_of: PageOf) -> None:
+    page = page_of(told_run(settings={"tiny.word": HOSTILE}, seed=4))
+    assert page.count('<pre class="command">bench run --features tiny --model tiny --data tiny') == 2
+    assert page.count("not among the installed plugins: tiny; add --plugins with the folder") == 2
+    assert "--seed 4 --trials 0" in page
+    assert HOSTILE not in page
