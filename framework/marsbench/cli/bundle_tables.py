@@ -36,6 +36,9 @@ def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> Rend
                 f"class {metrics.worst.label} {100 * metrics.worst.recall.value:.1f} %; {origin.verdict}."
             )
         )
+    if not n_checked:
+        lines.append(Text("Not checked: no clips go with it.", "yellow"))
+        return Group(*lines)
     checked = f"Checked: it answers {n_checked} clips as the model in memory did, to {tolerance:g}."
     lines.append(Text(checked, "dim"))
     if record.quantised:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from marsbench.audio import Waveform
+from marsbench.bundle.base import Source, Span
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.ensemble import EnsembleBundle
 from marsbench.bundle.files import read_bundle, write_bundle
@@ -24,6 +25,7 @@ from marsbench.export.refit import fit_bundle
 from marsbench.export.samples import golden_samples
 from marsbench.files import read_sealed, write_sealed
 from marsbench.planning import make_pipeline
+from marsbench.plugin.features import Floats
 from marsbench.plugin.registry import Registry, discover
 
 RATE = 16_000
@@ -98,7 +100,7 @@ def test_members_hear_the_same_windows_of_a_long_recording(
     ensemble: EnsembleBundle, members: tuple[Bundle, ...]
 ) -> None:
     recording = tones(200, 800, 400)
-    fused, *alone = [bundle.predict(recording) for bundle in (ensemble, *members)]
+    fused, alone = ensemble.predict(recording), [member.predict(recording) for member in members]
     assert len(fused.windows) > 20
     for window, *of_members in zip(fused.windows, *(answer.windows for answer in alone), strict=True):
         assert {(one.start, one.end) for one in of_members} == {(window.start, window.end)}
@@ -108,7 +110,7 @@ def test_members_hear_the_same_windows_of_a_long_recording(
 
 def test_many_recordings_are_answered_together(ensemble: EnsembleBundle, corpus: CheckedCorpus) -> None:
     Path("bad.wav").touch()
-    sources = [Path("bad.wav"), *(clip.path for clip in corpus.clips), tones(200, 800)]
+    sources: list[Source] = [Path("bad.wav"), *(clip.path for clip in corpus.clips), tones(200, 800)]
     answers = list(ensemble.predict_each(sources))
     assert isinstance(answers[0], BenchError)
     for source, answer in zip(sources[1::10], answers[1::10], strict=True):
@@ -121,7 +123,12 @@ def test_members_of_equal_features_share_their_extraction(
 ) -> None:
     heard: list[object] = []
     plain = Bundle.hear
-    monkeypatch.setattr(Bundle, "hear", lambda self, *words: heard.append(self) or plain(self, *words))
+
+    def spy(bundle: Bundle, recorded: Waveform, spans: Sequence[Span]) -> list[Floats]:
+        heard.append(bundle)
+        return plain(bundle, recorded, spans)
+
+    monkeypatch.setattr(Bundle, "hear", spy)
     blocks, crossings = ensemble.members
     ensemble.predict(tones(200))
     assert heard == [blocks, crossings]

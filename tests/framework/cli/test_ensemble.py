@@ -203,6 +203,15 @@ def test_what_an_ensemble_cannot_be_written_as_is_one_line(
         assert not Path("other").exists()
 
 
+def test_a_member_is_exported_alone_and_has_no_clips_to_be_checked_by(
+    bench: Bench, fused: str, kit: Path
+) -> None:
+    assert bench("export", fused, "--plugins", kit).exit_code == 0
+    result = bench("export", "bundle/members/1", "--plugins", kit, "-o", "alone")
+    assert result.stdout.startswith("crossings + nearest_mean\n")
+    assert "Not checked: no clips go with it." in result.stdout
+
+
 def test_an_ensemble_is_written_with_a_file_of_each_model(bench: Bench, kit: Path, home: Path) -> None:
     pytest.importorskip("skl2onnx", reason="the extra 'export' is not installed")
     pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
