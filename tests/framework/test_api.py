@@ -380,6 +380,17 @@ def test_an_ensemble_is_made_of_results(run: Run) -> None:
     assert marsbench.leaderboard()["members"].notna().sum() == 1
 
 
+def test_an_exported_ensemble_is_loaded_as_any_other_bundle(
+    run: Run, kit: Path, bench: Callable[..., Any], home: Path
+) -> None:
+    fused = marsbench.ensemble(run(features=["crossings", "blocks"]), equal=True)
+    assert bench("export", fused.folder, "--plugins", kit).exit_code == 0
+    bundle = marsbench.load("bundle", plugins=[kit])
+    clip = next(path for path in sorted(home.rglob("*.wav")) if path.name.startswith("high"))
+    assert bundle.predict(clip).label == "high"
+    assert bundle.labels == ("low", "middle", "high")
+
+
 def test_options_of_an_ensemble_are_those_of_the_command(run: Run, kit: Path) -> None:
     members = [result.run.run_id for result in run(features=["crossings", "blocks"])]
     fused = marsbench.ensemble(members, inner_folds=2, plugins=[kit])

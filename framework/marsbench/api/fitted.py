@@ -7,12 +7,12 @@ from typing import Any
 
 from marsbench.api.corpora import registry_of
 from marsbench.bundle.bundle import Bundle
-from marsbench.bundle.files import Sample, read_bundle
+from marsbench.bundle.files import AnyBundle, Sample, read_bundle
 from marsbench.bundle.model_file import Form, Precision
 from marsbench.corpus import CheckedCorpus
 from marsbench.export.refit import fit_bundle
 from marsbench.export.samples import golden_samples
-from marsbench.export.target import Target
+from marsbench.export.target import Parts, Target
 from marsbench.planning import make_pipeline
 from marsbench.plugin.registry import discover
 from marsbench.progress import progress_for
@@ -39,9 +39,8 @@ class Fitted(Bundle):
         Raises:
             BenchError: it cannot be written, the folder holds something else, or the check fails.
         """
-        target, registry = Target(form, quantised), discover(self.folders)
-        features, model = self.record.features.name, self.record.model.name
-        target.require(registry.get("features", features), registry.get("models", model))
+        target = Target(form, quantised)
+        target.require([Parts(self.record.features.name, self.record.model.name)], discover(self.folders))
         target.write(self, self.samples, Path(folder))
 
 
@@ -81,7 +80,7 @@ def fit(  # noqa: PLR0913 - one argument an option
     return Fitted(made.record, made.model, made.folders, tuple(golden_samples(corpus)))
 
 
-def load(folder: str | Path, *, plugins: Iterable[str | Path] = ()) -> Bundle:
+def load(folder: str | Path, *, plugins: Iterable[str | Path] = ()) -> AnyBundle:
     """Read what `bench export` or `Fitted.save` wrote, and let it answer the clips that go with it.
 
     Raises:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from threading import Lock
 
-from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.files import write_bundle
 from marsbench.export.refit import fit_bundle
 from marsbench.export.samples import golden_samples
@@ -22,11 +21,11 @@ def demo_folder() -> Path:
     return home() / "bundles" / "demo"
 
 
-def train_demo(registry: Registry, progress: Progress | None = None) -> Bundle:
+def train_demo(registry: Registry, progress: Progress | None = None) -> None:
     """Fit it, write it to `demo_folder()` in place of an older one, and check it; raises BenchError."""
     progress = progress or Silent()
     with _ONE_AT_A_TIME:
         corpus = checked_corpus(registry, CORPUS, {}, progress)
         pipeline = make_pipeline(registry, FEATURES, MODEL, {})
         bundle = fit_bundle(corpus, pipeline, registry, seed=0, progress=progress)
-        return write_bundle(bundle, demo_folder(), golden_samples(corpus))
+        write_bundle(bundle, demo_folder(), golden_samples(corpus))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from marsbench.audio import Waveform, decode
-from marsbench.bundle.bundle import Bundle
+from marsbench.bundle.files import AnyBundle
 from marsbench.bundle.prediction import Prediction
 from marsbench.errors import AudioError
 
@@ -27,7 +27,7 @@ class Heard:
     prediction: Prediction
 
 
-def hear(bundle: Bundle, data: bytes) -> Heard:
+def hear(bundle: AnyBundle, data: bytes) -> Heard:
     """What the bytes of an audio file sound like.
 
     Raises:

@@ -13,9 +13,8 @@ from marsbench.app import tables
 from marsbench.app.demo_bundle import demo_folder, train_demo
 from marsbench.app.figures import as_image, draw_waveform, timeline
 from marsbench.app.hearing import ENDINGS, MAX_MEGABYTES, MAX_SECONDS, Heard, hear, mime_type
-from marsbench.bundle.bundle import Bundle
-from marsbench.bundle.files import RECORD, is_bundle, read_bundle
-from marsbench.bundle.record import BundleRecord, Origin
+from marsbench.bundle.files import RECORD, AnyBundle, is_bundle, read_bundle
+from marsbench.bundle.record import BaseRecord, Origin
 from marsbench.errors import AudioError, BenchError
 from marsbench.plugin.registry import discover
 from marsbench.report.spectrogram import draw_spectrogram
@@ -69,7 +68,7 @@ def show(options: Options) -> None:
 
 
 @st.cache_resource(show_spinner="Opening the model …", max_entries=4)
-def _opened(folder: str, folders: tuple[Path, ...], stamp: int) -> Bundle:  # noqa: ARG001 - tells a new one
+def _opened(folder: str, folders: tuple[Path, ...], stamp: int) -> AnyBundle:  # noqa: ARG001 - tells a new one
     """The bundle, read once for all visitors and again when it was exported again."""
     bundle = read_bundle(Path(folder), discover(folders))
     # Streamlit collects garbage after every click: with TensorFlow loaded that is half a million objects to
@@ -94,19 +93,19 @@ def _offer_demo(options: Options) -> None:
             st.rerun()
 
 
-def _introduce(record: BundleRecord) -> None:
+def _introduce(record: BaseRecord) -> None:
     corpus = record.corpus
     st.caption(
         escaped(
-            f"{record.features.name} + {record.model.name}, trained on {corpus.n_clips:,} clips of "
-            f"{corpus.name}. It knows: {', '.join(record.labels)}."
+            f"{record.title}, trained on {corpus.n_clips:,} clips of {corpus.name}. "
+            f"It knows: {', '.join(record.labels)}."
         )
     )
     if corpus.synthetic:
         st.warning(_SYNTHETIC)
 
 
-def show_listening(bundle: Bundle) -> None:
+def show_listening(bundle: AnyBundle) -> None:
     """Upload or record, and the answer; what came last counts."""
     left, right = st.columns(2)
     uploaded = left.file_uploader(
@@ -131,7 +130,7 @@ def _remember(which: str) -> None:
     st.session_state["latest"] = which
 
 
-def show_answer(bundle: Bundle, data: bytes, file: str | None) -> None:
+def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
     """What a file's bytes sound like, or in one line why that cannot be told; no `file` is the microphone."""
     name = file or "Your recording"
     try:
@@ -174,7 +173,7 @@ def _show_timeline(heard: Heard) -> None:
         _html(tables.turn_table(heard.prediction))
 
 
-def show_worth(record: BundleRecord, results: Path) -> None:
+def show_worth(record: BaseRecord, results: Path) -> None:
     """What the run that the bundle came from said: verdict, scores, confusion, leaderboard."""
     origin = record.origin
     if origin is None:
@@ -210,7 +209,7 @@ def _show_run(origin: Origin) -> None:
     _html(tables.confusion(origin.metrics))
 
 
-def _show_leaderboards(record: BundleRecord, results: Path) -> None:
+def _show_leaderboards(record: BaseRecord, results: Path) -> None:
     origin = record.origin
     try:
         boards, left_out = leaderboards(

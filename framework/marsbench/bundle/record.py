@@ -1,8 +1,9 @@
 """What `bundle.json` holds: what prediction needs beside the model's own files, and its origin."""
 
-from typing import Any, Literal
+from abc import abstractmethod
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
 
 from marsbench.bundle.model_file import SUFFIXES, Form, Precision
 from marsbench.evaluation.criteria import Criteria, Outcome
@@ -53,33 +54,31 @@ class GoldenClip(_Record):
     probabilities: list[float]
 
 
-class BundleRecord(_Record):
-    """Where a bundle comes from and what it needs."""
+class BaseRecord(_Record):
+    """What every bundle has, whatever answers in it."""
 
     schema_version: Literal[1] = 1
-    features: Recipe
-    model: Recipe
-    hyperparameters: dict[str, Any]
-    """The whole configuration, defaults included."""
     labels: list[str]
     """In the order of the probabilities."""
     sample_rate: int
-    """In Hz; audio is resampled to it."""
-    input_shape: list[int]
-    """Of one clip's features."""
+    """In Hz, that audio is resampled to; of an ensemble, the highest of its members'."""
     corpus: TrainingCorpus
     origin: Origin | None = None
     fold: int | None = None
     """Counted from 0: whose training part of the origin's protocol it was fitted on; None for all clips."""
     form: Form = "plugin"
-    """Of the model's file."""
+    """Of the model's file; of an ensemble, of each member's."""
     quantised: Precision | None = None
-    seed: int
     environment: dict[str, str]
     """Where it was fitted."""
     golden: list[GoldenClip] = []
     files: dict[str, str] = {}
     """sha256 of each other file, by path below the folder."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What answers, in a few words."""
 
     @property
     def tolerance(self) -> float:
@@ -88,7 +87,60 @@ class BundleRecord(_Record):
             return 1e-2
         return 1e-4 if self.form == "litert" else 1e-5
 
+
+class BundleRecord(BaseRecord):
+    """Where a pipeline comes from and what it needs."""
+
+    features: Recipe
+    model: Recipe
+    hyperparameters: dict[str, Any]
+    """The whole configuration, defaults included."""
+    input_shape: list[int]
+    """Of one clip's features."""
+    seed: int
+
+    @property
+    def title(self) -> str:
+        """The names of its plugins."""
+        return f"{self.features.name} + {self.model.name}"
+
     @property
     def model_path(self) -> str:
         """Where the model is, below the bundle's folder: a folder of its plugin's, or one file."""
         return "model" if self.form == "plugin" else f"emotion_{self.model.name}{SUFFIXES[self.form]}"
+
+
+class BundledMember(_Record):
+    """One of the pipelines of an ensemble, by what is shown of it."""
+
+    title: str
+    run_id: str
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """In the fusion: a share of the mean, or an exponent of the logarithmic pool."""
+
+
+class EnsembleBundleRecord(BaseRecord):
+    """Of what pipelines an ensemble consists, each a bundle of its own, and how they are fused."""
+
+    fusion: Literal["mean", "log_pool"]
+    members: Annotated[list[BundledMember], Field(min_length=1)]
+    """In the order of their folders."""
+
+    @property
+    def title(self) -> str:
+        """The fusion, and its members by weight."""
+        members = sorted(self.members, key=lambda member: -member.weight)
+        return f"{self.fusion} of " + ", ".join(f"{one.title} ({one.weight:.2f})" for one in members)
+
+
+def _kind(values: Any) -> str:
+    return "ensemble" if isinstance(values, dict) and "members" in values else "pipeline"
+
+
+class AnyRecord(RootModel[Any]):
+    """What `bundle.json` of either kind holds."""
+
+    root: Annotated[
+        Annotated[BundleRecord, Tag("pipeline")] | Annotated[EnsembleBundleRecord, Tag("ensemble")],
+        Discriminator(_kind),
+    ]

@@ -46,11 +46,9 @@ def app(
 
 def _require_bundle(bundle: Path) -> None:
     """Say what is wrong here, not in the browser."""
-    from marsbench.bundle.files import RECORD
-    from marsbench.bundle.record import BundleRecord
-    from marsbench.results.sealed import read_record
+    from marsbench.bundle.files import read_bundle_record
 
-    read_record(bundle / RECORD, BundleRecord)
+    read_bundle_record(bundle)
 
 
 def _require_free(port: int) -> None:

@@ -8,20 +8,20 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.prediction import Prediction
+from marsbench.bundle.record import BaseRecord
 from marsbench.cli.console import table as empty_table
 from marsbench.validation import shown_path
 
 
-def bundle_summary(bundle: Bundle, n_checked: int, tolerance: float) -> RenderableType:
+def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> RenderableType:
     """What it is, what it was trained on, what its run said it is worth, how many clips it was checked by."""
-    record, corpus = bundle.record, bundle.record.corpus
+    corpus = record.corpus
     trained_on = f"all {corpus.n_clips} clips of {corpus.name}"
     if record.fold is not None:
         trained_on = f"the {corpus.n_clips} clips of {corpus.name} that fold {record.fold + 1} trains on"
     lines = [
-        Text(f"{record.features.name} + {record.model.name}", "bold"),
+        Text(record.title, "bold"),
         Text(f"Trained on {trained_on}; {corpus.licence}."),
         Text(f"Classes: {', '.join(record.labels)}. {record.sample_rate:,} Hz."),
     ]
@@ -36,6 +36,9 @@ def bundle_summary(bundle: Bundle, n_checked: int, tolerance: float) -> Renderab
                 f"class {metrics.worst.label} {100 * metrics.worst.recall.value:.1f} %; {origin.verdict}."
             )
         )
+    if not n_checked:
+        lines.append(Text("Not checked: no clips go with it.", "yellow"))
+        return Group(*lines)
     checked = f"Checked: it answers {n_checked} clips as the model in memory did, to {tolerance:g}."
     lines.append(Text(checked, "dim"))
     if record.quantised:

@@ -58,6 +58,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
 ) -> None:
     """Fit a run's configuration on all clips and write it as a bundle, which predicts wherever marsbench is.
 
+    Of an ensemble every member is fitted, and keeps the weight that it had on average over folds.
     In the forms keras, onnx and litert the model is a file that other software reads too. An ONNX file made
     end to end needs numpy and onnxruntime alone. Whatever is written answers a clip of each class again, as
     the model in memory does, or the command fails. A bundle is written in another form without a fit.
@@ -85,8 +86,8 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
         else:
             found = best_run(results, data, protocol) if best else find_run(results, str(run))
             bundle, samples = of_run(found, None if best else data, fold, target, registry, progress)
-        bundle, tolerance = target.write(bundle, samples, path)
-    out.print(bundle_summary(bundle, len(samples), tolerance))
+        record, tolerance = target.write(bundle, samples, path)
+    out.print(bundle_summary(record, len(samples), tolerance))
     print_path("Written", path)
 
 

@@ -6,6 +6,7 @@ from statistics import median
 from typing import NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.bundle.bundle import Bundle
 from marsbench.bundle.record import BundleRecord, Origin, TrainingCorpus
@@ -33,6 +34,16 @@ _SAME = 1e-5
 """Most that a model which was fitted again may differ in a probability."""
 
 
+class FoldFit(NamedTuple):
+    """The model of a fold and what it says to the fold's test clips."""
+
+    bundle: Bundle
+    clips: list[str]
+    """Their ids in the corpus."""
+    probabilities: NDArray[np.float64]
+    """(n_clips, n_classes)."""
+
+
 def refit(run: Run, corpus: CheckedCorpus, registry: Registry, progress: Progress | None = None) -> Bundle:
     """The configuration of a run, fitted on all clips of its corpus.
 
@@ -58,7 +69,7 @@ def refit_fold(
     corpus: CheckedCorpus,
     registry: Registry,
     progress: Progress | None = None,
-) -> Bundle:
+) -> FoldFit:
     """The model of one of a run's folds, fitted again on that fold's training part.
 
     `progress` is told if it does not answer the fold's test clips as it did in the run.
@@ -74,21 +85,46 @@ def refit_fold(
         ConfigError: there is no such fold.
         ResultsError: as `refit`; or the protocol is no longer what it was.
     """
-    run, progress = folder.read_run(), progress or Silent()
-    fold = number - 1
-    if fold not in range(run.protocol.n_folds):
-        raise ConfigError(f"{run.run_id} has folds 1 to {run.protocol.n_folds}; there is no fold {number}")
+    run = folder.read_run()
+    fold = fold_of(run, number)
     units = units_of(run, corpus, registry, folds_of(folder, run, corpus))
     chosen = chosen_by(run, fold)
-    fitted = _fit(
+    bundle, unit = _fit(
         units, partial(units.outer, fold, configuration=chosen), chosen, progress, run=run, fold=fold
     )
-    if (away := _away_from_run(fitted, folder, corpus)) > _SAME:
-        progress.say(
+    model = cast("Model", bundle.model)
+    fit = FoldFit(
+        bundle,
+        [corpus.clips[row].id for row in unit.test],
+        model.predict_proba(features_of(unit, model, unit.test)),
+    )
+    tell_if_otherwise(folder, number, fit.clips, fit.probabilities, progress)
+    return fit
+
+
+def fold_of(run: Run, number: int) -> int:
+    """A fold's number from 1 as it is counted in files, from 0; raises ConfigError if there is none."""
+    if number not in range(1, run.protocol.n_folds + 1):
+        raise ConfigError(f"{run.run_id} has folds 1 to {run.protocol.n_folds}; there is no fold {number}")
+    return number - 1
+
+
+def tell_if_otherwise(
+    folder: RunFolder,
+    number: int,
+    clips: Sequence[str],
+    probabilities: NDArray[np.float64],
+    progress: Progress | None,
+) -> None:
+    """Tell `progress` if a fold's test clips are answered otherwise than the run recorded."""
+    table = read_predictions(folder.predictions)
+    table = table[table["fold"] == number - 1].set_index("clip", drop=False)
+    away = float(np.abs(probabilities - probabilities_of(table.loc[list(clips)])).max())
+    if away > _SAME:
+        (progress or Silent()).say(
             f"fold {number}, fitted again, answers its test clips otherwise than in the run, by up to "
             f"{away:.1e}: this is another machine, or has other versions"
         )
-    return fitted.bundle
 
 
 def fit_bundle(
@@ -134,7 +170,7 @@ def _fit(
         sample_rate=cast("FeatureExtractor", make("features", recipe, folders)).sample_rate,
         input_shape=list(features.input_shape),
         corpus=_training_corpus(corpus, [*unit.train, *unit.validation]),
-        origin=_origin(run) if run else None,
+        origin=origin_of(run) if run else None,
         fold=fold,
         seed=units.seed,
         environment=environment(),
@@ -156,7 +192,8 @@ def _training_corpus(corpus: CheckedCorpus, rows: Sequence[int]) -> TrainingCorp
     )
 
 
-def _origin(run: Run) -> Origin:
+def origin_of(run: Run) -> Origin:
+    """What a bundle tells of a complete run."""
     protocol = run.protocol
     return Origin(
         run_id=run.run_id,
@@ -175,13 +212,3 @@ def _best_of_folds(run: Run) -> Configuration:
     folds = [fold for fold in run.tuning.folds if fold.inner_score is not None] if run.tuning else []
     best = max(folds, key=lambda fold: fold.inner_score or 0.0, default=None)
     return dict(best.configuration) if best else {}
-
-
-def _away_from_run(fitted: _Fitted, folder: RunFolder, corpus: CheckedCorpus) -> float:
-    """Most that a probability of a test clip differs from what the run recorded."""
-    bundle, unit = fitted
-    table = read_predictions(folder.predictions)
-    table = table[table["fold"] == unit.fold].set_index("clip", drop=False)
-    recorded = probabilities_of(table.loc[[corpus.clips[row].id for row in unit.test]])
-    model = cast("Model", bundle.model)
-    return float(np.abs(model.predict_proba(features_of(unit, model, unit.test)) - recorded).max())

@@ -3,22 +3,24 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from marsbench.bundle.bundle import Bundle
-from marsbench.bundle.files import Sample, read_bundle, read_samples
+from marsbench.bundle.ensemble import EnsembleBundle
+from marsbench.bundle.files import AnyBundle, Sample, read_bundle, read_samples
+from marsbench.corpus import CheckedCorpus
 from marsbench.errors import ExportError
 from marsbench.export.refit import refit, refit_fold
+from marsbench.export.refit_ensemble import refit_ensemble, refit_ensemble_fold
 from marsbench.export.samples import golden_samples
-from marsbench.export.target import Target
+from marsbench.export.target import Parts, Target
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress
 from marsbench.results.store import RunFolder
-from marsbench.runner.reopened import corpus_of, refuse_ensemble
+from marsbench.runner.reopened import corpus_of, members_of
 
 
 class Source(NamedTuple):
-    """A fitted pipeline, and clips to check what is written by."""
+    """A fitted pipeline or ensemble, and clips to check what is written by."""
 
-    bundle: Bundle
+    bundle: AnyBundle
     samples: list[Sample]
 
 
@@ -32,35 +34,45 @@ def of_run(
 ) -> Source:
     """A run's configuration, fitted on all clips of its corpus or as in its fold number `fold`, from 1.
 
-    `data` is where its corpus is now, None for where it was.
+    Of an ensemble, those of its members. `data` is where its corpus is now, None for where it was.
 
     Raises:
-        BenchError: as `corpus_of`, `refit`, `refit_fold` and `Target.require`.
+        BenchError: as `members_of`, `corpus_of`, `refit`, `refit_fold` and `Target.require`.
     """
     run = folder.read_run()
-    refuse_ensemble(run)
-    target.require(registry.get("features", run.features.name), registry.get("models", run.model.name))
+    members = [member.read_run() for member in members_of(folder, run)]
+    target.require([Parts(member.features.name, member.model.name) for member in members], registry)
     corpus = corpus_of(run, registry, data, progress)
-    if fold is None:
+    if run.ensemble is not None:
+        bundle: AnyBundle = _of_ensemble(folder, fold, corpus, registry, progress)
+    elif fold is None:
         bundle = refit(run, corpus, registry, progress)
     else:
-        bundle = refit_fold(folder, fold, corpus, registry, progress)
+        bundle = refit_fold(folder, fold, corpus, registry, progress).bundle
     return Source(bundle, list(golden_samples(corpus)))
 
 
+def _of_ensemble(
+    folder: RunFolder, fold: int | None, corpus: CheckedCorpus, registry: Registry, progress: Progress
+) -> EnsembleBundle:
+    if fold is None:
+        return refit_ensemble(folder, corpus, registry, progress)
+    return refit_ensemble_fold(folder, fold, corpus, registry, progress)
+
+
 def of_bundle(folder: Path, target: Target, registry: Registry) -> Source:
-    """A bundle whose model is as its plugin saves it.
+    """A bundle whose models are as their plugins save them.
 
     Raises:
         ExportError: it is of another form, or `Target.require` refuses.
         BenchError: as `read_bundle`.
     """
     bundle = read_bundle(folder, registry)
-    record = bundle.record
-    if record.form != "plugin":
+    if bundle.record.form != "plugin":
         raise ExportError(
-            f"the model in {folder} is of the form {record.form} already; export from a bundle made without "
-            "--format, or from the run"
+            f"the model in {folder} is of the form {bundle.record.form} already; export from a bundle made "
+            "without --format, or from the run"
         )
-    target.require(registry.get("features", record.features.name), registry.get("models", record.model.name))
-    return Source(bundle, read_samples(folder, record))
+    records = [part.record for part in (bundle.members if isinstance(bundle, EnsembleBundle) else [bundle])]
+    target.require([Parts(record.features.name, record.model.name) for record in records], registry)
+    return Source(bundle, read_samples(folder, bundle.record))

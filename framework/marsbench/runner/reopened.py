@@ -1,6 +1,7 @@
 """A finished run opened again: its corpus, its folds, and its fits, which can be made once more."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from marsbench.corpus import CheckedCorpus
 from marsbench.datasets import resolve_dataset
@@ -12,7 +13,7 @@ from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
 from marsbench.protocols.fold import Fold
 from marsbench.results.schema import Run
-from marsbench.results.store import RunFolder
+from marsbench.results.store import RunFolder, find_run
 from marsbench.runner.units import Units
 from marsbench.tuning.search_space import Configuration
 
@@ -46,26 +47,46 @@ def corpus_of(
     return corpus
 
 
-def refuse_ensemble(run: Run) -> None:
-    """Raise ResultsError if the run has no fits of its own, naming those that have."""
-    if run.ensemble is not None:
-        members = ", ".join(member.run_id for member in run.ensemble.members)
-        raise ResultsError(
-            f"{run.run_id} is an ensemble, not one model that could be fitted again; "
-            f"take one of its members: {members}"
-        )
+def members_of(folder: RunFolder, run: Run) -> list[RunFolder]:
+    """The runs that an ensemble was made of, in the order of its record; of any other run, itself.
+
+    They lie beside it, or where its plan says.
+
+    Raises:
+        ResultsError: one is not there any more.
+    """
+    if run.ensemble is None:
+        return [folder]
+    ids = [member.run_id for member in run.ensemble.members]
+    planned = (folder.read_plan().fusion or {}).get("runs", ids) if folder.is_planned else ids
+    results = folder.path.absolute().parent.parent.parent
+    return [_member(folder, results, *names) for names in zip(ids, planned, strict=True)]
+
+
+def _member(folder: RunFolder, results: Path, run_id: str, planned: str) -> RunFolder:
+    beside = RunFolder(folder.path.parent / run_id)
+    if beside.is_finished:
+        return beside
+    try:
+        return find_run(results, planned)
+    except ResultsError as error:
+        raise ResultsError(f"a member of {folder.path.name} is not there any more: {error}") from error
+
+
+def require_complete(run: Run) -> None:
+    """Raise ResultsError if a fold failed."""
+    if run.metrics is None:
+        raise ResultsError(f"{run.run_id} is not complete: what it is worth is not known")
 
 
 def units_of(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequence[Fold] = ()) -> Units:
-    """The fits of a complete run, whose plugins are still what they were.
+    """The fits of a complete run of one pipeline, whose plugins are still what they were.
 
     Raises:
-        ResultsError: the run is not complete, is an ensemble, or a plugin has changed since.
+        ResultsError: the run is not complete, or a plugin has changed since.
         BenchError: a plugin is not there.
     """
-    refuse_ensemble(run)
-    if run.metrics is None:
-        raise ResultsError(f"{run.run_id} is not complete: what it is worth is not known")
+    require_complete(run)
     pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings)
     for now, then in ((pipeline.features, run.features), (pipeline.model, run.model)):
         if now.source != then.source:

@@ -184,6 +184,19 @@ def test_a_bundle_of_a_run_shows_verdict_confusion_and_leaderboard(
     assert page.subheader[-1].value == "Leaderboard: tones, stratified5"
 
 
+def test_a_bundle_of_an_ensemble_is_shown_and_answers_like_any_other(
+    opened: Opened, bench: Callable[..., Any], kit: Path, clip: Path
+) -> None:
+    grid = ("--features", "crossings,blocks", "--model", "nearest_mean", "--data", "tones")
+    assert bench("run", *grid, "--protocol", "stratified5", "--plugins", kit).exit_code == 0
+    assert bench("ensemble", "crossings", "blocks", "--equal").exit_code == 0
+    assert bench("export", next(Path("results").glob("*/*/ensemble-*")), "--plugins", kit).exit_code == 0
+    page = upload(opened("bundle"), clip.name, clip.read_bytes())
+    assert "mean of blocks + nearest" in page.caption[0].value
+    assert "<strong>high</strong>" in words_of(page)
+    assert '<tr class="focus"><td>1</td><td>ensemble + mean' in words_of(page)
+
+
 def test_the_limit_is_the_one_that_the_command_tells_the_server() -> None:
     from marsbench.cli import app
 

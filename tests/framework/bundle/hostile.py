@@ -24,8 +24,7 @@ import numpy as np
 import soundfile
 
 from marsbench.app.hearing import hear
-from marsbench.bundle.bundle import Bundle
-from marsbench.bundle.files import read_bundle
+from marsbench.bundle.files import AnyBundle, read_bundle
 from marsbench.bundle.prediction import Prediction
 from marsbench.errors import BenchError
 from marsbench.plugin.registry import discover
@@ -308,7 +307,7 @@ def _damaged(first: int, count: int) -> Iterator[tuple[int, str, bytes]]:
         yield seed, *upload(seed)
 
 
-def _outcome(bundle: Bundle, data: bytes, *, by_path: bool) -> dict[str, str]:
+def _outcome(bundle: AnyBundle, data: bytes, *, by_path: bool) -> dict[str, str]:
     """The label or what is said instead; raises AssertionError where that is not in order."""
     try:
         prediction = _by_path(bundle, data) if by_path else hear(bundle, data).prediction
@@ -324,7 +323,7 @@ def _outcome(bundle: Bundle, data: bytes, *, by_path: bool) -> dict[str, str]:
     return {"label": prediction.label}
 
 
-def _by_path(bundle: Bundle, data: bytes) -> Prediction:
+def _by_path(bundle: AnyBundle, data: bytes) -> Prediction:
     """As `bench predict` does."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(data)

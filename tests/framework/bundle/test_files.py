@@ -109,3 +109,14 @@ def test_a_plugin_of_other_code_is_refused(folder: Path, registry: Registry) -> 
 def test_no_bundle_is_one_line(registry: Registry) -> None:
     with pytest.raises(ResultsError, match=r"nothing/bundle\.json cannot be read"):
         read_bundle(Path("nothing"), registry)
+
+
+def test_a_bundle_of_one_pipeline_says_what_it_always_said(folder: Path) -> None:
+    """Folders that an earlier version wrote are read, and an earlier version reads ours."""
+    values = json.loads(read_sealed(folder / "bundle.json"))
+    values.pop("sha256", None)
+    assert set(values) == {
+        "schema_version", "features", "model", "hyperparameters", "labels", "sample_rate", "input_shape",
+        "corpus", "origin", "fold", "form", "quantised", "seed", "environment", "golden", "files",
+    }  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == {"bundle.json", "golden", "model"}

@@ -7,6 +7,7 @@ import sys
 import warnings
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -243,7 +244,7 @@ def test_a_bundle_of_a_file_answers_without_the_models_plugin(
 ) -> None:
     pytest.importorskip(MODULES[form], reason="an extra of this form is not installed")
     folder = tmp_path / "bundle"
-    write_bundle(bundle, folder, golden_samples(corpus), model_file(bundle, form))
+    write_bundle(bundle, folder, golden_samples(corpus), partial(model_file, form=form))
     assert (folder / f"emotion_tiny_net{SUFFIXES[form]}").is_file()
     only_features = tmp_path / "plugins" / "features"
     only_features.mkdir(parents=True)
@@ -259,7 +260,7 @@ def test_a_file_of_another_model_does_not_pass(
     bundle: Bundle, corpus: CheckedCorpus, kit: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "bundle"
-    write_bundle(bundle, folder, golden_samples(corpus), model_file(bundle, "keras"))
+    write_bundle(bundle, folder, golden_samples(corpus), partial(model_file, form="keras"))
     path = folder / "emotion_tiny_net.keras"
     network = import_keras().saving.load_model(path)
     network.set_weights([1.1 * weights for weights in network.get_weights()])
@@ -277,7 +278,7 @@ def test_a_model_outside_the_folder_is_not_opened(
     bundle: Bundle, corpus: CheckedCorpus, kit: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "bundle"
-    write_bundle(bundle, folder, golden_samples(corpus), model_file(bundle, "keras"))
+    write_bundle(bundle, folder, golden_samples(corpus), partial(model_file, form="keras"))
     values = json.loads(read_sealed(folder / "bundle.json"))
     values["model"]["name"] = "/../../elsewhere"
     write_sealed(folder / "bundle.json", json.dumps(values))
@@ -290,7 +291,7 @@ def test_an_onnx_bundle_predicts_without_importing_what_it_was_trained_with(
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
     folder = tmp_path / "bundle"
-    write_bundle(bundle, folder, golden_samples(corpus), model_file(bundle, "onnx"))
+    write_bundle(bundle, folder, golden_samples(corpus), partial(model_file, form="onnx"))
     script = (
         f"import sys, marsbench; bundle = marsbench.load({str(folder)!r}, plugins=[{str(kit)!r}]);"
         f"print(bundle.predict({str(corpus.clips[0].path)!r}).label);"
