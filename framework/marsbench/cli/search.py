@@ -99,7 +99,7 @@ def search(  # noqa: PLR0913, PLR0917 - one argument an option
         target = Target()
         registry = discover(drop_in_folders(asked.plugins))
         bundle, samples = of_run(found.winner[0], None, None, target, registry, progress)
-        bundle, _ = target.write(bundle, samples, output)
+        target.write(bundle, samples, output)
     out.print(search_summary(found.record))
     print_runs([found.winner], asked.results)
     out.print(f"\nThe winner is {found.winner[1].run_id}, by hold-outs inside the training parts.")
