@@ -198,7 +198,7 @@ class _Ensemble:
             threads=self.asked.threads,
             place=place,
             folder=self.folder.study,
-            others=() if self.retry_failed else self._others,
+            others=self._others,
             say=self.progress.say,
         )
         n_works = len(self.missing) * len(self.members)

@@ -48,11 +48,8 @@ class InnerFits:
             below: epoch that such a fit came to earlier, to go on from.
         """
         name = self._name(configuration, inner, until)
-        for folder in (self.folder, *self.others):
-            if known := folder.fit(self.fold, name, self.say):
-                if folder is not self.folder:
-                    self.folder.write_fit(self.fold, name, known)
-                return known
+        if known := self.folder.fit(self.fold, name, self.say) or self._fitted_elsewhere(name):
+            return known
         try:
             recipe = tuned_features(self.recipe, self.units[inner].folders, configuration)
         except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the trial fails alone
@@ -69,6 +66,14 @@ class InnerFits:
         )
         outcome = yield Task(self._title(inner, until), partial(climb, unit))
         return self._kept(name, outcome)
+
+    def _fitted_elsewhere(self, name: str) -> UnitResult | None:
+        """From another run, kept here too; what failed there is tried again here."""
+        for folder in self.others:
+            if isinstance(known := folder.fit(self.fold, name, self.say), UnitResult):
+                self.folder.write_fit(self.fold, name, known)
+                return known
+        return None
 
     def forget_checkpoints(self) -> None:
         """No trial is under way."""

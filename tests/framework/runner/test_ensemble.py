@@ -312,6 +312,16 @@ def test_an_inner_fit_that_fails_is_a_failed_row_with_its_reason_until_it_is_tri
     assert again.status == "complete"
 
 
+def test_what_failed_in_another_ensemble_is_tried_again(make: Make, ensemble: Fuse, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    marker.touch()
+    troubled = make("crossings", "unruly", set={"unruly.how": "raises", "unruly.marker": str(marker)})
+    marker.unlink()
+    members = make("crossings"), troubled
+    assert ensemble(*members)[1].status == "failed"
+    assert ensemble(*members, make("blocks"))[1].status == "complete"
+
+
 def test_sizes_and_times_are_the_sums_of_the_members(make: Make, ensemble: Fuse) -> None:
     members = make("crossings"), make("blocks")
     runs = [folder_of(member).read_run() for member in members]
