@@ -163,6 +163,7 @@ class _Search:
             reasons = dict.fromkeys(one.looked.reason for one in candidates)
             raise TrainingError(f"no pipeline could be fitted: {'; '.join(filter(None, reasons))}")
         contenders.sort(key=lambda one: -one.score)
+        self._say("hold-outs: " + ", ".join(f"{one.name} {100 * one.score:.1f}" for one in contenders))
         self._keep(looked=[one.looked for one in candidates], held_out=[one.record for one in contenders])
         return contenders
 
@@ -191,6 +192,7 @@ class _Search:
                     names.append(one.name)
             self._keep(finalists=names)
         chosen = [one for one in shortlist if one.name in (self.record.finalists or ())]
+        self._say(f"runs of {', '.join(one.name for one in chosen)}")
         runs = [run for one in chosen for run in self._runs_of(one.candidate, self.experiment)]
         self._make(runs, None)
         return self._complete(zip(chosen, runs, strict=True))
@@ -205,7 +207,9 @@ class _Search:
                 left = self._seconds_for_trials(contender) / (len(tunable) - position)
                 self._keep(trials=self.record.trials | {contender.name: max(0.0, round(left))})
             if not (seconds := self.record.trials[contender.name]):
+                self._say(f"no time for trials of {contender.name}")
                 continue
+            self._say(f"trials of {contender.name} for {seconds:.0f} s")
             timed = self.experiment.model_copy(update={"trials": None, "time_budget": seconds})
             *_, run = self._runs_of(contender.candidate, timed)
             self._make([run], seconds)
@@ -265,6 +269,11 @@ class _Search:
     def _complete(self, made: Iterable[tuple[Contender, OngoingRun]]) -> list[_Entrant]:
         """Those whose runs have no failed fold."""
         return [_Entrant(contender, run.folder, run.record) for contender, run in made if run.record.metrics]
+
+    def _say(self, line: str) -> None:
+        """Tell how the search gets on."""
+        minutes, budget = self._clock.elapsed / 60, self._clock.budget / 60
+        self.screening.progress.say(f"{minutes:.1f} of {budget:.1f} min, {line}")
 
     @property
     def _clock(self) -> Clock:
