@@ -199,8 +199,8 @@ def _read_ensemble(record: EnsembleBundleRecord, folder: Path, registry: Registr
     _require_listed(folder, record, {f"{name}/{RECORD}" for name in names})
     members = tuple(_read_member(folder / name, registry) for name in names)
     for name, member in zip(names, members, strict=True):
-        if member.record.labels != record.labels:
-            raise ResultsError(f"{folder / name} has other classes than {folder / RECORD}")
+        if (member.record.labels, member.record.form) != (record.labels, record.form):
+            raise ResultsError(f"{folder / name} has other classes or another form than {folder / RECORD}")
     return EnsembleBundle(record, members, registry.folders)
 
 

@@ -209,7 +209,8 @@ def exchange_members(values: Values) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: values["labels"].reverse(), "members/0 has other classes than"),
+        (lambda values: values["labels"].reverse(), "members/0 has other classes or another"),
+        (lambda values: values.update(form="litert"), "members/0 has other classes or another form"),
         (exchange_members, "otherwise than when it was exported"),
         (lambda values: values.update(fusion="mean"), "otherwise than when it was exported"),
         (lambda values: values["members"].pop(), "otherwise than when it was exported"),
