@@ -87,9 +87,7 @@ class Screening:
 
         def batches(advance: Advance) -> Iterator[list[FoldWork]]:
             for place, candidate in enumerate(shortlist):
-                rounds = ceil(n_folds / self.place.executor.slots)
-                needed = rounds * candidate.looked.seconds
-                if place and not in_any_time and not self.clock.reaches(_HOLD_OUTS, needed):
+                if place and not in_any_time and self._is_late_to_hold_out(candidate):
                     candidate.note(reason=NO_TIME)
                     continue
                 yield [
@@ -138,6 +136,13 @@ class Screening:
             others=(),
             say=self.progress.say,
         )
+
+    def seconds_of_folds(self, seconds: float) -> float:
+        """Of something done for every fold, as many at a time as there is room for."""
+        return seconds * ceil(len(self.plan.protocol.folds) / self.place.executor.slots)
+
+    def _is_late_to_hold_out(self, candidate: Candidate) -> bool:
+        return not self.clock.reaches(_HOLD_OUTS, self.seconds_of_folds(candidate.looked.seconds))
 
     def _extract(self, candidates: Sequence[Candidate]) -> None:
         """Features first, so that no look is held up by another's; what fails or comes late costs its own."""

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,7 +186,7 @@ class _Search:
             wanted += [one for one in shortlist[:_BEST] if one not in wanted]
             needed, names = 0.0, list[str]()
             for one in wanted:
-                needed += _OUTER * self._seconds_of_folds(one.seconds)
+                needed += _OUTER * self.screening.seconds_of_folds(one.seconds)
                 if not names or self._clock.reaches(_RUNS, needed):
                     names.append(one.name)
             self._keep(finalists=names)
@@ -221,32 +220,29 @@ class _Search:
     def _seconds_for_trials(self, contender: Contender) -> float:
         """What is left for trials of a contender and others; 0 if it is too little."""
         fit = contender.seconds
-        later = self._seconds_of_folds(fit) + _WHOLE * MOST_MEMBERS * fit + _RESERVE
+        later = self.screening.seconds_of_folds(fit) + _WHOLE * MOST_MEMBERS * fit + _RESERVE
         left = self._clock.left - later
         tuning = self.experiment.model_copy(update={"trials": None}).tuning(
             has_epochs=bool(contender.candidate.pipeline.rungs)
         )
         n_inner = tuning.inner_folds if tuning else 1
-        trial = n_inner * self._seconds_of_folds(contender.candidate.looked.seconds)
-        return left if left > _LEAST_TRIALS * trial + _OUTER * self._seconds_of_folds(fit) else 0.0
-
-    def _seconds_of_folds(self, seconds: float) -> float:
-        """Of something done for every fold, as many at a time as there is room for."""
-        return seconds * ceil(len(self.plan.protocol.folds) / self.screening.place.executor.slots)
+        trial = n_inner * self.screening.seconds_of_folds(contender.candidate.looked.seconds)
+        return left if left > _LEAST_TRIALS * trial + _OUTER * self.screening.seconds_of_folds(fit) else 0.0
 
     def _chosen(self, entrants: Sequence[_Entrant]) -> Found:
         """The ensemble, if it is better inside training parts than each of its members; else the best."""
         if not entrants:
             raise TrainingError("every finalist's run has failed; bench status tells of them")
         by_name: dict[str, _Entrant] = {}
-        for entrant in sorted(entrants, key=lambda one: one.contender.score):
-            by_name[entrant.contender.candidate.name] = entrant  # of tuned and untuned, the better
+        # Of a pipeline tuned and untuned the better; if they are equal, what the untuned one says is enough.
+        for entrant in sorted(entrants, key=lambda one: (one.contender.score, one.run.tuning is None)):
+            by_name[entrant.contender.name] = entrant
         best = max(by_name.values(), key=lambda one: one.contender.score)
         members = best_members([one.contender for one in by_name.values()])
         runs = [(one.folder, one.run) for one in entrants]
         winner, score = (best.folder, best.run), best.contender.score
         if len(members) > 1:
-            ids = [by_name[one.candidate.name].run.run_id for one in members]
+            ids = [by_name[one.name].run.run_id for one in members]
             runs.append(self._fused(ids))
             if (pooled := pooled_score(members)) > score and runs[-1][1].metrics:
                 winner, score = runs[-1], pooled
