@@ -58,10 +58,10 @@ class Screening:
         """Note what a first look at each of them tells, and why most go no further."""
         self._extract(candidates)
         in_one_go = [one for one in candidates if not one.pipeline.rungs]
-        by_epochs = [one for one in candidates if one.pipeline.rungs]
         with ExitStack() as stack:
             advance = stack.enter_context(self.progress.track("First look, pipelines", len(candidates)))
             self._rung(in_one_go, None, None, _FIRST_LOOKS, advance)
+            by_epochs = _promising_first([one for one in candidates if one.pipeline.rungs], in_one_go)
             first = {one.pipeline.rungs[0] for one in by_epochs}
             for until in sorted(first):
                 here = [one for one in by_epochs if one.pipeline.rungs[0] == until]
@@ -241,6 +241,14 @@ class Screening:
 def _rung(candidate: Candidate, position: int) -> tuple[int, int]:
     """Epochs of a rung: that of the one below, and its own."""
     return list(pairwise(candidate.pipeline.rungs))[position - 1]
+
+
+def _promising_first(candidates: Sequence[Candidate], looked: Sequence[Candidate]) -> list[Candidate]:
+    """Those first whose features have told others most: there may not be time for all."""
+    best: dict[str, float] = {}
+    for one in looked:
+        best[one.looked.features] = max(one.score, best.get(one.looked.features, -1.0))
+    return sorted(candidates, key=lambda one: -best.get(one.looked.features, -1.0))
 
 
 def _keep_best(candidates: Sequence[Candidate], n: int) -> None:

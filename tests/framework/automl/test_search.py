@@ -194,6 +194,19 @@ def test_models_with_epochs_compete_among_themselves_and_a_third_goes_on_from_ea
     assert all(one.epochs is None for one in record.looked or () if "nearest_mean" in one.name)
 
 
+def test_models_with_epochs_are_first_looked_at_on_the_features_that_told_the_others_most(
+    find: Find, fits: Spied
+) -> None:
+    nonsense = {"planted.scale": 1e-3}  # beside which its crossings tell little
+    asked = {"features": "planted,crossings", "model": "knobs,nearest_mean"}
+    looked = find(**asked, set=nonsense | {"knobs.epochs": 16}).record.looked or ()
+    scores = {one.features: one.score or 0.0 for one in looked if one.model == "nearest_mean"}
+    assert scores["crossings"] > scores["planted"]
+    first, second = [unit for unit in fits if unit.model.name == "knobs" and unit.until == 2]
+    n_dims = [unit.features.input_shape[-1] for unit in (first, second)]
+    assert n_dims == [1, 2]  # of crossings, of planted
+
+
 def test_a_single_pipeline_wins_without_an_ensemble(find: Find) -> None:
     found = find(features="crossings")
     assert [run.ensemble for _, run in found.runs] == [None]
