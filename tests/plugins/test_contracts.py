@@ -9,7 +9,7 @@ from marsbench.plugin.registry import KINDS, Entry, discover
 # RAVDESS has nothing to load here and is held against it with made-up files of its own.
 ELSEWHERE = {
     *("cnn_lstm", "cnn2d", "conformer", "res_cnn2d", "res_lstm"),
-    *("speech_encoder", "speech_encoder_frames"),
+    *("speech_encoder", "speech_encoder_frames", "speech_encoder_functionals"),
 }
 ENTRIES = [entry for kind in KINDS for entry in discover(()).entries(kind) if entry.name not in ELSEWHERE]
 

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from marsbench.audio import Waveform, resample
 from marsbench.encoders import find_encoder
 from marsbench.errors import BenchError, ConfigError, PluginError
 from marsbench.plugin.checks import check
 from marsbench.plugin.features import FeatureExtractor, Floats
 from marsbench.plugin.onnx_builder import Graph, Value
 from marsbench.plugin.registry import discover
+from marsbench_plugins.features.functionals import Functionals
 from marsbench_plugins.features.speech_encoder import SpeechEncoder
 from marsbench_plugins.features.speech_encoder_frames import SpeechEncoderFrames
+from marsbench_plugins.features.speech_encoder_functionals import SpeechEncoderFunctionals
 from marsbench_plugins.filter_banks import mel_bank
 from marsbench_plugins.onnx_encoder import OpenedEncoder
 from marsbench_plugins.speech_encoding import levels, normalised
@@ -27,6 +30,7 @@ pytest.importorskip("onnxruntime", reason="the extra 'encoder' is not installed"
 RATE = 16_000
 BANDS, WIDTH, LAYERS = 4, 6, 3
 STRIDE = 320
+PLUGINS = [SpeechEncoder, SpeechEncoderFrames, SpeechEncoderFunctionals]
 Doubles = NDArray[np.float64]
 every_form = pytest.mark.parametrize(
     "form", [(mel, post) for mel in (True, False) for post in (True, False)], ids=str
@@ -178,7 +182,7 @@ def test_levels_are_those_of_equal_stretches() -> None:
     np.testing.assert_allclose(levels(samples, 3), [-20, -100, 0], atol=1e-4)
 
 
-@pytest.mark.parametrize("plugin", [SpeechEncoder, SpeechEncoderFrames])
+@pytest.mark.parametrize("plugin", PLUGINS)
 @pytest.mark.parametrize("form", [(True, False), (False, True)], ids=str)
 def test_the_contract_is_kept(
     plugin: type[FeatureExtractor], form: tuple[bool, bool], tmp_path: Path
@@ -328,6 +332,23 @@ def test_the_log_mel_shows_gain_as_an_offset_and_spans_80_db() -> None:
     assert np.ptp(whisper_log_mel(voice(0.3), 100)) == pytest.approx(2)
 
 
+def test_encoder_and_functionals_stand_side_by_side(encoder: Path) -> None:
+    rate = Functionals.sample_rate
+    clip = resample(Waveform(voice(1.3), RATE), rate)
+    joined = SpeechEncoderFunctionals(encoder=str(encoder)).extract(clip.samples, rate)
+    by_encoder = SpeechEncoder(encoder=str(encoder)).extract(resample(clip, RATE).samples, RATE)
+    functionals = Functionals().extract(clip.samples, rate)
+    np.testing.assert_array_equal(joined, np.concatenate([by_encoder, functionals]))
+
+
+@pytest.mark.parametrize("n_samples", range(2205, 2216))
+def test_the_shortest_clips_are_still_heard_at_the_encoders_rate(encoder: Path, n_samples: int) -> None:
+    clip = resample(Waveform(voice(0.2), RATE), Functionals.sample_rate).samples[:n_samples]
+    assert np.isfinite(
+        SpeechEncoderFunctionals(encoder=str(encoder)).extract(clip, Functionals.sample_rate)
+    ).all()
+
+
 @pytest.fixture(scope="session")
 def published() -> Path:
     """The complete Whisper-tiny encoder smart-turn-v3.2-cpu.onnx."""
@@ -344,7 +365,7 @@ def test_the_layers_of_a_published_encoder_are_found(published: Path) -> None:
     np.testing.assert_array_equal(frames, OpenedEncoder(file, [*names])(voice(2.0)))
 
 
-@pytest.mark.parametrize("plugin", [SpeechEncoder, SpeechEncoderFrames])
+@pytest.mark.parametrize("plugin", PLUGINS)
 def test_a_published_encoder_keeps_the_contract(plugin: type[FeatureExtractor], published: Path) -> None:
     found = check(plugin, {"encoder": str(published), "layers": [1]})
     assert {item.name: item.problem for item in found if item.problem} == {}
