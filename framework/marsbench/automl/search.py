@@ -15,7 +15,7 @@ from marsbench.automl.candidates import Candidate, Contender
 from marsbench.automl.clock import Clock
 from marsbench.automl.record import Looked, SearchRecord, Winner, read_search, write_search
 from marsbench.automl.screening import Screening
-from marsbench.automl.selection import MOST_MEMBERS, best_members, pooled_score
+from marsbench.automl.selection import best_members, pooled_score
 from marsbench.errors import TrainingError
 from marsbench.evaluation.unit import fit_version
 from marsbench.execution.executor import n_workers, open_executor
@@ -203,7 +203,7 @@ class _Search:
         for position, entrant in enumerate(tunable):
             contender = entrant.contender
             if contender.name not in self.record.trials:
-                left = self._seconds_for_trials(contender) / (len(tunable) - position)
+                left = self._seconds_for_trials(contender, finalists) / (len(tunable) - position)
                 self._keep(trials=self.record.trials | {contender.name: max(0.0, round(left))})
             if not (seconds := self.record.trials[contender.name]):
                 self._say(f"no time for trials of {contender.name}")
@@ -217,10 +217,11 @@ class _Search:
                 tuned += self._complete([(again, run)])
         return tuned
 
-    def _seconds_for_trials(self, contender: Contender) -> float:
+    def _seconds_for_trials(self, contender: Contender, finalists: Sequence[_Entrant]) -> float:
         """What is left for trials of a contender and others; 0 if it is too little."""
         fit = contender.seconds
-        later = self.screening.seconds_of_folds(fit) + _WHOLE * MOST_MEMBERS * fit + _RESERVE
+        export = _WHOLE * sum(one.contender.seconds for one in finalists)
+        later = self.screening.seconds_of_folds(fit) + export + _RESERVE
         left = self._clock.left - later
         tuning = self.experiment.model_copy(update={"trials": None}).tuning(
             has_epochs=bool(contender.candidate.pipeline.rungs)
