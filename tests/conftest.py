@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from typer.testing import CliRunner
 
 from marsbench.plugin.registry import discover
+
+# How long an example takes is the machine's matter.
+settings.register_profile("without a deadline", deadline=None)
+settings.load_profile("without a deadline")
 
 KIT = Path(__file__).parent / "kit" / "plugins"
 
@@ -35,9 +40,12 @@ def kit() -> Path:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run `bench` with some words in this process; the result has exit_code, stdout, stderr."""
+    from marsbench.cli import console
     from marsbench.cli.main import app
 
     monkeypatch.setenv("COLUMNS", "200")
+    for one in (console.out, console.err):  # made with the width of whoever imported them first
+        monkeypatch.setattr(one, "width", 200)
 
     def run(*words: str | Path) -> Any:
         return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)

@@ -222,7 +222,7 @@ def exchange_members(values: Values) -> None:
         (lambda values: values["golden"][0].update(file="../x"), "names a file that it does not list"),
         (lambda values: values["files"].pop("members/1/bundle.json"), "names a file that it does not list"),
     ],
-    ids=str,
+    ids=lambda value: "change" if callable(value) else value,
 )
 def test_a_record_that_someone_changed_does_not_pass(
     folder: Path, registry: Registry, change: Callable[[Values], object], message: str

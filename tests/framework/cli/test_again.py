@@ -132,7 +132,7 @@ def test_show_prints_the_command_on_one_line_however_narrow_the_terminal_is(
     bench: Bench, finished_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished_run("a-b-s0-1", None, settings={"tiny.text": "[bold] :smile: " + 90 * "x"})
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("marsbench.cli.console.out.width", 40)
     lines = bench("show", "a-b").stdout.splitlines()
     command, note = lines[lines.index("Again") + 1 :]
     assert command.endswith(f"""'tiny.text="[bold] :smile: {90 * "x"}"'""")
