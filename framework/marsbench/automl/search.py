@@ -46,8 +46,8 @@ _LEAST_TRIALS = 2
 """Trials that there must be time for in each fold, or there are none."""
 _OUTER, _WHOLE = 1.4, 1.8
 """Times as long as on a hold-out: a fit on a fold's training part, and one on all clips; both have more."""
-_RESERVE = 12.0
-"""Seconds kept for what is neither fit nor prediction: starting, writing, checking."""
+_RESERVE, _SLACK = 12.0, 0.02
+"""Seconds, and a share of the time, kept for what is no fit: starting, writing, checking."""
 _LONGEST_FIT, _ANY_FIT = 0.1, 30.0
 """Share of the time that one fit may take, and seconds that it may take however short the time."""
 
@@ -221,7 +221,7 @@ class _Search:
         """What is left for trials of a contender and others; 0 if it is too little."""
         fit = contender.seconds
         export = _WHOLE * sum(one.contender.seconds for one in finalists)
-        later = self.screening.seconds_of_folds(fit) + export + _RESERVE
+        later = self.screening.seconds_of_folds(fit) + export + _RESERVE + _SLACK * self._clock.budget
         left = self._clock.left - later
         tuning = self.experiment.model_copy(update={"trials": None}).tuning(
             has_epochs=bool(contender.candidate.pipeline.rungs)
