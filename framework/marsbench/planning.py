@@ -115,8 +115,7 @@ def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], pro
             if key.startswith(f"{entry.name}.")
         }
         try:
-            constructor = {name: own[name] for name in own if name in entry.plugin.parameter_defaults()}
-            entry.recipe(constructor)
+            entry.recipe(_divide(entry, own)[0])
         except BenchError as error:
             reason = str(error).removeprefix(f"{entry.name} ")
             progress.say(f"{entry.name} is left out: {reason}")

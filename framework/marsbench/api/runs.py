@@ -61,10 +61,7 @@ def run(  # noqa: PLR0913 - one argument an option
     Raises:
         BenchError: an option or name that does not exist, a value or pair that does not fit, unusable audio.
     """
-    fields = Experiment.model_fields
-    for name in options:
-        if name not in fields:
-            raise ConfigError(f"marsbench.run: {unknown('option', name, fields)}")
+    _refuse_unknown(options, Experiment.model_fields, "marsbench.run")
     values = options | {"features": features, "model": model, "data": str(data), "protocol": protocol}
     values |= {"trials": trials, "results": results}
     given = {name: value for name, value in values.items() if value is not None}
@@ -106,10 +103,7 @@ def search(
     Raises:
         BenchError: an option or name that does not exist, unusable audio, nothing that could be fitted.
     """
-    fields = Search.model_fields
-    for name in options:
-        if name not in fields:
-            raise ConfigError(f"marsbench.search: {unknown('option', name, fields)}")
+    _refuse_unknown(options, Search.model_fields, "marsbench.search")
     values = options | {"data": str(data), "time_budget": time_budget, "protocol": protocol}
     given = {name: value for name, value in (values | {"results": results}).items() if value is not None}
     found = automl.search(parse_search(given, "marsbench.search"), progress_for(verbose))
@@ -141,14 +135,19 @@ def ensemble(
     Raises:
         BenchError: as `bench ensemble`, in one line.
     """
-    fields = Fusion.model_fields.keys() - {"threads"}  # as many as its members'
-    for name in options:
-        if name not in fields:
-            raise ConfigError(f"marsbench.ensemble: {unknown('option', name, fields)}")
+    known = Fusion.model_fields.keys() - {"threads"}  # as many as its members'
+    _refuse_unknown(options, known, "marsbench.ensemble")
     named = [str(run.folder if isinstance(run, Result) else run) for run in runs]
     asked = parse_fusion(options | {"runs": named, "equal": equal, "results": results}, "marsbench.ensemble")
     folder, record = fuse_runs(asked, progress_for(verbose), retry_failed=retry_failed)
     return Result(folder.path, record)
+
+
+def _refuse_unknown(options: Iterable[str], known: Iterable[str], function: str) -> None:
+    """Raise ConfigError for an option that there is not."""
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"{function}: {unknown('option', name, known)}")
 
 
 def leaderboard(

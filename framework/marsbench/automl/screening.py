@@ -21,7 +21,7 @@ from marsbench.evaluation.unit_result import Failure
 from marsbench.execution.task import Outcome
 from marsbench.files import digest
 from marsbench.planning import Plan
-from marsbench.progress import Advance, Progress
+from marsbench.progress import Advance
 from marsbench.results.study_folder import StudyFolder
 from marsbench.runner.fold_queue import FoldQueue, FoldWork, Steps
 from marsbench.runner.weighing import InnerPredictions, Weighing
@@ -46,11 +46,9 @@ class Screening:
 
     plan: Plan
     objective: str
-    threads: int
     place: Workplace
     folder: StudyFolder
     clock: Clock
-    progress: Progress
     has_looked: bool = False
     """Whether a candidate was fitted, or at least begun with."""
 
@@ -59,7 +57,7 @@ class Screening:
         self._extract(candidates)
         in_one_go = [one for one in candidates if not one.pipeline.rungs]
         with ExitStack() as stack:
-            advance = stack.enter_context(self.progress.track("First look, pipelines", len(candidates)))
+            advance = stack.enter_context(self.place.progress.track("First look, pipelines", len(candidates)))
             self._rung(in_one_go, None, None, _FIRST_LOOKS, advance)
             by_epochs = _promising_first([one for one in candidates if one.pipeline.rungs], in_one_go)
             first = {one.pipeline.rungs[0] for one in by_epochs}
@@ -75,54 +73,57 @@ class Screening:
         Those that there is no time for are left out, unless all are wanted `in_any_time`.
         """
         shortlist = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
-        said: dict[str, dict[int, InnerPredictions]] = {one.name: {} for one in shortlist}
-        n_folds = len(self.plan.protocol.folds)
+        untuned: list[Configuration] = [{} for _ in self.plan.protocol.folds]
 
-        def take(candidate: Candidate, fold: int, advance: Advance, outcome: Outcome) -> None:
-            if isinstance(outcome.value, Failure):
-                candidate.note(reason=outcome.value.message)
-            else:
-                said[candidate.name][fold] = outcome.value
-            advance(1)
-
-        def batches(advance: Advance) -> Iterator[list[FoldWork]]:
-            for place, candidate in enumerate(shortlist):
-                if place and not in_any_time and self._is_late_to_hold_out(candidate):
+        def in_time() -> Iterator[tuple[Candidate, Sequence[Configuration]]]:
+            for position, candidate in enumerate(shortlist):
+                if position and not in_any_time and self._is_late_to_hold_out(candidate):
                     candidate.note(reason=NO_TIME)
-                    continue
-                yield [
-                    self._work(
-                        self.weighing.steps(candidate.units, {}, fold),
-                        partial(take, candidate, fold, advance),
-                    )
-                    for fold in range(n_folds)
-                ]
+                else:
+                    yield candidate, untuned
 
-        with self.progress.track("Hold-outs of every fold", len(shortlist) * n_folds) as advance:
-            self._run(batches(advance))
-        return [
-            Contender(one, tuple(said[one.name][fold] for fold in range(n_folds)), self.objective)
-            for one in shortlist
-            if len(said[one.name]) == n_folds
-        ]
+        n_fits = len(shortlist) * len(untuned)
+        with self.place.progress.track("Hold-outs of every fold", n_fits) as advance:
+            return self._held_out(in_time(), advance)
 
     def hold_out_tuned(self, candidate: Candidate, chosen: Sequence[Configuration]) -> Contender | None:
         """The same of what a tuner chose in each fold; None if a fit fails."""
-        said: dict[int, InnerPredictions] = {}
+        return next(iter(self._held_out(iter([(candidate, chosen)]), lambda _steps: None)), None)
 
-        def take(fold: int, outcome: Outcome) -> None:
-            if not isinstance(outcome.value, Failure):
-                said[fold] = outcome.value
+    def _held_out(
+        self, asked: Iterator[tuple[Candidate, Sequence[Configuration]]], advance: Advance
+    ) -> list[Contender]:
+        """Candidates with a configuration for each fold that were fitted in all folds."""
+        said: list[tuple[Candidate, dict[int, InnerPredictions]]] = []
 
-        works = [
-            self._work(self.weighing.steps(candidate.units, configuration, fold), partial(take, fold))
-            for fold, configuration in enumerate(chosen)
+        def take(
+            candidate: Candidate, answers: dict[int, InnerPredictions], fold: int, outcome: Outcome
+        ) -> None:
+            if isinstance(outcome.value, Failure):
+                candidate.note(reason=outcome.value.message)
+            else:
+                answers[fold] = outcome.value
+            advance(1)
+
+        def batches() -> Iterator[list[FoldWork]]:
+            for candidate, configurations in asked:
+                answers: dict[int, InnerPredictions] = {}
+                said.append((candidate, answers))
+                yield [
+                    self._work(
+                        self.weighing.steps(candidate.units, configuration, fold),
+                        partial(take, candidate, answers, fold),
+                    )
+                    for fold, configuration in enumerate(configurations)
+                ]
+
+        self._run(batches())
+        folds = range(len(self.plan.protocol.folds))
+        return [
+            Contender(candidate, tuple(answers[fold] for fold in folds), self.objective)
+            for candidate, answers in said
+            if len(answers) == len(folds)
         ]
-        self._run(iter([works]))
-        if len(said) < len(chosen):
-            return None
-        inner = tuple(said[fold] for fold in range(len(chosen)))
-        return Contender(candidate, inner, self.objective)
 
     @property
     def weighing(self) -> Weighing:
@@ -130,11 +131,11 @@ class Screening:
         return Weighing(
             protocol_hash=self.plan.protocol.hash,
             n_folds=1,
-            threads=self.threads,
+            threads=self.place.asked.threads,
             place=self.place,
             folder=self.folder,
             others=(),
-            say=self.progress.say,
+            say=self.place.progress.say,
         )
 
     def seconds_of_folds(self, seconds: float) -> float:
@@ -165,7 +166,7 @@ class Screening:
             if not climbing:
                 continue
             climbing.sort(key=lambda one: -one.score)
-            with self.progress.track(f"Rung {position + 1}, pipelines", len(climbing)) as advance:
+            with self.place.progress.track(f"Rung {position + 1}, pipelines", len(climbing)) as advance:
                 for below, until in dict.fromkeys(_rung(one, position) for one in climbing):
                     here = [one for one in climbing if _rung(one, position) == (below, until)]
                     self._rung(here, until, below, _RUNGS, advance)
@@ -211,7 +212,7 @@ class Screening:
             folder=self.folder,
             others=(),
             features_by=self.place.features_by,
-            say=self.progress.say,
+            say=self.place.progress.say,
         )
         rungs = candidate.pipeline.rungs
         result = yield from fits.fit({}, 0, None if rungs and until == rungs[-1] else until, below)

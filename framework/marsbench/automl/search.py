@@ -90,7 +90,7 @@ def search(
             with graceful_interruption(progress.say) as stop, ExitStack() as stack:
                 executor = open_executor(experiment)
                 place = Workplace(plan.corpus, plan.folders, experiment, executor, progress, stop, stack)
-                screening = Screening(plan, asked.objective, asked.threads, place, study, clock, progress)
+                screening = Screening(plan, asked.objective, place, study, clock)
                 return _Search(experiment, plan, screening, path, record).found()
         finally:
             study.write_seconds_spent(clock.elapsed)
@@ -254,11 +254,11 @@ class _Search:
         asked = self.experiment
         shared = asked.model_fields_set & Fusion.model_fields.keys() - {"data"}
         fusion = Fusion(**{name: getattr(asked, name) for name in shared}, runs=ids)
-        return fuse_runs(fusion, self.screening.progress, known=[self.screening.folder])
+        return fuse_runs(fusion, self.screening.place.progress, known=[self.screening.folder])
 
     def _runs_of(self, candidate: Candidate, experiment: Experiment) -> list[OngoingRun]:
         alone = replace(self.plan, pipelines=(candidate.pipeline,))
-        return runs_of(alone, experiment, self.screening.progress)
+        return runs_of(alone, experiment, self.screening.place.progress)
 
     def _make(self, runs: list[OngoingRun], seconds: float | None) -> None:
         Driver(self.screening.place, TimeBudget(seconds)).make(list(runs))
@@ -270,7 +270,7 @@ class _Search:
     def _say(self, line: str) -> None:
         """Tell how the search gets on."""
         minutes, budget = self._clock.elapsed / 60, self._clock.budget / 60
-        self.screening.progress.say(f"{minutes:.1f} of {budget:.1f} min, {line}")
+        self.screening.place.progress.say(f"{minutes:.1f} of {budget:.1f} min, {line}")
 
     @property
     def _clock(self) -> Clock:
