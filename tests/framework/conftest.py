@@ -1,7 +1,10 @@
-"""Runs on disk without running anything."""
+"""Runs on disk without running anything, and servers of this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -12,6 +15,25 @@ from marsbench.evaluation.unit_result import Failure
 from marsbench.plugin.registry import Recipe
 from marsbench.results.schema import CorpusRecord, ProtocolRecord, Run
 from marsbench.results.store import RunFolder
+
+Serve = Callable[[HTTPServer], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Let a server of this machine answer as long as the context lasts."""
+
+    @contextmanager
+    def serving(server: HTTPServer) -> Iterator[None]:
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+    return serving
+
 
 RECIPE = Recipe("tiny", {}, "", {})
 CORPUS = CorpusRecord(

@@ -1,8 +1,7 @@
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -62,16 +61,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def hub(monkeypatch: pytest.MonkeyPatch, serve: Callable[..., Any]) -> Iterator[Hub]:
     monkeypatch.setattr(encoders, "KNOWN", (PINNED, OPEN))
-    with Hub() as server:
+    with Hub() as server, serve(server):
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 class Heard(Silent):

@@ -2,12 +2,11 @@ import hashlib
 import io
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -85,14 +84,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Publisher() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+def publisher(serve: Callable[..., Any]) -> Iterator[Publisher]:
+    with Publisher() as server, serve(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 class Target(NamedTuple):

@@ -2,7 +2,7 @@
 
 import re
 
-from marsbench.cli.run_tables import facts, pipeline_words
+from marsbench.cli.run_tables import facts, percent, pipeline_words
 from marsbench.evaluation.criteria import Criteria
 from marsbench.results.leaderboard import Board
 from marsbench.results.rows import Row
@@ -57,7 +57,7 @@ def _cells(row: Row) -> list[str]:
         pipeline,
         _score(row.accuracy, row.accuracy_low, row.accuracy_high),
         _score(row.macro_f1, row.macro_f1_low, row.macro_f1_high),
-        "" if row.uar is None else _percent(row.uar),
+        "" if row.uar is None else percent(row.uar),
         f"{escaped(row.worst_class or '')} {worst}".strip(),
         row.verdict or row.status,
         f"`{row.mark}`",
@@ -67,8 +67,4 @@ def _cells(row: Row) -> list[str]:
 def _score(value: float | None, low: float | None, high: float | None) -> str:
     if value is None or low is None or high is None:
         return ""
-    return f"{_percent(value)} ({_percent(low)} to {_percent(high)})"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    return f"{percent(value)} ({percent(low)} to {percent(high)})"

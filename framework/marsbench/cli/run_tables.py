@@ -95,7 +95,7 @@ def _board_cells(row: Row) -> list[RenderableType]:
         _stacked(
             _reached(row.macro_f1, row.macro_f1_reached),
             _range(row.macro_f1_low, row.macro_f1_high),
-            Text("" if row.fold_spread is None else f"± {_percent(row.fold_spread)}  ", "dim"),
+            Text("" if row.fold_spread is None else f"± {percent(row.fold_spread)}  ", "dim"),
         ),
         _stacked(
             Text(row.worst_class or ""),
@@ -150,7 +150,7 @@ def pipeline_words(row: Row) -> list[str]:
 def _other_view(row: Row) -> list[str]:
     if row.gap is None or row.other_macro_f1 is None:
         return []
-    return [f"{row.other_protocol} {_percent(row.other_macro_f1)}, gap {100 * row.gap:+.1f}"]
+    return [f"{row.other_protocol} {percent(row.other_macro_f1)}, gap {100 * row.gap:+.1f}"]
 
 
 def _reached(score: float | None, reached: bool | None) -> Text:
@@ -201,7 +201,7 @@ def members(ensemble: EnsembleRecord) -> Table:
     table = Table("share, %", "over folds", "member", box=None, header_style="dim")
     for member, shares in zip(ensemble.members, zip(*ensemble.shares, strict=True), strict=True):
         over_folds = f"{100 * min(shares):.0f} to {100 * max(shares):.0f}"
-        table.add_row(_percent(fmean(shares)), over_folds, escape(member.run_id))
+        table.add_row(percent(fmean(shares)), over_folds, escape(member.run_id))
     return table
 
 
@@ -231,9 +231,9 @@ def _grades(grades: Sequence[Grade]) -> Table:
         name = entry.criterion.replace("class_recall", "worst class:").replace("macro_f1", "macro F1")
         table.add_row(
             escape(name),
-            _percent(entry.score.value),
+            percent(entry.score.value),
             _interval(entry.score),
-            _percent(entry.threshold),
+            percent(entry.threshold),
             "" if entry.probability is None else f"{100 * entry.probability:.0f} %",
             _outcome(entry.outcome),
         )
@@ -241,12 +241,12 @@ def _grades(grades: Sequence[Grade]) -> Table:
 
 
 def _odds(probability: float | None) -> str:
-    return "" if probability is None else f" (met by {_percent(probability)} % of resampled corpora)"
+    return "" if probability is None else f" (met by {percent(probability)} % of resampled corpora)"
 
 
 def _recalls(metrics: Metrics) -> Text:
     cells = "  ".join(f"{scores.label} {100 * scores.recall.value:.0f}" for scores in metrics.classes)
-    trust = f"log loss {metrics.log_loss:.3f}, calibration error {_percent(metrics.calibration_error)} %"
+    trust = f"log loss {metrics.log_loss:.3f}, calibration error {percent(metrics.calibration_error)} %"
     return Text(f"Recall by class (%): {cells}\nProbabilities: {trust}")
 
 
@@ -255,12 +255,13 @@ def _milliseconds(value: float) -> str:
     return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share in %, without the sign."""
     return f"{100 * value:.1f}"
 
 
 def _interval(score: Score) -> str:
-    return f"{_percent(score.low)} to {_percent(score.high)}"
+    return f"{percent(score.low)} to {percent(score.high)}"
 
 
 def classes(metrics: Metrics) -> Table:
@@ -270,7 +271,7 @@ def classes(metrics: Metrics) -> Table:
         table.add_column(name, justify="right")
     for scores in metrics.classes:
         recall = scores.recall
-        rates = _percent(recall.value), _interval(recall), _percent(scores.precision), _percent(scores.f1)
+        rates = percent(recall.value), _interval(recall), percent(scores.precision), percent(scores.f1)
         table.add_row(escape(scores.label), str(scores.n_clips), *rates)
     return table
 
