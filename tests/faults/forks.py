@@ -21,14 +21,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from marsbench.cli import main as cli
-from marsbench.execution import worker_process
+from marsbench.execution import isolated, worker_process
 
 KIT = Path(__file__).parents[1] / "kit" / "plugins"
 
@@ -122,14 +122,17 @@ def kill_workers(kills: int, seed: int, log: str) -> None:
 
 
 class Killer(threading.Thread):
-    """Knows what each worker process is at, by standing between the driver and its questions to them."""
+    """Knows what each worker process is at, by standing between the driver and its questions to them.
+
+    Whoever is struck is dead before anything else happens: a dying process would pass for one that can do
+    more, and take a task with it that was struck before.
+    """
 
     def __init__(self, chance: random.Random, kills: int, log: Path) -> None:
         super().__init__(daemon=True)
         self.chance, self.kills, self.log = chance, kills, log
         self.lock = threading.Lock()
-        self.at_work: dict[Any, bytes | None] = {}
-        self.killed: set[Any] = set()
+        self.at_work: dict[Any, bytes] = {}
         self.struck: set[bytes] = set()
         self._watch()
 
@@ -139,13 +142,11 @@ class Killer(threading.Thread):
         def watched(process: Any, payload: bytes, limits: Any, on_epoch: Callable[[int, int], None]) -> Any:
             with self.lock:
                 self.at_work[process] = payload
-                if process in self.killed:
-                    self.struck.add(payload)
             try:
                 return do(process, payload, limits, on_epoch)
             finally:
                 with self.lock:
-                    self.at_work[process] = None
+                    del self.at_work[process]
 
         kind.run = watched  # type: ignore[assignment, method-assign]
 
@@ -154,26 +155,35 @@ class Killer(threading.Thread):
             wants_busy = self.chance.random() < 0.8
             time.sleep(self.chance.uniform(0, 0.1))
             for attempt in count():
-                if work := self._strike(wants_busy or attempt > 10):
+                if work := self._strike_busy() if wants_busy or attempt > 10 else self._strike_idle():
                     break
                 time.sleep(0.005)
             with self.log.open("a") as file:
                 file.write(f"{work}\n")
 
-    def _strike(self, wants_busy: bool) -> str | None:
-        """Kill a process that is fit to be killed; gives what it was at, or None if there is none."""
+    def _strike_busy(self) -> str | None:
+        """Kill a process at work that none died of; gives what it was at, or None if there is none."""
         with self.lock:
-            there = [process for process in self.at_work if process.alive and process not in self.killed]
-            there = [process for process in there if self.at_work[process] not in self.struck]
-            there = [process for process in there if (self.at_work[process] is not None) == wants_busy]
-            if not there:
+            there = [process for process, work in self.at_work.items() if work not in self.struck]
+            if not (process := self._kill_one_of(there)):
                 return None
-            process = self.chance.choice(there)
-            work = self.at_work[process]
-            os.kill(process._process.pid, signal.SIGKILL)
-            self.killed.add(process)
-            self.struck |= {work} if work else set()
-        return name_of(work) if work else "nothing"
+            self.struck.add(work := self.at_work[process])
+        return name_of(work)
+
+    def _strike_idle(self) -> str | None:
+        """Kill a process that nobody has taken; gives "nothing", or None if there is none."""
+        processes = isolated._processes
+        with processes.lock:
+            return "nothing" if self._kill_one_of(chain(*processes.idle.values())) else None
+
+    def _kill_one_of(self, processes: Iterable[Any]) -> Any:
+        there = [process for process in processes if process.alive]
+        if not there:
+            return None
+        process = self.chance.choice(there)
+        os.kill(process._process.pid, signal.SIGKILL)
+        process._process.wait()
+        return process
 
 
 def name_of(payload: bytes) -> str:
