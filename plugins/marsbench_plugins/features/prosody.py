@@ -1,0 +1,174 @@
+"""How something is said: pitch, loudness, timbre and rhythm over a whole clip."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, signal
+
+from marsbench.plugin.features import FeatureExtractor, FeatureKind, Floats
+from marsbench_plugins.framing import require_whole, rounded
+from marsbench_plugins.spectrum import Spectrum
+from marsbench_plugins.voice import (
+    HIGHEST_HZ_OF_SHAPE,
+    Array,
+    is_audible,
+    level_of,
+    median_of_five,
+    pitch_of,
+    spectral_shape,
+)
+
+_BITS = 16
+_N_MELS = 64
+_N_MFCC = 23
+_N_CONTOURS = 14
+"""Columns that mean something where nothing is voiced: all but the MFCC."""
+_DELTA_FRAMES = 9
+_FEW = 10
+_LEAP = 3.0
+"""Semitones; a greater change from one frame to the next is a mistake or a new voiced stretch."""
+_PEAK_DB = 3.0
+_MODULATION_HZ = [0.5, 1.5, 3, 5, 8, 12, 20, 35]
+_MODULATION_BANDS = 16
+_LEAST_TRANSFORM = 512
+
+
+@dataclass
+class Prosody(FeatureExtractor):
+    """Statistics of pitch, harmonicity, loudness, spectral shape, MFCC and mel bands; rhythm and modulations.
+
+    From the first to the last frame that is less than 40 dB below the loudest. Most statistics are over
+    voiced frames, where timbre is the voice's and not a consonant's; where there are fewer than ten, over all
+    that are audible. In the spirit of the Geneva sets (Eyben et al. 2016), with a modulation spectrum (Wu,
+    Falk and Chan 2011).
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    kind: ClassVar[FeatureKind] = "vector"
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
+
+    sample_rate: int = 16_000
+    n_fft: int = 1024
+    hop_length: int = 160
+
+    def __post_init__(self) -> None:
+        require_whole("hop_length", self.hop_length)
+        require_whole("n_fft", self.n_fft)
+        if self.n_fft % 2:
+            raise ValueError(f"n_fft must be even, not {self.n_fft}")
+        require_whole("sample_rate", self.sample_rate)
+        if self.sample_rate < 2 * HIGHEST_HZ_OF_SHAPE:
+            raise ValueError(
+                f"sample_rate must be at least {2 * HIGHEST_HZ_OF_SHAPE:.0f}, not {self.sample_rate}"
+            )
+
+    def extract(self, waveform: Floats, sample_rate: int) -> Floats:
+        """Statistics one after another, (1267,)."""
+        # Rounded as a file rounds, so that a clip resampled in floating point gives what its copy gives.
+        samples = rounded(waveform, _BITS)
+        spectrum = Spectrum(samples, sample_rate, self.n_fft, self.hop_length)
+        pitch = pitch_of(samples, sample_rate, self.hop_length)
+        level = level_of(spectrum)
+        log_mel = spectrum.log_mel(_N_MELS).astype(np.float64)
+        mfcc = fft.dct(log_mel, type=2, norm="ortho", axis=1)[:, 1 : _N_MFCC + 1]
+        tracks = np.column_stack([pitch.semitones, pitch.harmonicity, level, spectral_shape(spectrum), mfcc])
+        audible = is_audible(level)
+        said = slice(audible.argmax(), len(audible) - audible[::-1].argmax())
+        voiced = audible & pitch.is_voiced
+        if voiced.sum() < _FEW:
+            voiced = audible
+        return _statistics(
+            tracks[said], log_mel[said], voiced[said], audible[said], sample_rate / self.hop_length
+        )
+
+
+def _statistics(
+    tracks: Array, log_mel: Array, voiced: NDArray[np.bool_], audible: NDArray[np.bool_], frame_rate: float
+) -> Floats:
+    parts = [
+        _of_tracks(tracks[voiced]),
+        _of_tracks(tracks[:, :_N_CONTOURS]),
+        _of_changes(_derivative(tracks, 1)[voiced]),
+        _derivative(tracks, 2)[voiced].std(axis=0),
+        np.abs(_derivative(tracks, 2)[voiced]).mean(axis=0),
+        _rhythm(tracks[:, 0], tracks[:, 2], voiced, audible),
+        _modulations(log_mel, frame_rate),
+        _of_bands(log_mel[voiced]),
+    ]
+    return np.concatenate(parts, dtype=np.float32)
+
+
+def _of_tracks(tracks: Array) -> Array:
+    """Thirteen statistics of each column, (13 * n_dims,)."""
+    mean, deviation = tracks.mean(axis=0), tracks.std(axis=0)
+    low, lower, middle, higher, high = np.percentile(tracks, [5, 20, 50, 80, 95], axis=0)
+    centred = tracks - mean
+    time = np.linspace(-1, 1, len(tracks))
+    bend = 3 * np.square(time) - 1
+    slope, curvature = time @ centred / (time @ time), bend @ centred / (bend @ bend)
+    scaled = centred / np.where(deviation > 0, deviation, 1)
+    skewness, kurtosis = (scaled**3).mean(axis=0), (scaled**4).mean(axis=0)
+    spans = [higher - lower, high - low]
+    moments = [mean, deviation, skewness, kurtosis]
+    return np.concatenate([*moments, low, lower, middle, higher, high, *spans, slope, curvature])
+
+
+def _of_changes(changes: Array) -> Array:
+    """Four statistics of each column, (4 * n_dims,)."""
+    return np.concatenate(
+        [changes.std(axis=0), np.abs(changes).mean(axis=0), *np.percentile(changes, [5, 95], axis=0)]
+    )
+
+
+def _of_bands(log_mel: Array) -> Array:
+    """Four statistics of each band, (4 * n_mels,)."""
+    return np.concatenate(
+        [log_mel.mean(axis=0), log_mel.std(axis=0), *np.percentile(log_mel, [10, 90], axis=0)]
+    )
+
+
+def _derivative(tracks: Array, order: int) -> Array:
+    """Of a line or a parabola through nine frames (Savitzky and Golay 1964), per frame; tracks' shape."""
+    slopes: Array = signal.savgol_filter(tracks, _DELTA_FRAMES, order, deriv=order, axis=0, mode="nearest")
+    return slopes
+
+
+def _rhythm(semitones: Array, level: Array, voiced: NDArray[np.bool_], audible: NDArray[np.bool_]) -> Array:
+    """Durations in frames, how pitch and loudness change from frame to frame, (14,)."""
+    edges = np.flatnonzero(np.diff(voiced, prepend=False, append=False))
+    lengths = np.diff(edges)
+    stretches, pauses = lengths[::2], lengths[1::2] if len(lengths) > 1 else np.zeros(1)
+    n_frames = len(voiced)
+    peaks, _ = signal.find_peaks(median_of_five(level), prominence=_PEAK_DB)
+    neighbours = voiced[1:] & voiced[:-1]
+    leaps, steps = (np.abs(np.diff(track))[neighbours] for track in (semitones, level))
+    jitter = leaps[leaps < _LEAP]
+    return np.array(
+        [
+            *(n_frames, voiced.mean(), audible.mean(), len(stretches)),
+            *(stretches.mean(), stretches.std(), stretches.max(), pauses.mean(), pauses.max()),
+            len(peaks) / n_frames,
+            *(_median(jitter), 1 - len(jitter) / max(len(leaps), 1)),
+            *(_median(steps), steps.sum() / max(len(steps), 1)),
+        ]
+    )
+
+
+def _median(values: Array) -> float:
+    return float(np.median(values)) if len(values) else 0.0
+
+
+def _modulations(log_mel: Array, frame_rate: float) -> Array:
+    """Logarithm of how strongly groups of bands swell and fade at seven rates, (16 * 7,)."""
+    groups = log_mel.reshape(len(log_mel), _MODULATION_BANDS, -1).mean(axis=2)
+    length = max(_LEAST_TRANSFORM, fft.next_fast_len(len(groups), real=True))
+    swings = np.abs(fft.rfft(groups - groups.mean(axis=0), length, axis=0)) / np.sqrt(len(groups))
+    hertz = fft.rfftfreq(length, 1 / frame_rate)
+    rates = pairwise(_MODULATION_HZ)
+    means = [swings[(hertz >= lowest) & (hertz < highest)].mean(axis=0) for lowest, highest in rates]
+    return np.log(np.concatenate(means) + 1e-3)
