@@ -24,6 +24,10 @@ _OCTAVE_COST = 0.03
 _AUDIBLE_DB = 40.0
 _SMOOTHED_FRAMES = 5
 _LEAST = 1e-8
+_LEAST_SHARE = 1e-3
+"""Harmonicity ends at -30 and 30 dB."""
+_FRAMES_AT_ONCE = 64
+"""Few enough to stay in the processor's cache, and a clip of minutes out of memory."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,18 @@ def pitch_of(samples: Floats, sample_rate: int, hop_length: int) -> Pitch:
     """
     length = 2 * round(_PITCH_SECONDS * sample_rate / 2)
     window = hann(length)
-    frames = sliding_window_view(np.pad(samples, length // 2), length)[::hop_length] * window
+    frames = sliding_window_view(np.pad(samples, length // 2), length)[::hop_length]
     rate = _FINER * sample_rate
     periods = np.arange(int(rate / _HIGHEST_HZ), int(rate / _LOWEST_HZ))
-    energy, correlation = _autocorrelation(frames, periods)
-    window_energy, window_correlation = _autocorrelation(window[None], periods)
-    strength = correlation / (energy + _LEAST) * (window_energy / window_correlation)
-    best = (strength - _OCTAVE_COST * np.log2(periods / periods[0])).argmax(axis=1)
-    share = np.clip(strength[np.arange(len(frames)), best], 1e-3, 1 - 1e-3)
+    cost = _OCTAVE_COST * np.log2(periods / periods[0])
+    of_window = _autocorrelation(window[None], periods)
+    best, share = np.empty(len(frames), np.intp), np.empty(len(frames))
+    for first in range(0, len(frames), _FRAMES_AT_ONCE):
+        block = slice(first, first + _FRAMES_AT_ONCE)
+        strength = _autocorrelation(frames[block] * window, periods) / of_window
+        best[block] = (strength - cost).argmax(axis=1)
+        share[block] = np.take_along_axis(strength, best[block, None], axis=1)[:, 0]
+    share = np.clip(share, _LEAST_SHARE, 1 - _LEAST_SHARE)
     semitones = 12 * np.log2(rate / periods[best] / _REFERENCE_HZ)
     return Pitch(median_of_five(semitones), 10 * np.log10(share / (1 - share)))
 
@@ -88,8 +96,17 @@ def spectral_shape(spectrum: Spectrum) -> Array:
     lie; entropy; flux; and of the Geneva minimalistic set (Eyben et al. 2016): alpha ratio, Hammarberg index,
     slopes below 500 Hz and from there to 1500 Hz in dB / kHz.
     """
-    power = spectrum.power.astype(np.float64)
-    hertz = np.linspace(0, spectrum.sample_rate / 2, power.shape[1])
+    hertz = np.linspace(0, spectrum.sample_rate / 2, spectrum.power.shape[1])
+    blocks = []
+    for first in range(0, len(spectrum.power), _FRAMES_AT_ONCE):
+        before = max(first - 1, 0)  # what the first one of a block has changed from
+        power = spectrum.power[before : first + _FRAMES_AT_ONCE].astype(np.float64)
+        blocks.append(_shape(power, hertz)[first - before :])
+    return np.concatenate(blocks)
+
+
+def _shape(power: Array, hertz: Array) -> Array:
+    """`spectral_shape` of neighbouring frames, the first of which counts as unchanged."""
     share = power / (power.sum(axis=1, keepdims=True) + _LEAST)
     centroid = share @ hertz
     spread = np.sqrt(np.maximum(share @ hertz**2 - centroid**2, 0))
@@ -104,12 +121,13 @@ def spectral_shape(spectrum: Spectrum) -> Array:
     return np.stack([*logarithms, entropy, flux, low - high, peaks[0] - peaks[1], *slopes], axis=1)
 
 
-def _autocorrelation(frames: Array, lags: NDArray[np.intp]) -> tuple[Array, Array]:
-    """Of each frame at lag zero, (n_frames, 1), and at the lags, parts of a sample, (n_frames, n_lags)."""
+def _autocorrelation(frames: Array, lags: NDArray[np.intp]) -> Array:
+    """Of each frame at lags in parts of a sample, over that at lag zero, (n_frames, n_lags)."""
     length = fft.next_fast_len(frames.shape[1] + int(lags[-1]) // _FINER + 1, real=True)
     power = np.square(np.abs(fft.rfft(frames, length, axis=1)))
     correlation = fft.irfft(power, _FINER * length, axis=1)  # zeros above interpolate between samples
-    return correlation[:, :1], correlation[:, lags]
+    shares: Array = correlation[:, lags] / (correlation[:, :1] + _LEAST)
+    return shares
 
 
 def _between(hertz: Array, lowest: float, highest: float) -> NDArray[np.bool_]:

@@ -26,6 +26,11 @@ _N_MELS = 64
 _N_MFCC = 23
 _N_CONTOURS = 14
 """Columns that mean something where nothing is voiced: all but the MFCC."""
+_PITCH, _LEVEL = 0, 2
+"""Columns."""
+_LEAST_FRAME_RATE = 100
+"""Hz; modulations of 35 Hz are told from twice that on."""
+_WIDEST_BIN_HZ = 100
 _DELTA_FRAMES = 9
 _FEW = 10
 _LEAP = 3.0
@@ -57,15 +62,16 @@ class Prosody(FeatureExtractor):
     hop_length: int = 160
 
     def __post_init__(self) -> None:
-        require_whole("hop_length", self.hop_length)
-        require_whole("n_fft", self.n_fft)
-        if self.n_fft % 2:
-            raise ValueError(f"n_fft must be even, not {self.n_fft}")
         require_whole("sample_rate", self.sample_rate)
         if self.sample_rate < 2 * HIGHEST_HZ_OF_SHAPE:
             raise ValueError(
                 f"sample_rate must be at least {2 * HIGHEST_HZ_OF_SHAPE:.0f}, not {self.sample_rate}"
             )
+        require_whole("hop_length", self.hop_length, self.sample_rate // _LEAST_FRAME_RATE)
+        require_whole("n_fft", self.n_fft)
+        least = self.sample_rate // _WIDEST_BIN_HZ
+        if self.n_fft % 2 or self.n_fft < least:
+            raise ValueError(f"n_fft must be even and at least {least}, not {self.n_fft}")
 
     def extract(self, waveform: Floats, sample_rate: int) -> Floats:
         """Statistics one after another, (1267,)."""
@@ -94,9 +100,8 @@ def _statistics(
         _of_tracks(tracks[voiced]),
         _of_tracks(tracks[:, :_N_CONTOURS]),
         _of_changes(_derivative(tracks, 1)[voiced]),
-        _derivative(tracks, 2)[voiced].std(axis=0),
-        np.abs(_derivative(tracks, 2)[voiced]).mean(axis=0),
-        _rhythm(tracks[:, 0], tracks[:, 2], voiced, audible),
+        *_sizes(_derivative(tracks, 2)[voiced]),
+        _rhythm(tracks[:, _PITCH], tracks[:, _LEVEL], voiced, audible),
         _modulations(log_mel, frame_rate),
         _of_bands(log_mel[voiced]),
     ]
@@ -120,9 +125,12 @@ def _of_tracks(tracks: Array) -> Array:
 
 def _of_changes(changes: Array) -> Array:
     """Four statistics of each column, (4 * n_dims,)."""
-    return np.concatenate(
-        [changes.std(axis=0), np.abs(changes).mean(axis=0), *np.percentile(changes, [5, 95], axis=0)]
-    )
+    return np.concatenate([*_sizes(changes), *np.percentile(changes, [5, 95], axis=0)])
+
+
+def _sizes(changes: Array) -> tuple[Array, Array]:
+    """Deviation and mean size of each column, (n_dims,) each."""
+    return changes.std(axis=0), np.abs(changes).mean(axis=0)
 
 
 def _of_bands(log_mel: Array) -> Array:
@@ -169,6 +177,6 @@ def _modulations(log_mel: Array, frame_rate: float) -> Array:
     length = max(_LEAST_TRANSFORM, fft.next_fast_len(len(groups), real=True))
     swings = np.abs(fft.rfft(groups - groups.mean(axis=0), length, axis=0)) / np.sqrt(len(groups))
     hertz = fft.rfftfreq(length, 1 / frame_rate)
-    rates = pairwise(_MODULATION_HZ)
-    means = [swings[(hertz >= lowest) & (hertz < highest)].mean(axis=0) for lowest, highest in rates]
+    ranges = [(hertz >= lowest) & (hertz < highest) for lowest, highest in pairwise(_MODULATION_HZ)]
+    means = [swings[inside].mean(axis=0) for inside in ranges]
     return np.log(np.concatenate(means) + 1e-3)

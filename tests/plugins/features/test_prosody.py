@@ -113,8 +113,9 @@ def test_the_clip_is_not_modified_and_gives_the_same_again(voice: Voice) -> None
     ("parameters", "message"),
     [
         ({"sample_rate": 8000}, "sample_rate must be at least 10000, not 8000"),
-        ({"n_fft": 1023}, "n_fft must be even, not 1023"),
-        ({"hop_length": 0}, "hop_length must be a whole number of at least 1"),
+        ({"n_fft": 1023}, "n_fft must be even and at least 160, not 1023"),
+        ({"n_fft": 128}, "n_fft must be even and at least 160, not 128"),
+        ({"hop_length": 512}, "hop_length must be a whole number from 1 to 160, not 512"),
     ],
 )
 def test_a_parameter_out_of_range_is_refused_by_name(parameters: dict[str, Any], message: str) -> None:
