@@ -73,7 +73,10 @@ def pipeline_probabilities(extractor: FeatureExtractor, model: Predictor, clip: 
 def require_graph(features: Entry) -> None:
     """Refuse an extractor that has no graph, before anything is fitted; raises ExportError."""
     if cast("type[FeatureExtractor]", features.plugin).onnx_graph is FeatureExtractor.onnx_graph:
-        raise ExportError(f"{features.name} has no ONNX graph: its plugin does not define onnx_graph")
+        raise ExportError(
+            f"{features.name} has no ONNX graph: its plugin does not define onnx_graph;"
+            " without --end-to-end the model alone is exported"
+        )
 
 
 def _extractor_graph(extractor: FeatureExtractor) -> Any:
