@@ -52,7 +52,7 @@ def test_each_upload_is_predicted_or_refused_in_one_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("features", ["functionals", "log_mel", "mfcc", "mfcc_chroma_contrast"])
+@pytest.mark.parametrize("features", ["functionals", "log_mel", "mfcc", "mfcc_chroma_contrast", "prosody"])
 def test_so_it_is_with_the_extractors_that_are_built_in(
     features: str, corpus: CheckedCorpus, registry: Registry, kit: Path
 ) -> None:

@@ -64,7 +64,7 @@ def test_what_changes_on_disk_is_seen_at_once(tmp_path: Path) -> None:
     assert names() == {"a.py", "b.py", "c.py"}
 
 
-@pytest.mark.parametrize("name", ["mfcc", "functionals", "mfcc_chroma_contrast", "log_mel"])
+@pytest.mark.parametrize("name", ["mfcc", "functionals", "mfcc_chroma_contrast", "log_mel", "prosody"])
 def test_the_shared_spectrum_is_part_of_every_built_in_extractor(name: str) -> None:
     entry = discover(()).get("features", name)
     names = {path.name for path in source_files(entry.file, entry.top)}
