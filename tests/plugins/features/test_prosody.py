@@ -34,7 +34,7 @@ def noise(seconds: float = 0.5) -> Floats:
 
 
 @given(hertz=st.floats(75, 550))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_the_pitch_of_a_harmonic_sound_is_its_fundamental(hertz: float) -> None:
     pitch = pitch_of(buzz(hertz), RATE, HOP)
     inside = slice(5, -5)
@@ -72,7 +72,7 @@ def test_a_bright_sound_has_a_higher_centroid_and_a_flatter_slope() -> None:
 
 
 @given(n_samples=st.integers(1600, 4 * RATE))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_there_is_one_length_for_every_clip(voice: Voice, n_samples: int) -> None:
     assert Prosody().checked_extract(voice(4.0, 200, 0)[:n_samples], RATE).shape == (1267,)
 
@@ -85,7 +85,7 @@ def test_a_clip_without_a_voice_gives_finite_features(sound: Floats) -> None:
 
 
 @given(before=st.integers(0, 100), after=st.integers(0, 100))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_silence_around_what_is_said_changes_nothing(voice: Voice, before: int, after: int) -> None:
     said = np.pad(voice(1.0, 150, 2), 2048)
     padded = np.pad(said, (before * HOP, after * HOP))
