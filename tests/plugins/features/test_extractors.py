@@ -15,12 +15,13 @@ from marsbench_plugins.features.functionals import Functionals
 from marsbench_plugins.features.log_mel import LogMel
 from marsbench_plugins.features.mfcc import Mfcc
 from marsbench_plugins.features.mfcc_chroma_contrast import MfccChromaContrast
+from marsbench_plugins.features.prosody import Prosody
 from marsbench_plugins.spectrum import Spectrum
 
 RATE = 22_050
 Voice = Callable[[float, float, int], Floats]
 
-every_extractor = pytest.mark.parametrize("plugin", [MfccChromaContrast, Mfcc, LogMel, Functionals])
+every_extractor = pytest.mark.parametrize("plugin", [MfccChromaContrast, Mfcc, LogMel, Functionals, Prosody])
 every_frame_extractor = pytest.mark.parametrize(
     ("plugin", "n_dims"), [(MfccChromaContrast, 59), (Mfcc, 40), (LogMel, 128)]
 )
@@ -62,7 +63,7 @@ def test_a_clip_that_is_silent_where_it_is_heard_gives_finite_features(
     plugin: type[FeatureExtractor], normalisation: str
 ) -> None:
     samples = np.eye(1, 40_000, 100, dtype=np.float32)[0]
-    options = {} if plugin is Functionals else {"normalisation": normalisation}
+    options = {} if plugin in (Functionals, Prosody) else {"normalisation": normalisation}
     assert np.isfinite(plugin.create(options).checked_extract(samples, RATE)).all()
 
 

@@ -52,8 +52,7 @@ def test_noise_is_not_voiced_and_lowers_harmonicity() -> None:
     )
 
 
-@given(gain=st.sampled_from([0.25, 0.5, 2.0]))
-@settings(max_examples=3)
+@pytest.mark.parametrize("gain", [0.25, 0.5, 2.0])
 def test_a_louder_clip_differs_in_its_level_alone(gain: float) -> None:
     quiet, loud = (Spectrum(factor * (buzz(200) + noise()), RATE, 1024, HOP) for factor in (1, gain))
     np.testing.assert_allclose(level_of(loud), level_of(quiet) + 20 * np.log10(gain), atol=1e-3)
@@ -101,12 +100,6 @@ def test_rhythm_tells_stretches_from_pauses() -> None:
     assert stretches == 3
     assert 0.7 < voiced < 0.9
     assert longest == pytest.approx(50, abs=7)
-
-
-def test_the_clip_is_not_modified_and_gives_the_same_again(voice: Voice) -> None:
-    samples = voice(2.0, 130, 4)
-    samples.flags.writeable = False
-    np.testing.assert_array_equal(Prosody().extract(samples, RATE), Prosody().extract(samples.copy(), RATE))
 
 
 @pytest.mark.parametrize(
