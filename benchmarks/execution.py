@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from marsbench.corpus import CheckedCorpus
-from marsbench.experiment import Experiment
+from marsbench.config import Experiment
+from marsbench.data.corpus import CheckedCorpus
 from marsbench.progress import Silent
-from marsbench.protocols.catalogue import PROTOCOLS
-from marsbench.protocols.fold import Fold, Parts
+from marsbench.protocols.builtin import PROTOCOLS
 from marsbench.protocols.protocol import Definition
-from marsbench.runner.driver import run
+from marsbench.protocols.split import Fold, Parts
+from marsbench.runner.runner import run
 
 _KIT = Path(__file__).parents[1] / "tests" / "kit" / "plugins"
 _N_LONG = 8

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from threadpoolctl import threadpool_limits
 
-from marsbench import audio
+from marsbench.data import audio
 from marsbench_plugins.features.mfcc_chroma_contrast import MfccChromaContrast
 
 _RATE = 22_050

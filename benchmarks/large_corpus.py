@@ -20,13 +20,13 @@ import numpy as np
 import psutil
 import soundfile
 
-from marsbench.audio_check import check_audio
-from marsbench.corpus import CheckedCorpus, Clip, Corpus
-from marsbench.execution.cluster import local_executor
-from marsbench.execution.task import Task
-from marsbench.execution.worker_process import Limits
-from marsbench.extraction import Extracted, Extraction
-from marsbench.feature_store import FeatureStore
+from marsbench.data.audio_validation import check_audio
+from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
+from marsbench.execution.base import Task
+from marsbench.execution.dask_cluster import local_executor
+from marsbench.execution.worker import Limits
+from marsbench.features.extraction import Extracted, Extraction
+from marsbench.features.store import FeatureStore
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent
 

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.scores import Metrics, Score
-from marsbench.evaluation.unit_result import Failure
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_runs
 

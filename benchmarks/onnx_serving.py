@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from marsbench import audio
+from marsbench.data import audio
+from marsbench.deployment.onnx_pipeline import end_to_end, pipeline_probabilities
 from marsbench.execution.threads import limited_threads
-from marsbench.export.end_to_end import end_to_end, pipeline_probabilities
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.model import Examples, FitContext, Model
 from marsbench.plugin.search_space import Defaults

@@ -13,9 +13,9 @@ from dataclasses import replace
 from multiprocessing import get_context
 from statistics import fmean, stdev
 
-from marsbench.evaluation.unit import Unit, fit_unit
-from marsbench.experiment import parse_experiment
-from marsbench.feature_store import FeatureStore
+from marsbench.config import parse_experiment
+from marsbench.evaluation.fit import Unit, fit_unit
+from marsbench.features.store import FeatureStore
 from marsbench.planning import make_plans
 from marsbench.progress import Silent
 from marsbench.runner.units import Units

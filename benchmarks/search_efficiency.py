@@ -21,16 +21,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from marsbench.evaluation.unit_result import UnitResult
-from marsbench.execution.task import Outcome, Task
-from marsbench.experiment import Tuning, parse_experiment
-from marsbench.feature_store import FeatureStore
+from marsbench.config import Tuning, parse_experiment
+from marsbench.evaluation.fit_result import UnitResult
+from marsbench.execution.base import Outcome, Task
+from marsbench.features.store import FeatureStore
 from marsbench.planning import make_plans
 from marsbench.plugin.search_space import Dimension
 from marsbench.progress import Silent
 from marsbench.runner.units import Units
-from marsbench.tuning.inner_fits import InnerFits
-from marsbench.tuning.optuna_study import OptunaStudy
+from marsbench.tuning.cached_fits import CachedFits
+from marsbench.tuning.optuna_engine import OptunaStudy
 from marsbench.tuning.search_space import Configuration, SearchSpace, tuned_features
 
 RECORD = Path(__file__).with_name("recorded_svm.json")
@@ -51,8 +51,8 @@ def record(data: str) -> None:
     """Fit the whole grid on all inner folds."""
     from dataclasses import replace
 
-    from marsbench.evaluation.objective import objective_score
-    from marsbench.evaluation.unit import fit_unit
+    from marsbench.evaluation.fit import fit_unit
+    from marsbench.evaluation.metrics import objective_score
 
     values = {"features": "mfcc_chroma_contrast", "model": "svm", "data": data}
     (plan,) = make_plans(parse_experiment(values, "record"), Silent())
@@ -91,7 +91,7 @@ class Grid:
 
 @dataclass
 class Recorded:
-    """Stands for `InnerFits`: no fit takes any time."""
+    """Stands for `CachedFits`: no fit takes any time."""
 
     grid: Grid
     n_fits: int = 0
@@ -109,7 +109,7 @@ class Recorded:
             predict_seconds=0.0,
         )  # fmt: skip
 
-    def forget_checkpoints(self) -> None:
+    def clear_checkpoints(self) -> None:
         """There are none."""
 
 
@@ -135,7 +135,7 @@ def marsbench_way(grid: Grid, seed: int, trials: int) -> Iterator[tuple[int, flo
     study = Replay(
         tuning=tuning,
         space=SPACE,
-        fits=cast("InnerFits", recorded),
+        fits=cast("CachedFits", recorded),
         targets=[np.zeros(0, np.int64)] * N_INNER,
         rungs=(),
         seed=seed,

@@ -29,15 +29,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.evaluation.unit_result import Failure
+from marsbench.config import Execution
+from marsbench.evaluation.fit_result import Failure
+from marsbench.execution.base import Task
 from marsbench.execution.executor import open_executor
-from marsbench.execution.task import Task
 from marsbench.execution.threads import VARIABLES
-from marsbench.experiment import Execution
 from marsbench.plugin.features import Features, Floats
+from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.model import Examples, FitContext, OnEpoch
 from marsbench.plugin.search_space import Defaults
-from marsbench.plugin.tensorflow_setup import import_keras
 from marsbench_plugins.models.cnn_lstm import CnnLstm
 
 _N_CLASSES = 8

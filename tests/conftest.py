@@ -40,8 +40,8 @@ def kit() -> Path:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run `bench` with some words in this process; the result has exit_code, stdout, stderr."""
-    from marsbench.cli import console
     from marsbench.cli.main import app
+    from marsbench.report.terminal import console
 
     monkeypatch.setenv("COLUMNS", "200")
     for one in (console.out, console.err):  # made with the width of whoever imported them first

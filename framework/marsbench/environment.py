@@ -1,11 +1,15 @@
 """Where a result came from: versions, machine, state of the sources."""
 
+import importlib
 import os
 import platform
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from marsbench.errors import ExportError
 
 _DISTRIBUTIONS = (
     "marsbench", "keras", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "soxr", "tensorflow",
@@ -44,3 +48,13 @@ def _git() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """A module of one of marsbench's extras; raises ExportError where it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ExportError(
+            f"{module.partition('.')[0]} is not installed: pip install 'marsbench[{extra}]'"
+        ) from error

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from marsbench.audio_check import OnBad, check_audio
-from marsbench.corpus import CheckedCorpus, Corpus
-from marsbench.datasets import resolve_dataset
+from marsbench.config import Experiment, Tuning
+from marsbench.data.audio_validation import OnBad, check_audio
+from marsbench.data.corpus import CheckedCorpus, Corpus
 from marsbench.errors import BenchError, ConfigError, PluginError, unknown
-from marsbench.evaluation.unit import fit_version
-from marsbench.experiment import Experiment, Tuning
-from marsbench.files import digest
+from marsbench.evaluation.fit import fit_version
+from marsbench.hashing import digest
 from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.dataset_lookup import resolve_dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Kind, Recipe, Registry, discover, drop_in_folders
 from marsbench.plugin.search_space import Defaults, explore
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.catalogue import find_protocol
+from marsbench.protocols.builtin import find_protocol
 from marsbench.protocols.protocol import Protocol
 
 Settings = dict[str, Any]

@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Self, cast, get_args
 
 import numpy as np
 
-from marsbench.audio import MAX_SECONDS
+from marsbench.data.audio import MAX_SECONDS
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Floats
-from marsbench.plugin.onnx_builder import Value
+from marsbench.plugin.onnx import Value
 from marsbench.plugin.search_space import HyperParameters
 from marsbench_plugins.normalisation import Normalisation, normalised
 from marsbench_plugins.onnx_graphs.hearing import Hearing, frames_model

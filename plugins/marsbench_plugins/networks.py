@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.search_space import Scalar
-from marsbench.plugin.tensorflow_setup import import_keras
 
 MIXUP: Mapping[str, Scalar] = {
     "schedule": "cosine",

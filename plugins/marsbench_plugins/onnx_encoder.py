@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marsbench.encoders import EncoderFile
+from marsbench.environment import import_extra
 from marsbench.errors import ExportError, PluginError
-from marsbench.plugin.extras import import_extra
+from marsbench.features.pretrained import EncoderFile
 from marsbench.plugin.features import Floats
-from marsbench.plugin.onnx_session import onnx_session
+from marsbench.plugin.onnx import onnx_session
 from marsbench_plugins.whisper_mel import HOP, whisper_log_mel
 
 Layer = int | str

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from marsbench.encoders import KNOWN, EncoderFile, find_encoder
+from marsbench.environment import import_extra
 from marsbench.errors import ConfigError
-from marsbench.plugin.extras import import_extra
+from marsbench.features.pretrained import KNOWN, EncoderFile, find_encoder
 from marsbench.plugin.features import FeatureExtractor, Floats
 from marsbench_plugins.onnx_encoder import Layer, OpenedEncoder, opened_encoder
 

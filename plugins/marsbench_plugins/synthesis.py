@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, sosfilt
 
-from marsbench.files import derived_seed
+from marsbench.hashing import derived_seed
 
 Array = NDArray[np.float64]
 

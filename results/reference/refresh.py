@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from marsbench.cli.markdown_tables import board as as_table
 from marsbench.errors import ResultsError, unknown
+from marsbench.report.markdown import board as as_table
 from marsbench.report.page import Options, build_page
 from marsbench.report.selection import select_all
 from marsbench.results.leaderboard import Board, leaderboards

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.cli import main as cli
-from marsbench.execution import isolated, worker_process
+from marsbench.execution import local_pool, worker
 
 KIT = Path(__file__).parents[1] / "kit" / "plugins"
 
@@ -58,7 +58,7 @@ def warm_up() -> None:
     """Import what a run imports, by a run in this process: it leaves no thread behind."""
     for name in ("scheduler", "worker"):  # which a local cluster imports as it starts
         importlib.import_module(f"distributed.http.{name}.prometheus")
-    import marsbench.execution.cluster  # noqa: F401 - a run in this process does without
+    import marsbench.execution.dask_cluster  # noqa: F401 - a run in this process does without
 
     words = ["run", "--features", "crossings,slow_crossings", "--model", "nearest_mean,slow_mean"]
     words += ["--data", "tones", "--plugins", str(KIT), "--protocol", "holdout80", "--workers", "0"]
@@ -113,7 +113,7 @@ def die_in_request() -> None:
         process._process.stdin.flush()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    worker_process.WorkerProcess._send = dies  # type: ignore[assignment, method-assign]
+    worker.WorkerProcess._send = dies  # type: ignore[assignment, method-assign]
 
 
 def kill_workers(kills: int, seed: int, log: str) -> None:
@@ -137,7 +137,7 @@ class Killer(threading.Thread):
         self._watch()
 
     def _watch(self) -> None:
-        kind, do = worker_process.WorkerProcess, worker_process.WorkerProcess.run
+        kind, do = worker.WorkerProcess, worker.WorkerProcess.run
 
         def watched(process: Any, payload: bytes, limits: Any, on_epoch: Callable[[int, int], None]) -> Any:
             with self.lock:
@@ -172,7 +172,7 @@ class Killer(threading.Thread):
 
     def _strike_idle(self) -> str | None:
         """Kill a process that nobody has taken; gives "nothing", or None if there is none."""
-        processes = isolated._processes
+        processes = local_pool._processes
         with processes.lock:
             return "nothing" if self._kill_one_of(chain(*processes.idle.values())) else None
 

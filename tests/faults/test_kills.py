@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from marsbench.files import derived_seed
+from marsbench.hashing import derived_seed
 
 Places = Callable[..., Any]
 

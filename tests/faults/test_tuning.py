@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from marsbench.results.store import RunFolder
-from marsbench.results.study_folder import StudyFolder
+from marsbench.results.studies import StudyFolder
 
 Places = Callable[..., Any]
 

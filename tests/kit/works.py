@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from marsbench.execution.task import Work
-from marsbench.feature_store import FeatureFile
+from marsbench.execution.base import Work
+from marsbench.features.store import FeatureFile
 from marsbench.plugin.model import OnEpoch
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from marsbench.audio_check import OnBad
-from marsbench.corpus import CheckedCorpus
-from marsbench.datasets import resolve_dataset
+from marsbench.data.audio_validation import OnBad
+from marsbench.data.corpus import CheckedCorpus
 from marsbench.execution.threads import limited_threads
-from marsbench.feature_store import FeatureStore
+from marsbench.features.store import FeatureStore
 from marsbench.planning import checked_corpus
+from marsbench.plugin.dataset_lookup import resolve_dataset
 from marsbench.plugin.features import Features
 from marsbench.plugin.registry import Registry, discover, drop_in_folders
 from marsbench.progress import progress_for

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.api.corpora import registry_of
-from marsbench.bundle.bundle import Bundle
-from marsbench.bundle.files import AnyBundle, Sample, read_bundle
-from marsbench.bundle.model_file import Form, Precision
-from marsbench.corpus import CheckedCorpus
-from marsbench.export.refit import fit_bundle
-from marsbench.export.samples import golden_samples
-from marsbench.export.target import Parts, Target
+from marsbench.data.corpus import CheckedCorpus
+from marsbench.deployment.bundle import Bundle
+from marsbench.deployment.bundle_files import AnyBundle, Sample, golden_samples, read_bundle
+from marsbench.deployment.export import Parts, Target
+from marsbench.deployment.model_file import Form, Precision
+from marsbench.deployment.refit import fit_bundle
 from marsbench.planning import make_pipeline
 from marsbench.plugin.registry import discover
 from marsbench.progress import progress_for

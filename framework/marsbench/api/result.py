@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from marsbench.errors import ResultsError
 from marsbench.evaluation.criteria import Outcome
 from marsbench.evaluation.scores import Metrics
-from marsbench.report.confusion_plot import draw_confusion, plot_confusion
+from marsbench.results.plots import draw_confusion, plot_confusion
 from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder

@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from marsbench.api.result import Result
+from marsbench.atomic_files import write_text
 from marsbench.automl import search as automl
+from marsbench.config import Experiment, Fusion, Search, parse_experiment, parse_fusion, parse_search
 from marsbench.errors import ConfigError, unknown
-from marsbench.experiment import Experiment, Fusion, Search, parse_experiment, parse_fusion, parse_search
-from marsbench.files import write_text
 from marsbench.plugin.registry import drop_in_folders
 from marsbench.progress import progress_for
 from marsbench.report.page import Options, build_page
 from marsbench.report.selection import select_all, select_run
 from marsbench.results import comparison
 from marsbench.results.leaderboard import leaderboards
-from marsbench.results.rows import Row
+from marsbench.results.row import Row
 from marsbench.results.store import RunFolder
-from marsbench.runner import driver
-from marsbench.runner.ensemble import fuse_runs
+from marsbench.runner import runner
+from marsbench.runner.ensemble_job import fuse_runs
 
 Words = str | Sequence[str]
 
@@ -66,7 +66,7 @@ def run(  # noqa: PLR0913 - one argument an option
     values |= {"trials": trials, "results": results}
     given = {name: value for name, value in values.items() if value is not None}
     asked = parse_experiment(given, "marsbench.run")
-    finished = driver.run(asked, progress_for(verbose), retry_failed=retry_failed)
+    finished = runner.run(asked, progress_for(verbose), retry_failed=retry_failed)
     return [Result(folder.path, record) for folder, record in finished]
 
 

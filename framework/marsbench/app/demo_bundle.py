@@ -3,10 +3,9 @@
 from pathlib import Path
 from threading import Lock
 
-from marsbench.bundle.files import write_bundle
-from marsbench.export.refit import fit_bundle
-from marsbench.export.samples import golden_samples
-from marsbench.files import home
+from marsbench.atomic_files import home
+from marsbench.deployment.bundle_files import golden_samples, write_bundle
+from marsbench.deployment.refit import fit_bundle
 from marsbench.planning import checked_corpus, make_pipeline
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress, Silent

@@ -7,9 +7,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from marsbench.audio import Waveform
-from marsbench.bundle.prediction import Prediction
-from marsbench.report.spectrogram import png_uri
+from marsbench.data.audio import Waveform
+from marsbench.deployment.prediction import Prediction
+from marsbench.report.audio import png_uri
 from marsbench.report.svg import Plot, line, nice_ticks
 
 WIDTH, HEIGHT = 300, 170

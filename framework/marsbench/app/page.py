@@ -12,12 +12,12 @@ from markupsafe import Markup
 from marsbench.app import tables
 from marsbench.app.demo_bundle import demo_folder, train_demo
 from marsbench.app.figures import as_image, draw_waveform, timeline
-from marsbench.app.hearing import ENDINGS, MAX_MEGABYTES, MAX_SECONDS, Heard, hear, mime_type
-from marsbench.bundle.files import RECORD, AnyBundle, is_bundle, read_bundle
-from marsbench.bundle.record import BaseRecord, Origin
+from marsbench.app.inference import ENDINGS, MAX_MEGABYTES, MAX_SECONDS, Heard, hear, mime_type
+from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
+from marsbench.deployment.bundle_record import BaseRecord, Origin
 from marsbench.errors import AudioError, BenchError
 from marsbench.plugin.registry import discover
-from marsbench.report.spectrogram import draw_spectrogram
+from marsbench.report.audio import draw_spectrogram
 from marsbench.results.leaderboard import leaderboards
 
 _STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
@@ -142,7 +142,7 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
     except BenchError as error:
         st.error(escaped(f"{name}: {error}"))
         return
-    if heard.prediction.lacks_high_tones:
+    if heard.prediction.is_narrowband:
         st.warning(
             f"This recording has {heard.waveform.sample_rate:,} samples a second, fewer than any that the "
             "model was trained on: high tones are missing, which may change the answer."

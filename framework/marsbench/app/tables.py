@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from marsbench.app.figures import turns
-from marsbench.bundle.prediction import Prediction
-from marsbench.bundle.record import Origin
+from marsbench.deployment.bundle_record import Origin
+from marsbench.deployment.prediction import Prediction
 from marsbench.evaluation.criteria import Outcome, grade
 from marsbench.evaluation.scores import Metrics
-from marsbench.report.words import criterion_name, verdict_words
+from marsbench.report.phrases import criterion_name, verdict_words
 from marsbench.results.leaderboard import Board
-from marsbench.results.rows import Row
+from marsbench.results.row import Row
 
 _SIGNS = {"pass": "✓ pass", "fail": "✗ fail", "undecided": "? undecided"}
 _UNIT = "\N{NO-BREAK SPACE}%"

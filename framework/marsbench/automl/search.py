@@ -11,30 +11,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from marsbench.automl.candidates import Candidate, Contender
-from marsbench.automl.clock import Clock
-from marsbench.automl.record import Looked, SearchRecord, Winner, read_search, write_search
-from marsbench.automl.screening import Screening
-from marsbench.automl.selection import best_members, pooled_score
+from marsbench.atomic_files import require_writable
+from marsbench.automl.selection import Candidate, Contender, best_members, pooled_score
+from marsbench.automl.state import Clock, ScreeningResult, SearchRecord, Winner, read_search, write_search
+from marsbench.automl.successive_halving import Screening
+from marsbench.config import Experiment, Fusion, Search
 from marsbench.errors import TrainingError
-from marsbench.evaluation.unit import fit_version
+from marsbench.evaluation.fit import fit_version
 from marsbench.execution.executor import n_workers, open_executor
-from marsbench.execution.interruption import graceful_interruption
-from marsbench.experiment import Experiment, Fusion, Search
-from marsbench.files import digest, require_writable
+from marsbench.execution.interrupt import graceful_interruption
+from marsbench.hashing import digest
 from marsbench.locks import locked
 from marsbench.planning import Plan, make_plans, usable
 from marsbench.progress import Progress, Silent
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
-from marsbench.results.study_folder import StudyFolder
-from marsbench.runner.driver import Driver
-from marsbench.runner.ensemble import fuse_runs
-from marsbench.runner.ongoing import OngoingRun, runs_of
-from marsbench.runner.reopened import chosen_by
+from marsbench.results.studies import StudyFolder
+from marsbench.runner.ensemble_job import fuse_runs
+from marsbench.runner.pipeline_job import PipelineJob, runs_of
+from marsbench.runner.reload import chosen_by
+from marsbench.runner.resources import Resources
+from marsbench.runner.runner import Driver
 from marsbench.runner.time_budget import TimeBudget
 from marsbench.runner.units import Units
-from marsbench.runner.workplace import Workplace
 
 _BEST = 3
 """Contenders that become runs whatever they add to an ensemble."""
@@ -89,7 +88,7 @@ def search(
         try:
             with graceful_interruption(progress.say) as stop, ExitStack() as stack:
                 executor = open_executor(experiment)
-                place = Workplace(plan.corpus, plan.folders, experiment, executor, progress, stop, stack)
+                place = Resources(plan.corpus, plan.folders, experiment, executor, progress, stop, stack)
                 screening = Screening(plan, asked.objective, place, study, clock)
                 return _Search(experiment, plan, screening, path, record).found()
         finally:
@@ -174,7 +173,7 @@ class _Search:
                 pipeline,
                 Units.of(self.plan, pipeline, self.experiment.seed),
                 known.get(pipeline.name)
-                or Looked(features=pipeline.features.name, model=pipeline.model.name),
+                or ScreeningResult(features=pipeline.features.name, model=pipeline.model.name),
             )
             for pipeline in self.plan.pipelines
         ]
@@ -256,14 +255,14 @@ class _Search:
         fusion = Fusion(**{name: getattr(asked, name) for name in shared}, runs=ids)
         return fuse_runs(fusion, self.screening.place.progress, known=[self.screening.folder])
 
-    def _runs_of(self, candidate: Candidate, experiment: Experiment) -> list[OngoingRun]:
+    def _runs_of(self, candidate: Candidate, experiment: Experiment) -> list[PipelineJob]:
         alone = replace(self.plan, pipelines=(candidate.pipeline,))
         return runs_of(alone, experiment, self.screening.place.progress)
 
-    def _make(self, runs: list[OngoingRun], seconds: float | None) -> None:
+    def _make(self, runs: list[PipelineJob], seconds: float | None) -> None:
         Driver(self.screening.place, TimeBudget(seconds)).make(list(runs))
 
-    def _complete(self, made: Iterable[tuple[Contender, OngoingRun]]) -> list[_Entrant]:
+    def _complete(self, made: Iterable[tuple[Contender, PipelineJob]]) -> list[_Entrant]:
         """Those whose runs have no failed fold."""
         return [_Entrant(contender, run.folder, run.record) for contender, run in made if run.record.metrics]
 

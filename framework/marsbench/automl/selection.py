@@ -1,14 +1,86 @@
-"""Which contenders make the best ensemble, by what they say inside the folds' training parts alone."""
+"""Pipelines that a search looks at, and what is known of each."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.automl.candidates import Contender
-from marsbench.evaluation.fusion import Weights, fit_weights, pool
-from marsbench.evaluation.objective import objective_score
+from marsbench.automl.state import HoldoutScore, ScreeningResult
+from marsbench.evaluation.ensembling import Weights, fit_weights, pool
+from marsbench.evaluation.metrics import objective_score
+from marsbench.planning import Pipeline
+from marsbench.runner.holdout_predictions import InnerPredictions
+from marsbench.runner.units import Units
+
+
+@dataclass
+class Candidate:
+    """A pipeline, untuned, while it is looked at."""
+
+    pipeline: Pipeline
+    units: Units
+    looked: ScreeningResult
+
+    @property
+    def name(self) -> str:
+        """As screens show it."""
+        return self.pipeline.name
+
+    def note(self, **changes: object) -> None:
+        """Something more is known of it."""
+        self.looked = self.looked.model_copy(update=changes)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether nothing speaks against it so far."""
+        return not self.looked.reason
+
+    @property
+    def score(self) -> float:
+        """The latest, -1 without one."""
+        return -1.0 if self.looked.score is None else self.looked.score
+
+
+class Contender(NamedTuple):
+    """A pipeline, tuned or not, with what it says of clips inside each fold's training part."""
+
+    candidate: Candidate
+    inner: tuple[InnerPredictions, ...]
+    """One for each fold."""
+    objective: str
+
+    @property
+    def name(self) -> str:
+        """Of its pipeline."""
+        return self.candidate.name
+
+    @property
+    def score(self) -> float:
+        """Mean over folds."""
+        scores = [objective_score(self.objective, one.probabilities, one.targets) for one in self.inner]
+        return float(np.mean(scores))
+
+    @property
+    def seconds(self) -> float:
+        """That one fold's fit took, on average."""
+        return float(
+            np.mean([fit.fit_seconds + fit.predict_seconds for one in self.inner for fit in one.fits])
+        )
+
+    @property
+    def record(self) -> HoldoutScore:
+        """What is kept of it."""
+        pipeline = self.candidate.pipeline
+        return HoldoutScore(
+            features=pipeline.features.name,
+            model=pipeline.model.name,
+            score=self.score,
+            seconds=self.seconds,
+        )
+
 
 MOST_MEMBERS = 5
 _GAIN = 0.01

@@ -46,7 +46,7 @@ def app(
 
 def _require_bundle(bundle: Path) -> None:
     """Say what is wrong here, not in the browser."""
-    from marsbench.bundle.files import read_bundle_record
+    from marsbench.deployment.bundle_files import read_bundle_record
 
     read_bundle_record(bundle)
 

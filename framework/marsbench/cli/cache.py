@@ -10,8 +10,8 @@ app = typer.Typer(no_args_is_help=True, help="What is kept to save work: extract
 @app.command()
 def info() -> None:
     """Say where the feature store is and how much each extractor takes."""
-    from marsbench.cli.console import out, table
-    from marsbench.feature_store import store_root, store_use
+    from marsbench.features.store import store_root, store_use
+    from marsbench.report.terminal.console import out, table
 
     shown = table("extractor", "versions", "MB", title=f"Features in {store_root()}")
     for use in store_use():
@@ -27,7 +27,7 @@ def clear(
 ) -> None:
     """Delete extracted features; they are made again when needed."""
     from marsbench.errors import ConfigError, unknown
-    from marsbench.feature_store import clear_store, store_use
+    from marsbench.features.store import clear_store, store_use
 
     names = [use.extractor for use in store_use()]
     if extractor is not None and extractor not in names:

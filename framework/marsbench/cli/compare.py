@@ -22,13 +22,13 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two runs of one leaderboard: difference, interval, p, McNemar table, clips they disagree on."""
-    from marsbench.cli import comparison_tables
-    from marsbench.cli.console import out
+    from marsbench.report.terminal import comparison
+    from marsbench.report.terminal.console import out
     from marsbench.results.comparison import compare as compare_runs
     from marsbench.results.store import find_run
 
     found = compare_runs(find_run(results, first), find_run(results, second))
     if as_json:
-        typer.echo(json.dumps(comparison_tables.as_values(found), indent=1))
+        typer.echo(json.dumps(comparison.as_values(found), indent=1))
     else:
-        out.print(comparison_tables.report(found, top))
+        out.print(comparison.report(found, top))

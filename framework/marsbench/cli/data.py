@@ -13,9 +13,9 @@ app = typer.Typer(no_args_is_help=True, help="Corpora: list, check, fetch.")
 @app.command("list")
 def list_datasets(plugins: Plugins = None) -> None:
     """List the datasets."""
-    from marsbench.cli.console import out
-    from marsbench.cli.plugin_list import plugin_list
     from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.report.terminal.console import out
+    from marsbench.report.terminal.plugins import plugin_list
 
     out.print(plugin_list(discover(drop_in_folders(plugins or ())).entries("datasets")))
 
@@ -29,11 +29,11 @@ def check(
     ] = None,
 ) -> None:
     """Open every file: counts by class and speaker, rates, durations, duplicates, and every bad file."""
-    from marsbench.cli.console import TerminalProgress, out
-    from marsbench.cli.corpus_tables import corpus_report
-    from marsbench.experiment import parse_setting
+    from marsbench.config import parse_setting
     from marsbench.planning import checked_corpus
     from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.report.terminal.console import TerminalProgress, out
+    from marsbench.report.terminal.corpora import corpus_report
 
     registry = discover(drop_in_folders(plugins or ()))
     with TerminalProgress() as progress:
@@ -50,12 +50,12 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a dataset's published archives, check them, unpack them."""
-    from marsbench.cli.console import TerminalProgress, out
+    from marsbench.atomic_files import home
+    from marsbench.data.download import fetch as fetch_archives
     from marsbench.errors import ConfigError
-    from marsbench.fetch import fetch as fetch_archives
-    from marsbench.files import home
     from marsbench.plugin.dataset import Dataset
     from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.report.terminal.console import TerminalProgress, out
 
     registry = discover(drop_in_folders(plugins or ()))
     archives = cast("type[Dataset]", registry.get("datasets", name).plugin).archives

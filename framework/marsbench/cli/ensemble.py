@@ -52,10 +52,10 @@ def ensemble(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     if equal and inner_folds is not None:
         raise typer.BadParameter("--inner-folds is for fitted weights: leave it out with --equal")
-    from marsbench.cli.console import TerminalProgress
-    from marsbench.cli.run_report import print_report
-    from marsbench.experiment import criteria_table, parse_fusion
-    from marsbench.runner.ensemble import fuse_runs
+    from marsbench.cli.printing import print_report
+    from marsbench.config import criteria_table, parse_fusion
+    from marsbench.report.terminal.console import TerminalProgress
+    from marsbench.runner.ensemble_job import fuse_runs
 
     options = {
         "runs": runs,

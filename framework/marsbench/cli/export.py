@@ -66,12 +66,11 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     if (run is None) != best:
         raise typer.BadParameter("name a RUN, or say --best")
     _refuse_pairs(form, end_to_end, quantise)
-    from marsbench.bundle.files import is_bundle
-    from marsbench.cli.bundle_tables import bundle_summary
-    from marsbench.cli.console import TerminalProgress, out, print_path
-    from marsbench.export.source import of_bundle, of_run
-    from marsbench.export.target import Target
+    from marsbench.deployment.bundle_files import is_bundle
+    from marsbench.deployment.export import Target, of_bundle, of_run
     from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.report.terminal.bundles import bundle_summary
+    from marsbench.report.terminal.console import TerminalProgress, out, print_path
     from marsbench.results.leaderboard import best_run
     from marsbench.results.store import find_run
 

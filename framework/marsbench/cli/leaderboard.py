@@ -30,9 +30,9 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     """Rank finished runs, one table for each protocol on each corpus."""
     if as_json + as_csv + as_markdown > 1:
         raise typer.BadParameter("--json, --csv and --markdown exclude each other: print one of them")
-    from marsbench.experiment import parse_criteria
+    from marsbench.config import parse_criteria
     from marsbench.results.leaderboard import leaderboards
-    from marsbench.results.rows import Row
+    from marsbench.results.row import Row
 
     boards, left_out = leaderboards(results, data, protocol, parse_criteria(criteria), older=older)
     tell_left_out(left_out)
@@ -45,15 +45,15 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
         for row in rows:
             writer.writerow({name: _cell(value) for name, value in row._asdict().items()})
     elif as_markdown:
-        from marsbench.cli.markdown_tables import board as as_table
+        from marsbench.report.markdown import board as as_table
 
         typer.echo("\n\n".join(as_table(board, top) for board in boards))
     else:
-        from marsbench.cli import run_tables
-        from marsbench.cli.console import out
+        from marsbench.report.terminal import runs
+        from marsbench.report.terminal.console import out
 
         for board in boards:
-            out.print(run_tables.board(board, top))
+            out.print(runs.board(board, top))
 
 
 def _cell(value: object) -> object:

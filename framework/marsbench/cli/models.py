@@ -16,8 +16,8 @@ def list_encoders() -> None:
     """List the known encoders, and those that are here."""
     from rich.text import Text
 
-    from marsbench.cli.console import out, table
-    from marsbench.encoders import KNOWN, folder, present
+    from marsbench.features.pretrained import KNOWN, folder, present
+    from marsbench.report.terminal.console import out, table
 
     shown = table("name", "reads", "layers", "MB", "licence", "from", "here", title=f"Encoders in {folder()}")
     here: dict[str, list[Path]] = {}
@@ -36,8 +36,8 @@ def list_encoders() -> None:
 @app.command("fetch")
 def fetch(name: Name, sha256: Sha256 = "") -> None:
     """Download a known encoder and check it."""
-    from marsbench.cli.console import TerminalProgress
-    from marsbench.encoders import EncoderFile, fetch_encoder
+    from marsbench.features.pretrained import EncoderFile, fetch_encoder
+    from marsbench.report.terminal.console import TerminalProgress
 
     with TerminalProgress() as progress:
         file: EncoderFile = fetch_encoder(name, progress, sha256)
@@ -51,7 +51,7 @@ def add(
     sha256: Sha256 = "",
 ) -> None:
     """Keep a copy of an encoder's file under a name: one that was downloaded by hand, or of your own."""
-    from marsbench.encoders import add_encoder
+    from marsbench.features.pretrained import add_encoder
 
     file = add_encoder(path, name, sha256)
     _tell(file.name, file.path)
@@ -60,7 +60,7 @@ def add(
 @app.command("path")
 def path(name: Name, sha256: Sha256 = "") -> None:
     """Print where an encoder's file is."""
-    from marsbench.encoders import find_encoder
+    from marsbench.features.pretrained import find_encoder
 
     typer.echo(find_encoder(name, sha256).path)
 

@@ -27,8 +27,8 @@ def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
         fields = ("kind", "name", "summary", "origin")
         typer.echo(json.dumps([{field: getattr(entry, field) for field in fields} for entry in entries]))
         return
-    from marsbench.cli.console import err, out
-    from marsbench.cli.plugin_list import plugin_list
+    from marsbench.report.terminal.console import err, out
+    from marsbench.report.terminal.plugins import plugin_list
 
     out.print(plugin_list(entries))
     for reason in registry.refused:
@@ -38,9 +38,9 @@ def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
 @app.command("show")
 def show_plugin(name: Name, plugins: Plugins = None) -> None:
     """Show what a plugin is, its parameters and where its file is."""
-    from marsbench.cli import plugin_tables
-    from marsbench.cli.console import out
     from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.report.terminal import plugins as plugin_tables
+    from marsbench.report.terminal.console import out
 
     entry = discover(drop_in_folders(plugins or ())).find(name)
     out.print(plugin_tables.plugin_details(entry))
@@ -63,10 +63,10 @@ def new(
 @app.command("check")
 def check(name: Name, plugins: Plugins = None) -> None:
     """Hold a plugin against its contract."""
-    from marsbench.cli import plugin_tables
-    from marsbench.cli.console import out
     from marsbench.plugin.checks import check as check_contract
     from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.report.terminal import plugins as plugin_tables
+    from marsbench.report.terminal.console import out
 
     entry = discover(drop_in_folders(plugins or ())).find(name)
     checks = check_contract(entry.plugin)

@@ -11,7 +11,7 @@ import typer
 from marsbench.cli.options import Json, Plugins
 
 if TYPE_CHECKING:  # a command imports what computes when it is called
-    from marsbench.bundle.prediction import Prediction
+    from marsbench.deployment.prediction import Prediction
 
 
 def predict(
@@ -29,12 +29,12 @@ def predict(
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv cannot both be printed")
-    from marsbench.bundle.files import read_bundle
-    from marsbench.bundle.sources import audio_files
-    from marsbench.cli import bundle_tables
-    from marsbench.cli.console import TerminalProgress, err, out
+    from marsbench.deployment.bundle_files import read_bundle
+    from marsbench.deployment.prediction import audio_files
     from marsbench.errors import BenchError
     from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.report.terminal import bundles
+    from marsbench.report.terminal.console import TerminalProgress, err, out
 
     paths = audio_files(sources)
     predictions: list[tuple[Path, Prediction]] = []
@@ -52,11 +52,11 @@ def predict(
     elif as_csv:
         _print_csv(predictions, loaded.labels)
     else:
-        out.print(bundle_tables.prediction_table(predictions))
+        out.print(bundles.prediction_table(predictions))
         for path, prediction in predictions:
             if len(prediction.windows) > 1:
-                out.print(bundle_tables.timeline(path, prediction))
-    if n_narrow := sum(prediction.lacks_high_tones for _, prediction in predictions):
+                out.print(bundles.timeline(path, prediction))
+    if n_narrow := sum(prediction.is_narrowband for _, prediction in predictions):
         err.print(
             f"{n_narrow} of {len(paths)} files have a lower sample rate than any clip of training: "
             "high tones are missing, which may change the answer",
@@ -74,7 +74,7 @@ def _values(path: Path, prediction: "Prediction") -> dict[str, Any]:
         "confidence": prediction.confidence,
         "probabilities": prediction.by_label(),
         "seconds": prediction.seconds,
-        "lacks_high_tones": prediction.lacks_high_tones,
+        "is_narrowband": prediction.is_narrowband,
         "windows": [
             {
                 "start": window.start,

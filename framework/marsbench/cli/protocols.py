@@ -15,15 +15,15 @@ def list_protocols(as_json: Json = False) -> None:
     """List the built-in protocols; a file of your own is one too."""
     import json
 
-    from marsbench.protocols.catalogue import PROTOCOLS
+    from marsbench.protocols.builtin import PROTOCOLS
 
     if as_json:
         fields = ("name", "description", "by_speaker", "source")
         rows = [{field: getattr(protocol, field) for field in fields} for protocol in PROTOCOLS.values()]
         typer.echo(json.dumps(rows))
         return
-    from marsbench.cli.console import out
-    from marsbench.cli.protocol_tables import protocol_list
+    from marsbench.report.terminal.console import out
+    from marsbench.report.terminal.corpora import protocol_list
 
     out.print(protocol_list(PROTOCOLS.values()))
 
@@ -47,13 +47,13 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show how a protocol splits a corpus: clips, classes and speakers by fold; what both sides share."""
-    from marsbench.cli.console import TerminalProgress, out, print_path
-    from marsbench.experiment import parse_setting
+    from marsbench.config import parse_setting
     from marsbench.planning import checked_corpus
     from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.protocols.apply import apply_protocol
-    from marsbench.protocols.catalogue import find_protocol
+    from marsbench.protocols.builtin import find_protocol
     from marsbench.protocols.protocol_file import require_json, write_protocol_file
+    from marsbench.report.terminal.console import TerminalProgress, out, print_path
 
     definition = find_protocol(protocol)
     if output is not None:
@@ -67,11 +67,11 @@ def show(
     if as_json:
         import json
 
-        from marsbench.cli.protocol_tables import protocol_facts
+        from marsbench.report.terminal.corpora import protocol_facts
 
         typer.echo(json.dumps(protocol_facts(applied, corpus)))
         return
-    from marsbench.cli.protocol_tables import protocol_report
+    from marsbench.report.terminal.corpora import protocol_report
 
     out.print(protocol_report(applied, corpus))
     if output is not None:

@@ -30,12 +30,12 @@ def report(
     criteria: CriteriaOption = None,
 ) -> None:
     """Write runs as one HTML page that opens without a network."""
-    from marsbench.cli.console import print_path
-    from marsbench.experiment import parse_criteria
-    from marsbench.files import write_text
+    from marsbench.atomic_files import write_text
+    from marsbench.config import parse_criteria
     from marsbench.plugin.registry import drop_in_folders
     from marsbench.report import selection as selections
     from marsbench.report.page import Options, build_page
+    from marsbench.report.terminal.console import print_path
 
     asked = parse_criteria(criteria) if criteria else None
     if subject is None:

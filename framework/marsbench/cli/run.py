@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
 
     What an earlier, even interrupted, call finished is reused.
     """
-    from marsbench.experiment import criteria_table, settings_table
+    from marsbench.config import criteria_table, settings_table
 
     options = {
         "features": features,
@@ -118,10 +118,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _run(path: Path | None, options: dict[str, Any], retry_failed: bool) -> None:
-    from marsbench import experiment as experiments
-    from marsbench.cli.console import TerminalProgress
-    from marsbench.cli.run_report import print_report
-    from marsbench.runner.driver import run as run_experiment
+    from marsbench import config as experiments
+    from marsbench.cli.printing import print_report
+    from marsbench.report.terminal.console import TerminalProgress
+    from marsbench.runner.runner import run as run_experiment
 
     values = experiments.read_experiment_file(path) if path else {}
     merged = _over(values, options)

@@ -65,13 +65,12 @@ def search(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     start = time.monotonic()
     from marsbench.automl.search import search as search_through
-    from marsbench.cli.console import TerminalProgress, out, print_path
-    from marsbench.cli.run_report import print_runs
-    from marsbench.cli.search_tables import search_summary
-    from marsbench.experiment import criteria_table, parse_search, settings_table
-    from marsbench.export.source import of_run
-    from marsbench.export.target import Target
+    from marsbench.cli.printing import print_runs
+    from marsbench.config import criteria_table, parse_search, settings_table
+    from marsbench.deployment.export import Target, of_run
     from marsbench.plugin.registry import discover, drop_in_folders
+    from marsbench.report.terminal.console import TerminalProgress, out, print_path
+    from marsbench.report.terminal.tuning import search_summary
 
     options = {
         "data": data,

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from marsbench.cli.options import DEFAULT_RESULTS, Json, Results
-from marsbench.results.again import Again
+from marsbench.results.reproduce import Reproduction
 
 
 def show(
@@ -18,39 +18,39 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one run: scores by class, confusion matrix (also written as a PNG), settings and origin."""
-    from marsbench.results.again import again
+    from marsbench.results.reproduce import reproduce
     from marsbench.results.store import find_run
 
     folder = find_run(results, run)
     found = folder.read_run()
     if trials:
-        from marsbench.cli.trial_report import print_trials
+        from marsbench.cli.printing import print_trials
 
         print_trials(folder, found, top, as_json=as_json)
         return
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
-    from marsbench.cli import run_tables, trial_tables
-    from marsbench.cli.console import out, print_path
+    from marsbench.report.terminal import runs, tuning
+    from marsbench.report.terminal.console import out, print_path
 
-    out.print(run_tables.corpus_notes(found))
-    out.print(run_tables.run_summary(found))
+    out.print(runs.corpus_notes(found))
+    out.print(runs.run_summary(found))
     print_path("Files", folder.path)
     if found.metrics is not None:
-        from marsbench.report.confusion_plot import plot_confusion
+        from marsbench.results.plots import plot_confusion
 
         plot_confusion(found, folder.confusion_plot)
-        out.print(run_tables.classes(found.metrics))
-        out.print(run_tables.confusion(found.metrics))
+        out.print(runs.classes(found.metrics))
+        out.print(runs.confusion(found.metrics))
         print_path("Confusion matrix as a picture", folder.confusion_plot)
     if found.tuning is not None:
-        out.print(trial_tables.tuning_summary(found.tuning))
-    out.print(run_tables.origin(found))
-    _print_again(again(found))
+        out.print(tuning.tuning_summary(found.tuning))
+    out.print(runs.origin(found))
+    _print_again(reproduce(found))
 
 
-def _print_again(how: Again) -> None:
+def _print_again(how: Reproduction) -> None:
     """A line to copy, so it is neither wrapped nor indented, and what the reader has to see to."""
     typer.echo("\nAgain")
     for command in how.commands:

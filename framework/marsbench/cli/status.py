@@ -27,8 +27,8 @@ def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    from marsbench.cli.console import out
-    from marsbench.cli.status_tables import state_table
+    from marsbench.report.terminal.console import out
+    from marsbench.report.terminal.status import state_table
 
     out.print(state_table(found, finished_too=False))
 
@@ -44,10 +44,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what running an experiment would find done and would have to do; nothing is run or written."""
-    from marsbench.cli.console import TerminalProgress, out
-    from marsbench.cli.status_tables import state_table
-    from marsbench.experiment import parse_experiment, read_experiment_file
-    from marsbench.runner.preview import planned_states
+    from marsbench.config import parse_experiment, read_experiment_file
+    from marsbench.report.terminal.console import TerminalProgress, out
+    from marsbench.report.terminal.status import state_table
+    from marsbench.runner.status import planned_states
 
     values = read_experiment_file(experiment) | _given(results=results, workers=workers)
     with TerminalProgress() as progress:
@@ -70,8 +70,8 @@ def retry(
     unit_memory: UnitMemory = None,
 ) -> None:
     """Try again the units that failed, with everything else as it was asked for at first."""
-    from marsbench.cli.console import TerminalProgress
-    from marsbench.cli.run_report import print_report
+    from marsbench.cli.printing import print_report
+    from marsbench.report.terminal.console import TerminalProgress
     from marsbench.runner.retry import retried
 
     if failed == bool(runs):

@@ -3,22 +3,12 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
+from marsbench.config import Criteria
 from marsbench.evaluation.scores import Metrics, Score
 
 Outcome = Literal["pass", "fail", "undecided"]
-
-
-class Criteria(BaseModel):
-    """Thresholds that must be exceeded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    accuracy: float = Field(default=0.80, ge=0, le=1)
-    macro_f1: float = Field(default=0.80, ge=0, le=1)
-    class_recall: float = Field(default=0.75, ge=0, le=1)
-    """For every class."""
 
 
 class Grade(BaseModel):

@@ -122,7 +122,7 @@ def percentiles(drawn: NDArray[np.float64], n_clusters: int) -> tuple[float, flo
     return float(low), float(high)
 
 
-def widened(score: Score, n_clips: int) -> Score:
+def wilson_floor(score: Score, n_clips: int) -> Score:
     """A share of `n_clips` clips, its interval widened to Wilson's where that reaches further."""
     share, z2 = score.value, _Z * _Z
     centre = (share + z2 / (2 * n_clips)) / (1 + z2 / n_clips)

@@ -70,3 +70,8 @@ def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], otherwi
     result = np.full(numerator.shape, otherwise)
     np.divide(numerator, denominator, out=result, where=denominator > 0)
     return result
+
+
+def objective_score(objective: str, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
+    """Score in [0, 1] of predictions; `objective` names a score of `Confusion`."""
+    return float(getattr(confusion(targets, probabilities), objective))

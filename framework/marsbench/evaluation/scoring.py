@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.config import Criteria
 from marsbench.evaluation.calibration import calibration_error, log_loss, reliability
-from marsbench.evaluation.criteria import Criteria
-from marsbench.evaluation.intervals import Draws, resample, widened
+from marsbench.evaluation.intervals import Draws, resample, wilson_floor
 from marsbench.evaluation.metrics import Confusion, confusion
 from marsbench.evaluation.scores import ClassScores, FoldScores, Metrics
 
@@ -51,7 +51,7 @@ def score_predictions(predictions: Predictions, labels: Sequence[str], draws: Dr
     draws = draws or resampled(predictions)
     n_clips = len(predictions.targets)
     return Metrics(
-        accuracy=widened(draws.interval(float(pooled.accuracy), "accuracy"), n_clips),
+        accuracy=wilson_floor(draws.interval(float(pooled.accuracy), "accuracy"), n_clips),
         macro_f1=draws.interval(float(pooled.macro_f1), "macro_f1"),
         uar=draws.interval(float(pooled.uar), "uar"),
         classes=_by_class(pooled, draws, labels),
@@ -68,7 +68,9 @@ def _by_class(pooled: Confusion, draws: Draws, labels: Sequence[str]) -> list[Cl
         ClassScores(
             label=label,
             n_clips=int(n_clips[index]),
-            recall=widened(draws.interval(float(pooled.recall[index]), "recall", index), int(n_clips[index])),
+            recall=wilson_floor(
+                draws.interval(float(pooled.recall[index]), "recall", index), int(n_clips[index])
+            ),
             precision=float(pooled.precision[index]),
             f1=float(pooled.f1[index]),
         )

@@ -27,13 +27,13 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from marsbench.plugin.features import FeatureKind as FeatureKind
     from marsbench.plugin.features import Features as Features
     from marsbench.plugin.features import Floats as Floats
-    from marsbench.plugin.keras_model import KerasModel as KerasModel
+    from marsbench.plugin.keras.model import KerasModel as KerasModel
     from marsbench.plugin.model import Examples as Examples
     from marsbench.plugin.model import FitContext as FitContext
     from marsbench.plugin.model import Model as Model
     from marsbench.plugin.model import Probabilities as Probabilities
     from marsbench.plugin.search_space import HyperParameters as HyperParameters
-    from marsbench.plugin.sklearn_model import SklearnModel as SklearnModel
+    from marsbench.plugin.sklearn import SklearnModel as SklearnModel
 
 __all__ = [
     "Dataset",

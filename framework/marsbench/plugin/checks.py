@@ -16,10 +16,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.audio import MIN_SECONDS
-from marsbench.corpus import Corpus
+from marsbench.data.audio import MIN_SECONDS
+from marsbench.data.corpus import Corpus
 from marsbench.errors import BenchError, CorpusError, PluginError
-from marsbench.files import is_jsonable
+from marsbench.hashing import is_jsonable
 from marsbench.plugin.base import Plugin
 from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.features import FeatureExtractor, Features, Floats

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import ClassVar
 
-from marsbench.corpus import Corpus
-from marsbench.fetch import Archive
+from marsbench.data.corpus import Corpus
+from marsbench.data.download import Archive
 from marsbench.plugin.base import Plugin
 
 

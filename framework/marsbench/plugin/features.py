@@ -49,7 +49,7 @@ class FeatureExtractor(Plugin):
 
         Its input `waveform` is float32 (n_samples,) of any length at `sample_rate`, its output `features`
         float32 (n_frames, n_dims) or (n_dims,), equal to what `extract` returns up to rounding. Standard
-        operators only, of the opset that `marsbench.plugin.onnx_builder` writes.
+        operators only, of the opset that `marsbench.plugin.onnx` writes.
         """
         return None
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from marsbench.errors import PluginError, unknown
-from marsbench.files import digest, is_jsonable
+from marsbench.hashing import digest, is_jsonable
 from marsbench.plugin.base import Plugin
-from marsbench.plugin.source_hash import source_files, source_hash
+from marsbench.plugin.identity import source_files, source_hash
 
 Kind = Literal["datasets", "features", "models"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

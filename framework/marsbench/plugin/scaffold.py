@@ -3,8 +3,8 @@
 import keyword
 from pathlib import Path
 
+from marsbench.atomic_files import write_text
 from marsbench.errors import PluginError
-from marsbench.files import write_text
 from marsbench.plugin.registry import Kind, discover, drop_in_folders
 
 _FEATURES = '''"""{title} features."""

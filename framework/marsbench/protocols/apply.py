@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from marsbench.corpus import CheckedCorpus
+from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, CorpusError
-from marsbench.files import digest
-from marsbench.protocols.catalogue import PROTOCOLS, find_protocol
-from marsbench.protocols.fold import Fold
-from marsbench.protocols.leakage import leakage_notes, on_both_sides, without_copies
+from marsbench.hashing import digest
+from marsbench.protocols.builtin import PROTOCOLS, find_protocol
+from marsbench.protocols.groups import n_recordings
+from marsbench.protocols.leakage import leakage_notes, on_both_sides, without_duplicates
 from marsbench.protocols.protocol import METRICS_VERSION, Definition, Protocol
-from marsbench.protocols.together import n_recordings
+from marsbench.protocols.split import Fold
 
 
 def apply_protocol(asked: str | Definition, corpus: CheckedCorpus) -> Protocol:
@@ -32,7 +32,7 @@ def apply_protocol(asked: str | Definition, corpus: CheckedCorpus) -> Protocol:
 
 def _applied(definition: Definition, corpus: CheckedCorpus) -> Protocol:
     parts = definition.split(corpus)
-    folds, leakage = without_copies(corpus, parts.folds)
+    folds, leakage = without_duplicates(corpus, parts.folds)
     _require_use(definition, corpus, folds)
     splits = [[fold.train.tolist(), fold.test.tolist()] for fold in folds]
     hashed = [definition.name, METRICS_VERSION, corpus.fingerprint, splits]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from marsbench.corpus import CheckedCorpus
-from marsbench.protocols.fold import Fold
+from marsbench.data.corpus import CheckedCorpus
+from marsbench.protocols.split import Fold
 
 _NAMED = 3
 
@@ -26,7 +26,7 @@ class Leakage:
     """Fold, counted from 0, and clip: left out of that fold's training, being a copy of a test clip of it."""
 
 
-def without_copies(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[Fold, ...], Leakage]:
+def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[Fold, ...], Leakage]:
     """Folds that train on no copy of what they test, and what they still share."""
     guarded = tuple(_guarded(corpus, fold) for fold in folds)
     dropped = tuple(
@@ -38,8 +38,8 @@ def without_copies(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[
     leakage = Leakage(
         speakers_shared=len(on_both_sides(guarded, corpus.speakers)),
         statements_shared=len(on_both_sides(guarded, statements(corpus))),
-        exact_groups=tuple(_kept_together(corpus, corpus.exact_copies, folds, lost)),
-        near_groups=tuple(_kept_together(corpus, corpus.near_copies, folds, lost)),
+        exact_groups=tuple(_kept_together(corpus, corpus.exact_duplicates, folds, lost)),
+        near_groups=tuple(_kept_together(corpus, corpus.near_duplicates, folds, lost)),
         dropped=dropped,
     )
     return guarded, leakage
@@ -67,7 +67,7 @@ def leakage_notes(leakage: Leakage) -> Iterator[str]:
 
 def _guarded(corpus: CheckedCorpus, fold: Fold) -> Fold:
     tested = set(fold.test.tolist())
-    banned = [row for copies in corpus.copies if not tested.isdisjoint(copies) for row in copies]
+    banned = [row for copies in corpus.duplicates if not tested.isdisjoint(copies) for row in copies]
     return replace(fold, train=np.setdiff1d(fold.train, np.array(banned, np.int64)))
 
 

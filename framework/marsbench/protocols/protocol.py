@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from marsbench.corpus import CheckedCorpus
-from marsbench.protocols.fold import Fold, Parts
+from marsbench.data.corpus import CheckedCorpus
 from marsbench.protocols.leakage import Leakage
+from marsbench.protocols.split import Fold, Parts
 
 METRICS_VERSION = 1
 """Raised when the same predictions would get other scores; part of every protocol hash."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from marsbench.evaluation.scores import ClassScores, Score
 from marsbench.report.selection import Selection
-from marsbench.results.again import Again, again
 from marsbench.results.leaderboard import Board
-from marsbench.results.rows import Row, words_of
+from marsbench.results.reproduce import Reproduction, reproduce
+from marsbench.results.row import Row, words_of
 from marsbench.results.schema import Standing
 
 MOST_ROWS = 200
@@ -40,9 +40,9 @@ class RowView:
         return words_of(self.row)
 
     @property
-    def again(self) -> Again | None:
+    def reproduction(self) -> Reproduction | None:
         """What makes the row once more, all its seeds."""
-        return again(self.standing, self.row.seeds) if self.standing else None
+        return reproduce(self.standing, self.row.seeds) if self.standing else None
 
 
 @dataclass(frozen=True)

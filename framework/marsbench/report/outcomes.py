@@ -54,3 +54,70 @@ def read_outcomes(folder: RunFolder, labels: Sequence[str]) -> Outcomes:
         targets=targets_of(table),
         probabilities=probabilities,
     )
+
+
+@dataclass(frozen=True)
+class Misclassified:
+    """One clip taken for another class."""
+
+    clip: str
+    speaker: str | None
+    label: str
+    predicted: str
+    probability: float
+    """Of the predicted class."""
+    of_truth: float
+    """Probability of the true class."""
+
+
+def most_misclassified(outcomes: Outcomes, labels: Sequence[str], n_clips: int = 10) -> list[Misclassified]:
+    """The clips with the highest probability of a wrong class, the surest error first."""
+    targets, predicted = outcomes.targets, outcomes.predicted
+    sureness = np.where(predicted == targets, -1.0, outcomes.probabilities.max(axis=1))
+    rows = [int(row) for row in np.argsort(-sureness, kind="stable")[:n_clips] if sureness[row] >= 0]
+    return [
+        Misclassified(
+            clip=outcomes.clips[row],
+            speaker=outcomes.speakers[row],
+            label=labels[targets[row]],
+            predicted=labels[predicted[row]],
+            probability=float(outcomes.probabilities[row, predicted[row]]),
+            of_truth=float(outcomes.probabilities[row, targets[row]]),
+        )
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True)
+class SpeakerScores:
+    """How one speaker's clips fared."""
+
+    speaker: str
+    n_clips: int
+    accuracy: float
+    recalls: list[float | None]
+    """By class; None for a class without clips of the speaker."""
+
+
+def by_speaker(outcomes: Outcomes, n_classes: int) -> list[SpeakerScores]:
+    """Every known speaker, worst accuracy first; empty if no clip names one."""
+    known = np.array([speaker is not None for speaker in outcomes.speakers])
+    named = [speaker for speaker in outcomes.speakers if speaker is not None]
+    if not named:
+        return []
+    speakers, of_clip = np.unique(np.array(named), return_inverse=True)
+    cells = of_clip * n_classes + outcomes.targets[known]
+    right = (outcomes.predicted == outcomes.targets)[known]
+    size, shape = len(speakers) * n_classes, (len(speakers), n_classes)
+    clips = np.bincount(cells, minlength=size).reshape(shape)
+    hits = np.bincount(cells[right], minlength=size).reshape(shape)
+    scores = [
+        SpeakerScores(
+            speaker=str(speaker),
+            n_clips=int(there.sum()),
+            accuracy=float(found.sum() / there.sum()),
+            recalls=[float(hit / n) if n else None for hit, n in zip(found, there, strict=True)],
+        )
+        for speaker, there, found in zip(speakers, clips, hits, strict=True)
+    ]
+    return sorted(scores, key=lambda entry: entry.accuracy)

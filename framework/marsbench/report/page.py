@@ -9,14 +9,14 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from marsbench.config import Criteria
 from marsbench.errors import ResultsError
-from marsbench.evaluation.criteria import Criteria
-from marsbench.report import words
+from marsbench.report import phrases
+from marsbench.report.audio import Sound, find_sound
 from marsbench.report.board_view import view_board
-from marsbench.report.gap import MOST_GAPS, gaps
 from marsbench.report.run_view import RunView, listen, view_run
 from marsbench.report.selection import Selection
-from marsbench.report.sound import Sound, find_sound
+from marsbench.report.speaker_gap import MOST_GAPS, gaps
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def build_page(selection: Selection, options: Options) -> str:
         with_audio=options.audio,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("marsbench"),
-        words=words,
+        phrases=phrases,
     )  # fmt: skip
 
 

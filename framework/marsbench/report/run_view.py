@@ -5,18 +5,22 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from marsbench.audio import Waveform, decode, read_bytes
+from marsbench.config import Criteria
+from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.errors import AudioError, ResultsError
-from marsbench.evaluation.criteria import Criteria, Grade, Outcome, grade, verdict
-from marsbench.evaluation.unit_result import Failure
-from marsbench.report.confused import Confused, most_confused
-from marsbench.report.learning_curves import LearningCurves, learning_curves
-from marsbench.report.outcomes import Outcomes, read_outcomes
-from marsbench.report.reliability import Calibration, calibration
-from marsbench.report.sound import Sound, player
-from marsbench.report.speakers import SpeakerScores, by_speaker
-from marsbench.report.spectrogram import draw_spectrogram
-from marsbench.results.again import Again, again
+from marsbench.evaluation.criteria import Grade, Outcome, grade, verdict
+from marsbench.evaluation.fit_result import Failure
+from marsbench.report.audio import Sound, draw_spectrogram, player
+from marsbench.report.charts import Calibration, LearningCurves, calibration, learning_curves
+from marsbench.report.outcomes import (
+    Misclassified,
+    Outcomes,
+    SpeakerScores,
+    by_speaker,
+    most_misclassified,
+    read_outcomes,
+)
+from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
@@ -27,7 +31,7 @@ MOST_SPEAKERS = 100
 class Heard:
     """A confused clip, with its picture and its sound if they can be had."""
 
-    clip: Confused
+    clip: Misclassified
     picture: Markup | None = None
     audio: str | None = None
     problem: str | None = None
@@ -64,9 +68,9 @@ class RunView:
         return self.speakers[:MOST_SPEAKERS]
 
     @property
-    def again(self) -> Again:
+    def reproduction(self) -> Reproduction:
         """What makes the run once more."""
-        return again(self.run)
+        return reproduce(self.run)
 
     @property
     def failures(self) -> list[tuple[Failure, str]]:
@@ -95,7 +99,7 @@ def view_run(folder: RunFolder, anchor: str, criteria: Criteria | None, gain: fl
         n_speakers=outcomes.n_speakers if outcomes else None,
         speakers=by_speaker(outcomes, len(labels)) if outcomes else [],
         calibration=calibration(outcomes) if outcomes else None,
-        confused=[Heard(clip) for clip in most_confused(outcomes, labels)] if outcomes else [],
+        confused=[Heard(clip) for clip in most_misclassified(outcomes, labels)] if outcomes else [],
         curves=learning_curves(folder, run.protocol.n_folds),
         problems=problems,
     )  # fmt: skip
@@ -106,7 +110,7 @@ def listen(confused: list[Heard], sound: Sound, *, with_audio: bool) -> list[Hea
     return [_listen(heard.clip, sound.paths.get(heard.clip.clip), with_audio) for heard in confused]
 
 
-def _listen(clip: Confused, path: Path | None, with_audio: bool) -> Heard:
+def _listen(clip: Misclassified, path: Path | None, with_audio: bool) -> Heard:
     if path is None:
         return Heard(clip, problem="no such clip in the corpus now")
     try:

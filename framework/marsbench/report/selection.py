@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from marsbench.config import Criteria, Experiment, parse_experiment, read_experiment_file
 from marsbench.errors import ResultsError
-from marsbench.evaluation.criteria import Criteria
 from marsbench.evaluation.scores import mean_metrics
-from marsbench.experiment import Experiment, parse_experiment, read_experiment_file
-from marsbench.protocols.catalogue import find_protocol
+from marsbench.protocols.builtin import find_protocol
 from marsbench.results.leaderboard import Board, folders_of, leaderboards, ranked
-from marsbench.results.rows import Row
+from marsbench.results.row import Row
 from marsbench.results.schema import Run, Standing
 from marsbench.results.store import RunFolder, find_run
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import confusion
-from marsbench.evaluation.paired import Contender, Difference, Panel, differences, mcnemar
+from marsbench.evaluation.significance import Contender, Difference, Panel, differences, mcnemar
 from marsbench.results.predictions import (
     class_names,
     predicted_of,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
+from marsbench.config import Criteria
 from marsbench.errors import ResultsError, unknown
-from marsbench.evaluation.criteria import Criteria
-from marsbench.results.rows import Row, merged, row_of
+from marsbench.results.row import Row, merged, row_of
 from marsbench.results.store import RunFolder, find_runs, run_folders
 from marsbench.results.ties import with_tie_ranks
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from marsbench.corpus import CheckedCorpus
+from marsbench.atomic_files import write_atomically
+from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ResultsError
 from marsbench.evaluation.scoring import Predictions
-from marsbench.files import write_atomically
 
 _FACTS = ["clip", "speaker", "fold", "label"]
 

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from marsbench.evaluation.criteria import Criteria, Grade, Outcome
+from marsbench.config import Criteria, Tuning
+from marsbench.evaluation.criteria import Grade, Outcome
+from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.scores import Metrics
-from marsbench.evaluation.unit_result import Failure
-from marsbench.experiment import Tuning
-from marsbench.files import digest
+from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
 
 Status = Literal["complete", "failed"]

@@ -21,19 +21,19 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from marsbench.atomic_files import write_checksummed, write_text
 from marsbench.errors import DamagedError, ResultsError, StorageError, unknown
-from marsbench.evaluation.unit_result import Failure, UnitResult
-from marsbench.files import write_sealed, write_text
+from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.progress import Silent
+from marsbench.results.checksummed import intact, read_record
 from marsbench.results.schema import Run, RunPlan, Standing
-from marsbench.results.sealed import intact, read_record
-from marsbench.results.study_folder import StudyFolder
+from marsbench.results.studies import StudyFolder
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
 _unheard = Silent().say
 
 
-class Census(NamedTuple):
+class StatusCounts(NamedTuple):
     """How many units of a run are in which state."""
 
     done: int
@@ -93,7 +93,7 @@ class RunFolder:
             StorageError: it cannot be written, or the folder was removed since its plan was written.
         """
         self._require_present()
-        write_sealed(self._unit_path(result.fold), result.model_dump_json())
+        write_checksummed(self._unit_path(result.fold), result.model_dump_json())
 
     def failure(self, fold: int, say: Callable[[str], None] = _unheard) -> Failure | None:
         """Why the unit of a fold failed, or None; a damaged file is set aside as that of a unit is."""
@@ -102,13 +102,13 @@ class RunFolder:
     def write_failure(self, failure: Failure) -> None:
         """Keep a unit's failure; its `fold` says which."""
         self._require_present()
-        write_sealed(self._failure_path(failure.fold), failure.model_dump_json())
+        write_checksummed(self._failure_path(failure.fold), failure.model_dump_json())
 
-    def forget_failures(self) -> None:
+    def clear_failures(self) -> None:
         """Let the units that failed be tried again."""
         for path in self._units.glob("*.failed.json"):
             path.unlink(missing_ok=True)
-        self.study.forget_failures()
+        self.study.clear_failures()
 
     def write_log(self, fold: int, text: str) -> str:
         """Keep what a unit printed; gives the file's path below this folder."""
@@ -125,17 +125,17 @@ class RunFolder:
         except OSError as error:
             raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
-    def forget_running(self, fold: int | None = None) -> None:
+    def clear_running(self, fold: int | None = None) -> None:
         """Take back the mark of one unit, or all."""
         for path in self._units.glob(f"fold-{'*' if fold is None else fold}.running"):
             path.unlink(missing_ok=True)
 
-    def census(self) -> Census:
+    def status_counts(self) -> StatusCounts:
         """How many units are finished, failed and under way, by the names of files alone."""
         names = [path.name for path in self._units.glob("fold-*")]
         failed = sum(name.endswith(".failed.json") for name in names)
         done = sum(name.endswith(".json") for name in names) - failed
-        return Census(done, failed, sum(name.endswith(".running") for name in names))
+        return StatusCounts(done, failed, sum(name.endswith(".running") for name in names))
 
     def unit_seconds(self) -> Iterator[float]:
         """Time that each finished unit took; damaged files are passed over."""
@@ -147,7 +147,7 @@ class RunFolder:
 
     def write_plan(self, plan: RunPlan) -> None:
         """Write `plan.json`: `bench status` knows of the run from now on."""
-        write_sealed(self.path / "plan.json", plan.model_dump_json(indent=1))
+        write_checksummed(self.path / "plan.json", plan.model_dump_json(indent=1))
 
     def read_plan(self) -> RunPlan:
         """Read `plan.json`; raises ResultsError if it is missing, damaged or not of this version."""
@@ -155,7 +155,7 @@ class RunFolder:
 
     def write_run(self, run: Run) -> None:
         """Write `run.json`: the run stands on the leaderboard from now on."""
-        write_sealed(self._run_path, run.model_dump_json(indent=1))
+        write_checksummed(self._run_path, run.model_dump_json(indent=1))
 
     def read_run(self) -> Run:
         """Read `run.json`; raises ResultsError if it is missing, damaged or not a run of this version."""

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.errors import DamagedError, ResultsError
-from marsbench.files import digest, home, read_sealed, write_sealed
-from marsbench.results.rows import Row
+from marsbench.hashing import digest
+from marsbench.results.row import Row
 from marsbench.results.store import RunFolder
 
 if TYPE_CHECKING:  # pandas takes half a second, which a kept answer does not need
@@ -46,23 +47,28 @@ def _known_ranks(rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]]) ->
     key = digest([_sources(), [[row.configuration, row.seeds, row.run_id, row.finished] for row in rows]])
     kept = home() / "ties" / f"{key[:32]}.json"
     try:
-        ranks: list[int | None] = json.loads(read_sealed(kept))["ranks"]
+        ranks: list[int | None] = json.loads(read_checksummed(kept))["ranks"]
     except (OSError, DamagedError):
         ranks = _tie_ranks(folders)
-        write_sealed(kept, json.dumps({"ranks": ranks}))
+        write_checksummed(kept, json.dumps({"ranks": ranks}))
     return ranks
 
 
 def _sources() -> list[str]:
     """Answers of other tests are not this one's."""
     package = Path(__file__).parents[1]
-    names = ("evaluation/paired.py", "evaluation/intervals.py", "results/comparison.py", "results/ties.py")
+    names = (
+        "evaluation/significance.py",
+        "evaluation/intervals.py",
+        "results/comparison.py",
+        "results/ties.py",
+    )
     return [(package / name).read_text("utf-8") for name in names]
 
 
 def _tie_ranks(folders: Sequence[Sequence[RunFolder]]) -> list[int | None]:
     """Rank of each row, best first; None where predictions cannot be read or are not of most rows' clips."""
-    from marsbench.evaluation.paired import differences, tie_groups
+    from marsbench.evaluation.significance import differences, tie_groups
     from marsbench.results.comparison import contender_of, panel_of
 
     tables = _comparable(folders)

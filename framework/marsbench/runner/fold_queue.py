@@ -3,8 +3,8 @@
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
-from marsbench.execution.interruption import Stopped
-from marsbench.execution.task import Outcome, Task
+from marsbench.execution.base import Outcome, Task
+from marsbench.execution.interrupt import Stopped
 
 Steps = Generator[Task, Outcome, Outcome]
 """Yields the tasks that a fold needs, is sent their outcomes, and returns what came of the fold."""

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from marsbench.config import parse_experiment, parse_fusion
 from marsbench.errors import ResultsError
-from marsbench.experiment import parse_experiment, parse_fusion
 from marsbench.progress import Progress
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run
-from marsbench.runner.driver import run
-from marsbench.runner.ensemble import fuse_runs
+from marsbench.runner.ensemble_job import fuse_runs
+from marsbench.runner.runner import run
 from marsbench.runner.status import RunState, states
 
 

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+from marsbench.config import Experiment
 from marsbench.errors import ResultsError
 from marsbench.locks import is_locked
+from marsbench.planning import make_plans
+from marsbench.progress import Progress
 from marsbench.results.schema import RunPlan
-from marsbench.results.store import Census, RunFolder, find_planned
+from marsbench.results.store import RunFolder, StatusCounts, find_planned
+from marsbench.runner.pipeline_job import runs_of
 
 _TIMED_RUNS = 5
 """Latest runs of a pipeline that tell how long its units take."""
@@ -20,7 +24,7 @@ class RunState:
 
     folder: RunFolder
     plan: RunPlan
-    census: Census
+    status_counts: StatusCounts
     is_live: bool
     """Whether some process is making it now."""
     unit_seconds: float | None
@@ -31,12 +35,12 @@ class RunState:
     @property
     def n_to_do(self) -> int:
         """Units that are neither finished, nor failed, nor under way."""
-        return max(0, self.plan.n_folds - sum(self.census))
+        return max(0, self.plan.n_folds - sum(self.status_counts))
 
     @property
     def seconds_left(self) -> float | None:
         """Estimate for what is under way and to do, None if nothing is known."""
-        n_open = self.n_to_do + self.census.running
+        n_open = self.n_to_do + self.status_counts.running
         if not n_open:
             return 0.0
         if self.unit_seconds is None or (self.n_trials_asked and not self.trials):
@@ -62,7 +66,7 @@ class RunState:
             "settings": self.plan.settings,
             "seed": self.plan.seed,
             "units": self.plan.n_folds,
-            **self.census._asdict(),
+            **self.status_counts._asdict(),
             "to_do": self.n_to_do,
             "trials": len(self.trials),
             "trials_asked": self.n_trials_asked,
@@ -73,12 +77,12 @@ class RunState:
     @property
     def has_failed(self) -> bool:
         """Whether a unit failed, or the run ended without its units because there were no features."""
-        return self.census.failed > 0 or (self.folder.is_finished and not self.is_finished)
+        return self.status_counts.failed > 0 or (self.folder.is_finished and not self.is_finished)
 
     @property
     def is_finished(self) -> bool:
         """Whether every unit has a result."""
-        return self.census.done >= self.plan.n_folds
+        return self.status_counts.done >= self.plan.n_folds
 
 
 def states(root: Path) -> tuple[list[RunState], list[str]]:
@@ -102,13 +106,15 @@ def states(root: Path) -> tuple[list[RunState], list[str]]:
 def state_of(folder: RunFolder, plan: RunPlan) -> RunState:
     """What there is of a planned run, whose folder need not exist yet."""
     is_live = is_locked(folder.path)
-    census = folder.census()
+    status_counts = folder.status_counts()
     if not is_live:
-        census = census._replace(running=0)  # marks of a process that is gone
-    seconds = _unit_seconds(folder, plan) if census.done + census.failed < plan.n_folds else None
+        status_counts = status_counts._replace(running=0)  # marks of a process that is gone
+    seconds = (
+        _unit_seconds(folder, plan) if status_counts.done + status_counts.failed < plan.n_folds else None
+    )
     studies = folder.study.studies() if plan.tuning else ()
     trials = tuple(trial.seconds for study in studies for trial in study.trials)
-    return RunState(folder, plan, census, is_live, seconds, trials)
+    return RunState(folder, plan, status_counts, is_live, seconds, trials)
 
 
 def _unit_seconds(folder: RunFolder, plan: RunPlan) -> float | None:
@@ -131,3 +137,14 @@ def _seconds_a_clip(paths: Iterable[Path]) -> Iterator[float]:
             continue  # the leaderboard tells of it
         if n_units := len(run.hyperparameters):
             yield (run.fit_seconds + run.predict_seconds) / n_units / run.corpus.n_clips
+
+
+def planned_states(experiment: Experiment, progress: Progress) -> list[RunState]:
+    """What running the experiment would find done and have to do; nothing is written.
+
+    Raises:
+        BenchError: what was asked for cannot be planned.
+    """
+    plans = make_plans(experiment, progress)
+    runs = [run for plan in plans for run in runs_of(plan, experiment, progress)]
+    return [state_of(ongoing.folder, ongoing.planned()) for ongoing in runs]

@@ -8,13 +8,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.corpus import CheckedCorpus
-from marsbench.evaluation.unit import Unit, fit_version
-from marsbench.feature_store import FeatureFile
-from marsbench.files import derived_seed
+from marsbench.data.corpus import CheckedCorpus
+from marsbench.evaluation.fit import Unit, fit_version
+from marsbench.features.store import FeatureFile
+from marsbench.hashing import derived_seed
 from marsbench.planning import Pipeline, Plan
-from marsbench.protocols.fold import Fold, Rows
-from marsbench.protocols.inner import inner_folds, keep_aside
+from marsbench.protocols.inner_splits import inner_folds, keep_aside
+from marsbench.protocols.split import Fold, Rows
 from marsbench.tuning.search_space import Configuration, of_plugin
 
 

@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from marsbench.files import derived_seed
+from marsbench.hashing import derived_seed
+from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.search_space import Scalar
-from marsbench.plugin.tensorflow_setup import import_keras
-from marsbench.results.trials import Trial
+from marsbench.results.studies import Trial
 
 _FACTOR = 3
 """One of so many configurations goes on from a rung, for about so many times the epochs."""

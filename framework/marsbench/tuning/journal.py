@@ -15,8 +15,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from marsbench.errors import StorageError
-from marsbench.results.trials import Study, Trial
-from marsbench.tuning.search_space import SearchSpace, coding
+from marsbench.results.studies import Study, Trial
+from marsbench.tuning.search_space import SearchSpace, optuna_parameter
 
 
 class Journal:
@@ -46,7 +46,11 @@ class Journal:
 
 
 def _frozen(trial: Trial, space: SearchSpace) -> optuna.trial.FrozenTrial:
-    codes = {d.name: coding(d) for d in space.active(trial.configuration) if d.name in trial.configuration}
+    codes = {
+        d.name: optuna_parameter(d)
+        for d in space.active(trial.configuration)
+        if d.name in trial.configuration
+    }
     params = {code.name: code.encode(trial.configuration[name]) for name, code in codes.items()}
     frozen = _created(trial, params, {code.name: code.distribution for code in codes.values()})
     frozen.datetime_complete = datetime.fromisoformat(trial.finished).astimezone().replace(tzinfo=None)

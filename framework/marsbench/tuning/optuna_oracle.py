@@ -13,10 +13,9 @@ from typing import Any
 
 import optuna
 
-from marsbench.files import derived_seed
+from marsbench.hashing import derived_seed
 from marsbench.plugin.search_space import Dimension
-from marsbench.tuning.sampler import seeded_sampler
-from marsbench.tuning.search_space import Coding, coding
+from marsbench.tuning.search_space import OptunaParameter, optuna_parameter, seeded_sampler
 
 
 def __getattr__(name: str) -> Any:
@@ -95,7 +94,7 @@ def _proposed(study: optuna.Study, hp: Any) -> dict[str, Any]:
     hp.values = {}
     for parameter in hp.space:
         if hp.is_active(parameter) and parameter.name not in hp.values:
-            code = _coding(parameter)
+            code = _optuna_parameter(parameter)
             hp.values[parameter.name] = code.decode(code.suggested(trial))
     # Nobody will tell this one: KerasTuner's own trials are what the next study is made of.
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -105,10 +104,10 @@ def _proposed(study: optuna.Study, hp: Any) -> dict[str, Any]:
 def _as_optuna(trial: Any) -> optuna.trial.FrozenTrial:
     """A KerasTuner trial that has ended."""
     hp = trial.hyperparameters
-    codes: dict[str, tuple[Coding, Any]] = {}
+    codes: dict[str, tuple[OptunaParameter, Any]] = {}
     for parameter in hp.space:
         if hp.is_active(parameter) and parameter.name in hp.values:
-            codes.setdefault(parameter.name, (_coding(parameter), hp.values[parameter.name]))
+            codes.setdefault(parameter.name, (_optuna_parameter(parameter), hp.values[parameter.name]))
     is_scored = trial.status == "COMPLETED"
     return optuna.trial.create_trial(
         state=optuna.trial.TrialState.COMPLETE if is_scored else optuna.trial.TrialState.FAIL,
@@ -118,20 +117,20 @@ def _as_optuna(trial: Any) -> optuna.trial.FrozenTrial:
     )
 
 
-def _coding(parameter: Any) -> Coding:
+def _optuna_parameter(parameter: Any) -> OptunaParameter:
     """How Optuna sees a parameter; one that is declared under two conditions is two to it."""
     config = parameter.get_config()
     conditions = [f"{c['config']['name']} in {c['config']['values']}" for c in config["conditions"]]
     name = " if ".join([parameter.name, *conditions])
     kind = type(parameter).__name__
     if kind not in ("Int", "Float"):
-        return coding(Dimension(name, parameter.default, _choices(parameter)))
+        return optuna_parameter(Dimension(name, parameter.default, _choices(parameter)))
     default = int(parameter.default) if kind == "Int" else float(parameter.default)
     low, high, step = parameter.min_value, parameter.max_value, parameter.step
     with warnings.catch_warnings():
         # Optuna warns where the last step does not reach the end of a range; KerasTuner stops short as well.
         warnings.simplefilter("ignore", UserWarning)
-        return coding(Dimension(name, default, None, low, high, step, parameter.sampling))
+        return optuna_parameter(Dimension(name, default, None, low, high, step, parameter.sampling))
 
 
 def _choices(parameter: Any) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """The search space of a pipeline: what its feature extractor and its model let a tuner vary."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import floor, log
@@ -13,8 +14,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 
-from marsbench.files import digest
+from marsbench.hashing import digest
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model, OnEpoch
 from marsbench.plugin.registry import Recipe, discover, make
@@ -128,7 +130,7 @@ def tuned_features(recipe: Recipe, folders: tuple[Path, ...], configuration: Con
 
 
 @dataclass(frozen=True)
-class Coding:
+class OptunaParameter:
     """How a dimension's values are Optuna's, which has no steps on a log scale and no reversed one."""
 
     name: str
@@ -143,7 +145,7 @@ class Coding:
         if isinstance(space, IntDistribution):
             return trial.suggest_int(self.name, space.low, space.high, step=space.step, log=space.log)
         if not isinstance(space, FloatDistribution):
-            raise TypeError(f"{space} is no distribution of `coding`")
+            raise TypeError(f"{space} is no distribution of `optuna_parameter`")
         return trial.suggest_float(self.name, space.low, space.high, step=space.step, log=space.log)
 
     def decode(self, value: Any) -> Scalar:
@@ -171,19 +173,28 @@ _STEPS = ", steps"
 _MIRRORED = ", mirrored"
 
 
-def coding(dimension: Dimension) -> Coding:
+def optuna_parameter(dimension: Dimension) -> OptunaParameter:
     """Optuna's parameter for a dimension, of the same name wherever its values are the same."""
     name, low, high = dimension.name, dimension.low, dimension.high
     if dimension.choices is not None:
-        return Coding(name, CategoricalDistribution(dimension.choices), dimension)
+        return OptunaParameter(name, CategoricalDistribution(dimension.choices), dimension)
     if low is None or high is None:
         raise ValueError(f"{name} has neither choices nor a range")
     is_log = dimension.sampling != "linear"
     if is_log and dimension.step:
         most = floor(log(high / low, dimension.step) + 1e-9)
-        return Coding(f"{name}{_STEPS}", IntDistribution(0, most), dimension)
+        return OptunaParameter(f"{name}{_STEPS}", IntDistribution(0, most), dimension)
     shown = f"{name}{_MIRRORED}" if dimension.sampling == "reverse_log" else name
     if dimension.is_whole:
         step = 1 if is_log else int(dimension.step or 1)
-        return Coding(shown, IntDistribution(int(low), int(high), log=is_log, step=step), dimension)
-    return Coding(shown, FloatDistribution(low, high, log=is_log, step=dimension.step), dimension)
+        return OptunaParameter(shown, IntDistribution(int(low), int(high), log=is_log, step=step), dimension)
+    return OptunaParameter(shown, FloatDistribution(low, high, log=is_log, step=dimension.step), dimension)
+
+
+def seeded_sampler(seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
+    """TPE over all parameters together, after so many trials at random."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate` and `group`
+        return optuna.samplers.TPESampler(
+            n_startup_trials=startup_trials, multivariate=True, group=True, seed=seed
+        )

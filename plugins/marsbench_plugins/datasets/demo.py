@@ -10,9 +10,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.corpus import EMOTIONS, Clip, Corpus
+from marsbench.atomic_files import home
+from marsbench.data.corpus import EMOTIONS, Clip, Corpus
 from marsbench.errors import ConfigError, CorpusError
-from marsbench.files import derived_seed, digest, home
+from marsbench.hashing import derived_seed, digest
 from marsbench.plugin.dataset import Dataset
 from marsbench_plugins import synthesis
 from marsbench_plugins.synthesis import SAMPLE_RATE, SENTENCES, Speaker, speak

@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
-from marsbench.audio import SUFFIXES
-from marsbench.corpus import EMOTIONS, Clip, Corpus
+from marsbench.data.audio import SUFFIXES
+from marsbench.data.corpus import EMOTIONS, Clip, Corpus
 from marsbench.errors import ConfigError, CorpusError, unknown
-from marsbench.files import slug
+from marsbench.hashing import slug
 from marsbench.plugin.dataset import Dataset
 from marsbench_plugins.clip_table import DELIMITERS, Row, is_table, read_table
 

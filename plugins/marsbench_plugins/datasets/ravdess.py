@@ -13,13 +13,14 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
-from marsbench.corpus import EMOTIONS, Clip, Corpus
+from marsbench.atomic_files import home
+from marsbench.data.archives import unpack
+from marsbench.data.corpus import EMOTIONS, Clip, Corpus
+from marsbench.data.download import Archive
 from marsbench.errors import CorpusError, unknown
-from marsbench.fetch import Archive
-from marsbench.files import digest, home
+from marsbench.hashing import digest
 from marsbench.plugin.dataset import Dataset
 from marsbench.progress import Silent
-from marsbench.unzip import unpack
 
 Channels = Literal["both", "speech", "song"]
 

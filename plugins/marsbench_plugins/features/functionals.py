@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from marsbench.plugin.features import FeatureKind, Floats
-from marsbench.plugin.onnx_builder import Value
+from marsbench.plugin.onnx import Value
 from marsbench_plugins.framing import SpectralExtractor, require_whole
 from marsbench_plugins.onnx_graphs.hearing import vector_model
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from marsbench.plugin.features import Floats
-from marsbench.plugin.onnx_builder import Value
+from marsbench.plugin.onnx import Value
 from marsbench_plugins.framing import FrameExtractor, require_whole
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import Spectrum

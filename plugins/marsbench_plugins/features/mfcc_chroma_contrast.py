@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from marsbench.plugin.features import Floats
-from marsbench.plugin.onnx_builder import Value
+from marsbench.plugin.onnx import Value
 from marsbench_plugins.framing import FrameExtractor, require_whole
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marsbench.audio import Waveform, resample
+from marsbench.data.audio import Waveform, resample
 from marsbench.plugin.features import Floats
 from marsbench_plugins.features.functionals import Functionals
 from marsbench_plugins.features.speech_encoder import SpeechEncoder

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from marsbench.plugin.keras_model import KerasModel
+from marsbench.plugin.keras.model import KerasModel
+from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.search_space import HyperParameters
-from marsbench.plugin.tensorflow_setup import import_keras
 
 
 @dataclass

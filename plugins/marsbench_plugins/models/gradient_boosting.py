@@ -6,7 +6,7 @@ from typing import Any
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from marsbench.plugin.search_space import HyperParameters
-from marsbench.plugin.sklearn_model import SklearnModel
+from marsbench.plugin.sklearn import SklearnModel
 
 
 @dataclass

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from marsbench.plugin.search_space import HyperParameters
-from marsbench.plugin.sklearn_model import SklearnModel
+from marsbench.plugin.sklearn import SklearnModel
 
 
 @dataclass

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from marsbench.plugin.search_space import HyperParameters
-from marsbench.plugin.sklearn_model import SklearnModel
+from marsbench.plugin.sklearn import SklearnModel
 
 
 @dataclass

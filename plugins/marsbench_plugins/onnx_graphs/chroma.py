@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from marsbench.plugin.onnx_builder import Value
+from marsbench.plugin.onnx import Value
 from marsbench_plugins.filter_banks import A0_HZ, CENTRE_OCTAVE, OCTAVE_WIDTH, STEPS_FROM_A_TO_C
 
 _N_CHROMA = 12

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marsbench.plugin.features import FEATURES, WAVEFORM
-from marsbench.plugin.onnx_builder import LARGEST, Graph, Value
+from marsbench.plugin.onnx import LARGEST, Graph, Value
 from marsbench_plugins.normalisation import FLAT, Normalisation
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 

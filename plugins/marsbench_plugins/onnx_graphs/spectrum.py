@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from marsbench.plugin.onnx_builder import Value
+from marsbench.plugin.onnx import Value
 from marsbench_plugins.filter_banks import mel_bank
 from marsbench_plugins.onnx_graphs.chroma import chroma_bank
 from marsbench_plugins.onnx_graphs.transform import framed, magnitudes

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from marsbench.plugin.onnx_builder import Value
+from marsbench.plugin.onnx import Value
 
 
 def moments(values: Value) -> list[Value]:

@@ -5,7 +5,7 @@ from math import gcd, isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.plugin.onnx_builder import Value
+from marsbench.plugin.onnx import Value
 from marsbench_plugins.spectrum import hann
 
 _LONGEST_ROW = 512

@@ -4,7 +4,7 @@ from math import ceil, log
 
 import numpy as np
 
-from marsbench.plugin.onnx_builder import Value
+from marsbench.plugin.onnx import Value
 from marsbench_plugins.filter_banks import A0_HZ
 from marsbench_plugins.pitch_tuning import EDGES, HIGHEST_HZ, LEAST_OF_MAXIMUM, LOWEST_HZ
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 
-from marsbench.corpus import Clip, Corpus
-from marsbench.files import home
+from marsbench.atomic_files import home
+from marsbench.data.corpus import Clip, Corpus
 from marsbench.plugin import Dataset
 
 PITCHES = {"low": 200.0, "middle": 400.0, "high": 800.0}

@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.files import derived_seed
+from marsbench.hashing import derived_seed
 from marsbench.plugin import (
     Examples,
     FeatureKind,

@@ -1,0 +1,107 @@
+"""What a search has decided so far, in `search.json` of its folder: a rerun goes on from there."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from marsbench.atomic_files import write_checksummed
+from marsbench.results.checksummed import read_record
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Pipeline(_Record):
+    features: str
+    model: str
+
+    @property
+    def name(self) -> str:
+        """As screens show it."""
+        return f"{self.features} + {self.model}"
+
+
+class ScreeningResult(_Pipeline):
+    """What came of the first look at a pipeline: one hold-out inside the first fold's training clips."""
+
+    score: float | None = None
+    """Of the objective; None if there is no fit."""
+    epochs: int | None = None
+    """That it was fitted to; None for a fit in one go."""
+    seconds: float = 0.0
+    """That its fits took."""
+    reason: str = ""
+    """Why it goes no further; "" for one of the shortlist."""
+
+
+class HoldoutScore(_Pipeline):
+    """Mean score of one pipeline on hold-outs inside each fold's training clips."""
+
+    score: float
+    seconds: float
+    """Of one fold's fit and prediction, on average."""
+
+
+class Winner(_Record):
+    """What has the best inner score."""
+
+    run_id: str
+    score: float
+    """By which it was chosen: never that of a test clip."""
+
+
+class SearchRecord(_Record):
+    """Decisions in their order; what is None is still to come."""
+
+    schema_version: Literal[1] = 1
+    asked: dict[str, Any]
+    looked: list[ScreeningResult] | None = None
+    held_out: list[HoldoutScore] | None = None
+    finalists: list[str] | None = None
+    """Names of those that became runs."""
+    trials: dict[str, float] = {}
+    """Seconds for the trials of finalists, by name; 0 where there was no time for them."""
+    winner: Winner | None = None
+
+
+def read_search(path: Path) -> SearchRecord:
+    """The record in a file; raises ResultsError if it is missing, damaged or not of this version."""
+    return read_record(path, SearchRecord)
+
+
+def write_search(path: Path, record: SearchRecord) -> None:
+    """Keep it."""
+    write_checksummed(path, record.model_dump_json(indent=1))
+
+
+@dataclass
+class Clock:
+    """Seconds of a search, those that interrupted commands spent on it included."""
+
+    budget: float
+    spent: float = 0.0
+    """By earlier commands."""
+    now: Callable[[], float] = time.monotonic
+    _started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.now()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds, of all commands together."""
+        return self.spent + self.now() - self._started
+
+    @property
+    def left(self) -> float:
+        """Seconds, negative once the time is up."""
+        return self.budget - self.elapsed
+
+    def reaches(self, share: float, needed: float = 0.0) -> bool:
+        """Whether something that takes `needed` seconds would end within that share of the budget."""
+        return self.elapsed + needed <= share * self.budget

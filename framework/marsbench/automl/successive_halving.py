@@ -1,0 +1,259 @@
+"""First looks: successive halving of pipelines (Jamieson & Talwalkar 2016, arXiv:1502.07943).
+
+Every pipeline is fitted on one hold-out inside the first fold's training part. Models with epochs compete
+among themselves, for after a few epochs they tell nothing beside models that are fitted in one go: after each
+rung of epochs the best third goes on. What is left is looked at on a hold-out of every fold.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from math import ceil
+
+import numpy as np
+
+from marsbench.automl.selection import Candidate, Contender
+from marsbench.automl.state import Clock
+from marsbench.evaluation.fit_result import Failure
+from marsbench.evaluation.metrics import objective_score
+from marsbench.execution.base import Outcome
+from marsbench.hashing import digest
+from marsbench.planning import Plan
+from marsbench.progress import Advance
+from marsbench.results.studies import StudyFolder
+from marsbench.runner.fold_queue import FoldQueue, FoldWork, Steps
+from marsbench.runner.holdout_predictions import InnerPredictions, Weighing
+from marsbench.runner.resources import Resources
+from marsbench.tuning.cached_fits import CachedFits
+from marsbench.tuning.search_space import Configuration
+
+_REDUCTION = 3
+_LEAST_LEFT = 4
+"""Pipelines without epochs that a first look leaves at least."""
+_FIRST_LOOKS, _RUNGS, _HOLD_OUTS = 0.25, 0.35, 0.5
+"""Shares of the time after which no first look, no further rung, no hold-out of every fold begins."""
+NO_TIME = "no time left for it"
+
+
+@dataclass
+class Screening:
+    """Looks at candidates inside training parts; fits are kept in `folder` and not made twice.
+
+    One candidate is looked at, and the best held out, however little time there is.
+    """
+
+    plan: Plan
+    objective: str
+    place: Resources
+    folder: StudyFolder
+    clock: Clock
+    has_looked: bool = False
+    """Whether a candidate was fitted, or at least begun with."""
+
+    def look(self, candidates: Sequence[Candidate]) -> None:
+        """Note what a first look at each of them tells, and why most go no further."""
+        self._extract(candidates)
+        in_one_go = [one for one in candidates if not one.pipeline.rungs]
+        with ExitStack() as stack:
+            advance = stack.enter_context(self.place.progress.track("First look, pipelines", len(candidates)))
+            self._rung(in_one_go, None, None, _FIRST_LOOKS, advance)
+            by_epochs = _promising_first([one for one in candidates if one.pipeline.rungs], in_one_go)
+            first = {one.pipeline.rungs[0] for one in by_epochs}
+            for until in sorted(first):
+                here = [one for one in by_epochs if one.pipeline.rungs[0] == until]
+                self._rung(here, until, None, _FIRST_LOOKS, advance)
+        _keep_best(in_one_go, max(_LEAST_LEFT, ceil(len(in_one_go) / _REDUCTION)))
+        self._climb(by_epochs)
+
+    def hold_out(self, candidates: Sequence[Candidate], *, in_any_time: bool = False) -> list[Contender]:
+        """What those that go on, best first, say of a hold-out inside every fold's training part.
+
+        Those that there is no time for are left out, unless all are wanted `in_any_time`.
+        """
+        shortlist = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
+        untuned: list[Configuration] = [{} for _ in self.plan.protocol.folds]
+
+        def in_time() -> Iterator[tuple[Candidate, Sequence[Configuration]]]:
+            for position, candidate in enumerate(shortlist):
+                if position and not in_any_time and self._is_late_to_hold_out(candidate):
+                    candidate.note(reason=NO_TIME)
+                else:
+                    yield candidate, untuned
+
+        n_fits = len(shortlist) * len(untuned)
+        with self.place.progress.track("Hold-outs of every fold", n_fits) as advance:
+            return self._held_out(in_time(), advance)
+
+    def hold_out_tuned(self, candidate: Candidate, chosen: Sequence[Configuration]) -> Contender | None:
+        """The same of what a tuner chose in each fold; None if a fit fails."""
+        return next(iter(self._held_out(iter([(candidate, chosen)]), lambda _steps: None)), None)
+
+    def _held_out(
+        self, asked: Iterator[tuple[Candidate, Sequence[Configuration]]], advance: Advance
+    ) -> list[Contender]:
+        """Candidates with a configuration for each fold that were fitted in all folds."""
+        said: list[tuple[Candidate, dict[int, InnerPredictions]]] = []
+
+        def take(
+            candidate: Candidate, answers: dict[int, InnerPredictions], fold: int, outcome: Outcome
+        ) -> None:
+            if isinstance(outcome.value, Failure):
+                candidate.note(reason=outcome.value.message)
+            else:
+                answers[fold] = outcome.value
+            advance(1)
+
+        def batches() -> Iterator[list[FoldWork]]:
+            for candidate, configurations in asked:
+                answers: dict[int, InnerPredictions] = {}
+                said.append((candidate, answers))
+                yield [
+                    self._work(
+                        self.weighing.steps(candidate.units, configuration, fold),
+                        partial(take, candidate, answers, fold),
+                    )
+                    for fold, configuration in enumerate(configurations)
+                ]
+
+        self._run(batches())
+        folds = range(len(self.plan.protocol.folds))
+        return [
+            Contender(candidate, tuple(answers[fold] for fold in folds), self.objective)
+            for candidate, answers in said
+            if len(answers) == len(folds)
+        ]
+
+    @property
+    def weighing(self) -> Weighing:
+        """Hold-outs of every fold; the same fits that an ensemble's weights rest on."""
+        return Weighing(
+            protocol_hash=self.plan.protocol.hash,
+            n_folds=1,
+            threads=self.place.asked.threads,
+            place=self.place,
+            folder=self.folder,
+            others=(),
+            say=self.place.progress.say,
+        )
+
+    def seconds_of_folds(self, seconds: float) -> float:
+        """Of something done for every fold, as many at a time as there is room for."""
+        return seconds * ceil(len(self.plan.protocol.folds) / self.place.executor.slots)
+
+    def _is_late_to_hold_out(self, candidate: Candidate) -> bool:
+        return not self.clock.reaches(_HOLD_OUTS, self.seconds_of_folds(candidate.looked.seconds))
+
+    def _extract(self, candidates: Sequence[Candidate]) -> None:
+        """Features first, so that no look is held up by another's; what fails or comes late costs its own."""
+        for recipe in {one.pipeline.features.key: one.pipeline.features for one in candidates}.values():
+            reason = NO_TIME
+            if recipe is candidates[0].pipeline.features or self.clock.reaches(_FIRST_LOOKS):
+                features = self.place.features_by(recipe)
+                reason = features.message if isinstance(features, Failure) else ""
+            if reason:
+                for one in candidates:
+                    if one.pipeline.features.key == recipe.key:
+                        one.note(reason=reason)
+
+    def _climb(self, candidates: Sequence[Candidate]) -> None:
+        """Further rungs of epochs for the best third of each."""
+        _keep_best(candidates, ceil(len(candidates) / _REDUCTION))
+        most = max((len(one.pipeline.rungs) for one in candidates), default=0)
+        for position in range(1, most):
+            climbing = [one for one in candidates if one.goes_on and len(one.pipeline.rungs) > position]
+            if not climbing:
+                continue
+            climbing.sort(key=lambda one: -one.score)
+            with self.place.progress.track(f"Rung {position + 1}, pipelines", len(climbing)) as advance:
+                for below, until in dict.fromkeys(_rung(one, position) for one in climbing):
+                    here = [one for one in climbing if _rung(one, position) == (below, until)]
+                    self._rung(here, until, below, _RUNGS, advance)
+            if position + 1 < most:
+                _keep_best(climbing, ceil(len(climbing) / _REDUCTION))
+        self.folder.clear_checkpoints(0)
+
+    def _rung(
+        self,
+        candidates: Sequence[Candidate],
+        until: int | None,
+        below: int | None,
+        share: float,
+        advance: Advance,
+    ) -> None:
+        """Fit those that go on up to an epoch; those that there is no time for go no further."""
+
+        def batches() -> Iterator[list[FoldWork]]:
+            for candidate in candidates:
+                if not candidate.goes_on:
+                    advance(1)
+                elif not self.has_looked or self.clock.reaches(share):
+                    self.has_looked = True
+                    steps = self._steps(candidate, until, below)
+                    yield [self._work(steps, partial(self._take, candidate, until, advance))]
+                else:
+                    candidate.note(reason=NO_TIME)
+                    advance(1)
+
+        self._run(batches())
+
+    def _steps(self, candidate: Candidate, until: int | None, below: int | None) -> Steps:
+        features = self.place.features_by(candidate.pipeline.features)
+        if isinstance(features, Failure):
+            return Outcome(features)
+        units, targets = candidate.units.inner(0, features, 1)
+        fits = CachedFits(
+            name=f"{candidate.name}, first look",
+            fold=0,
+            units=units,
+            recipe=candidate.pipeline.features,
+            context=digest([self.weighing.context(candidate.units), "first look"]),
+            folder=self.folder,
+            others=(),
+            features_by=self.place.features_by,
+            say=self.place.progress.say,
+        )
+        rungs = candidate.pipeline.rungs
+        result = yield from fits.fit({}, 0, None if rungs and until == rungs[-1] else until, below)
+        if isinstance(result, Failure):
+            return Outcome(result)
+        score = objective_score(self.objective, np.array(result.probabilities), targets[0])
+        return Outcome((score, result.fit_seconds + result.predict_seconds))
+
+    def _take(self, candidate: Candidate, until: int | None, advance: Advance, outcome: Outcome) -> None:
+        if isinstance(outcome.value, Failure):
+            candidate.note(reason=outcome.value.message)
+        else:
+            score, seconds = outcome.value
+            candidate.note(score=score, epochs=until, seconds=candidate.looked.seconds + seconds)
+        advance(1)
+
+    def _work(self, steps: Steps, end: "partial[None]") -> FoldWork:
+        return FoldWork(steps, lambda: None, end)
+
+    def _run(self, batches: Iterator[list[FoldWork]]) -> None:
+        queue = FoldQueue(batches)
+        for task, outcome in self.place.run(queue):
+            queue.take(task, outcome)
+            self.folder.write_seconds_spent(self.clock.elapsed)
+
+
+def _rung(candidate: Candidate, position: int) -> tuple[int, int]:
+    """Epochs of a rung: that of the one below, and its own."""
+    return list(pairwise(candidate.pipeline.rungs))[position - 1]
+
+
+def _promising_first(candidates: Sequence[Candidate], looked: Sequence[Candidate]) -> list[Candidate]:
+    """Those first whose features have told others most: there may not be time for all."""
+    best: dict[str, float] = {}
+    for one in looked:
+        best[one.looked.features] = max(one.score, best.get(one.looked.features, -1.0))
+    return sorted(candidates, key=lambda one: -best.get(one.looked.features, -1.0))
+
+
+def _keep_best(candidates: Sequence[Candidate], n: int) -> None:
+    """Note of all but the best `n` that there were better ones."""
+    ranked = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
+    for one in ranked[n:]:
+        one.note(reason=f"not among the best {n}")

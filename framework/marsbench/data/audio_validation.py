@@ -1,0 +1,120 @@
+"""Open every file of a corpus before anything is trained: hash it, decode it, name bad ones and copies.
+
+Facts are kept by path, size and times of the file, so that an unchanged corpus is not read again.
+"""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from marsbench.atomic_files import home, write_text
+from marsbench.data import audio, audio_fingerprint
+from marsbench.data.audio import AudioFacts, examine
+from marsbench.data.corpus import BadClip, CheckedCorpus, Clip, Corpus
+from marsbench.data.duplicates import near_duplicates
+from marsbench.errors import CorpusError
+from marsbench.hashing import digest
+from marsbench.progress import Progress, Silent
+
+OnBad = Literal["skip", "fail"]
+_SHOWN = 5
+
+
+def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | None = None) -> CheckedCorpus:
+    """Examine every clip, keep the usable ones, ordered by clip id, and find near copies among them.
+
+    Raises:
+        CorpusError: bad clips and `on_bad` is "fail", or a class is left without a usable clip.
+    """
+    progress = progress or Silent()
+    clips = sorted(corpus.clips, key=lambda clip: clip.id)
+    facts = _facts_of(clips, progress)
+    bad = tuple(BadClip(c.id, f.problem) for c, f in zip(clips, facts, strict=True) if f.problem)
+    if bad and on_bad == "fail":
+        raise CorpusError(f"corpus '{corpus.name}': {describe_bad(bad)}; mend them or use --bad-audio skip")
+    good = [(c, f) for c, f in zip(clips, facts, strict=True) if not f.problem]
+    _require_every_class(corpus, [clip for clip, _ in good], bad)
+    near = near_duplicates([(clip.path, f) for clip, f in good], _ledger("copies", clips), progress)
+    return CheckedCorpus(corpus, tuple(c for c, _ in good), tuple(f for _, f in good), bad, near)
+
+
+def describe_bad(bad: tuple[BadClip, ...]) -> str:
+    """The first few bad clips with their reasons, and how many there are."""
+    first = "; ".join(f"{clip.id}: {clip.reason}" for clip in bad[:_SHOWN])
+    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return f"{len(bad)} bad audio file{'s' if len(bad) > 1 else ''} ({first}{more})"
+
+
+def _require_every_class(corpus: Corpus, good: list[Clip], bad: tuple[BadClip, ...]) -> None:
+    missing = set(corpus.labels) - {clip.label for clip in good}
+    if missing:
+        because = f": {describe_bad(bad)}" if bad else ""
+        raise CorpusError(f"corpus '{corpus.name}': no usable clip of class '{min(missing)}'{because}")
+
+
+def _ledger(kind: str, clips: list[Clip]) -> Path:
+    return home() / kind / f"{digest(sorted({str(clip.path.absolute()) for clip in clips}))[:32]}.json"
+
+
+def _facts_of(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
+    stamps = [_stamp(clip.path) for clip in clips]
+    ledger = _ledger("audio", clips)
+    known = _read_ledger(ledger)
+    unknown = {json.dumps(stamp): Path(stamp[0]) for stamp in stamps if json.dumps(stamp) not in known}
+    if unknown:
+        known |= dict(zip(unknown, _examine_all(list(unknown.values()), progress), strict=True))
+        _write_ledger(ledger, known)
+    return [known[json.dumps(stamp)] for stamp in stamps]
+
+
+def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
+    """Threads suffice: libsndfile and sha256 work outside Python's lock."""
+    with progress.track("Checking audio", len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = []
+        for facts in pool.map(examine, paths):
+            results.append(facts)
+            advance(1)
+    return results
+
+
+def _stamp(path: Path) -> tuple[str, int, int, int, int]:
+    """What changes when a file does; the change time (ctime) cannot be set back by a copy tool."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (str(path.absolute()), -1, -1, -1, -1)
+    return (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
+
+
+@cache
+def _decoder_version() -> str:
+    """Facts found by another decoder are not this one's."""
+    sources = [Path(str(module.__file__)).read_text("utf-8") for module in (audio, audio_fingerprint)]
+    return digest([*sources, audio.DECODER])
+
+
+def _read_ledger(path: Path) -> dict[str, AudioFacts]:
+    try:
+        ledger = json.loads(path.read_text("utf-8"))
+        if ledger["decoder"] != _decoder_version():
+            return {}
+        return {stamp: _checked(AudioFacts(**facts)) for stamp, facts in ledger["facts"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}  # only a cache: whatever is wrong with it, the audio itself is still there
+
+
+def _checked(facts: AudioFacts) -> AudioFacts:
+    """Raise ValueError or TypeError where the sound print is none."""
+    if facts.sound_print:
+        audio_fingerprint.print_vector(facts.sound_print)
+    return facts
+
+
+def _write_ledger(path: Path, facts: dict[str, AudioFacts]) -> None:
+    # A file that could not be read may be readable to the next user: only what its bytes say is kept.
+    entries = {stamp: asdict(entry) for stamp, entry in facts.items() if entry.sha256}
+    write_text(path, json.dumps({"decoder": _decoder_version(), "facts": entries}))

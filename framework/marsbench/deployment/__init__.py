@@ -1,0 +1,1 @@
+"""A fitted pipeline as files: bundles, model formats, prediction."""

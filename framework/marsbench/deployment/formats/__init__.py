@@ -1,0 +1,1 @@
+"""A bundle's model as one file, one module a format."""

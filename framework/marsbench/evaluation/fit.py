@@ -1,0 +1,187 @@
+"""A unit: one fit of one configuration on one fold. `fit_model` is the only code that trains.
+
+A unit is a pure function of a small picklable description. The description has no test labels: whatever runs
+in here cannot learn from them.
+"""
+
+import random
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from marsbench.data import audio
+from marsbench.environment import environment
+from marsbench.errors import ConfigError, TrainingError
+from marsbench.evaluation.fit_result import UnitResult
+from marsbench.features.store import FeatureFile
+from marsbench.hashing import digest
+from marsbench.plugin.features import Features
+from marsbench.plugin.model import Examples, FitContext, Model, OnEpoch, Probabilities
+from marsbench.plugin.registry import Recipe, make
+from marsbench.plugin.search_space import Defaults, Scalar
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What to fit, on which clips, and which clips to predict; rows are positions in the feature file."""
+
+    fold: int
+    features: FeatureFile
+    model: Recipe
+    hyperparameters: dict[str, Scalar]
+    """Values set by hand."""
+    folders: tuple[Path, ...]
+    """Drop-in folders to find the model's plugin in."""
+    n_classes: int
+    train: tuple[int, ...]
+    train_targets: tuple[int, ...]
+    validation: tuple[int, ...]
+    validation_targets: tuple[int, ...]
+    test: tuple[int, ...]
+    seed: int
+    version: str
+    """`fit_version` of the driver."""
+    proposed: dict[str, Scalar] = field(default_factory=dict)
+    """Values that a tuner proposes; all others are at their defaults."""
+    is_draft: bool = False
+    """Whether only the most probable class of each test clip will be looked at."""
+    until: int | None = None
+    """Epoch to stop after, for a fit that may go on later."""
+    checkpoint: bytes | None = None
+    """What such a fit goes on from."""
+
+
+@cache
+def fit_version() -> str:
+    """Changes with the framework's own code between audio files and probabilities."""
+    package = Path(audio.__file__).parents[1]
+    return digest([audio.DECODER, *((package / name).read_text("utf-8") for name in _BETWEEN)])
+
+
+_BETWEEN = (
+    "data/audio.py",
+    "features/extraction.py",
+    "features/store.py",
+    "protocols/groups.py",
+    "protocols/inner_splits.py",
+    "evaluation/fit.py",
+    "plugin/features.py",
+)
+
+
+def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None) -> UnitResult:
+    """Train on the training rows and predict the test rows.
+
+    Raises:
+        What `fit_and_predict` does.
+    """
+    return fit_and_predict(unit, on_epoch)[0]
+
+
+def fit_and_predict(
+    unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None
+) -> tuple[UnitResult, bytes | None]:
+    """Train up to `unit.until` and predict the test rows; also gives what a later call can go on from.
+
+    Raises:
+        TrainingError: probabilities of a wrong shape, NaN, negative or not summing to 1.
+        ConfigError: as `fit_model` does.
+    """
+    model, hyperparameters, fit_seconds = fit_model(unit, on_epoch)
+    start = time.perf_counter()
+    probabilities = model.predict_proba(features_of(unit, model, unit.test))
+    check_probabilities(probabilities, (len(unit.test), unit.n_classes), unit.model.name)
+    result = UnitResult(
+        fold=unit.fold,
+        probabilities=probabilities.tolist(),
+        hyperparameters=hyperparameters,
+        n_parameters=model.n_parameters_,
+        history=list(model.history_),
+        warnings=list(model.warnings_),
+        finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        environment=environment(),
+        fit_seconds=fit_seconds,
+        predict_seconds=time.perf_counter() - start,
+        extraction_seconds=unit.features.seconds_per_clip,
+        model_bytes=None if unit.is_draft else _saved_bytes(model),
+    )
+    return result, model.checkpoint_
+
+
+class FittedModel(NamedTuple):
+    """What a fit comes to."""
+
+    model: Model
+    hyperparameters: dict[str, Scalar]
+    """The whole configuration, defaults included."""
+    seconds: float
+
+
+def fit_model(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None) -> FittedModel:
+    """Train up to `unit.until`.
+
+    Raises:
+        ConfigError: a hyperparameter was set by hand that the model does not have; or the marsbench that runs
+            here is not the driver's.
+    """
+    if unit.version != fit_version():
+        raise ConfigError("a worker has another version of marsbench than the driver; install the same there")
+    # A plugin that draws from the global generators gives the same whatever was fitted before it.
+    random.seed(unit.seed)
+    np.random.seed(unit.seed)  # noqa: NPY002 - the global generator is the point
+    model = cast("Model", make("models", unit.model, unit.folders))
+    train = _examples(unit, model, unit.train, unit.train_targets)
+    hp = Defaults(unit.hyperparameters, unit.proposed)
+    validation = _examples(unit, model, unit.validation, unit.validation_targets) if unit.validation else None
+    start = time.perf_counter()
+    context = FitContext(
+        n_classes=unit.n_classes,
+        seed=unit.seed,
+        validation=validation,
+        on_epoch=on_epoch,
+        is_draft=unit.is_draft,
+        until=unit.until,
+        checkpoint=unit.checkpoint,
+    )
+    model.fit(train, hp, context)
+    hp.refuse_unused(unit.model.name)
+    return FittedModel(model, hp.values, time.perf_counter() - start)
+
+
+def _saved_bytes(model: Model) -> int | None:
+    """Size of what the model writes of itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            model.save(Path(folder))
+        except Exception:  # noqa: BLE001 - whatever a plugin raises: what it predicted is worth keeping all the same
+            return None
+        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
+def check_probabilities(values: Probabilities, shape: tuple[int, int], model: str) -> None:
+    """Refuse what cannot be probabilities; raises TrainingError."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        found = getattr(values, "dtype", type(values).__name__)
+        raise TrainingError(f"{model} gave probabilities of type {found}; a float array is needed")
+    if values.shape != shape:
+        raise TrainingError(f"{model} gave probabilities of shape {values.shape}; {shape} is needed")
+    if not np.isfinite(values).all():
+        raise TrainingError(f"{model} gave NaN or infinite probabilities")
+    if values.min() < 0 or not np.allclose(values.sum(axis=1), 1, atol=1e-4):
+        raise TrainingError(f"{model} gave probabilities that are negative or do not sum to 1")
+
+
+def _examples(unit: Unit, model: Model, rows: tuple[int, ...], targets: tuple[int, ...]) -> Examples:
+    return Examples(features_of(unit, model, rows), np.array(targets, np.int64))
+
+
+def features_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
+    """Those of some clips, as the unit's model takes them."""
+    features = unit.features.read(rows)
+    return features.pooled() if model.accepts == "vector" else features

@@ -1,0 +1,1 @@
+"""From waveforms to feature arrays: extraction, the store, pretrained encoders."""

@@ -1,0 +1,282 @@
+"""Pretrained speech encoders as ONNX files: which are known, which are here, and how they come here.
+
+    <home>/encoders/NAME-SHA.onnx    SHA is the start of the sha256 of its bytes
+
+An encoder is its content. Wherever a file came from, a hub or a path, it is kept under its name and checksum,
+and whoever computes with it names both: so a result says what it was computed with, on any machine.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from marsbench.atomic_files import home, write_atomically
+from marsbench.data.download import Download, obtain, read_small
+from marsbench.errors import ConfigError, FetchError, unknown
+from marsbench.hashing import slug
+from marsbench.progress import Progress
+
+_HUB = "https://huggingface.co"
+"""Where repositories are looked for unless HF_ENDPOINT, as that hub's own tools have it, names a mirror."""
+_SHOWN_DIGITS = 16
+_POINTER_BYTES = 1024
+"""A pointer of Git's large file storage is shorter."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One file of a repository on a hub."""
+
+    name: str
+    repository: str
+    revision: str
+    """A commit, where its file is pinned."""
+    file: str
+    licence: str
+    reads: str
+    n_layers: int
+    size: int | None = None
+    """Bytes."""
+    sha256: str | None = None
+    """None: not known; what the hub states at the first fetch is believed and becomes the file's name."""
+
+
+KNOWN = (
+    Published(
+        "whisper_tiny",
+        "onnx-community/whisper-tiny",
+        "ff4177021cc41f7db950912b73ea4fdf7d01d8e7",
+        "onnx/encoder_model.onnx",
+        "Apache-2.0",
+        "log-mel, 30 s",
+        4,
+        32_904_992,
+        "6642befb640f950d4a8cbbd17834d59e7e75f575b81ccf213e06b050623ab1dd",
+    ),
+    Published(
+        "whisper_base",
+        "onnx-community/whisper-base",
+        "1846881b6b3a3024392c1eea3ad983695bc23925",
+        "onnx/encoder_model.onnx",
+        "Apache-2.0",
+        "log-mel, 30 s",
+        6,
+        82_468_078,
+        "a9f3b752833b49e880dec91ee5b6d936112be7c3ea07c221024ba493439f46fe",
+    ),
+    Published(
+        "whisper_small",
+        "onnx-community/whisper-small",
+        "36050c46d777d46dc4b5f43f6d90574fc38f8732",
+        "onnx/encoder_model.onnx",
+        "Apache-2.0",
+        "log-mel, 30 s",
+        12,
+        352_825_870,
+        "b37cd6625dc36f9178ec7539a1876b9680ea26a910097e092be39dc766320c7b",
+    ),
+    Published(
+        "wav2vec2_base",
+        "Xenova/wav2vec2-base-960h",
+        "a19f851b3d42865797e410752b4c570c871e4825",
+        "onnx/model.onnx",
+        "Apache-2.0",
+        "waveform",
+        12,
+        377_887_594,
+        "e46614273f03ff4b87923a965e417fa72004825522cb007c9c25633b8475490d",
+    ),
+    Published(
+        "smart_turn",
+        "pipecat-ai/smart-turn-v3",
+        "f766f81d3cfdf7737ac64aad813d91bbfd56bf93",
+        "smart-turn-v3.2-cpu.onnx",
+        "BSD-2-Clause",
+        "log-mel, 8 s",
+        4,
+        8_679_182,
+        "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
+    ),
+    Published(
+        "hubert_base", "Xenova/hubert-base-ls960", "main", "onnx/model.onnx", "Apache-2.0", "waveform", 12
+    ),
+    Published(
+        "wavlm_base_plus",
+        "Xenova/wavlm-base-plus",
+        "main",
+        "onnx/model.onnx",
+        "see its page",
+        "waveform",
+        12,
+    ),
+)
+"""Sizes, checksums and revisions are those that several public projects state for these files."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFile:
+    """A file that is here."""
+
+    name: str
+    sha256: str
+    path: Path
+
+    def read(self) -> bytes:
+        """Its bytes; raises ConfigError unless they have that checksum."""
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"encoder {self.path} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ConfigError(f"encoder {self.path} is damaged: remove it, then fetch or add it again")
+        return data
+
+
+def folder() -> Path:
+    """Where encoders are kept."""
+    return home() / "encoders"
+
+
+def present() -> Iterator[tuple[str, Path]]:
+    """Name and file of every encoder here."""
+    for path in sorted(folder().glob("*.onnx")):
+        name, _, digits = path.stem.rpartition("-")
+        if name and re.fullmatch(rf"[0-9a-f]{{{_SHOWN_DIGITS}}}", digits):
+            yield name, path
+
+
+def find_encoder(word: str, sha256: str = "") -> EncoderFile:
+    """The encoder of a name, or the file at a path, which is then kept here.
+
+    Args:
+        word: a name that `bench models list` shows, or a path that ends in .onnx.
+        sha256: of its content; "" for whatever is found.
+
+    Raises:
+        ConfigError: there is none, or another than that.
+    """
+    _require_sha256(sha256)
+    if _is_path(word):
+        return add_encoder(Path(word), sha256=sha256)
+    wanted = sha256 or next((known.sha256 or "" for known in KNOWN if known.name == word), "")
+    if wanted:
+        path = _place(word, wanted)
+        if not path.exists():
+            raise ConfigError(f"encoder {word} is not here: {_how_to_get(word, wanted)}")
+        return EncoderFile(word, wanted, path)
+    return _only_one(word)
+
+
+def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> EncoderFile:
+    """Keep the file at `source` here, under `name`, or its name as a known encoder, or what it is called.
+
+    Raises:
+        ConfigError: it cannot be read, or has another checksum than that given or known for the name.
+        StorageError: it cannot be written here.
+    """
+    try:
+        data = source.expanduser().read_bytes()
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"encoder {source} cannot be read: {reason}") from error
+    found = hashlib.sha256(data).hexdigest()
+    recognised = next((known.name for known in KNOWN if known.sha256 == found), source.stem)
+    name = slug(name or recognised, "encoder")
+    wanted = sha256 or next((known.sha256 for known in KNOWN if known.name == name), None) or found
+    if found != wanted:
+        raise ConfigError(f"{source} is another file than asked for: expected sha256 {wanted}, found {found}")
+    path = _place(name, found)
+    if not path.exists():
+        write_atomically(path, lambda file: file.write(data))
+    return EncoderFile(name, found, path)
+
+
+def fetch_encoder(name: str, progress: Progress, sha256: str = "") -> EncoderFile:
+    """Download a known encoder unless it is here.
+
+    Args:
+        name: one that `bench models list` shows.
+        progress: shown bytes.
+        sha256: refuse any other content; "" for the known one, or else the one that the hub states.
+
+    Raises:
+        ConfigError: no such encoder.
+        FetchError: no connection, or another file than expected.
+    """
+    _require_sha256(sha256)
+    published = _published(name)
+    wanted = _download(published, sha256, progress)
+    path = obtain(wanted, folder(), progress)
+    return EncoderFile(name, wanted.checksum, path)
+
+
+def _published(name: str) -> Published:
+    by_name = {known.name: known for known in KNOWN}
+    if name not in by_name:
+        raise ConfigError(unknown("known encoder", name, by_name))
+    return by_name[name]
+
+
+def _download(published: Published, sha256: str, progress: Progress) -> Download:
+    """What to ask the hub for; its size and checksum are asked of the hub where they are not known."""
+    place = f"{published.revision}/{published.file}"
+    repository = f"{(os.environ.get('HF_ENDPOINT') or _HUB).rstrip('/')}/{published.repository}"
+    size, checksum = published.size, published.sha256
+    if size is None or checksum is None:
+        size, checksum = _stated(f"{repository}/raw/{place}")
+        if not sha256:
+            progress.say(
+                f"{published.name}: no checksum is known here, the hub's own is believed: {checksum}"
+            )
+    if sha256 and sha256 != checksum:
+        raise FetchError(f"{published.name} has sha256 {checksum} there; {sha256} was asked for")
+    file_name = _place(published.name, checksum).name
+    return Download(f"{repository}/resolve/{place}", size, "sha256", checksum, file_name)
+
+
+def _stated(url: str) -> tuple[int, str]:
+    """Size and sha256 of a file as the pointer in its repository states them."""
+    text = read_small(url, _POINTER_BYTES).decode("utf-8", "replace")
+    size = re.search(r"^size (\d{1,15})$", text, re.MULTILINE)
+    checksum = re.search(r"^oid sha256:([0-9a-f]{64})$", text, re.MULTILINE)
+    if size is None or checksum is None:
+        raise FetchError(f"{url} is no pointer with size and sha256; fetch the file by hand and add it")
+    return int(size[1]), checksum[1]
+
+
+def _place(name: str, sha256: str) -> Path:
+    return folder() / f"{name}-{sha256[:_SHOWN_DIGITS]}.onnx"
+
+
+def _is_path(word: str) -> bool:
+    return word.lower().endswith(".onnx") or "/" in word or os.sep in word
+
+
+def _require_sha256(sha256: str) -> None:
+    if sha256 and not _SHA256.fullmatch(sha256):
+        raise ConfigError(f"'{sha256}' is no sha256: 64 digits of 0-9 and a-f are needed")
+
+
+def _only_one(word: str) -> EncoderFile:
+    """The one file of that name, whose checksum is not known beforehand."""
+    paths = [path for name, path in present() if name == word]
+    if len(paths) == 1:
+        return EncoderFile(word, hashlib.sha256(paths[0].read_bytes()).hexdigest(), paths[0])
+    if paths:
+        raise ConfigError(f"several files are called {word}: say which by its sha256, or remove one: {paths}")
+    names = {known.name for known in KNOWN}
+    if word in names:
+        raise ConfigError(f"encoder {word} is not here: bench models fetch {word}")
+    told = unknown("encoder", word, names | {name for name, _ in present()})
+    raise ConfigError(told if told.endswith("?") else f"{told}, or the path of a file that ends in .onnx")
+
+
+def _how_to_get(name: str, sha256: str) -> str:
+    known = {known.name: known.sha256 for known in KNOWN}
+    if name in known and known[name] in (None, sha256):
+        return f"bench models fetch {name}"
+    return f"bench models add FILE --name {name}, with the file of sha256 {sha256}"

@@ -1,0 +1,291 @@
+"""Content-addressed cache of extracted features.
+
+    <home>/features/<extractor>-<key>/<corpus>.f32    all clips' arrays end to end, float32 (rows, n_dims)
+    <home>/features/<extractor>-<key>/<corpus>.json   which clip each stretch of rows belongs to, sealed
+
+The key covers the extractor's name, parameters, local source and library versions, and the decoder's source;
+a clip is known by the sha256 of its audio bytes. So nothing stale can be read: another extractor is another
+folder, other audio another clip. Extraction writes parts of the same form as it goes; an interrupted one
+finds its clips in them, and another corpus finds the clips that it shares.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.atomic_files import home, read_checksummed, write_atomically, write_checksummed
+from marsbench.data import audio
+from marsbench.data.corpus import CheckedCorpus, Clip
+from marsbench.errors import DamagedError, PluginError
+from marsbench.features.extraction import Extracted, Extraction, RunAll, run_here
+from marsbench.hashing import digest
+from marsbench.locks import locked, pause
+from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
+from marsbench.plugin.registry import Recipe, make
+from marsbench.progress import Progress, Silent
+
+_CHUNK = 16
+"""Clips of one extraction."""
+_INDEX_VERSION = 2
+_PART = 512
+"""Clips written to disk at a time: what an interruption can cost."""
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """Features of clips in a fixed order, in one file that is mapped into memory."""
+
+    path: Path
+
+    def __reduce__(self) -> tuple[Callable[[Path], "FeatureFile"], tuple[Path]]:
+        return _feature_file, (self.path,)  # a worker maps the file itself
+
+    @property
+    def kind(self) -> FeatureKind:
+        """`frames` or `vector`."""
+        return cast("FeatureKind", self._index["kind"])
+
+    @property
+    def clips(self) -> list[str]:
+        """sha256 of each clip's audio bytes, in order."""
+        return cast("list[str]", self._index["clips"])
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one clip's features as a model sees it: (n_frames, n_dims), or (n_dims,) for a vector."""
+        n_dims = self._index["n_dims"]
+        return (self._index["n_frames"], n_dims) if self.kind == "frames" else (n_dims,)
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The array and its index."""
+        return self.path, self.path.with_suffix(".json")
+
+    @property
+    def seconds_per_clip(self) -> float:
+        """What a clip took to read, decode and extract when that was done, the median."""
+        return float(np.median(self._index["seconds"]))
+
+    def seconds_of(self, position: int) -> float:
+        """What one clip took."""
+        return float(self._index["seconds"][position])
+
+    def is_whole(self) -> bool:
+        """Whether the array and its index are there and the array is what was written; reads all of it."""
+        try:
+            with self.path.open("rb") as file:
+                return bool(hashlib.file_digest(file, "sha256").hexdigest() == self._index["sha256"])
+        except (OSError, DamagedError):
+            return False
+
+    def read(self, positions: Iterable[int]) -> Features:
+        """Features of the clips at `positions`, padded to one length."""
+        return pad([self.array(position) for position in positions], self._index["n_frames"])
+
+    def array(self, position: int) -> Floats:
+        """One clip's features, unpadded, a view of the file."""
+        rows = self._rows[self._starts[position] : self._starts[position + 1]]
+        return rows if self.kind == "frames" else rows[0]
+
+    def copy(self, position: int) -> Floats:
+        """One clip's rows (n_rows, n_dims), read without mapping the file, whose pages would stay."""
+        width, start = self._index["n_dims"], int(self._starts[position])
+        count = (int(self._starts[position + 1]) - start) * width
+        values = np.fromfile(self.path, np.dtype("<f4"), count, offset=4 * start * width)
+        return values.reshape(-1, width)
+
+    @cached_property
+    def _index(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(read_checksummed(self.path.with_suffix(".json"))))
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        return np.concatenate([[0], np.cumsum(self._index["lengths"], dtype=np.int64)])
+
+    @cached_property
+    def _rows(self) -> Floats:
+        shape = (int(self._starts[-1]), self._index["n_dims"])
+        return np.memmap(self.path, np.dtype("<f4"), "r", shape=shape)
+
+
+def local_place(path: Path) -> Path:
+    """Where a file of another machine's store stands in this machine's."""
+    return store_root() / path.parent.name / path.name
+
+
+def _feature_file(path: Path) -> FeatureFile:
+    return FeatureFile(path if path.exists() else local_place(path))
+
+
+class FeatureStore:
+    """The features of one extractor with one set of parameters."""
+
+    def __init__(self, recipe: Recipe, folders: tuple[Path, ...], root: Path | None = None) -> None:
+        self._recipe = recipe
+        self._folders = folders
+        self._extractor = cast("FeatureExtractor", make("features", recipe, folders))
+        key = digest([recipe.key, audio.DECODER, Path(audio.__file__).read_text("utf-8"), _INDEX_VERSION])
+        self.folder = (root or store_root()) / f"{recipe.name}-{key[:24]}"
+
+    def features_of(
+        self,
+        corpus: CheckedCorpus,
+        progress: Progress | None = None,
+        run_all: RunAll = run_here,
+        between: Callable[[], None] = pause,
+    ) -> FeatureFile:
+        """Features of every clip of `corpus`, in its order; extracts only what no file here holds yet.
+
+        `run_all` calls extractions, wherever it likes, and gives what they return in any order. While another
+        process extracts the same, `between` is called again and again.
+
+        Raises:
+            PluginError: the extractor failed on a clip or broke its contract; names both.
+        """
+        progress = progress or Silent()
+        wanted = [facts.sha256 for facts in corpus.facts]
+        whole = FeatureFile(self.folder / f"{digest(wanted)[:24]}.f32")
+        with locked(self.folder, f"{self._recipe.name}: another process extracts it", progress, between):
+            if whole.is_whole():
+                progress.say(f"{self._recipe.name}: all {len(wanted)} clips from the store")
+            else:
+                self._make(whole, dict(zip(wanted, corpus.clips, strict=True)), wanted, progress, run_all)
+        return whole
+
+    def _make(
+        self,
+        whole: FeatureFile,
+        clips: dict[str, Clip],
+        wanted: list[str],
+        progress: Progress,
+        run_all: RunAll,
+    ) -> None:
+        for leftover in self.folder.glob(".*.f32.*"):  # of a process that was killed as it wrote
+            leftover.unlink(missing_ok=True)
+        known = _places(self._whole_files())
+        n_known = sum(sha256 in known for sha256 in wanted)
+        progress.say(f"{self._recipe.name}: {n_known} of {len(wanted)} clips from the store")
+        missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
+        self._extract(missing, progress, run_all)
+        files = self._whole_files()
+        places = _places(files)
+        found = [places[sha256] for sha256 in wanted]
+        self._write(
+            whole.path,
+            wanted,
+            (file.copy(position) for file, position in found),
+            [file.seconds_of(position) for file, position in found],
+        )
+        for file in files:  # the whole file has made these parts needless
+            if file.path.name.startswith("part-") and clips.keys() >= set(file.clips):
+                for path in reversed(file.files):
+                    path.unlink(missing_ok=True)
+
+    def _whole_files(self) -> list[FeatureFile]:
+        """All files of this extractor that are what was written, each of which is read for that."""
+        files = map(FeatureFile, sorted(self.folder.glob("*.f32")))
+        return [file for file in files if file.is_whole()]
+
+    def _extract(self, missing: dict[str, Clip], progress: Progress, run_all: RunAll) -> None:
+        waiting: Extracted = {}
+        try:
+            with progress.track(f"Extracting {self._recipe.name}", len(missing)) as advance:
+                for extracted in run_all(self._extractions(missing)):
+                    waiting |= extracted
+                    advance(len(extracted))
+                    if len(waiting) >= _PART:
+                        self._write_part(waiting)
+                        waiting = {}
+        finally:  # also after Ctrl-C: what was extracted is kept
+            if waiting:
+                self._write_part(waiting)
+
+    def _extractions(self, missing: dict[str, Clip]) -> Iterator[Extraction]:
+        clips = [(sha256, clip.path) for sha256, clip in missing.items()]
+        for start in range(0, len(clips), _CHUNK):
+            yield Extraction(self._recipe, self._folders, tuple(clips[start : start + _CHUNK]))
+
+    def _write_part(self, clips: Extracted) -> None:
+        path = self.folder / f"part-{digest(list(clips))[:24]}.f32"
+        arrays, seconds = zip(*clips.values(), strict=True)
+        self._write(path, list(clips), arrays, seconds)
+
+    def _write(
+        self, path: Path, clips: list[str], arrays: Iterable[Floats], seconds: Sequence[float]
+    ) -> None:
+        """Stream arrays into the file, then write the index: only with it does the file count."""
+        shapes: list[tuple[int, int]] = []
+        content = hashlib.sha256()
+
+        def stream(file: IO[bytes]) -> None:
+            for array in arrays:
+                rows = np.atleast_2d(array)
+                shapes.append((rows.shape[0], rows.shape[1]))
+                data = np.ascontiguousarray(rows, "<f4").tobytes()
+                content.update(data)
+                file.write(data)
+
+        write_atomically(path, stream)
+        if len({dims for _, dims in shapes}) > 1:
+            raise PluginError(f"{self._recipe.name}.extract returned different numbers of dimensions by clip")
+        lengths = [length for length, _ in shapes]
+        n_frames = self._extractor.n_frames or max(lengths)
+        index = {
+            "kind": self._extractor.kind,
+            "n_dims": shapes[0][1],
+            "n_frames": n_frames,
+            "sha256": content.hexdigest(),
+            "clips": clips,
+            "lengths": lengths,
+            "seconds": [round(value, 6) for value in seconds],
+        }
+        write_checksummed(path.with_suffix(".json"), json.dumps(index))
+
+
+def _places(files: Iterable[FeatureFile]) -> dict[str, tuple[FeatureFile, int]]:
+    """Where each clip's features stand."""
+    return {clip: (file, position) for file in files for position, clip in enumerate(file.clips)}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUse:
+    """How much of the store one extractor takes."""
+
+    extractor: str
+    versions: int
+    """Different parameters, sources or library versions of it."""
+    bytes: int
+
+
+def store_root() -> Path:
+    """Where the store stands."""
+    return home() / "features"
+
+
+def store_use(root: Path | None = None) -> list[StoreUse]:
+    """What the store holds, by extractor."""
+    folders: dict[str, list[Path]] = {}
+    for folder in sorted((root or store_root()).glob("*-*")):
+        folders.setdefault(folder.name.rpartition("-")[0], []).append(folder)
+    return [
+        StoreUse(name, len(group), sum(file.stat().st_size for folder in group for file in folder.iterdir()))
+        for name, group in folders.items()
+    ]
+
+
+def clear_store(extractor: str | None = None, root: Path | None = None) -> int:
+    """Delete the features of one extractor, or all; returns the number of bytes freed."""
+    use = [entry for entry in store_use(root) if extractor in (None, entry.extractor)]
+    for entry in use:
+        for folder in (root or store_root()).glob(f"{entry.extractor}-*"):
+            if folder.name.rpartition("-")[0] == entry.extractor:
+                shutil.rmtree(folder)
+    return sum(entry.bytes for entry in use)

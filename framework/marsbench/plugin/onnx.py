@@ -1,0 +1,283 @@
+"""Writing ONNX graphs as arithmetic: what a plugin's `onnx_graph` is made with.
+
+    graph = Graph("loudness")
+    waveform = graph.input("waveform", np.float32, ["n_samples"])
+    graph.output("features", (waveform * waveform).mean(0, keep=True), [1])
+    model = graph.model()
+
+The package onnx, of the extra `export`, is imported by `Graph.model` and nothing before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from marsbench.environment import import_extra
+
+OPSET = 18
+"""Newest that onnxruntime, tf2onnx and skl2onnx agree on."""
+IR_VERSION = 10
+LARGEST = np.iinfo(np.int64).max
+"""Where a part that goes on to the end ends."""
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor that a graph will compute. Plain numbers and arrays beside it take its type."""
+
+    graph: "Graph"
+    name: str
+    kind: "np.dtype[Any]"
+
+    def __add__(self, other: "Operand") -> "Value":
+        return self._with("Add", other)
+
+    def __sub__(self, other: "Operand") -> "Value":
+        return self._with("Sub", other)
+
+    def __mul__(self, other: "Operand") -> "Value":
+        return self._with("Mul", other)
+
+    def __truediv__(self, other: "Operand") -> "Value":
+        return self._with("Div", other)
+
+    def __matmul__(self, other: "Operand") -> "Value":
+        return self._with("MatMul", other)
+
+    def __neg__(self) -> "Value":
+        return self.apply("Neg")
+
+    def __and__(self, other: "Value") -> "Value":
+        return self._with("And", other)
+
+    def __lt__(self, other: "Operand") -> "Value":
+        return self._with("Less", other, np.bool_)
+
+    def __gt__(self, other: "Operand") -> "Value":
+        return self._with("Greater", other, np.bool_)
+
+    def __ge__(self, other: "Operand") -> "Value":
+        return self._with("GreaterOrEqual", other, np.bool_)
+
+    def apply(self, operator: str, **attributes: Any) -> "Value":
+        """An operator of one input, whose result has its type."""
+        return self.graph.node(operator, self, kind=self.kind, **attributes)
+
+    def cast(self, kind: DTypeLike) -> "Value":
+        """The same in another type."""
+        number = _onnx_type(kind)
+        return self.graph.node("Cast", self, kind=kind, to=number) if self.kind != kind else self
+
+    def at_least(self, other: "Operand") -> "Value":
+        """The larger of both, element by element."""
+        return self._with("Max", other)
+
+    def at_most(self, other: "Operand") -> "Value":
+        """The smaller of both, element by element."""
+        return self._with("Min", other)
+
+    def where(self, yes: "Value", no: "Operand") -> "Value":
+        """`yes` where this is true, else `no`."""
+        return self.graph.node("Where", self, yes, yes.like(no), kind=yes.kind)
+
+    def sum(self, axis: int | None = None, *, keep: bool = False) -> "Value":
+        """Over an axis, or everything."""
+        return self._reduced("ReduceSum", axis, keep)
+
+    def mean(self, axis: int | None = None, *, keep: bool = False) -> "Value":
+        """Over an axis, or everything."""
+        return self._reduced("ReduceMean", axis, keep)
+
+    def max(self, axis: int | None = None, *, keep: bool = False) -> "Value":
+        """Over an axis, or everything."""
+        return self._reduced("ReduceMax", axis, keep)
+
+    def part(self, start: "Size", end: "Size" = LARGEST, axis: int = 0) -> "Value":
+        """`start` to `end` (excluded) of an axis."""
+        graph = self.graph
+        ends = graph.vector(start), graph.vector(end), graph.vector(axis)
+        return graph.node("Slice", self, *ends, kind=self.kind)
+
+    def take(self, indices: "Operand", axis: int = 0) -> "Value":
+        """Those elements of an axis."""
+        places = self.graph.value(indices, np.int64)
+        return self.graph.node("Gather", self, places, kind=self.kind, axis=axis)
+
+    def reshape(self, *shape: "Size") -> "Value":
+        """Of another shape; 0 leaves a size as it is, -1 follows from the others."""
+        return self.graph.node("Reshape", self, self.graph.vector(*shape), kind=self.kind)
+
+    def transpose(self, *order: int) -> "Value":
+        """Axes in that order."""
+        return self.apply("Transpose", perm=list(order))
+
+    def size(self, axis: int) -> "Value":
+        """Length of an axis, an int64 number."""
+        shape = self.graph.node("Shape", self, kind=np.int64)
+        return shape.take(np.int64(axis))
+
+    def sorted(self, n: "Size", axis: int, *, largest: bool = False) -> "Value":
+        """The `n` smallest elements along an axis, rising, or the largest, falling."""
+        kinds = {"values": self.kind, "places": np.dtype(np.int64)}
+        n_first = self.graph.vector(n)
+        return self.graph.nodes("TopK", [self, n_first], kinds, axis=axis, largest=int(largest))[0]
+
+    def like(self, other: "Operand") -> "Value":
+        """`other` as a value, of this one's type if it is a plain number or array."""
+        return self.graph.value(other, self.kind)
+
+    def _with(self, operator: str, other: "Operand", kind: DTypeLike | None = None) -> "Value":
+        return self.graph.node(operator, self, self.like(other), kind=kind or self.kind)
+
+    def _reduced(self, operator: str, axis: int | None, keep: bool) -> "Value":
+        axes = [] if axis is None else [self.graph.vector(axis)]
+        return self.graph.node(operator, self, *axes, kind=self.kind, keepdims=int(keep))
+
+
+Operand = Value | ArrayLike
+Size = Value | int
+
+
+class Graph:
+    """Nodes in the order in which they were asked for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._nodes: list[dict[str, Any]] = []
+        self._constants: dict[str, NDArray[Any]] = {}
+        self._ends: dict[str, list[tuple[str, Any, Sequence[int | str]]]] = {"inputs": [], "outputs": []}
+
+    def input(self, name: str, kind: DTypeLike, shape: Sequence[int | str]) -> Value:
+        """What the graph is given; a word in `shape` stands for any size."""
+        self._ends["inputs"].append((name, kind, shape))
+        return Value(self, name, np.dtype(kind))
+
+    def output(self, name: str, value: Value, shape: Sequence[int | str]) -> None:
+        """What the graph answers."""
+        self._nodes.append({"op_type": "Identity", "inputs": [value.name], "outputs": [name]})
+        self._ends["outputs"].append((name, value.kind, shape))
+
+    def value(self, operand: Operand, kind: DTypeLike) -> Value:
+        """The operand itself, or a constant of that type."""
+        if isinstance(operand, Value):
+            return operand
+        name = f"constant_{len(self._constants)}"
+        self._constants[name] = np.asarray(operand, kind)
+        return Value(self, name, np.dtype(kind))
+
+    def vector(self, *sizes: Size) -> Value:
+        """Sizes side by side, int64 (n_sizes,)."""
+        if not any(isinstance(size, Value) for size in sizes):
+            return self.value(np.array(sizes), np.int64)
+        rows = [
+            size.reshape(1) if isinstance(size, Value) else self.value([size], np.int64) for size in sizes
+        ]
+        return self.joined(rows, axis=0)
+
+    def joined(self, parts: Sequence[Value], axis: int) -> Value:
+        """Values behind each other along an axis."""
+        return self.node("Concat", *parts, kind=parts[0].kind, axis=axis)
+
+    def range(self, end: Value) -> Value:
+        """0, 1, ... before `end`, int64."""
+        return self.node("Range", *(self.value(number, np.int64) for number in (0, end, 1)), kind=np.int64)
+
+    def node(self, operator: str, *inputs: Value, kind: DTypeLike, **attributes: Any) -> Value:
+        """Result of an operator, of type `kind`."""
+        return self.nodes(operator, inputs, {"result": np.dtype(kind)}, **attributes)[0]
+
+    def nodes(
+        self, operator: str, inputs: Sequence[Value], kinds: dict[str, "np.dtype[Any]"], **attributes: Any
+    ) -> tuple[Value, ...]:
+        """Results of an operator that has several, by what they are called."""
+        number = len(self._nodes)
+        results = tuple(
+            Value(self, f"{operator}_{number}_{word}", np.dtype(kind)) for word, kind in kinds.items()
+        )
+        names = {"inputs": [value.name for value in inputs], "outputs": [value.name for value in results]}
+        self._nodes.append({"op_type": operator, **names, **attributes})
+        return results
+
+    def model(self) -> Any:
+        """The `onnx.ModelProto`."""
+        onnx = import_onnx()
+        make = onnx.helper
+        inputs, outputs = (
+            [make.make_tensor_value_info(name, _onnx_type(kind), shape) for name, kind, shape in ends]
+            for ends in self._ends.values()
+        )
+        constants = [onnx.numpy_helper.from_array(array, name) for name, array in self._constants.items()]
+        nodes = [make.make_node(**node) for node in self._nodes]
+        body = make.make_graph(nodes, self.name, inputs, outputs, constants)
+        opset = make.make_opsetid("", OPSET)
+        return make.make_model(body, ir_version=IR_VERSION, opset_imports=[opset])
+
+
+def import_onnx() -> Any:
+    """The package onnx; raises ExportError where it is missing."""
+    return import_extra("onnx", "export")
+
+
+_TYPES: dict[Any, int] = {
+    np.dtype(np.float32): 1,
+    np.dtype(np.int64): 7,
+    np.dtype(np.bool_): 9,
+    np.dtype(np.float64): 11,
+}
+"""Numbers of `onnx.TensorProto.DataType`, fixed by the format."""
+
+
+def _onnx_type(kind: DTypeLike) -> int:
+    return _TYPES[np.dtype(kind)]
+
+
+def onnx_session(data: bytes, extra: str) -> Any:
+    """An `onnxruntime.InferenceSession` on one core, whose last digits do not depend on the machine's cores.
+
+    Weights in other files, which `data` may point to, are not looked for. `extra` is named in the ExportError
+    raised where onnxruntime is missing.
+    """
+    runtime = import_extra("onnxruntime", extra)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def chained(parts: Sequence[Any]) -> Any:
+    """One `onnx.ModelProto` that gives each part's last output to the next one's only input.
+
+    The first part's input and the last part's output keep their names.
+    """
+    renamed = [
+        _prefixed(part, f"{number}_", is_first=number == 0, is_last=number == len(parts) - 1)
+        for number, part in enumerate(parts)
+    ]
+    return reduce(_joined, renamed)
+
+
+def _joined(first: Any, second: Any) -> Any:
+    onnx = import_onnx()
+    joint = first.graph.output[-1].name, second.graph.input[0].name
+    whole = onnx.compose.merge_models(first, second, [joint], outputs=[second.graph.output[-1].name])
+    return _plain(whole)
+
+
+def _prefixed(part: Any, prefix: str, *, is_first: bool, is_last: bool) -> Any:
+    """A copy in which no name can meet one of another part."""
+    add_prefix = import_onnx().compose.add_prefix
+    return _plain(add_prefix(part, prefix, rename_inputs=not is_first, rename_outputs=not is_last))
+
+
+def _plain(model: Any) -> Any:
+    """One version of the format for all, each set of operators named once, nobody's advertisement."""
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    make_opsetid = import_onnx().helper.make_opsetid
+    del model.opset_import[:]
+    model.opset_import.extend(make_opsetid(*entry) for entry in sorted(versions.items()))
+    model.ir_version = IR_VERSION
+    return model

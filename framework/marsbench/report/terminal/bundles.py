@@ -1,0 +1,83 @@
+"""Bundles and what they predict, for a terminal."""
+
+import os
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from marsbench.deployment.bundle_record import BaseRecord
+from marsbench.deployment.prediction import Prediction
+from marsbench.report.terminal.console import table as empty_table
+from marsbench.validation import shown_path
+
+
+def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> RenderableType:
+    """What it is, what it was trained on, what its run said it is worth, how many clips it was checked by."""
+    corpus = record.corpus
+    trained_on = f"all {corpus.n_clips} clips of {corpus.name}"
+    if record.fold is not None:
+        trained_on = f"the {corpus.n_clips} clips of {corpus.name} that fold {record.fold + 1} trains on"
+    lines = [
+        Text(record.title, "bold"),
+        Text(f"Trained on {trained_on}; {corpus.licence}."),
+        Text(f"Classes: {', '.join(record.labels)}. {record.sample_rate:,} Hz."),
+    ]
+    if corpus.synthetic:
+        lines.append(Text("The audio is synthetic: it will not recognise people.", "yellow"))
+    if record.origin is not None:
+        metrics, origin = record.origin.metrics, record.origin
+        lines.append(
+            Text(
+                f"Worth, by {origin.run_id} under {origin.protocol}: accuracy "
+                f"{100 * metrics.accuracy.value:.1f} %, macro F1 {100 * metrics.macro_f1.value:.1f} %, worst "
+                f"class {metrics.worst.label} {100 * metrics.worst.recall.value:.1f} %; {origin.verdict}."
+            )
+        )
+    if not n_checked:
+        lines.append(Text("Not checked: no clips go with it.", "yellow"))
+        return Group(*lines)
+    checked = f"Checked: it answers {n_checked} clips as the model in memory did, to {tolerance:g}."
+    lines.append(Text(checked, "dim"))
+    if record.quantised:
+        lines.append(Text("Clips that are less clear than those may differ by more.", "dim"))
+    return Group(*lines)
+
+
+def prediction_table(predictions: list[tuple[Path, Prediction]]) -> Table:
+    """A row a file, below the folder of all: label, confidence, then the other classes by probability."""
+    table = empty_table("file", "label", "confidence", "then")
+    top = _common_folder([path for path, _ in predictions])
+    if top is not None:
+        table.title = escape(f"{shown_path(top)}{os.sep}")
+    for path, prediction in predictions:
+        ranked = sorted(prediction.by_label().items(), key=lambda item: -item[1])[1:3]
+        then = ", ".join(f"{label} {100 * share:.0f} %" for label, share in ranked)
+        name = shown_path(path.relative_to(top) if top else path)
+        table.add_row(
+            escape(name), escape(prediction.label), f"{100 * prediction.confidence:.1f} %", escape(then)
+        )
+    return table
+
+
+def _common_folder(paths: list[Path]) -> Path | None:
+    """The deepest folder that holds them all, unless that says nothing."""
+    if len({path.is_absolute() for path in paths}) != 1:
+        return None
+    top = Path(os.path.commonpath([path.parent for path in paths]))
+    return None if top in {Path(), Path(top.anchor)} else top
+
+
+def timeline(path: Path, prediction: Prediction) -> RenderableType:
+    """A row a window of a long recording."""
+    table = empty_table("from", "to", "label", "confidence")
+    table.title = f"\n{escape(shown_path(path))}: {prediction.seconds:.1f} s"
+    for window in prediction.windows:
+        shares = prediction.by_label(window.probabilities)
+        label = max(shares, key=shares.__getitem__)
+        table.add_row(
+            f"{window.start:.1f} s", f"{window.end:.1f} s", escape(label), f"{100 * shares[label]:.1f} %"
+        )
+    return table

@@ -1,0 +1,36 @@
+"""Records that are read from sealed files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from marsbench.atomic_files import read_checksummed
+from marsbench.errors import ResultsError
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """The record in a file; raises ResultsError if it is missing, damaged or not of this version."""
+    try:
+        return kind.model_validate_json(read_checksummed(path))
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise ResultsError(f"{path} is not of this version: {where}: {first['msg']}") from error
+
+
+def intact(path: Path, say: Callable[[str], None], read: Callable[[Path], Record]) -> Record | None:
+    """What the file holds, or None; one that cannot be it is set aside as `.damaged` and told of."""
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except ResultsError as error:
+        aside = path.replace(path.with_suffix(".damaged"))
+        say(f"{error}; set aside as {aside.name} and computed again")
+        return None

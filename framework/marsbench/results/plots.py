@@ -1,0 +1,104 @@
+"""The confusion matrix as a picture."""
+
+import io
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from marsbench.atomic_files import write_atomically
+from marsbench.errors import ResultsError
+from marsbench.results.schema import Run
+from marsbench.results.studies import Study, Trial
+
+
+def plot_confusion(run: Run, path: Path) -> None:
+    """Write `draw_confusion` as a PNG; raises ResultsError."""
+    write_png(draw_confusion(run), path)
+
+
+def draw_confusion(run: Run) -> Figure:
+    """Share of each true class by predicted class, counts in the cells.
+
+    Raises:
+        ResultsError: the run has no metrics.
+    """
+    if run.metrics is None:
+        raise ResultsError(f"run {run.run_id} is not complete: it has no confusion matrix")
+    labels = [plain(scores.label) for scores in run.metrics.classes]
+    counts = np.array(run.metrics.confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = _draw(labels, counts, shares)
+    axes = figure.axes[0]
+    synthetic = " (synthetic)" if run.corpus.synthetic else ""
+    accuracy, f1 = 100 * run.metrics.accuracy.value, 100 * run.metrics.macro_f1.value
+    axes.set_title(
+        f"{run.features.name} + {run.model.name}\n{run.corpus.name}{synthetic}, {run.protocol.name}: "
+        f"accuracy {accuracy:.1f} %, macro F1 {f1:.1f} %",
+        fontsize=10,
+    )
+    return figure
+
+
+def _draw(labels: list[str], counts: np.ndarray, shares: np.ndarray) -> Figure:
+    size = 2.5 + 0.6 * len(labels)
+    figure = Figure(figsize=(size + 0.8, size), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class")
+    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=9)
+    return figure
+
+
+def plot_history(studies: Sequence[Study], title: str, path: Path) -> None:
+    """Write a PNG: score by number of the trial, a colour a fold, the best so far as a line."""
+    figure = Figure(figsize=(7.5, 4.5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for study in studies:
+        _draw_study(axes, study, f"C{study.fold % 10}")
+    axes.set_xlabel("trial")
+    axes.set_ylabel(f"inner {studies[0].objective.replace('_', ' ')}" if studies else "")
+    axes.set_title(plain(title), fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if studies:
+        axes.legend(fontsize=8, title="o complete, x pruned", title_fontsize=8)
+    write_png(figure, path)
+
+
+def _draw_study(axes: Axes, study: Study, colour: str) -> None:
+    complete = [trial for trial in study.trials if trial.state == "complete"]
+    pruned = [trial for trial in study.trials if trial.state == "pruned" and trial.score is not None]
+    axes.scatter(*_points(complete), color=colour, s=18)
+    axes.scatter(*_points(pruned), color=colour, s=14, marker="x", alpha=0.4, linewidths=0.8)
+    if complete:
+        numbers, scores = _points(complete)
+        best, last = list(accumulate(scores, max)), len(study.trials) - 1
+        label = f"fold {study.fold + 1}: {best[-1]:.3f}"
+        axes.step([*numbers, last], [*best, best[-1]], where="post", color=colour, linewidth=1, label=label)
+
+
+def _points(trials: Sequence[Trial]) -> tuple[list[int], list[float]]:
+    return [trial.number for trial in trials], [trial.score or 0.0 for trial in trials]
+
+
+def plain(text: str) -> str:
+    """Text as it is: a dollar sign would begin a formula."""
+    return text.replace("$", r"\$")
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Write a figure atomically; raises StorageError if it cannot be written."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_atomically(path, lambda file: file.write(buffer.getvalue()))

@@ -1,0 +1,94 @@
+"""What an ensemble's weights are fitted on: predictions of clips inside each fold's training part."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.evaluation.fit import fit_version
+from marsbench.evaluation.fit_result import Failure, UnitResult
+from marsbench.execution.base import Outcome, failure
+from marsbench.features.store import FeatureFile
+from marsbench.hashing import digest
+from marsbench.results.studies import StudyFolder
+from marsbench.runner.fold_queue import Steps
+from marsbench.runner.resources import Resources
+from marsbench.runner.units import Units
+from marsbench.tuning.cached_fits import CachedFits
+from marsbench.tuning.search_space import Configuration, tuned_features
+
+
+class InnerPredictions(NamedTuple):
+    """What one pipeline says of the clips that are kept out of its inner fits, split after split."""
+
+    probabilities: NDArray[np.float64]
+    """(n_clips, n_classes)."""
+    targets: NDArray[np.int64]
+    """True classes, (n_clips,); equal for every pipeline."""
+    fits: tuple[UnitResult, ...]
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """Fits what a pipeline is in a fold on parts of the fold's training clips, each fit kept as a file.
+
+    The test part of the fold is no part of any of it.
+    """
+
+    protocol_hash: str
+    n_folds: int
+    """Splits of each fold's training clips."""
+    threads: int
+    place: Resources
+    folder: StudyFolder
+    """Where fits are kept."""
+    others: tuple[StudyFolder, ...]
+    """Of others: what they fitted is not fitted again."""
+    say: Callable[[str], None]
+
+    def steps(self, units: Units, configuration: Configuration, fold: int) -> Steps:
+        """A pipeline's `InnerPredictions` on a fold, or the first failure.
+
+        Args:
+            units: its fits.
+            configuration: what a tuner chose in that fold; {} for none.
+            fold: number of the fold, from 0.
+        """
+        features = self._features(units, configuration)
+        if isinstance(features, Failure):
+            return Outcome(features)
+        inner, targets = units.weighing(fold, features, self.n_folds)
+        fits = CachedFits(
+            name=f"{units.pipeline.name}, fold {fold + 1}",
+            fold=fold,
+            units=inner,
+            recipe=units.pipeline.features,
+            context=self.context(units),
+            folder=self.folder,
+            others=self.others,
+            features_by=self.place.features_by,
+            say=self.say,
+        )
+        results: list[UnitResult] = []
+        for number in range(len(inner)):
+            result = yield from fits.fit(configuration, number)
+            if isinstance(result, Failure):
+                return Outcome(result)
+            results.append(result)
+        probabilities = np.concatenate([np.array(result.probabilities) for result in results])
+        return Outcome(InnerPredictions(probabilities, np.concatenate(targets), tuple(results)))
+
+    def context(self, units: Units) -> str:
+        """Digest of everything that a fit depends on beside fold, split and configuration."""
+        pipeline = units.pipeline
+        keys = [self.protocol_hash, pipeline.features.key, pipeline.model.key]
+        return digest([*keys, pipeline.hyperparameters, units.seed, self.threads, fit_version(), "weighing"])
+
+    def _features(self, units: Units, configuration: Configuration) -> FeatureFile | Failure:
+        try:
+            recipe = tuned_features(units.pipeline.features, units.folders, configuration)
+        except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the fold fails with its reason
+            return failure(error)
+        return self.place.features_by(recipe)

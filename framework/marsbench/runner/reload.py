@@ -1,0 +1,118 @@
+"""A finished run opened again: its corpus, its folds, and its fits, which can be made once more."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from marsbench.config import parse_experiment
+from marsbench.data.corpus import CheckedCorpus
+from marsbench.errors import ResultsError
+from marsbench.planning import checked_corpus, make_pipeline
+from marsbench.plugin.dataset_lookup import resolve_dataset
+from marsbench.plugin.registry import Registry
+from marsbench.progress import Progress, Silent
+from marsbench.protocols.apply import apply_protocol
+from marsbench.protocols.split import Fold
+from marsbench.results.schema import Run
+from marsbench.results.store import RunFolder, find_run
+from marsbench.runner.units import Units
+from marsbench.tuning.search_space import Configuration
+
+
+def corpus_of(
+    run: Run, registry: Registry, data: str | None = None, progress: Progress | None = None
+) -> CheckedCorpus:
+    """The corpus that a run was made on.
+
+    Args:
+        run: the run.
+        registry: where its dataset's plugin is.
+        data: a dataset's name or a path, where the corpus is now; None for where it was.
+        progress: told what is under way.
+
+    Raises:
+        ResultsError: what is there now is another corpus.
+        BenchError: it is not there.
+    """
+    dataset = run.corpus.dataset
+    entry, fixed = resolve_dataset(registry, data or dataset.name)
+    parameters = dataset.parameters if entry.name == dataset.name else {}
+    settings = {f"{entry.name}.{name}": value for name, value in parameters.items() if name not in fixed}
+    corpus = checked_corpus(registry, data or dataset.name, settings, progress or Silent())
+    if corpus.fingerprint != run.corpus.fingerprint:
+        raise ResultsError(
+            f"the corpus '{corpus.name}' is not the one that {run.run_id} was made on: it has "
+            f"{len(corpus.clips)} clips of fingerprint {corpus.fingerprint[:8]}, not {run.corpus.n_clips} of "
+            f"{run.corpus.fingerprint[:8]}; name that one with --data"
+        )
+    return corpus
+
+
+def members_of(folder: RunFolder, run: Run) -> list[RunFolder]:
+    """The runs that an ensemble was made of, in the order of its record; of any other run, itself.
+
+    They lie beside it, or where its plan says.
+
+    Raises:
+        ResultsError: one is not there any more.
+    """
+    if run.ensemble is None:
+        return [folder]
+    ids = [member.run_id for member in run.ensemble.members]
+    planned = (folder.read_plan().fusion or {}).get("runs", ids) if folder.is_planned else ids
+    results = folder.path.absolute().parent.parent.parent
+    return [_member(folder, results, *names) for names in zip(ids, planned, strict=True)]
+
+
+def _member(folder: RunFolder, results: Path, run_id: str, planned: str) -> RunFolder:
+    beside = RunFolder(folder.path.parent / run_id)
+    if beside.is_finished:
+        return beside
+    try:
+        return find_run(results, planned)
+    except ResultsError as error:
+        raise ResultsError(f"a member of {folder.path.name} is not there any more: {error}") from error
+
+
+def require_complete(run: Run) -> None:
+    """Raise ResultsError if a fold failed."""
+    if run.metrics is None:
+        raise ResultsError(f"{run.run_id} is not complete: what it is worth is not known")
+
+
+def units_of(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequence[Fold] = ()) -> Units:
+    """The fits of a complete run of one pipeline, whose plugins are still what they were.
+
+    Raises:
+        ResultsError: the run is not complete, or a plugin has changed since.
+        BenchError: a plugin is not there.
+    """
+    require_complete(run)
+    pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings)
+    for now, then in ((pipeline.features, run.features), (pipeline.model, run.model)):
+        if now.source != then.source:
+            raise ResultsError(
+                f"{now.name} has changed since {run.run_id} was made; run it again and take the new run"
+            )
+    return Units(corpus, pipeline, run.seed, run.protocol.by_speaker, folds, registry.folders)
+
+
+def chosen_by(run: Run, fold: int) -> Configuration:
+    """What tuning chose in one fold."""
+    folds = run.tuning.folds if run.tuning else []
+    return next((dict(tuned.configuration) for tuned in folds if tuned.fold == fold), {})
+
+
+def folds_of(folder: RunFolder, run: Run, corpus: CheckedCorpus) -> tuple[Fold, ...]:
+    """Those of the run's protocol.
+
+    Raises:
+        ResultsError: the protocol is no longer what it was.
+        BenchError: its file is gone.
+    """
+    word = run.protocol.name
+    if folder.is_planned:  # a published run is not: there is no more than `run.json` of it
+        (word,) = parse_experiment(folder.read_plan().experiment, str(folder.path)).protocol
+    protocol = apply_protocol(word, corpus)
+    if protocol.hash != run.protocol.hash:
+        raise ResultsError(f"{word} is no longer the protocol that {run.run_id} was made under")
+    return protocol.folds

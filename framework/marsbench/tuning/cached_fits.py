@@ -1,0 +1,106 @@
+"""Fits inside one fold's training clips, each kept as a file, so that none is made twice."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from marsbench.evaluation.fit import Unit, fit_and_predict
+from marsbench.evaluation.fit_result import Failure, UnitResult
+from marsbench.execution.base import Outcome, Task, failure
+from marsbench.features.store import FeatureFile
+from marsbench.hashing import digest
+from marsbench.plugin.registry import Recipe
+from marsbench.results.studies import StudyFolder
+from marsbench.tuning.search_space import Configuration, of_plugin, tuned_features
+
+Steps = Generator[Task, Outcome, UnitResult | Failure]
+"""Yields the tasks that it needs, is sent their outcomes, and returns what came of the fit."""
+
+
+@dataclass(frozen=True)
+class CachedFits:
+    """Fits of one fold's inner splits, for any configuration."""
+
+    name: str
+    """Of the pipeline and the fold, for screens."""
+    fold: int
+    units: tuple[Unit, ...]
+    """One for each inner split, untuned: its `test` rows are training rows of the fold."""
+    recipe: Recipe
+    """Of the untuned features."""
+    context: str
+    """Digest of everything that a fit depends on beside fold, split, configuration and epochs."""
+    folder: StudyFolder
+    others: tuple[StudyFolder, ...]
+    """Of the same pipeline's other runs: what they fitted is not fitted again."""
+    features_by: Callable[[Recipe], FeatureFile | Failure]
+    say: Callable[[str], None]
+
+    def fit(
+        self, configuration: Configuration, inner: int, until: int | None = None, below: int | None = None
+    ) -> Steps:
+        """What comes of a configuration on one inner split.
+
+        Args:
+            configuration: values by NAME.PARAMETER.
+            inner: number of the split.
+            until: epoch to stop after for the time being; None for the whole fit.
+            below: epoch that such a fit came to earlier, to go on from.
+        """
+        name = self._name(configuration, inner, until)
+        if known := self.folder.fit(self.fold, name, self.say) or self._fitted_elsewhere(name):
+            return known
+        try:
+            recipe = tuned_features(self.recipe, self.units[inner].folders, configuration)
+        except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the trial fails alone
+            return failure(error)
+        features = self.features_by(recipe)
+        if isinstance(features, Failure):
+            return features
+        unit = replace(
+            self.units[inner],
+            features=features,
+            proposed=of_plugin(configuration, self.units[inner].model.name),
+            until=until,
+            checkpoint=self._checkpoint(configuration, inner, below),
+        )
+        outcome = yield Task(self._title(inner, until), partial(fit_and_predict, unit))
+        return self._kept(name, outcome)
+
+    def _fitted_elsewhere(self, name: str) -> UnitResult | None:
+        """From another run, kept here too; what failed there is tried again here."""
+        for folder in self.others:
+            if isinstance(known := folder.fit(self.fold, name, self.say), UnitResult):
+                self.folder.write_fit(self.fold, name, known)
+                return known
+        return None
+
+    def clear_checkpoints(self) -> None:
+        """No trial is under way."""
+        self.folder.clear_checkpoints(self.fold)
+
+    def _kept(self, name: str, outcome: Outcome) -> UnitResult | Failure:
+        if isinstance(outcome.value, Failure):
+            if outcome.log.strip():
+                self.folder.write_log(self.fold, name, outcome.log)
+            self.folder.write_fit(self.fold, name, outcome.value)
+            return outcome.value
+        result, checkpoint = outcome.value
+        if checkpoint is not None:  # first: with the result there, nobody makes the checkpoint again
+            self.folder.write_checkpoint(self.fold, name, checkpoint)
+        self.folder.write_fit(self.fold, name, result)
+        return UnitResult.model_validate(result)
+
+    def _checkpoint(self, configuration: Configuration, inner: int, below: int | None) -> bytes | None:
+        """Of the fit below; without it, the fit starts from the beginning and comes to the same."""
+        if below is None:
+            return None
+        return self.folder.checkpoint(self.fold, self._name(configuration, inner, below))
+
+    def _name(self, configuration: Configuration, inner: int, until: int | None) -> str:
+        parts = [self.context, self.fold, inner, len(self.units), configuration, until]
+        return digest(parts)[:24]
+
+    def _title(self, inner: int, until: int | None) -> str:
+        climbing = f", to epoch {until}" if until else ""
+        return f"{self.name}, inner {inner + 1} of {len(self.units)}{climbing}"

@@ -1,0 +1,254 @@
+"""Searches through fakes, from pairs to a winner."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marsbench.automl.search import Found, search
+from marsbench.automl.state import SearchRecord, read_search
+from marsbench.config import Experiment, Search
+from marsbench.errors import BenchError
+from marsbench.evaluation.fit import Unit, fit_and_predict, fit_unit
+from marsbench.planning import Plan, make_plans, usable
+from marsbench.progress import Silent
+from marsbench.results.leaderboard import leaderboards
+from marsbench.results.row import Row
+from marsbench.results.store import RunFolder
+from marsbench.runner.runner import run
+
+Find = Callable[..., Found]
+Spied = list[Unit]
+RESULTS = Path("results")
+
+
+@pytest.fixture
+def find(kit: Path) -> Find:
+    """Search among fakes, in time that stands still: too little of it for trials, unless more is given."""
+
+    def call(now: Callable[[], float] = lambda: 0.0, **changes: Any) -> Found:
+        values = {
+            "features": "crossings,blocks",
+            "model": "nearest_mean",
+            "data": "tones",
+            "plugins": [kit],
+            "time_budget": 10,
+        }
+        return search(Search.model_validate(values | changes), now=now)
+
+    return call
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> Spied:
+    """Every fit from now on."""
+    seen: Spied = []
+
+    def spy(fit: Callable[..., Any]) -> Callable[..., Any]:
+        def call(unit: Unit, on_epoch: Any) -> Any:
+            seen.append(unit)
+            return fit(unit, on_epoch)
+
+        return call
+
+    monkeypatch.setattr("marsbench.tuning.cached_fits.fit_and_predict", spy(fit_and_predict))
+    monkeypatch.setattr("marsbench.runner.fold.fit_unit", spy(fit_unit))
+    return seen
+
+
+def plan_of(kit: Path, **changes: Any) -> Plan:
+    values = {"features": "crossings", "model": "knobs", "data": "tones", "plugins": [kit]}
+    return make_plans(Experiment.model_validate(values | changes), Silent())[0]
+
+
+def rows() -> list[Row]:
+    return [row for board in leaderboards(RESULTS)[0] for row in board.rows]
+
+
+def reasons(record: SearchRecord) -> dict[str, str]:
+    return {one.name: one.reason for one in record.looked or ()}
+
+
+TUNED = {"model": "knobs", "set": {"knobs.widest": 0.5}, "time_budget": 14}
+"""Two seconds of it are left for trials."""
+
+
+def test_the_winner_is_a_finished_run_on_the_leaderboard(find: Find) -> None:
+    found = find()
+    folder, winner = found.winner
+    assert winner.metrics is not None
+    assert folder.read_run() == winner
+    assert {run.run_id for _, run in found.runs} == {row.run_id for row in rows()}
+    assert winner.run_id in {run.run_id for _, run in found.runs}
+
+
+def test_the_winner_has_the_best_score_inside_the_training_parts(find: Find) -> None:
+    record = find(model="nearest_mean,majority").record
+    assert record.winner is not None
+    assert record.held_out is not None
+    assert record.winner.score >= max(one.score for one in record.held_out)
+
+
+def test_those_with_the_best_hold_outs_become_runs(find: Find) -> None:
+    found = find(model="nearest_mean,knobs,majority")
+    scores = [one.score for one in found.record.held_out or ()]
+    assert scores == sorted(scores, reverse=True)
+    best = [one.name for one in found.record.held_out or ()][:3]
+    assert set(best) <= set(found.record.finalists or ())
+
+
+def test_no_fit_before_the_runs_sees_a_test_clip_of_its_fold(find: Find, fits: Spied, kit: Path) -> None:
+    find()
+    folds = plan_of(kit).protocol.folds
+    inner = [unit for unit in fits if set(unit.test) != set(folds[unit.fold].test.tolist())]
+    assert inner
+    for unit in inner:
+        seen = {*unit.train, *unit.validation, *unit.test}
+        assert not seen & set(folds[unit.fold].test.tolist())
+
+
+def test_the_runs_of_finalists_are_those_that_bench_run_makes(find: Find, kit: Path) -> None:
+    found = find()
+    asked = {"features": "crossings,blocks", "model": "nearest_mean", "data": "tones", "plugins": [kit]}
+    alone = run(Experiment.model_validate(asked | {"trials": 0, "results": "elsewhere"}))
+    assert {one.run_id for _, one in alone} <= {one.run_id for _, one in found.runs}
+
+
+def test_the_same_search_again_fits_nothing_and_finds_the_same(find: Find, fits: Spied) -> None:
+    first = find(**TUNED)
+    assert fits
+    fits.clear()
+    again = find(**TUNED)
+    assert fits == []
+    assert again.record == first.record
+    assert again.winner[1] == first.winner[1]
+
+
+@pytest.mark.parametrize("n_fits", [1, 5, 14])
+def test_after_an_interruption_only_what_is_missing_is_fitted(
+    find: Find, fits: Spied, monkeypatch: pytest.MonkeyPatch, n_fits: int
+) -> None:
+    asked = {"model": "nearest_mean,majority"}
+    find(**asked, results="whole")
+    whole = len(fits)
+    fits.clear()
+
+    def interrupted(unit: Unit, on_epoch: Any) -> Any:
+        if len(fits) == n_fits:
+            raise KeyboardInterrupt
+        fits.append(unit)
+        return fit_and_predict(unit, on_epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("marsbench.tuning.cached_fits.fit_and_predict", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            find(**asked)
+    assert find(**asked).winner[1].metrics is not None
+    assert len(fits) == whole
+
+
+def test_finalists_that_can_be_tuned_get_trials_in_the_time_that_is_left(find: Find) -> None:
+    found = find(**TUNED)
+    assert {name: seconds > 0 for name, seconds in found.record.trials.items()} == {
+        "crossings + knobs": True,
+        "blocks + knobs": True,
+    }
+    assert [run.tuning is not None for _, run in found.runs].count(True) == 2
+
+
+def test_without_time_there_are_no_trials_but_a_winner(find: Find) -> None:
+    found = find(**TUNED | {"time_budget": 10})
+    assert set(found.record.trials.values()) == {0.0}
+    assert found.winner[1].metrics is not None
+
+
+def test_what_there_is_no_time_for_is_named_and_the_best_so_far_is_run(find: Find) -> None:
+    ticks = itertools.count(step=0.5)  # at each look at the clock
+    found = find(lambda: float(next(ticks)), model="nearest_mean,majority,knobs")
+    late = [name for name, reason in reasons(found.record).items() if reason == "no time left for it"]
+    assert late
+    assert not set(late) & set(found.record.finalists or ())
+    assert found.winner[1].metrics is not None
+
+
+def test_a_pipeline_that_fails_is_named_with_its_reason_and_costs_itself_alone(find: Find) -> None:
+    found = find(model="nearest_mean,troubled")
+    assert reasons(found.record)["crossings + troubled"] == "RuntimeError: no luck today"
+    assert "crossings + nearest_mean" in (found.record.finalists or ())
+
+
+def test_if_nothing_can_be_fitted_one_line_says_why(find: Find) -> None:
+    with pytest.raises(BenchError, match=r"^no pipeline could be fitted: RuntimeError: no luck today$"):
+        find(model="troubled")
+
+
+def test_models_with_epochs_compete_among_themselves_and_a_third_goes_on_from_each_rung(find: Find) -> None:
+    asked = {"features": "crossings,blocks,planted", "model": "knobs,nearest_mean"}
+    record = find(**asked, set={"knobs.epochs": 16}).record
+    epochs = {one.name: one.epochs for one in record.looked or () if "knobs" in one.name}
+    assert sorted(filter(None, epochs.values())) == [2, 2, 16]
+    (last,) = [name for name, epoch in epochs.items() if epoch == 16]
+    assert reasons(record)[last] == ""
+    assert all(one.epochs is None for one in record.looked or () if "nearest_mean" in one.name)
+
+
+def test_models_with_epochs_are_first_looked_at_on_the_features_that_told_the_others_most(
+    find: Find, fits: Spied
+) -> None:
+    nonsense = {"planted.scale": 1e-3}  # beside which its crossings tell little
+    asked = {"features": "planted,crossings", "model": "knobs,nearest_mean"}
+    looked = find(**asked, set=nonsense | {"knobs.epochs": 16}).record.looked or ()
+    scores = {one.features: one.score or 0.0 for one in looked if one.model == "nearest_mean"}
+    assert scores["crossings"] > scores["planted"]
+    first, second = [unit for unit in fits if unit.model.name == "knobs" and unit.until == 2]
+    n_dims = [unit.features.input_shape[-1] for unit in (first, second)]
+    assert n_dims == [1, 2]  # of crossings, of planted
+
+
+def test_a_single_pipeline_wins_without_an_ensemble(find: Find) -> None:
+    found = find(features="crossings")
+    assert [run.ensemble for _, run in found.runs] == [None]
+
+
+def test_another_time_is_another_search(find: Find) -> None:
+    assert find().path != find(time_budget=2000).path
+
+
+def test_its_record_is_read_back_as_it_was(find: Find) -> None:
+    found = find()
+    assert read_search(found.path) == found.record
+
+
+def test_a_damaged_record_is_one_line(find: Find) -> None:
+    path = find().path
+    path.write_text(path.read_text()[:-5])
+    with pytest.raises(BenchError, match="damaged"):
+        find()
+
+
+def test_what_cannot_be_used_here_is_left_out_with_its_reason(kit: Path) -> None:
+    told: list[str] = []
+
+    class Listening(Silent):
+        def say(self, line: str) -> None:
+            told.append(line)
+
+    names = usable("features", {}, [kit], Listening())
+    assert {"crossings", "functionals"} <= set(names)
+    assert "speech_encoder" not in names
+    (line,) = [line for line in told if line.startswith("speech_encoder is left out")]
+    assert "needs an encoder" in line
+
+
+def test_settings_decide_what_can_be_used(kit: Path) -> None:
+    names = [usable("features", settings, [kit], Silent()) for settings in ({}, {"mfcc.n_fft": 3})]
+    assert set(names[0]) - set(names[1]) == {"mfcc"}
+
+
+def test_a_search_leaves_a_run_folder_that_other_commands_understand(find: Find) -> None:
+    found = find()
+    assert {RunFolder(path.parent).read_run().run_id for path in RESULTS.glob("*/*/*/run.json")} == {
+        run.run_id for _, run in found.runs
+    }

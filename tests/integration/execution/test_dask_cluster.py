@@ -1,0 +1,355 @@
+"""Workers of this machine, and clusters as users start them: processes that talk over the loopback."""
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from marsbench.config import Experiment
+from marsbench.errors import ConfigError, ExecutionError
+from marsbench.evaluation.fit_result import Failure
+from marsbench.execution.base import Executor, Outcome, Task, Work
+from marsbench.execution.dask_cluster import DaskExecutor, local_executor, remote_executor
+from marsbench.execution.worker import Limits
+from marsbench.features.store import FeatureStore
+from marsbench.planning import make_plans
+from marsbench.progress import Silent
+from marsbench.runner.runner import run
+
+KIT = Path(__file__).parents[2] / "kit" / "plugins"
+NO_LIMITS = Limits()
+
+
+class Deaf:
+    """Listens to nothing."""
+
+    def started(self, task: Task) -> None: ...
+
+    def epoch(self, task: Task, epoch: int, most: int) -> None: ...
+
+    def waiting(self, why: str) -> None: ...
+
+
+def never() -> bool:
+    return False
+
+
+def outcomes(executor: Executor, *works: Work) -> list[Outcome]:
+    """In the order of the works."""
+    tasks = [Task(str(number), work) for number, work in enumerate(works)]
+    done = dict(executor.run(tasks, Deaf(), never))
+    return [done[task] for task in tasks]
+
+
+def children() -> list[psutil.Process]:
+    """Worker processes of this one; other tests may have processes of their own."""
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if "marsbench.execution.worker_main" in process.cmdline()]
+
+
+def listening(processes: list[psutil.Process]) -> set[str]:
+    """Addresses that others could connect to."""
+    connections = [found for process in processes for found in process.net_connections("inet")]
+    return {found.laddr.ip for found in connections if found.status == psutil.CONN_LISTEN}
+
+
+def test_nothing_listens_where_others_on_the_network_could_connect(works: Any) -> None:
+    with local_executor(2, 1, NO_LIMITS) as executor:
+        outcomes(executor, works.call(abs, -1), works.call(abs, -2))
+        assert listening([psutil.Process(), *children()]) <= {"127.0.0.1", "::1"}
+
+
+def test_workers_end_with_the_context_also_those_at_work(works: Any) -> None:
+    start = time.monotonic()
+    with local_executor(2, 1, NO_LIMITS) as executor:
+        running = executor.run(
+            [Task("short", works.call(abs, -1)), Task("long", works.call(time.sleep, 60))], Deaf(), never
+        )
+        next(running)
+        assert len(children()) == 2
+    assert children() == []
+    assert time.monotonic() - start < 20
+
+
+def test_a_context_that_is_left_by_an_exception_leaves_no_process(works: Any) -> None:
+    with pytest.raises(ValueError, match="no luck"), local_executor(1, 1, NO_LIMITS) as executor:  # noqa: PT012
+        outcomes(executor, works.call(abs, -1))
+        raise ValueError("no luck")
+    assert children() == []
+
+
+def test_deaths_are_outcomes_and_the_others_go_on(works: Any, tmp_path: Path) -> None:
+    dies_once = works.call(works.once, tmp_path / "marker", os._exit, 7)
+    with local_executor(2, 1, NO_LIMITS) as executor:
+        done = outcomes(executor, works.call(os._exit, 7), dies_once, works.call(print, "hello"))
+    message = "the worker process ended itself with exit status 7, twice"
+    assert done == [
+        Outcome(Failure(kind="WorkerDied", message=message)),
+        Outcome("survived", "trying\ntrying\n"),
+        Outcome(None, "hello\n"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Limits(seconds=0.5), "stopped at its time limit of 0.5 s"),
+        (Limits(memory=10_000_000), "GB, the limit is 0.01 GB"),
+    ],
+)
+def test_limits_hold_in_workers(works: Any, limits: Limits, message: str) -> None:
+    with local_executor(1, 1, limits) as executor:
+        (outcome,) = outcomes(executor, works.call(time.sleep, 60))
+    assert outcome.value.message.endswith(message)
+
+
+def test_without_a_limit_a_task_may_take_an_even_share_of_the_memory(
+    works: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.execution.dask_cluster.MEMORY_LIMIT", 800_000_000)
+    with local_executor(2, 1, NO_LIMITS) as executor:
+        (outcome,) = outcomes(executor, works.call(works.fill, 1 << 30))
+    assert outcome.value.kind == "MemoryLimit"
+    assert outcome.value.message.endswith("the limit is 0.36 GB")
+
+
+def test_two_executors_at_once_do_not_disturb_each_other(works: Any) -> None:
+    with local_executor(1, 1, NO_LIMITS) as first, local_executor(1, 1, NO_LIMITS) as second:
+        for number in range(3):
+            assert outcomes(first, works.call(abs, -number)) == [Outcome(number)]
+            assert outcomes(second, works.call(abs, -number)) == [Outcome(number)]
+
+
+def test_workers_that_come_while_tasks_run_are_used(works: Any) -> None:
+    pids = set()
+    tasks = [Task(str(number), works.call(works.getpid_after, 0.2)) for number in range(8)]
+    with local_executor(1, 1, NO_LIMITS) as executor:
+        for _, outcome in executor.run(tasks, Deaf(), never):
+            pids.add(outcome.value)
+            executor._client.cluster.scale(2)
+        assert executor.slots == 2
+    assert len(pids) == 2
+
+
+def experiment(kit: Path, **changes: Any) -> Experiment:
+    """Five units of the kit's fakes."""
+    values = {"features": "crossings", "model": "unruly", "data": "tones", "plugins": [kit]}
+    return Experiment.model_validate(values | changes)
+
+
+def predictions(asked: Experiment, progress: Silent | None = None) -> bytes:
+    """Of the one complete run."""
+    ((folder, done),) = run(asked, progress)
+    assert done.status == "complete", done.failures
+    return folder.predictions.read_bytes()
+
+
+class After(Silent):
+    """Does something once so many folds are finished."""
+
+    def __init__(self, n_folds: int, then: Callable[[], object]) -> None:
+        self.left, self.then = n_folds, then
+        self.lines: list[str] = []
+
+    @contextmanager
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
+        yield self.advance if label.endswith(", folds") else lambda _steps: None
+
+    def advance(self, steps: int) -> None:
+        self.left -= steps
+        if self.left == 0:
+            self.then()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Predictions of the experiment when nothing goes wrong, in this process."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARSBENCH_HOME", str(folder / "home"))
+        patch.chdir(folder)
+        return predictions(experiment(KIT, workers=0))
+
+
+SLOW = {"unruly.how": "sleeps", "unruly.seconds": 0.2}
+
+
+def test_a_run_that_loses_a_worker_half_way_ends_as_if_nothing_had_been(
+    kit: Path, cluster: Any, undisturbed: bytes
+) -> None:
+    cluster.start_worker()
+    victim = cluster.start_worker()
+    kill = After(2, lambda: cluster.kill(victim))
+    assert predictions(experiment(kit, set=SLOW, cluster=cluster.address), kill) == undisturbed
+    assert kill.left < 0
+
+
+def test_a_run_that_loses_all_workers_waits_for_new_ones(kit: Path, cluster: Any) -> None:
+    only = cluster.start_worker()
+
+    def replace() -> None:
+        cluster.kill(only)
+        threading.Timer(0.5, cluster.start_worker).start()
+
+    lost = After(1, replace)
+    predictions(experiment(kit, set=SLOW, cluster=cluster.address), lost)
+    assert any("the cluster has no workers left; waiting for new ones" in line for line in lost.lines)
+
+
+def test_a_lost_scheduler_ends_the_run_which_goes_on_when_asked_again(
+    kit: Path, cluster: Any, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.execution.dask_cluster._PATIENCE", 1)
+    cluster.start_worker()
+    with pytest.raises(ExecutionError, match=r"^the .*; the same command goes on from what is finished$"):
+        run(
+            experiment(kit, set=SLOW, cluster=cluster.address),
+            After(2, lambda: cluster.kill(cluster.scheduler)),
+        )
+    kept = {path: path.read_bytes() for path in Path("results").rglob("fold-?.json")}
+    assert len(kept) >= 2
+    assert predictions(experiment(kit, set=SLOW)) == undisturbed
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_features_reach_workers_that_share_no_files_with_the_driver(
+    kit: Path, cluster: Any, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, away = tmp_path / "home" / "features", tmp_path / "away"
+    provide = DaskExecutor.provide
+
+    def provide_and_hide(self: DaskExecutor, files: tuple[Path, Path]) -> None:
+        provide(self, files)
+        store.rename(away)
+
+    monkeypatch.setattr(DaskExecutor, "sees", lambda *_: False)
+    monkeypatch.setattr(DaskExecutor, "provide", provide_and_hide)
+    for number in range(2):
+        cluster.start_worker(MARSBENCH_HOME=str(tmp_path / f"home of worker {number}"))
+    assert predictions(experiment(kit, cluster=cluster.address)) == undisturbed
+    assert away.exists()
+    assert len(list(tmp_path.glob("home of worker */features/crossings-*/*"))) == 4
+
+
+def test_features_reach_workers_that_come_later(kit: Path, cluster: Any, works: Any, tmp_path: Path) -> None:
+    (plan,) = make_plans(experiment(kit), Silent())
+    features = FeatureStore(plan.pipelines[0].features, plan.folders).features_of(plan.corpus)
+    expected = features.array(3).tolist()
+    with remote_executor(cluster.address, 1, NO_LIMITS) as executor:
+        assert not executor.sees(features.path)
+        executor.provide(features.files)
+        (tmp_path / "home" / "features").rename(tmp_path / "away")
+        cluster.start_worker(MARSBENCH_HOME=str(tmp_path / "home of worker"))
+        (outcome,) = outcomes(executor, works.partial(works.read_features, features, 3))
+    assert outcome.value == expected
+
+
+def test_two_drivers_share_a_cluster(kit: Path, busy_cluster: Any, tmp_path: Path) -> None:
+    make_plans(experiment(kit), Silent())  # its corpus is written once
+    asked = [
+        experiment(kit, model=model, cluster=busy_cluster.address, results=tmp_path / model)
+        for model in ("nearest_mean", "unruly")
+    ]
+    with ThreadPoolExecutor(2) as drivers:
+        ((_, first),), ((_, second),) = drivers.map(run, asked)
+    assert (first.status, second.status) == ("complete", "complete")
+
+
+@contextmanager
+def server(answer: bytes | None) -> Iterator[str]:
+    """Address of something that is no scheduler: it says that to whoever connects, or nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    kept.append(connection)
+                    if answer is not None:
+                        connection.sendall(answer)
+                        connection.close()
+
+        kept: list[socket.socket] = []
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in kept:
+            connection.close()
+
+
+def no_scheduler(address: str) -> str:
+    """The message of a failure to connect."""
+    return f"no Dask scheduler answers at {address}; start one with: dask scheduler"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["tcp://127.0.0.1:1", "127.0.0.1:1", "tcp://no-such-host.invalid:8786", "smoke://x", "nonsense", ""],
+)
+def test_an_address_without_a_scheduler_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marsbench.execution.dask_cluster._PATIENCE", 0.3)
+    with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
+        pass
+    assert str(error.value) == no_scheduler(address)
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n" * 99, bytes(999)])
+def test_a_server_that_is_no_scheduler_is_one_line(
+    answer: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.execution.dask_cluster._PATIENCE", 0.3)
+    with server(answer) as address:
+        with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
+            pass
+        assert str(error.value) == no_scheduler(address)
+
+
+def test_a_worker_is_no_scheduler(busy_cluster: Any) -> None:
+    address = busy_cluster.worker_address
+    with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
+        pass
+    assert str(error.value) == no_scheduler(address)
+
+
+def test_a_cluster_without_workers_is_one_line(
+    kit: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.execution.dask_cluster._PATIENCE", 1)
+    with pytest.raises(ExecutionError) as error:
+        run(experiment(kit, cluster=cluster.address))
+    address = cluster.address
+    message = f"the cluster at {address} has no workers; start one with: dask worker {address}"
+    assert str(error.value) == message
+
+
+def test_workers_with_another_marsbench_are_refused_in_one_line(
+    kit: Path, busy_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.runner.units.fit_version", lambda: "another")
+    with pytest.raises(
+        ConfigError, match=r"^a worker has another version of marsbench than the driver; install"
+    ):
+        run(experiment(kit, cluster=busy_cluster.address))
+    assert not list(Path("results").rglob("fold-*.json"))
+
+
+def test_a_notebook_can_use_a_cluster(busy_cluster: Any, works: Any) -> None:
+    async def cell() -> list[Outcome]:
+        with remote_executor(busy_cluster.address, 1, NO_LIMITS) as executor:
+            return outcomes(executor, works.call(abs, -1))
+
+    assert asyncio.run(cell()) == [Outcome(1)]

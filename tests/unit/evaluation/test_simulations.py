@@ -1,0 +1,112 @@
+"""The statistics on corpora whose truth is known, since they were drawn."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from marsbench.evaluation.metrics import Confusion, confusion
+from marsbench.evaluation.scoring import Predictions, score_predictions
+from marsbench.evaluation.significance import Contender, Panel, differences, tie_groups
+
+N_CLASSES, N_SPEAKERS, N_TAKES, N_FOLDS = 8, 24, 8, 5
+EASE = np.linspace(0.9, 2.2, N_CLASSES)
+"""Log odds of recognising a class, of an average speaker."""
+CLASSES = np.arange(N_CLASSES)[None, :, None]
+TARGETS = np.broadcast_to(CLASSES, (N_SPEAKERS, N_CLASSES, N_TAKES)).reshape(-1)
+SPEAKERS = [f"s{row // (N_CLASSES * N_TAKES)}" for row in range(len(TARGETS))]
+LABELS = [f"c{index}" for index in range(N_CLASSES)]
+
+
+def mistaken(generator: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+    """Another class, the next ones more often than those further on."""
+    steps = generator.choice(np.arange(1, N_CLASSES), size=shape, p=np.arange(N_CLASSES - 1, 0, -1) / 28)
+    return np.asarray((CLASSES + steps) % N_CLASSES, np.int64)
+
+
+def corpus(generator: np.random.Generator, n_speakers: int, clustering: float) -> NDArray[np.int64]:
+    """Predicted classes, (n_speakers, n_classes, n_takes); speakers differ, all in all and class by class."""
+    habits = generator.normal(0, clustering, (n_speakers, 1)) + generator.normal(
+        0, clustering, (n_speakers, N_CLASSES)
+    )
+    odds = 1 / (1 + np.exp(-(EASE + habits)))
+    shape = (n_speakers, N_CLASSES, N_TAKES)
+    return np.where(generator.random(shape) < odds[:, :, None], CLASSES, mistaken(generator, shape))
+
+
+def truth(clustering: float) -> Confusion:
+    """What a corpus of very many speakers comes to."""
+    predicted = corpus(np.random.default_rng(99), 100_000, clustering).reshape(-1)
+    cells = np.broadcast_to(CLASSES, (100_000, N_CLASSES, N_TAKES)).reshape(-1) * N_CLASSES + predicted
+    return Confusion(np.bincount(cells, minlength=N_CLASSES**2).reshape(N_CLASSES, N_CLASSES))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clustering", [0.0, 0.3, 0.6])
+def test_95_per_cent_intervals_hold_the_truth_in_93_to_97_per_cent_of_corpora(clustering: float) -> None:
+    true, n_corpora = truth(clustering), 1000
+    hits: Counter[str] = Counter()
+    generator = np.random.default_rng(0)
+    for _ in range(n_corpora):
+        predicted = corpus(generator, N_SPEAKERS, clustering).reshape(-1)
+        folds = np.arange(len(TARGETS)) % N_FOLDS
+        given = Predictions(np.eye(N_CLASSES)[predicted], TARGETS, folds, SPEAKERS)
+        found = score_predictions(given, LABELS)
+        hits["accuracy"] += bool(found.accuracy.low <= true.accuracy <= found.accuracy.high)
+        hits["macro_f1"] += bool(found.macro_f1.low <= true.macro_f1 <= found.macro_f1.high)
+        for index, scores in enumerate(found.classes):
+            hits["recall"] += scores.recall.low <= true.recall[index] <= scores.recall.high
+    coverage = {
+        "accuracy": hits["accuracy"] / n_corpora,
+        "macro_f1": hits["macro_f1"] / n_corpora,
+        "recall": hits["recall"] / n_corpora / N_CLASSES,
+    }
+    print(f"\nclustering {clustering}: {coverage}")  # noqa: T201 - figures for the closing note
+    assert all(0.93 <= share <= 0.97 for share in coverage.values()), coverage
+
+
+def equals(generator: np.random.Generator, n_pipelines: int, luck: float) -> tuple[list[Contender], Panel]:
+    """Pipelines that are equally good, on the same clips; `luck` is what training adds fold by fold."""
+    shape = (N_SPEAKERS, N_CLASSES, N_TAKES)
+    shared = generator.normal(0, 0.6, (N_SPEAKERS, N_CLASSES, 1)) + generator.normal(0, 1, shape)
+    folds = generator.permutation(np.arange(len(TARGETS)) % N_FOLDS).reshape(shape)
+    contenders = []
+    for _ in range(n_pipelines):
+        trained = generator.normal(0, luck, (N_FOLDS, N_CLASSES))[folds, CLASSES]
+        own = generator.normal(0, 0.4, (N_SPEAKERS, N_CLASSES, 1)) + generator.normal(0, 1, shape)
+        right = EASE[None, :, None] + shared + own + trained > 0
+        predicted = np.where(right, CLASSES, mistaken(generator, shape)).reshape(-1)
+        contenders.append(contender(predicted, folds.reshape(-1)))
+    return contenders, Panel(TARGETS, SPEAKERS, N_CLASSES, 1 / (N_FOLDS - 1))
+
+
+def contender(predicted: NDArray[np.int64], folds: NDArray[np.int64]) -> Contender:
+    def macro_f1(rows: NDArray[np.bool_]) -> float:
+        return float(confusion(TARGETS[rows], np.eye(N_CLASSES)[predicted[rows]]).macro_f1)
+
+    by_fold = np.array([macro_f1(folds == fold) for fold in range(N_FOLDS)])
+    return Contender((predicted,), macro_f1(folds >= 0), by_fold)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("luck", [0.0, 0.15])
+@pytest.mark.parametrize("n_pipelines", [2, 6])
+def test_equal_pipelines_are_told_apart_on_one_board_in_twenty_at_most(n_pipelines: int, luck: float) -> None:
+    generator, n_boards = np.random.default_rng(1), 500
+    n_separated = 0
+    for _ in range(n_boards):
+        contenders, panel = equals(generator, n_pipelines, luck)
+        order = sorted(range(n_pipelines), key=lambda position: -contenders[position].score)
+        n_separated += max(tie_groups(order, differences(panel, contenders))) > 1
+    print(f"\n{n_pipelines} pipelines, luck {luck}: {n_separated} of {n_boards}")  # noqa: T201 - as above
+    assert n_separated / n_boards <= 0.05
+
+
+def test_a_better_pipeline_is_told_apart() -> None:
+    contenders, panel = equals(np.random.default_rng(2), 2, 0.15)
+    wrong = np.random.default_rng(3).random(len(TARGETS)) < 0.15
+    worse = np.where(wrong, (TARGETS + 1) % N_CLASSES, contenders[0].predicted[0])
+    second = contender(worse, np.arange(len(TARGETS)) % N_FOLDS)
+    first = contender(contenders[0].predicted[0], np.arange(len(TARGETS)) % N_FOLDS)
+    assert tie_groups([0, 1], differences(panel, [first, second])) == [1, 2]

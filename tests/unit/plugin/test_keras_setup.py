@@ -1,0 +1,50 @@
+"""The quiet import, without importing anything."""
+
+import os
+import sys
+
+import pytest
+
+from marsbench.errors import PluginError
+from marsbench.plugin.keras import setup
+
+NOISE = [
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+    "I0000 00:00:1795395123.326363    4508 port.cc:153] oneDNN custom operations are on.",
+    "2026-01-01 00:00:00.123456: I tensorflow/core/platform/cpu_feature_guard.cc:210] optimized to use",
+    "To enable the following instructions: AVX2 FMA, rebuild TensorFlow.",
+]
+
+
+@pytest.mark.parametrize("line", NOISE)
+def test_start_up_noise_is_dropped(line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with setup.without_noise():
+        os.write(2, f"{line}\n".encode())
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "line", ["Illegal instruction", "F0000 00:00:17.3 1 x.cc:1] Check failed", "I am here"]
+)
+def test_anything_else_is_passed_on(line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with setup.without_noise():
+        os.write(2, f"{line}\n".encode())
+    assert capfd.readouterr().err == f"{line}\n"
+
+
+def fail_aloud() -> None:
+    os.write(2, f"{NOISE[1]}\n".encode())
+    raise ImportError
+
+
+def test_after_a_failure_all_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ImportError), setup.without_noise():
+        fail_aloud()
+    assert capfd.readouterr().err == f"{NOISE[1]}\n"
+
+
+def test_a_missing_tensorflow_is_one_line_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(PluginError, match=r"TensorFlow cannot be imported .*pip install tensorflow"):
+        setup.import_keras()

@@ -1,0 +1,224 @@
+"""The base of scikit-learn models."""
+
+import pickle
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+
+from marsbench.errors import PluginError, TrainingError
+from marsbench.plugin.features import Features
+from marsbench.plugin.model import Examples, FitContext
+from marsbench.plugin.search_space import Defaults, HyperParameters
+from marsbench.plugin.sklearn import SklearnModel, seed_estimator
+
+
+@dataclass
+class Wrap(SklearnModel):
+    """Trains what `make` makes."""
+
+    make: Callable[[], Any] = LogisticRegression
+
+    def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:  # noqa: ARG002 - fixed
+        return self.make()
+
+
+def examples(counts: tuple[int, ...] = (12, 12, 12), spread: float = 1.0) -> Examples:
+    random = np.random.default_rng(0)
+    targets = np.repeat(np.arange(len(counts)), counts)
+    values = random.normal(scale=spread, size=(len(targets), 4)) + 4 * np.eye(4)[targets]
+    return Examples(Features(values.astype(np.float32), np.ones_like(targets)), targets)
+
+
+def fitted(make: Callable[[], Any], train: Examples | None = None, n_classes: int = 3, seed: int = 0) -> Wrap:
+    return Wrap(make).fit(examples() if train is None else train, Defaults(), FitContext(n_classes, seed))
+
+
+def forest() -> Any:
+    return RandomForestClassifier(10)
+
+
+def svm() -> Any:
+    return make_pipeline(StandardScaler(), SVC(break_ties=True))
+
+
+ESTIMATORS = [LogisticRegression, forest, svm, RidgeClassifier, KNeighborsClassifier]
+
+
+@pytest.mark.parametrize("make", ESTIMATORS)
+def test_rows_are_probabilities_in_the_order_of_classes(make: Callable[[], Any]) -> None:
+    train = examples(spread=0.1)
+    answer = fitted(make, train).predict_proba(train.features)
+    assert answer.dtype == np.float64
+    assert np.allclose(answer.sum(axis=1), 1)
+    assert np.array_equal(answer.argmax(axis=1), train.targets)
+
+
+@pytest.mark.parametrize("make", ESTIMATORS)
+@pytest.mark.parametrize("counts", [(12, 0, 12, 12), (0, 12, 12, 0)])
+def test_a_class_without_training_clips_gets_probability_0(
+    make: Callable[[], Any], counts: tuple[int, ...]
+) -> None:
+    train = examples(counts)
+    answer = fitted(make, train, n_classes=4).predict_proba(train.features)
+    absent = [index for index, count in enumerate(counts) if not count]
+    assert answer.shape == (len(train), 4)
+    assert not answer[:, absent].any()
+    assert np.allclose(answer.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("make", ESTIMATORS)
+def test_a_saved_model_answers_the_same_when_loaded(make: Callable[[], Any], tmp_path: Path) -> None:
+    model, features = fitted(make), examples().features
+    model.save(tmp_path)
+    loaded = Wrap(make).load(tmp_path)
+    assert np.array_equal(loaded.predict_proba(features), model.predict_proba(features))
+    assert loaded.n_parameters_ == model.n_parameters_
+
+
+def test_the_most_probable_class_is_the_choice_of_an_estimator_without_probabilities() -> None:
+    train = examples(spread=4.0)
+    model = fitted(svm, train)
+    chosen = model.predict_proba(train.features).argmax(axis=1)
+    assert np.array_equal(chosen, model.estimator_.predict(train.features.values))
+
+
+def test_probabilities_are_flatter_where_classes_overlap_more() -> None:
+    clear, muddled = (fitted(svm, examples((40, 40, 40), spread)).temperature_ for spread in (0.5, 4.0))
+    assert clear is not None
+    assert muddled is not None
+    assert clear < muddled
+
+
+@pytest.mark.parametrize("counts", [(1, 12, 12), (2, 12, 12)])
+def test_a_class_of_one_or_two_clips_does_not_stop_the_calibration(counts: tuple[int, ...]) -> None:
+    train = examples(counts)
+    model = fitted(svm, train)
+    assert np.isfinite(model.predict_proba(train.features)).all()
+    assert (model.temperature_ == 1.0) == (counts[0] == 1)
+
+
+@pytest.mark.parametrize("counts", [(0, 12, 0), (0, 0, 0)])
+def test_fewer_than_two_classes_cannot_be_learnt(counts: tuple[int, ...]) -> None:
+    with pytest.raises(TrainingError, match=f"{sum(counts)} clips of .* classes; two classes are needed"):
+        fitted(svm, examples(counts))
+
+
+def test_a_seed_decides_the_fit() -> None:
+    features = examples(spread=4.0).features
+    one, same, other = (
+        fitted(forest, examples(spread=4.0), seed=s).predict_proba(features) for s in (1, 1, 2)
+    )
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_every_random_state_is_seeded_nested_ones_and_shuffling_splitters_too() -> None:
+    search = GridSearchCV(make_pipeline(StandardScaler(), forest()), {}, cv=KFold(3, shuffle=True))
+    seed_estimator(search, 5)
+    assert search.cv.random_state == 5
+    assert search.estimator[-1].random_state == 5
+
+
+def test_what_the_estimator_warns_of_is_kept_and_not_printed() -> None:
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")
+        model = fitted(lambda: LogisticRegression(max_iter=1))
+    assert not leaked
+    assert len(model.warnings_) == 1
+    assert "failed to converge" in model.warnings_[0]
+
+
+def test_a_quiet_fit_leaves_no_warnings() -> None:
+    assert fitted(LogisticRegression).warnings_ == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [(LogisticRegression, 3 * 4 + 3), (RidgeClassifier, 3 * 4 + 3), (forest, None)],
+)
+def test_parameters_are_counted_where_the_notion_makes_sense(
+    make: Callable[[], Any], expected: int | None
+) -> None:
+    assert fitted(make).n_parameters_ == expected
+
+
+def test_an_svm_counts_its_support_vectors() -> None:
+    model = fitted(svm)
+    n_vectors = len(model.estimator_[-1].support_vectors_)
+    assert model.n_parameters_ == n_vectors * 4 + n_vectors * 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("returned", "named"), [(SVC, "SVC"), (None, "NoneType"), (StandardScaler(), "StandardScaler")]
+)
+def test_build_must_return_a_classifier(returned: object, named: str) -> None:
+    with pytest.raises(PluginError, match=f"build returned {named}; an unfitted scikit-learn classifier"):
+        fitted(lambda: returned)
+
+
+class Unsure(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
+    """Answers NaN."""
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
+        return np.full((len(X), 3), np.nan)
+
+
+class TrustsUnsure(Wrap):
+    """Names the foreign type."""
+
+    trusted: ClassVar[tuple[str, ...]] = (f"{__name__}.Unsure",)
+
+
+def test_nan_is_no_probability() -> None:
+    with pytest.raises(TrainingError, match="NaN"):
+        fitted(Unsure).predict_proba(examples().features)
+
+
+def test_no_clips_get_no_rows() -> None:
+    assert fitted(svm).predict_proba(examples((0, 0, 0)).features).shape == (0, 3)
+
+
+def test_a_type_that_load_would_refuse_is_refused_by_save(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"holds the type .*Unsure, which is not trusted"):
+        fitted(Unsure).save(tmp_path)
+
+
+def test_a_plugin_may_trust_a_type_of_its_own(tmp_path: Path) -> None:
+    model = TrustsUnsure(Unsure).fit(examples(), Defaults(), FitContext(3, 0))
+    model.save(tmp_path)
+    assert isinstance(TrustsUnsure(Unsure).load(tmp_path).estimator_, Unsure)
+
+
+def test_a_file_that_would_run_a_function_is_refused(tmp_path: Path) -> None:
+    hostile = make_pipeline(FunctionTransformer(np.testing.rundocs), LogisticRegression())
+    skops.io.dump({"estimator": hostile}, tmp_path / "model.skops")
+    with pytest.raises(PluginError, match=r"holds the type numpy\.testing.*rundocs"):
+        Wrap().load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no zip", pickle.dumps([1])])
+def test_anything_else_than_a_saved_model_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "model.skops").write_bytes(content)
+    with pytest.raises(PluginError, match="no model of test_sklearn"):
+        Wrap().load(tmp_path)
+
+
+@pytest.mark.parametrize("state", [[1], {"estimator": 1}])
+def test_a_skops_file_of_something_else_is_refused(tmp_path: Path, state: object) -> None:
+    skops.io.dump(state, tmp_path / "model.skops")
+    with pytest.raises(PluginError, match="no model of test_sklearn"):
+        Wrap().load(tmp_path)

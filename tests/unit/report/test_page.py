@@ -1,0 +1,267 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marsbench.config import Criteria
+from marsbench.errors import ResultsError
+from marsbench.plugin.registry import Recipe
+from marsbench.report.page import Options, build_page
+from marsbench.report.selection import select_all, select_experiment, select_run
+from marsbench.results.schema import ProtocolRecord, TuningRecord
+from marsbench.results.store import RunFolder
+
+Write = Callable[..., RunFolder]
+PageOf = Callable[..., str]
+BY_SPEAKER = ProtocolRecord(name="speaker5", hash="6" * 64, by_speaker=True, n_folds=2, notes=[])
+FOLD = {
+    "fold": 0, "best": 1, "configuration": {"tiny.C": 2.0}, "inner_score": 0.95, "outer_score": 0.9,
+    "complete": 2, "pruned": 1, "failed": 0, "ended": "all trials",
+}  # fmt: skip
+TUNING = {
+    "asked": {"trials": 3, "tuner": "optuna", "objective": "macro_f1", "inner_folds": 3, "time_budget": None},
+    "folds": [FOLD],
+}
+HOSTILE = "<script>alert(1)</script>\"'"
+
+
+def without_tags(page: str) -> str:
+    body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
+
+
+def test_the_page_needs_nothing_but_itself(told_run: Write, page_of: PageOf, tags: Any) -> None:
+    page = page_of(told_run())
+    pointers = {value for _, facts in tags(page) for name, value in facts.items() if name in {"src", "href"}}
+    assert all(pointer.startswith(("#", "data:")) for pointer in pointers)
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in tags(page)}
+    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttp", page)
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "on 20 clips of 4 speakers",
+        "The same speakers stand in training and test",
+        "The run is tiny + tiny",
+        "? undecided Its scores exceed every threshold, not surely",
+        "Leaderboard of",
+        "Every criterion, 95 % interval against its threshold",
+        "True class down, predicted class across",
+        "Recall by class and speaker",
+        "The final fit of each fold, a line a fold",
+        "Expected calibration error",
+        "The 2 clips with the highest probability of a wrong class",
+        "Not tuned",
+        "No pipeline here was run under both",
+        "Origin: settings, versions, hashes",
+        "Synthetic audio (tones)",
+        "How to read this",
+    ],
+)
+def test_the_page_tells(told_run: Write, page_of: PageOf, words: str) -> None:
+    page = page_of(told_run())
+    assert words in page.replace("&nbsp;", " ") or words in without_tags(
+        page.replace("\N{NO-BREAK SPACE}", " ")
+    )
+
+
+def test_the_page_can_be_read_without_looking_at_it(told_run: Write, page_of: PageOf, tags: Any) -> None:
+    found = tags(page_of(told_run()))
+    names = [tag for tag, _ in found]
+    assert ("html", {"lang": "en"}) in found
+    assert names.count("h1") == 1
+    assert names.count("caption") == names.count("table")
+    assert all(facts.get("aria-label") for tag, facts in found if tag == "svg" or facts.get("role") == "img")
+    assert all(facts.get("scope") for tag, facts in found if tag == "th")
+
+
+def test_whatever_a_corpus_or_a_user_names_stays_text(told_run: Write, page_of: PageOf, tags: Any) -> None:
+    folder = told_run(
+        labels=(HOSTILE, "high"), clip=HOSTILE, settings={f"tiny.{HOSTILE}": HOSTILE}, warnings=[HOSTILE],
+        features=Recipe(HOSTILE, {HOSTILE: HOSTILE}, "", {}), environment={HOSTILE: HOSTILE},
+    )  # fmt: skip
+    page = page_of(folder)
+    assert "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 10
+    assert [facts for tag, facts in tags(page) if tag == "script"] == [{}]
+
+
+def test_a_failed_run_is_told_of_with_its_reason(finished_run: Write, page_of: PageOf) -> None:
+    told = without_tags(page_of(finished_run("a", None)))
+    assert "This run failed: it has no scores. RuntimeError fold 1 no luck today" in told
+    assert "Failed runs A run with a missing fold" in told
+    assert "No run here has all its folds" in told
+
+
+def test_missing_predictions_are_a_line(told_run: Write, page_of: PageOf) -> None:
+    folder = told_run()
+    folder.predictions.unlink()
+    told = without_tags(page_of(folder))
+    assert "Left out: " in told
+    assert "Without the predictions there is no calibration to tell of" in told
+    assert "True class down" in told
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 no table PAR1"])
+def test_damaged_predictions_are_a_line(told_run: Write, page_of: PageOf, content: bytes) -> None:
+    folder = told_run()
+    folder.predictions.write_bytes(content)
+    assert "predictions.parquet cannot be read" in page_of(folder)
+
+
+def test_predictions_of_other_classes_are_a_line(told_run: Write, page_of: PageOf) -> None:
+    other = told_run("b", ("left", "right")).predictions.read_bytes()
+    folder = told_run("a")
+    folder.predictions.write_bytes(other)
+    assert "holds other classes than the run" in page_of(folder)
+
+
+def test_a_damaged_unit_is_a_line_and_stays_as_it_is(told_run: Write, page_of: PageOf) -> None:
+    folder = told_run()
+    path = folder.path / "units" / "fold-1.json"
+    path.write_text("{")
+    page = page_of(folder)
+    assert "fold-1.json is damaged" in page
+    assert "fold 1, training" in page
+    assert path.read_text() == "{"
+
+
+def test_a_model_without_epochs_has_no_curve(told_run: Write, page_of: PageOf) -> None:
+    assert "tiny keeps no epochs" in page_of(told_run(history=[]))
+
+
+def test_a_metric_that_was_nan_now_and_then_leaves_a_gap(told_run: Write, page_of: PageOf) -> None:
+    history = [{"loss": float("nan")}, {"loss": 1.0}, {"loss": float("inf")}]
+    assert "loss by epoch, 2 folds; at the end 1 to 1" in page_of(told_run(history=history))
+    assert "no finite value" in page_of(told_run(history=history[:1]))
+
+
+def test_without_the_corpus_the_clips_are_a_table_and_a_reason(told_run: Write, page_of: PageOf) -> None:
+    told = without_tags(page_of(told_run(), audio=True))
+    assert "since the audio is not here: no dataset &#39;tiny&#39;" in told
+    assert "clip 0 speaker 0 low high 90.0 10.0" in told
+
+
+def test_a_corpus_that_names_no_speakers_says_so(told_run: Write, page_of: PageOf) -> None:
+    told = without_tags(page_of(told_run(speakers=False)))
+    assert "names no speakers: how unknown voices would fare cannot be told" in told
+    assert "Table by speaker" not in told
+
+
+def test_a_run_without_one_error_has_no_confused_clip(told_run: Write, page_of: PageOf) -> None:
+    folder = told_run()
+    import pandas as pd
+
+    table = pd.read_parquet(folder.predictions)
+    table["p_low"] = (table["label"] == "low") * 1.0
+    table["p_high"] = 1 - table["p_low"]
+    table.to_parquet(folder.predictions)
+    assert "No clip is taken for another class" in page_of(folder)
+
+
+def test_criteria_that_are_asked_for_count(told_run: Write, page_of: PageOf) -> None:
+    easy = Criteria(accuracy=0.1, macro_f1=0.1, class_recall=0.1)
+    assert "It meets every criterion" in page_of(told_run(), easy)
+
+
+def test_a_real_corpus_has_no_synthetic_banner(told_run: Write, page_of: PageOf) -> None:
+    corpus = told_run().read_run().corpus.model_copy(update={"synthetic": False})
+    assert "Synthetic audio" not in page_of(told_run(corpus=corpus))
+
+
+def test_a_tuned_run_tells_gain_and_optimism(told_run: Write, page_of: PageOf) -> None:
+    told_run("untuned", settings={})
+    folder = told_run("tuned", settings={}, tuning=TuningRecord.model_validate(TUNING))
+    told = without_tags(page_of(folder))
+    assert "3 trials by optuna, for macro f1. Gain over the untuned run: +0.0 points" in told
+    assert "Optimism: +5.0 points" in told
+    assert "tiny.C=2.0" in told
+
+
+@pytest.mark.parametrize(("trials", "shown"), [(3, {"tuned", "untuned"}), (4, {"untuned"}), (0, {"untuned"})])
+def test_an_experiment_shows_the_runs_that_were_tuned_as_it_says(
+    told_run: Write, trials: int, shown: set[str]
+) -> None:
+    told_run("untuned", settings={})
+    told_run("tuned", settings={}, tuning=TuningRecord.model_validate(TUNING))
+    path = Path("grid.toml")
+    path.write_text(f"features = 'tiny'\nmodel = 'tiny'\ndata = 'tones'\ntrials = {trials}\n")
+    selection = select_experiment(path, None, None)
+    assert {row.run_id for board in selection.boards for row in board.rows} == shown
+
+
+def test_a_pipeline_under_both_kinds_of_split_shows_the_gap(told_run: Write, page_of: PageOf) -> None:
+    corpus = told_run("a", settings={}).read_run().corpus
+    folder = told_run("a", settings={})
+    other = RunFolder(Path("results") / corpus.name / "speaker5" / "b")
+    run = folder.read_run()
+    assert run.metrics is not None
+    lower = run.metrics.model_copy(
+        update={"macro_f1": run.metrics.macro_f1.model_copy(update={"value": 0.5, "low": 0.4})}
+    )
+    other.write_run(run.model_copy(update={"run_id": "b", "protocol": BY_SPEAKER, "metrics": lower}))
+    told = without_tags(page_of(folder))
+    assert "unknown speakers, known speakers" in told
+    assert "-40.0" in told
+    assert "No speaker stands on both sides" in without_tags(page_of(other))
+
+
+def test_a_split_that_tests_some_clips_alone_says_how_many(told_run: Write, page_of: PageOf) -> None:
+    corpus = told_run().read_run().corpus.model_copy(update={"n_clips": 1000})
+    assert "on 20 of 1,000 clips" in without_tags(page_of(told_run(corpus=corpus)))
+
+
+def test_all_boards_show_the_best_run_of_each_in_depth(told_run: Write) -> None:
+    told_run("a", settings={}).path.parent.rename("results/tones/speaker5")
+    by_speaker = RunFolder(Path("results/tones/speaker5/a"))
+    by_speaker.write_run(by_speaker.read_run().model_copy(update={"protocol": BY_SPEAKER}))
+    told_run("b", settings={})
+    selection = select_all(Path("results"), None)
+    assert [folder.path.name for folder in selection.in_depth] == ["a", "b"]
+    assert build_page(selection, Options()).count('class="run"') == 2
+
+
+def test_at_most_five_runs_are_shown_in_depth_and_the_page_says_so(told_run: Write) -> None:
+    for number in range(7):
+        folder = told_run(f"r{number}", settings={})
+        protocol = folder.read_run().protocol.model_copy(update={"hash": f"{number}" * 64})
+        told_run(f"r{number}", settings={}, protocol=protocol)
+    page = build_page(select_all(Path("results"), None), Options())
+    assert page.count('class="run"') == 5
+    assert "the 5 best of 7 runs are shown in depth" in page
+
+
+def test_a_run_that_newer_code_replaced_can_still_be_shown(told_run: Write, page_of: PageOf) -> None:
+    older = told_run("older", settings={}, finished="2026-01-01")
+    told_run("newer", settings={}, finished="2026-01-02")
+    assert '<tr class="focus">' in page_of(older)
+
+
+def test_a_run_outside_a_results_folder_is_refused_in_one_line(told_run: Write) -> None:
+    folder = told_run()
+    elsewhere = folder.path.rename(Path("elsewhere"))
+    with pytest.raises(ResultsError, match="was moved: put it back as RESULTS/tones/stratified5/a"):
+        select_run(Path("results"), str(elsewhere), None)
+
+
+def test_no_runs_are_one_clear_line() -> None:
+    with pytest.raises(ResultsError, match="make one with: bench run"):
+        select_all(Path("results"), None)
+
+
+def test_runs_that_cannot_be_read_are_one_clear_line(told_run: Write) -> None:
+    (told_run().path / "run.json").write_text("{")
+    with pytest.raises(ResultsError, match=r"that can be read: .* is damaged"):
+        select_all(Path("results"), None)
+
+
+def test_a_row_and_a_run_say_how_they_are_made_again(told_run: Write, page_of: PageOf) -> None:
+    page = page_of(told_run(settings={"tiny.word": HOSTILE}, seed=4))
+    assert page.count('<pre class="command">bench run --features tiny --model tiny --data tiny') == 2
+    assert page.count("not among the installed plugins: tiny; add --plugins with the folder") == 2
+    assert "--seed 4 --trials 0" in page
+    assert HOSTILE not in page

@@ -1,0 +1,3 @@
+"""Fixtures of results."""
+
+from fixtures.results import predicted_run  # noqa: F401 - fixtures

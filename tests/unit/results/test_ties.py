@@ -1,0 +1,196 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from marsbench.config import Tuning
+from marsbench.results import ties
+from marsbench.results.leaderboard import leaderboards
+from marsbench.results.row import Row
+from marsbench.results.schema import TuningRecord
+from marsbench.results.store import RunFolder
+
+Write = Callable[..., RunFolder]
+RESULTS = Path("results")
+
+
+def some(share: float, seed: int) -> list[int]:
+    """Rows, about `share` of them."""
+    return np.flatnonzero(np.random.default_rng(seed).random(240) < share).tolist()
+
+
+def ranks() -> dict[str, int | None]:
+    (board,), _ = leaderboards(RESULTS)
+    return {row.run_id: row.rank for row in board.rows}
+
+
+def test_runs_that_cannot_be_told_apart_share_a_rank(predicted_run: Write) -> None:
+    for run_id, share in {"a": 0.10, "b": 0.12, "c": 0.50}.items():
+        predicted_run(run_id, some(share, ord(run_id)))
+    assert ranks() == {"a": 1, "b": 1, "c": 3}
+
+
+def test_what_the_cache_holds_is_not_computed_again(
+    predicted_run: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted_run("a", some(0.1, 0))
+    predicted_run("b", some(0.5, 1))
+    before = ranks()
+    monkeypatch.setattr(ties, "_tie_ranks", lambda _folders: pytest.fail("computed again"))
+    assert ranks() == before == {"a": 1, "b": 2}
+
+
+def test_a_run_made_anew_is_compared_anew(predicted_run: Write) -> None:
+    predicted_run("a", some(0.1, 0))
+    predicted_run("b", some(0.5, 1))
+    ranks()
+    predicted_run("b", some(0.11, 1), finished="2026-01-02")
+    assert ranks() == {"a": 1, "b": 1}
+
+
+def test_a_damaged_cache_is_computed_again(predicted_run: Write, home: Path) -> None:
+    predicted_run("a", some(0.1, 0))
+    predicted_run("b", some(0.5, 1))
+    ranks()
+    (kept,) = (home / "ties").glob("*.json")
+    kept.write_text("{")
+    assert ranks() == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("harm", ["missing", "other clips", "no table", "other labels"])
+def test_a_run_whose_predictions_are_of_no_use_is_ranked_by_its_score(
+    predicted_run: Write, harm: str
+) -> None:
+    predicted_run("a", some(0.10, 0))
+    predicted_run("c", some(0.12, 2))
+    folder = predicted_run("b", some(0.11, 1))
+    table = pd.read_parquet(folder.predictions)
+    if harm == "missing":
+        folder.predictions.unlink()
+    elif harm == "no table":
+        folder.predictions.write_bytes(b"PAR1")
+    elif harm == "other clips":
+        table.assign(clip="x").to_parquet(folder.predictions, index=False)
+    else:
+        table.assign(label="x").to_parquet(folder.predictions, index=False)
+    found = ranks()
+    (board,), _ = leaderboards(RESULTS)
+    assert board.n_compared == 2
+    position = [row.run_id for row in board.rows].index("b") + 1
+    assert found["b"] == position
+    assert found["a"] == found["c"]
+
+
+def test_a_single_run_is_compared_with_nothing(predicted_run: Write) -> None:
+    predicted_run("a")
+    (board,), _ = leaderboards(RESULTS)
+    assert (board.rows[0].rank, board.n_compared) == (1, 0)
+
+
+def test_rows_beyond_the_best_are_ranked_by_score(
+    predicted_run: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ties, "MOST_COMPARED", 2)
+    for run_id, share in {"a": 0.10, "b": 0.12, "c": 0.14}.items():
+        predicted_run(run_id, some(share, ord(run_id)))
+    (board,), _ = leaderboards(RESULTS)
+    assert [row.rank for row in board.rows] == [1, 1, 3]
+    assert board.n_compared == 2
+
+
+def test_seeds_of_one_configuration_share_a_row_of_their_means(predicted_run: Write) -> None:
+    folders = [
+        predicted_run(f"s{seed}", some(share, seed), seed=seed, settings={})
+        for seed, share in enumerate((0.1, 0.2, 0.3))
+    ]
+    runs = [folder.read_run().metrics for folder in folders]
+    (board,), _ = leaderboards(RESULTS)
+    (row,) = board.rows
+    assert (row.seeds, row.run_ids, board.n_older) == ((0, 1, 2), ("s0", "s1", "s2"), 0)
+    for name in ("accuracy", "macro_f1", "uar"):
+        assert getattr(row, name) == pytest.approx(np.mean([getattr(run, name).value for run in runs if run]))
+    values = [run.macro_f1.value for run in runs if run]
+    assert row.seed_spread == pytest.approx(np.std(values, ddof=1))
+    assert row.macro_f1_low == pytest.approx(np.mean([run.macro_f1.low for run in runs if run]))
+
+
+def test_all_shows_each_seed_by_itself(predicted_run: Write) -> None:
+    for seed in (0, 1):
+        predicted_run(f"s{seed}", some(0.1, seed), seed=seed, settings={})
+    (board,), _ = leaderboards(RESULTS, older=True)
+    assert sorted(row.seeds for row in board.rows) == [(0,), (1,)]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_gain_is_over_the_untuned_run_of_the_same_seed(predicted_run: Write, older: bool) -> None:
+    tuning = TuningRecord(
+        asked=Tuning(trials=3, tuner="optuna", objective="macro_f1", inner_folds=1, time_budget=None),
+        folds=[],
+    )
+    for seed, share in enumerate((0.3, 0.2)):
+        predicted_run(f"u{seed}", some(share, seed), seed=seed, settings={})
+        predicted_run(f"t{seed}", some(0.1, seed), seed=seed, settings={}, tuning=tuning)
+    (board,), _ = leaderboards(RESULTS, older=older)
+    by_id = {row.run_id: row for row in board.rows}
+    if older:
+        for seed in (0, 1):
+            gain = (by_id[f"t{seed}"].macro_f1 or 0) - (by_id[f"u{seed}"].macro_f1 or 0)
+            assert by_id[f"t{seed}"].gain == pytest.approx(gain)
+    else:
+        assert by_id["t0"].gain == pytest.approx((by_id["t0"].macro_f1 or 0) - (by_id["u0"].macro_f1 or 0))
+        assert by_id["t0"].trials == 0
+
+
+def test_a_failed_seed_stays_a_row_with_its_reason(predicted_run: Write, finished_run: Write) -> None:
+    for seed in (0, 1):
+        predicted_run(f"s{seed}", some(0.1, seed), seed=seed, settings={})
+    finished_run("s2", None, seed=2, settings={})
+    (board,), _ = leaderboards(RESULTS)
+    assert [(row.seeds, row.reason) for row in board.rows] == [((0, 1), None), ((2,), "no luck today")]
+
+
+def views(predicted_run: Write, **by_speaker: object) -> list[Row]:
+    """One pipeline on both kinds of board; gives all rows."""
+    folder = predicted_run("a", some(0.1, 0), settings={})
+    protocol = folder.read_run().protocol
+    apart = protocol.model_copy(update={"name": "speaker5", "hash": "6" * 64, "by_speaker": True})
+    other = predicted_run("b", some(0.4, 1), settings={}, protocol=apart, **by_speaker)
+    other.path.rename((RESULTS / "tones" / "speaker5").with_name("moved"))
+    target = RESULTS / "tones" / "speaker5" / "b"
+    target.parent.mkdir()
+    (RESULTS / "tones" / "moved").rename(target)
+    boards, _ = leaderboards(RESULTS)
+    return [row for board in boards for row in board.rows]
+
+
+def test_both_views_of_the_same_clips_stand_side_by_side(predicted_run: Write) -> None:
+    by_speaker, at_random = views(predicted_run)
+    assert (at_random.other_protocol, by_speaker.other_protocol) == ("speaker5", "stratified5")
+    assert at_random.other_macro_f1 == by_speaker.macro_f1
+    assert (
+        at_random.gap
+        == by_speaker.gap
+        == pytest.approx((at_random.macro_f1 or 0) - (by_speaker.macro_f1 or 0))
+    )
+    assert (at_random.gap or 0) > 0
+
+
+@pytest.mark.parametrize("other", [{"seed": 0, "settings": {"tiny.x": 1}}, {"corpus": None}])
+def test_other_settings_or_clips_are_no_other_view(
+    predicted_run: Write, finished_run: Write, other: dict[str, object]
+) -> None:
+    if "corpus" in other:
+        corpus = finished_run("x", 0.5).read_run().corpus
+        other = {"corpus": corpus.model_copy(update={"fingerprint": "another"})}
+        (RESULTS / "tones" / "stratified5" / "x" / "run.json").unlink()
+    if "settings" in other:
+        folder = predicted_run("a", settings={})
+        protocol = folder.read_run().protocol
+        apart = protocol.model_copy(update={"name": "speaker5", "hash": "6" * 64, "by_speaker": True})
+        predicted_run("b", settings=other["settings"], protocol=apart)
+        rows = [row for board in leaderboards(RESULTS)[0] for row in board.rows]
+    else:
+        rows = views(predicted_run, **other)
+    assert [row.gap for row in rows] == [None, None]

@@ -1,0 +1,102 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marsbench.config import parse_experiment, parse_setting, read_experiment_file
+from marsbench.errors import ConfigError
+
+LEAST = {"features": "mfcc", "model": "svm"}
+
+
+@pytest.mark.parametrize("words", ["a,b", ["a", "b"], ["a,b"], ["a", "b,a"], " a , b "])
+def test_names_may_be_repeated_or_separated_by_commas(words: object) -> None:
+    assert parse_experiment({**LEAST, "features": words}, "here").features == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"featurs": "mfcc"}, "no key 'featurs'; did you mean 'features'?"),
+        ({"bad_audi": "skip"}, "no key 'bad_audi'; did you mean 'bad-audio'?"),
+        ({"criteria": {"acuracy": 0.5}}, "no key 'acuracy'; did you mean 'accuracy'?"),
+        ({"criteria": {"accuracy": 80}}, "criteria.accuracy = 80: input should be less than or equal to 1"),
+        ({"seed": "x"}, "seed = 'x': input should be a valid integer"),
+        ({"seed": True}, "seed = True: input should be a valid integer"),
+        ({"results": ""}, "results = '': value error, a folder is needed"),
+        ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
+        ({"bad-audio": "ignore"}, "bad-audio = 'ignore': input should be 'skip' or 'fail'"),
+        ({"protocol": "~nobody-at-all/x.toml"}, "value error, no such user's home folder"),
+        ({"features": []}, "features = []: value should have at least 1 item"),
+        ({"features": 3}, "features = 3: input should be a valid list"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_line_with_what_there_is(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_experiment({**LEAST, **values}, "grid.toml")
+    assert str(error.value).startswith("grid.toml: ")
+    assert message in str(error.value)
+
+
+def test_features_and_model_must_be_named() -> None:
+    with pytest.raises(ConfigError, match="'model' is missing"):
+        parse_experiment({"features": "mfcc"}, "bench run")
+
+
+def test_settings_may_be_nested_or_dotted(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('features="mfcc"\nmodel="svm"\n[set]\n"mfcc.n_frames" = 100\n')
+    (tmp_path / "b.toml").write_text('features="mfcc"\nmodel="svm"\n[set.mfcc]\nn_frames = 100\n')
+    read = [parse_experiment(read_experiment_file(tmp_path / name), name) for name in ("a.toml", "b.toml")]
+    assert read[0] == read[1]
+    assert read[0].set == {"mfcc.n_frames": 100}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10", 10),
+        ("0.5", 0.5),
+        ("true", True),
+        ("none", "none"),
+        ('"5"', "5"),
+        ("[1, 2]", [1, 2]),
+        ("a=b", "a=b"),
+    ],
+)
+def test_a_setting_is_read_as_toml_or_else_as_text(text: str, value: object) -> None:
+    assert parse_setting(f"mfcc.x={text}") == ("mfcc.x", value)
+
+
+@pytest.mark.parametrize("text", ["mfcc", "mfcc.x", "n_frames=3", ""])
+def test_what_is_no_setting_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"is no setting; write NAME\.PARAMETER=VALUE"):
+        parse_setting(text)
+
+
+@pytest.mark.parametrize(("text", "problem"), [("= 3", "is no TOML"), (None, "cannot be read: No such file")])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, problem: str) -> None:
+    path = tmp_path / "grid.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=f"grid.toml {problem}"):
+        read_experiment_file(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("speaker5", "speaker5"), ("own.toml", "{here}/own.toml"), ("~/own.JSON", "{home}/own.JSON")],
+)
+def test_a_protocols_path_is_made_absolute_and_a_name_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, kept: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    parsed = parse_experiment({**LEAST, "protocol": given}, "here")
+    assert parsed.protocol == [kept.format(here=tmp_path, home=tmp_path / "me")]
+
+
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
+def test_every_published_experiment_can_be_read(path: Path) -> None:
+    parse_experiment(read_experiment_file(path), path.name)
