@@ -16,8 +16,8 @@ _MODULES = {
     "FitContext": "model",
     "Model": "model",
     "Probabilities": "model",
-    "SklearnModel": "sklearn_model",
-    "KerasModel": "keras_model",
+    "SklearnModel": "sklearn",
+    "KerasModel": "keras.model",
     "HyperParameters": "search_space",
 }
 
