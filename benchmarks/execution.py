@@ -24,8 +24,7 @@ from marsbench.config import Experiment
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.progress import Silent
 from marsbench.protocols.builtin import PROTOCOLS
-from marsbench.protocols.protocol import Definition
-from marsbench.protocols.split import Fold, Parts
+from marsbench.protocols.protocol import Definition, Fold, Parts
 from marsbench.runner.runner import run
 
 _KIT = Path(__file__).parents[1] / "tests" / "kit" / "plugins"

@@ -25,8 +25,7 @@ from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.execution.base import Task
 from marsbench.execution.dask_cluster import local_executor
 from marsbench.execution.worker import Limits
-from marsbench.features.extraction import Extracted, Extraction
-from marsbench.features.store import FeatureStore
+from marsbench.features.store import Extracted, Extraction, FeatureStore
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent
 

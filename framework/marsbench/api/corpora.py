@@ -10,8 +10,7 @@ from marsbench.data.audio_validation import OnBad
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.execution.threads import limited_threads
 from marsbench.features.store import FeatureStore
-from marsbench.planning import checked_corpus
-from marsbench.plugin.dataset_lookup import resolve_dataset
+from marsbench.planning import checked_corpus, resolve_dataset
 from marsbench.plugin.features import Features
 from marsbench.plugin.registry import Registry, discover, drop_in_folders
 from marsbench.progress import progress_for

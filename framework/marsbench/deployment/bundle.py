@@ -16,7 +16,7 @@ from marsbench.deployment.model_file import Predictor
 from marsbench.deployment.prediction import Prediction, Window
 from marsbench.errors import AudioError, BenchError, PluginError
 from marsbench.execution.threads import limited_threads
-from marsbench.features.extraction import extracted
+from marsbench.features.store import extracted
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.registry import make
 from marsbench.validation import shown_path

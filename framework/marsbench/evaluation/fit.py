@@ -66,7 +66,6 @@ def fit_version() -> str:
 
 _BETWEEN = (
     "data/audio.py",
-    "features/extraction.py",
     "features/store.py",
     "protocols/groups.py",
     "protocols/inner_splits.py",

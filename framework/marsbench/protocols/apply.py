@@ -10,8 +10,7 @@ from marsbench.hashing import digest
 from marsbench.protocols.builtin import PROTOCOLS, find_protocol
 from marsbench.protocols.groups import n_recordings
 from marsbench.protocols.leakage import leakage_notes, on_both_sides, without_duplicates
-from marsbench.protocols.protocol import METRICS_VERSION, Definition, Protocol
-from marsbench.protocols.split import Fold
+from marsbench.protocols.protocol import METRICS_VERSION, Definition, Fold, Protocol
 
 
 def apply_protocol(asked: str | Definition, corpus: CheckedCorpus) -> Protocol:

@@ -11,9 +11,8 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.protocols.groups import first_duplicates, groups_by_speaker, with_duplicates
 from marsbench.protocols.leakage import statements
-from marsbench.protocols.protocol import Definition
+from marsbench.protocols.protocol import Definition, Fold, Parts, Rows
 from marsbench.protocols.protocol_file import definition_of, read_protocol_file
-from marsbench.protocols.split import Fold, Parts, Rows
 
 _SPLIT_SEED = 0
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import CorpusError
-from marsbench.protocols.split import Rows
+from marsbench.protocols.protocol import Rows
 
 
 def first_duplicates(corpus: CheckedCorpus, rows: Rows) -> Rows:

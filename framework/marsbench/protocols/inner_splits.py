@@ -5,7 +5,7 @@ import numpy as np
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.hashing import derived_seed
 from marsbench.protocols.groups import first_duplicates, groups_by_speaker, with_duplicates
-from marsbench.protocols.split import Fold, Rows
+from marsbench.protocols.protocol import Fold, Rows
 
 _VALIDATION = 0.1
 _HOLD_OUT = 0.2

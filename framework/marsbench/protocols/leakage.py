@@ -1,29 +1,14 @@
 """What stands on both sides of a split, and the guard that lets no copy of a test clip into training."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.protocols.split import Fold
+from marsbench.protocols.protocol import Fold, Leakage
 
 _NAMED = 3
-
-
-@dataclass(frozen=True)
-class Leakage:
-    """What the folds of a protocol share, and what was done lest they share a recording."""
-
-    speakers_shared: int = 0
-    """How many speakers stand on both sides of a fold."""
-    statements_shared: int = 0
-    exact_groups: tuple[tuple[str, ...], ...] = ()
-    """Clips of the same audio, sample by sample, that stand together on one side of every fold."""
-    near_groups: tuple[tuple[str, ...], ...] = ()
-    """The same of clips that are one recording, of which one at least was changed."""
-    dropped: tuple[tuple[int, str], ...] = ()
-    """Fold, counted from 0, and clip: left out of that fold's training, being a copy of a test clip of it."""
 
 
 def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[Fold, ...], Leakage]:

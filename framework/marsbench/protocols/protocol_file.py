@@ -19,8 +19,7 @@ from marsbench.atomic_files import write_text
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import digest, slug
-from marsbench.protocols.protocol import Definition, Protocol
-from marsbench.protocols.split import Fold, Parts, Rows
+from marsbench.protocols.protocol import Definition, Fold, Parts, Protocol, Rows
 from marsbench.validation import first_problem, is_plain, shown
 
 _MOST_BYTES = 50_000_000

@@ -6,12 +6,11 @@ from pathlib import Path
 from marsbench.config import parse_experiment
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ResultsError
-from marsbench.planning import checked_corpus, make_pipeline
-from marsbench.plugin.dataset_lookup import resolve_dataset
+from marsbench.planning import checked_corpus, make_pipeline, resolve_dataset
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.split import Fold
+from marsbench.protocols.protocol import Fold
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run
 from marsbench.runner.units import Units

@@ -15,8 +15,7 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Executor, Led, Outcome, Task, failure
 from marsbench.execution.executor import open_executor
 from marsbench.execution.interrupt import Stopped
-from marsbench.features.extraction import Extracted, Extraction
-from marsbench.features.store import FeatureFile, FeatureStore
+from marsbench.features.store import Extracted, Extraction, FeatureFile, FeatureStore
 from marsbench.locks import pause
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Advance, Progress

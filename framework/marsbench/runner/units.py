@@ -14,7 +14,7 @@ from marsbench.features.store import FeatureFile
 from marsbench.hashing import derived_seed
 from marsbench.planning import Pipeline, Plan
 from marsbench.protocols.inner_splits import inner_folds, keep_aside
-from marsbench.protocols.split import Fold, Rows
+from marsbench.protocols.protocol import Fold, Rows
 from marsbench.tuning.search_space import Configuration, of_plugin
 
 

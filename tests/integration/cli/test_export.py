@@ -11,7 +11,7 @@ import soundfile
 
 from marsbench.atomic_files import read_checksummed
 from marsbench.errors import PluginError
-from marsbench.features.extraction import extracted
+from marsbench.features.store import extracted
 from marsbench.results.predictions import probabilities_of, read_predictions
 from marsbench.results.store import RunFolder, find_runs
 

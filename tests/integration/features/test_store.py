@@ -10,8 +10,14 @@ import pytest
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.errors import PluginError
-from marsbench.features.extraction import ExtractedClip, run_here
-from marsbench.features.store import FeatureFile, FeatureStore, clear_store, store_use
+from marsbench.features.store import (
+    ExtractedClip,
+    FeatureFile,
+    FeatureStore,
+    clear_store,
+    run_here,
+    store_use,
+)
 from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.registry import discover

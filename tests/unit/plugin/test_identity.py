@@ -109,7 +109,7 @@ def test_the_scaling_is_part_of_every_network() -> None:
     bases = [Path(str(sys.modules[base.__module__].__file__)) for base in entry.plugin.__mro__[:-1]]
     top = Path(str(marsbench.__file__)).parents[1]
     names = {p.name for base in bases[1:] for p in source_files(base, top)}
-    assert {"scaling.py", "model.py", "search_space.py", "setup.py"} <= names
+    assert {"preprocessing.py", "model.py", "search_space.py", "setup.py"} <= names
 
 
 def test_what_the_framework_offers_to_python_is_no_part_of_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from marsbench.errors import TrainingError
-from marsbench.plugin.keras.checkpoint import Checkpoint
+from marsbench.plugin.keras.trainer import Checkpoint
 
 dtypes = st.sampled_from([np.dtype(name) for name in ("float32", "float64", "int64", "uint32", "bool")])
 arrays = dtypes.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, max_side=3)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.protocols.apply import apply_protocol
 from marsbench.protocols.leakage import without_duplicates
-from marsbench.protocols.split import Fold
+from marsbench.protocols.protocol import Fold
 
 Make = Callable[..., CheckedCorpus]
 

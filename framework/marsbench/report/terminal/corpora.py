@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.protocols.protocol import Definition, Protocol
-from marsbench.protocols.split import Fold
+from marsbench.protocols.protocol import Definition, Fold, Protocol
 from marsbench.report.terminal.console import table as empty_table
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from marsbench.plugin.augmentation import Augmentation
 from marsbench.plugin.features import Floats
+from marsbench.plugin.keras.preprocessing import Augmentation
 from marsbench.plugin.search_space import Defaults
 
 STRENGTHS = tuple(field.name for field in fields(Augmentation))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from marsbench.errors import PluginError
 from marsbench.plugin.features import Features, pad
-from marsbench.plugin.scaling import Scaling
+from marsbench.plugin.keras.preprocessing import Scaling
 
 
 def features(lengths: list[int], n_frames: int | None = None) -> Features:
