@@ -57,12 +57,15 @@ class SpectralExtractor(FeatureExtractor):
         """What is heard, for a graph."""
         return Hearing(self.sample_rate, self.n_fft, self.hop_length, self.offset, self.duration, self.bits)
 
-    def spectrum(self, waveform: Floats, sample_rate: int) -> Spectrum:
-        """Spectrum of the stretch that is heard."""
+    def excerpt(self, waveform: Floats, sample_rate: int) -> Floats:
+        """Samples that features are computed from, float32 (n_samples,)."""
         start = min(round(self.offset * sample_rate), max(0, len(waveform) - self.n_fft))
         end = None if self.duration is None else start + round(self.duration * sample_rate)
-        heard = rounded(waveform[start:end], self.bits)
-        return Spectrum(heard, sample_rate, self.n_fft, self.hop_length)
+        return rounded(waveform[start:end], self.bits)
+
+    def spectrum(self, waveform: Floats, sample_rate: int) -> Spectrum:
+        """Spectrum of `excerpt`."""
+        return Spectrum(self.excerpt(waveform, sample_rate), sample_rate, self.n_fft, self.hop_length)
 
 
 @dataclass
