@@ -257,13 +257,13 @@ def _parsed_bench(kind: type[_Kind], values: Mapping[str, Any], source: str) -> 
 
 
 def read_experiment_file(path: Path) -> dict[str, Any]:
-    """Keys and values of a TOML file; raises ConfigError if it is no TOML."""
+    """Keys and values of a TOML file; raises ConfigError if it is not valid TOML."""
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -70,10 +70,15 @@ class StorageError(BenchError):
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> str:
-    """Say that `word` is no known `what`, with the nearest known word or else all of them."""
+    """`Unknown model 'x'.` and what is there instead, for a `word` that names none of the `known`."""
+    return f"Unknown {what} '{word}'. {suggestion(word, known)}"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`Did you mean 'y'?` with the known word nearest to `word`, else `Available: a, b.` with all of them."""
     names = sorted(known)
     folded = {name.casefold(): name for name in names}
     near = get_close_matches(word.casefold(), folded, n=1)
     if near:
-        return f"no {what} '{word}'; did you mean '{folded[near[0]]}'?"
-    return f"no {what} '{word}'; there is {', '.join(names) or 'none'}"
+        return f"Did you mean '{folded[near[0]]}'?"
+    return f"Available: {', '.join(names) or 'none'}."

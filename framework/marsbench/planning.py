@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 from marsbench.config import Experiment, Tuning
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
-from marsbench.errors import BenchError, ConfigError, PluginError, unknown
+from marsbench.errors import BenchError, ConfigError, PluginError, suggestion
 from marsbench.evaluation.fit import fit_version
 from marsbench.hashing import digest
 from marsbench.plugin.dataset import Dataset
@@ -179,7 +179,7 @@ def _settings_by_plugin(settings: Mapping[str, Any], entries: list[Entry]) -> di
     for key, value in settings.items():
         name, _, parameter = key.partition(".")
         if name not in by_plugin:
-            raise ConfigError(f"set {key}: {unknown('plugin in this run', name, names)}")
+            raise ConfigError(f"set {key}: plugin '{name}' is not in this run. {suggestion(name, names)}")
         by_plugin[name][parameter] = value
     return by_plugin
 
@@ -272,7 +272,7 @@ def resolve_dataset(registry: Registry, data: str) -> tuple[Entry, dict[str, Any
     path = Path(data).expanduser()
     if not path.exists():
         problem = unknown("dataset", data, registry.names("datasets"))
-        raise ConfigError(f"{problem}; and there is no file or folder {path.absolute()}")
+        raise ConfigError(f"{problem} There is no file or folder {path.absolute()} either.")
     return _recognising(registry, path), {"root": str(path.absolute())}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from marsbench.errors import CorpusError, unknown
+from marsbench.errors import CorpusError, suggestion
 
 DELIMITERS: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
 """File endings of tables."""
@@ -99,7 +99,8 @@ def _columns(path: Path, lines: Iterator[tuple[int, list[str]]]) -> list[str]:
     line, columns = next(lines, (1, []))
     for needed in _NEEDED:
         if needed not in columns:
-            raise _wrong(path, line, f"the header has {unknown('column', needed, filter(None, columns))}")
+            found = suggestion(needed, filter(None, columns))
+            raise _wrong(path, line, f"the header has no column '{needed}'. {found}")
     if repeated := [column for column in columns if columns.count(column) > 1]:
         raise _wrong(path, line, f"the header has column '{repeated[0]}' twice")
     return columns

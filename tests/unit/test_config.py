@@ -17,9 +17,9 @@ def test_names_may_be_repeated_or_separated_by_commas(words: object) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"featurs": "mfcc"}, "no key 'featurs'; did you mean 'features'?"),
-        ({"bad_audi": "skip"}, "no key 'bad_audi'; did you mean 'bad-audio'?"),
-        ({"criteria": {"acuracy": 0.5}}, "no key 'acuracy'; did you mean 'accuracy'?"),
+        ({"featurs": "mfcc"}, "Unknown key 'featurs'. Did you mean 'features'?"),
+        ({"bad_audi": "skip"}, "Unknown key 'bad_audi'. Did you mean 'bad-audio'?"),
+        ({"criteria": {"acuracy": 0.5}}, "Unknown key 'acuracy'. Did you mean 'accuracy'?"),
         ({"criteria": {"accuracy": 80}}, "criteria.accuracy = 80: input should be less than or equal to 1"),
         ({"seed": "x"}, "seed = 'x': input should be a valid integer"),
         ({"seed": True}, "seed = True: input should be a valid integer"),
@@ -73,7 +73,9 @@ def test_what_is_no_setting_is_refused(text: str) -> None:
         parse_setting(text)
 
 
-@pytest.mark.parametrize(("text", "problem"), [("= 3", "is no TOML"), (None, "cannot be read: No such file")])
+@pytest.mark.parametrize(
+    ("text", "problem"), [("= 3", "is not valid TOML"), (None, "cannot be read: No such file")]
+)
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, problem: str) -> None:
     path = tmp_path / "grid.toml"
     if text is not None:

@@ -47,7 +47,7 @@ def test_what_stands_between_the_markers_is_replaced_and_nothing_else(boards: li
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        (OPENING.replace("ravdess", "ravdes") + f"\n{CLOSING}", "unknown board|no board"),
+        (OPENING.replace("ravdess", "ravdes") + f"\n{CLOSING}", "Unknown board"),
         (f"{OPENING}\n{OPENING}\n{CLOSING}", "has no <!-- /board --> behind it"),
         (f"{OPENING}\n", "later <!-- /board -->"),
         (f"{OPENING.replace(' top 2', '')}\n{CLOSING}", "write <!-- board: CORPUS PROTOCOL top N -->"),

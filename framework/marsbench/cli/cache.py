@@ -26,10 +26,10 @@ def clear(
     ] = None,
 ) -> None:
     """Delete extracted features; they are made again when needed."""
-    from marsbench.errors import ConfigError, unknown
+    from marsbench.errors import ConfigError, suggestion
     from marsbench.features.store import clear_store, store_use
 
     names = [use.extractor for use in store_use()]
     if extractor is not None and extractor not in names:
-        raise ConfigError(unknown("extractor in the store", extractor, names))
+        raise ConfigError(f"No features of '{extractor}' are stored. {suggestion(extractor, names)}")
     typer.echo(f"{clear_store(extractor) / 1e6:.1f} MB freed")

@@ -217,7 +217,7 @@ def fetch_encoder(name: str, progress: Progress, sha256: str = "") -> EncoderFil
 def _published(name: str) -> Published:
     by_name = {known.name: known for known in KNOWN}
     if name not in by_name:
-        raise ConfigError(unknown("known encoder", name, by_name))
+        raise ConfigError(unknown("encoder", name, by_name))
     return by_name[name]
 
 
@@ -272,7 +272,7 @@ def _only_one(word: str) -> EncoderFile:
     if word in names:
         raise ConfigError(f"encoder {word} is not here: bench models fetch {word}")
     told = unknown("encoder", word, names | {name for name, _ in present()})
-    raise ConfigError(told if told.endswith("?") else f"{told}, or the path of a file that ends in .onnx")
+    raise ConfigError(told if told.endswith("?") else f"{told} Or give the path of an .onnx file.")
 
 
 def _how_to_get(name: str, sha256: str) -> str:

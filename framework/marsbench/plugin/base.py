@@ -40,7 +40,7 @@ class Plugin:
         defaults = cls.parameter_defaults()
         for word, value in parameters.items():
             if word not in defaults:
-                raise ConfigError(unknown(f"parameter of {name}", word, defaults))
+                raise ConfigError(f"{name}: {unknown('parameter', word, defaults)}")
             _require_kind(f"{name}.{word}", value, defaults[word])
         try:
             return cls(**parameters)

@@ -155,7 +155,8 @@ class Registry:
             return self._entries[name]
         if name in self._entries:
             there = _SINGULAR[self._entries[name].kind]
-            raise PluginError(f"'{name}' is a {there}; there is {', '.join(self.names(kind))}")
+            available = ", ".join(self.names(kind))
+            raise PluginError(f"'{name}' is a {there}, not a {_SINGULAR[kind]}. Available: {available}.")
         self._raise_if_refused(name)
         raise PluginError(unknown(_SINGULAR[kind], name, self.names(kind)))
 

@@ -67,7 +67,7 @@ def new_plugin(kind: Kind, name: str, folder: Path) -> Path:
         PluginError: a name that Python cannot import, that is taken, or a kind without a template.
     """
     if kind not in _TEMPLATES:
-        raise PluginError(f"no template for {kind}; there is {', '.join(_TEMPLATES)}")
+        raise PluginError(f"No template for {kind}. Available: {', '.join(_TEMPLATES)}.")
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise PluginError(f"'{name}' cannot be a plugin's name; use letters, digits and underscores")
     path = folder / kind / f"{name}.py"

@@ -168,7 +168,7 @@ class Defaults:
         }
         for name in self.by_hand:
             if name not in self.values and name not in switched_off:
-                raise ConfigError(unknown(f"parameter of {model}", name, self.values))
+                raise ConfigError(f"{model}: {unknown('parameter', name, self.values)}")
 
     def _answer(self, dimension: Dimension, kind: type[Value]) -> Value:
         self.space.append(_within(dimension, tuple(self._scopes)))

@@ -143,5 +143,5 @@ def find_protocol(word: str) -> Definition:
         return definition_of(read_protocol_file(Path(word)))
     if word not in PROTOCOLS:
         problem = unknown("protocol", word, PROTOCOLS)
-        raise ConfigError(problem if problem.endswith("?") else f"{problem}, or a .toml or .json file")
+        raise ConfigError(problem if problem.endswith("?") else f"{problem} Or give a .toml or .json file.")
     return PROTOCOLS[word]

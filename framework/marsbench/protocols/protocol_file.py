@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, Val
 
 from marsbench.atomic_files import write_text
 from marsbench.data.corpus import CheckedCorpus, Clip
-from marsbench.errors import ConfigError, CorpusError, unknown
+from marsbench.errors import ConfigError, CorpusError, suggestion
 from marsbench.hashing import digest, slug
 from marsbench.protocols.protocol import Definition, Fold, Parts, Protocol, Rows
 from marsbench.validation import first_problem, is_plain, shown
@@ -95,8 +95,8 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     """Read and check a file.
 
     Raises:
-        ConfigError: it cannot be read, is too large, is no TOML or JSON, has a wrong key or value, names a
-            value twice, or was changed after it was written.
+        ConfigError: it cannot be read, is too large or not valid TOML or JSON, has a wrong key or value,
+            names a value twice, or was changed after it was written.
     """
     try:
         file = ProtocolFile.model_validate(_parsed(path, _bytes(path)))
@@ -175,7 +175,7 @@ def _parsed(path: Path, content: bytes) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
         values = json.loads(text) if kind == "JSON" else tomllib.loads(text)
     except ValueError as error:
-        raise ConfigError(f"{path} is no {kind}: {shown(str(error))}") from error
+        raise ConfigError(f"{path} is not valid {kind}: {shown(str(error))}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no keys and values; a protocol has name, by and folds")
     tables = [values, *(value for value in values.values() if isinstance(value, dict))]
@@ -249,8 +249,8 @@ def _require_attributes(file: ProtocolFile, corpus: CheckedCorpus) -> None:
     groups = attributes | {"clip"} | ({"speaker"} if any(corpus.speakers) else set())
     for name, known in ((file.by, groups), *((name, attributes) for name in file.only)):
         if name not in known:
-            what = f"attribute of the clips of corpus '{corpus.name}' is"
-            raise CorpusError(f"{file.name}: {unknown(what, name, known)}")
+            lack = f"clips of corpus '{corpus.name}' have no attribute '{name}'"
+            raise CorpusError(f"{file.name}: {lack}. {suggestion(name, known)}")
 
 
 def _require_listed(file: ProtocolFile, corpus: CheckedCorpus, there: set[str], notes: list[str]) -> None:

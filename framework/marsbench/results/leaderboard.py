@@ -109,7 +109,7 @@ def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -
     known = {path.parents[1].name for path in folders}, {path.parents[0].name for path in folders}
     for what, wanted, names in (("corpus", corpus, known[0]), ("protocol", protocol, known[1])):
         if wanted is not None and names and wanted not in names:
-            raise ResultsError(f"{unknown(what, wanted, names)} in {root.absolute()}")
+            raise ResultsError(f"{root.absolute()}: {unknown(what, wanted, names)}")
     where = f"{root.absolute()}{f' on {corpus}' if corpus else ''}{f' under {protocol}' if protocol else ''}"
     raise ResultsError(f"no runs in {where}; make one with: bench run")
 

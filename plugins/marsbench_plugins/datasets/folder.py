@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from marsbench.data.audio import SUFFIXES
 from marsbench.data.corpus import EMOTIONS, Clip, Corpus
-from marsbench.errors import ConfigError, CorpusError, unknown
+from marsbench.errors import ConfigError, CorpusError, suggestion
 from marsbench.hashing import slug
 from marsbench.plugin.dataset import Dataset
 from marsbench_plugins.clip_table import DELIMITERS, Row, is_table, read_table
@@ -92,7 +92,7 @@ class Folder(Dataset):
         if self.labels:
             for label in self.labels:
                 if label not in found:
-                    raise CorpusError(f"{self.root}: {unknown('clip of class', label, found)}")
+                    raise CorpusError(f"{self.root}: no clip of class '{label}'. {suggestion(label, found)}")
             return tuple(self.labels)
         if found <= set(EMOTIONS):
             return tuple(emotion for emotion in EMOTIONS if emotion in found)
@@ -132,7 +132,7 @@ def _find(root: Path) -> tuple[list[Clip], list[str]]:
 
 def _why_no_clips(root: Path) -> str:
     named_so = [entry.name for entry in _entries(root) if entry.suffix.lower() in DELIMITERS]
-    found = f" (there is {', '.join(named_so)})" if named_so else ""
+    found = f" (found: {', '.join(named_so)})" if named_so else ""
     return (
         f"{root} has neither sub-folders of audio, one for each class, nor one table (.csv or .tsv) with "
         f"columns path and label{found}"

@@ -83,18 +83,18 @@ def test_several_protocols_in_one_command_show_both_views(bench: Bench, kit: Pat
         (("leaderboard",), "no runs in "),
         (("show", "x"), "no runs in "),
         (("run", "--features", "crossings"), "'model' is missing"),
-        (("run", "--features", "nothing", "--model", "svm"), "no feature extractor 'nothing'"),
-        (("run", "--features", "mfcc", "--model", "svm", "--data", "./gone"), "there is no file or folder"),
+        (("run", "--features", "nothing", "--model", "svm"), "Unknown feature extractor 'nothing'"),
+        (("run", "--features", "mfcc", "--model", "svm", "--data", "./gone"), "There is no file or folder"),
         (("run", "gone.toml"), "gone.toml cannot be read: No such file or directory"),
         (("run", "--criteria", "accuracy"), "'accuracy' is no criterion"),
-        (("run", "--features", "mfcc", "--model", "svm", "--criteria", "recall=1"), "no key 'recall'"),
-        (("plugins", "check", "svn"), "no plugin 'svn'; did you mean 'svm'?"),
+        (("run", "--features", "mfcc", "--model", "svm", "--criteria", "recall=1"), "Unknown key 'recall'"),
+        (("plugins", "check", "svn"), "Unknown plugin 'svn'. Did you mean 'svm'?"),
         (("plugins", "new", "features", "1st"), "'1st' cannot be a plugin's name"),
         (("plugins", "new", "features", "json"), "'json' is the name of an installed module; choose another"),
         (("plugins", "new", "models", "mfcc"), "'mfcc' is already a feature extractor of marsbench; choose"),
-        (("data", "check", "nowhere"), "no dataset 'nowhere'"),
+        (("data", "check", "nowhere"), "Unknown dataset 'nowhere'"),
         (("data", "fetch", "demo"), "demo has nothing to fetch; use it as it is"),
-        (("cache", "clear", "mfcc"), "no extractor in the store 'mfcc'"),
+        (("cache", "clear", "mfcc"), "No features of 'mfcc' are stored"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_exit_code_1(
@@ -129,7 +129,7 @@ def test_an_experiment_file_is_a_grid_and_options_win_over_it(
 
 def test_a_misspelt_key_of_a_file_is_answered_with_the_right_one(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "grid.toml").write_text('features = "mfcc"\nmodels = "svm"\n')
-    assert "grid.toml: no key 'models'; did you mean 'model'?" in bench("run", "grid.toml").stderr
+    assert "grid.toml: Unknown key 'models'. Did you mean 'model'?" in bench("run", "grid.toml").stderr
 
 
 def test_a_failed_run_is_shown_with_its_reason_and_exit_code_1(bench: Bench, kit: Path) -> None:
@@ -309,16 +309,16 @@ def test_all_rows_are_held_against_the_same_criteria(bench: Bench, kit: Path) ->
     assert [row["seeds"] for row in rows] == [[0, 1]] * 2
     assert [row["class_recall_reached"] for row in rows] == [False] * 2
     assert "every class 100" in bench("leaderboard", "--criteria", "class_recall=1").stdout
-    assert "no key 'recall'" in bench("leaderboard", "--criteria", "recall=1").stderr
+    assert "Unknown key 'recall'" in bench("leaderboard", "--criteria", "recall=1").stderr
 
 
 @pytest.mark.usefixtures("ran")
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "no run ''"),
+        ("", "Unknown run ''"),
         ("b", None),
-        ("crossings-nearest_mean-s1", "did you mean 'crossings-nearest_mean-s0-"),
+        ("crossings-nearest_mean-s1", "Did you mean 'crossings-nearest_mean-s0-"),
     ],
 )
 def test_a_run_is_found_by_the_beginning_of_its_id(bench: Bench, name: str, message: str | None) -> None:
@@ -393,8 +393,8 @@ def test_a_run_is_found_by_the_mark_that_the_leaderboard_shows(bench: Bench, ran
             1,
             "a value above 0 is needed",
         ),
-        (("run", "--features", "mfcc", "--model", "svm", "--set", "svm.c=1"), 1, "did you mean 'C'?"),
-        (("run", "--features", "MFCC", "--model", "svm"), 1, "did you mean 'mfcc'?"),
+        (("run", "--features", "mfcc", "--model", "svm", "--set", "svm.c=1"), 1, "Did you mean 'C'?"),
+        (("run", "--features", "MFCC", "--model", "svm"), 1, "Did you mean 'mfcc'?"),
         (("plugins", "list", "--plugins", "."), 1, "name one that has some of datasets, features, models"),
         (("data", "check", "."), 1, "has neither"),
     ],

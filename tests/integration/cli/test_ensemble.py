@@ -52,7 +52,7 @@ def test_equal_weights_have_no_inner_folds(bench: Bench) -> None:
     [
         (["crossings"], "an ensemble needs two runs or more; only crossings-nearest_mean-s0-"),
         ([*MEMBERS, "--inner-folds", "0"], "bench ensemble: inner-folds = 0: input should be greater than"),
-        ([*MEMBERS], "no dataset 'tones'"),
+        ([*MEMBERS], "Unknown dataset 'tones'"),
     ],
 )
 def test_what_cannot_be_fused_is_one_line(bench: Bench, words: list[str], message: str) -> None:
@@ -175,7 +175,7 @@ def test_a_member_that_is_gone_is_one_line(bench: Bench, fused: str, kit: Path) 
     shutil.rmtree(member)
     result = bench("export", fused, "--plugins", kit)
     assert result.exit_code == 1
-    assert f"a member of {fused} is not there any more: no run '{member.name}'" in result.stderr
+    assert f"a member of {fused} is not there any more: Unknown run '{member.name}'" in result.stderr
 
 
 @pytest.mark.parametrize(

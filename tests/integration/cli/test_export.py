@@ -63,8 +63,8 @@ def test_a_run_is_exported_by_its_name(bench: Bench, kit: Path, ran: Any) -> Non
     [
         ((), "name a RUN, or say --best"),
         (("blocks", "--best"), "name a RUN, or say --best"),
-        (("nobody",), "no run 'nobody'"),
-        (("--best", "--protocol", "loso"), "no protocol 'loso'"),
+        (("nobody",), "Unknown run 'nobody'"),
+        (("--best", "--protocol", "loso"), "Unknown protocol 'loso'"),
         (("blocks", "--data", "sorted"), "is not the one that blocks-nearest_mean"),
     ],
 )

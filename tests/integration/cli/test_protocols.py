@@ -139,11 +139,11 @@ def test_a_failed_run_under_a_file_is_retried_from_another_folder(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("protocols", "show", "los"), "no protocol 'los'; did you mean 'loso'?"),
+        (("protocols", "show", "los"), "Unknown protocol 'los'. Did you mean 'loso'?"),
         (("protocols", "show", "gone.toml"), "protocol gone.toml cannot be read: No such file"),
         (("protocols", "show", "loso", "-o", "x.toml"), "name a file that ends in .json, not 'x.toml'"),
         ((*RUN, "--protocol", "gone.json"), "gone.json cannot be read: No such file"),
-        ((*RUN, "--protocol", "los"), "no protocol 'los'; did you mean 'loso'?"),
+        ((*RUN, "--protocol", "los"), "Unknown protocol 'los'. Did you mean 'loso'?"),
         ((*RUN, "--protocol", "bad.json"), "bad.json holds no keys and values"),
     ],
 )

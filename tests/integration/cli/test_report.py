@@ -67,7 +67,7 @@ def test_an_experiment_without_runs_says_how_to_make_them(bench: Bench, line: st
         (("report",), "no runs in "),
         (("report", "x"), "no runs in "),
         (("report", "gone.toml"), "gone.toml cannot be read"),
-        (("report", "--criteria", "recall=1"), "no key 'recall'"),
+        (("report", "--criteria", "recall=1"), "Unknown key 'recall'"),
         (("report", "--plugins", "gone"), "no runs in "),
     ],
 )

@@ -354,7 +354,7 @@ def test_an_ensemble_of_the_same_members_shows_what_speakers_apart_cost(make: Ma
         (["first", "apart"], "were not tested alike; name runs of one leaderboard"),
         (["first", "failed"], "is not complete, a fold failed; bench retry crossings-troubled-"),
         (["first", "fused"], "is an ensemble itself; name its members instead: blocks-nearest_mean-"),
-        (["first", "nothing"], "no run 'nothing'"),
+        (["first", "nothing"], "Unknown run 'nothing'"),
     ],
 )
 def test_what_cannot_be_fused_is_refused(make: Make, ensemble: Fuse, named: list[str], message: str) -> None:

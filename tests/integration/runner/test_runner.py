@@ -170,12 +170,12 @@ def test_pairs_that_make_no_sense_are_named_and_the_others_run(kit: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": "crossing"}, "no feature extractor 'crossing'; did you mean 'crossings'?"),
-        ({"model": "nearest_meen"}, "did you mean 'nearest_mean'?"),
-        ({"data": "tone"}, "no dataset 'tone'; did you mean 'tones'?"),
-        ({"protocol": "stratified"}, "did you mean 'stratified5'?"),
-        ({"set": {"crossings.scal": 1}}, "no parameter of crossings 'scal'; did you mean 'scale'?"),
-        ({"set": {"svm.C": 1}}, "set svm.C: no plugin in this run 'svm'"),
+        ({"features": "crossing"}, "Unknown feature extractor 'crossing'. Did you mean 'crossings'?"),
+        ({"model": "nearest_meen"}, "Did you mean 'nearest_mean'?"),
+        ({"data": "tone"}, "Unknown dataset 'tone'. Did you mean 'tones'?"),
+        ({"protocol": "stratified"}, "Did you mean 'stratified5'?"),
+        ({"set": {"crossings.scal": 1}}, "crossings: Unknown parameter 'scal'. Did you mean 'scale'?"),
+        ({"set": {"svm.C": 1}}, "set svm.C: plugin 'svm' is not in this run"),
         ({"model": "cnn_lstm"}, "cnn_lstm needs frames"),
         ({"set": {"tones.n_speakers": 3}, "protocol": "speaker5"}, "speaker5 needs 5 speakers"),
         ({"set": {"tones.n_speakers": 2, "tones.n_takes": 1}}, "stratified5 needs 5 clips of every class"),
@@ -193,7 +193,7 @@ def test_what_cannot_be_planned_is_one_line_before_anything_is_done(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"sharpnes": 2.0}, "no parameter of nearest_mean 'sharpnes'; did you mean 'sharpness'?"),
+        ({"sharpnes": 2.0}, "nearest_mean: Unknown parameter 'sharpnes'. Did you mean 'sharpness'?"),
         ({"sharpness": "high"}, "sharpness = 'high': a number is needed; 0.1 to 10"),
     ],
 )

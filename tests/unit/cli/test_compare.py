@@ -42,4 +42,4 @@ def test_the_same_as_values(bench: Bench, ids: list[str]) -> None:
 def test_a_run_that_is_not_there_is_one_line(bench: Bench, ids: list[str]) -> None:
     result = bench("compare", ids[0], "nobody")
     assert result.exit_code == 1
-    assert "no run 'nobody'" in result.stderr
+    assert "Unknown run 'nobody'" in result.stderr

@@ -48,7 +48,7 @@ def test_create_keeps_the_defaults_of_what_is_not_given() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"lenght": 2}, "no parameter of test_base 'lenght'; did you mean 'length'"),
+        ({"lenght": 2}, "test_base: Unknown parameter 'lenght'. Did you mean 'length'"),
         ({"length": 0}, "test_base: length=0; at least 1 is needed"),
         ({}, "test_base: .*missing 1 required positional argument: 'length'"),
     ],

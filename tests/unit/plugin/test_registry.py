@@ -129,7 +129,7 @@ def test_a_missing_declared_requirement_says_what_to_install(tmp_path: Path) -> 
 
 
 def test_a_name_of_another_kind_says_so() -> None:
-    with pytest.raises(PluginError, match="'svm' is a model; there is functionals"):
+    with pytest.raises(PluginError, match=r"'svm' is a model, not a feature extractor\. Available: func"):
         discover(()).get("features", "svm")
 
 

@@ -81,7 +81,7 @@ def test_a_dimension_describes_itself(dimension: Dimension, words: str) -> None:
 def test_a_misspelt_name_is_refused_with_the_nearest_one() -> None:
     hp = Defaults({"unit": 16})
     declare(hp)
-    with pytest.raises(ConfigError, match="no parameter of net 'unit'; did you mean 'units'"):
+    with pytest.raises(ConfigError, match=r"net: Unknown parameter 'unit'. Did you mean 'units'"):
         hp.refuse_unused("net")
 
 

@@ -18,7 +18,7 @@ def test_a_protocol_is_frozen(corpus: Make) -> None:
 
 
 def test_an_unknown_protocol_is_answered_with_the_nearest(corpus: Make) -> None:
-    with pytest.raises(ConfigError, match="did you mean 'speaker5'"):
+    with pytest.raises(ConfigError, match="Did you mean 'speaker5'"):
         apply_protocol("speakers5", corpus())
 
 

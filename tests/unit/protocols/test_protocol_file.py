@@ -39,8 +39,8 @@ def test_a_file_is_toml_or_json_by_its_suffix(tmp_path: Path, name: str, text: s
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"fold": FOLDS}, "no key 'fold'; did you mean 'folds'?"),
-        ({"folds": FOLDS, "corpus": {"nam": "x"}}, "no key 'nam'; did you mean 'name'?"),
+        ({"fold": FOLDS}, "Unknown key 'fold'. Did you mean 'folds'?"),
+        ({"folds": FOLDS, "corpus": {"nam": "x"}}, "Unknown key 'nam'. Did you mean 'name'?"),
         ({}, "'folds' is missing"),
         ({"folds": FOLDS, "name": "My Own"}, "a name that can name a folder is needed, 'my-own' say"),
         ({"folds": FOLDS, "name": "../up"}, "a name that can name a folder is needed, 'up' say"),
@@ -59,7 +59,7 @@ def test_a_file_is_toml_or_json_by_its_suffix(tmp_path: Path, name: str, text: s
         ({"folds": FOLDS, "by_speaker": "yes"}, "by_speaker = 'yes': input should be a valid boolean"),
         ({"folds": FOLDS, "description": "\x1b[2Jgone"}, "one line of at most 500 characters is needed"),
         ({"folds": FOLDS, "source": "a\nb"}, "one line of at most 500 characters is needed"),
-        ({"folds": FOLDS, "\x1b[2J": 1}, "no key '\\x1b[2J'"),
+        ({"folds": FOLDS, "\x1b[2J": 1}, "Unknown key '\\x1b[2J'"),
         ({"folds": FOLDS, "hash": "0"}, "was changed after it was written; remove its line 'hash'"),
         ({"folds": [["x" * 1000, "x" * 1000]]}, "stands in fold 1, twice"),
         ({"folds": {"x" * 1000: 1}}, "input should be a valid tuple"),
@@ -79,15 +79,15 @@ def test_a_wrong_file_is_one_short_line(write: Write, values: dict[str, Any], me
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("own.json", b"{", "is no JSON"),
-        ("own.toml", b"name = ", "is no TOML"),
-        ("own.json", b"\xff\xfe", "is no JSON"),
+        ("own.json", b"{", "is not valid JSON"),
+        ("own.toml", b"name = ", "is not valid TOML"),
+        ("own.json", b"\xff\xfe", "is not valid JSON"),
         ("own.json", b"[]", "holds no keys and values"),
         ("own.json", b"[" * 100_000, "nested too deeply"),
         ("own.json", b'{"folds":' * 50_000, "nested too deeply"),
         ("own.toml", b"a = " + b"[" * 100_000, "nested too deeply"),
         ("own.json", b'{"folds": ' + b"[" * 500 + b"]" * 500 + b"}", "valid string"),
-        ("own.json", b'{"name": ' + b"9" * 10_000 + b"}", "is no JSON"),
+        ("own.json", b'{"name": ' + b"9" * 10_000 + b"}", "is not valid JSON"),
         ("own.json", b" " * 2_001, "larger than"),
         ("own.json", b"{" + b",".join(b'"%d": 1' % n for n in range(101)) + b"}", "of more than 100 keys"),
         ("own.json", b'{"only": {' + b",".join(b'"%d": 1' % n for n in range(101)) + b"}}", "more than 100"),
@@ -111,7 +111,7 @@ def test_a_hostile_file_is_one_line(
         ("gone.toml", "protocol gone.toml cannot be read: No such file or directory"),
         ("folder.json", "folder.json is no file"),
         ("\0.json", "cannot be read"),
-        ("speakers5", "did you mean 'speaker5'?"),
+        ("speakers5", "Did you mean 'speaker5'?"),
     ],
 )
 def test_what_cannot_be_found_is_told(word: str, message: str) -> None:

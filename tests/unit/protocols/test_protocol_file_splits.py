@@ -72,8 +72,11 @@ def test_only_clips_with_an_attribute_are_used_where_it_is_asked_for(corpus: Mak
     [
         ({"folds": [["s0"], ["s9", "s8"]]}, "own names speaker 's9'; corpus 'made' has none such"),
         ({"folds": [["s0"]], "never_tested": ["\x1b"]}, "own names speaker '\\x1b'"),
-        ({"folds": [["0"]], "by": "taks"}, "is 'taks'; did you mean 'take'?"),
-        ({"folds": [["s0"]], "only": {"speaker": "s0"}}, "no attribute of the clips of corpus 'made' is"),
+        ({"folds": [["0"]], "by": "taks"}, "have no attribute 'taks'. Did you mean 'take'?"),
+        (
+            {"folds": [["s0"]], "only": {"speaker": "s0"}},
+            "corpus 'made' have no attribute 'speaker'",
+        ),
         ({"folds": [["s0"]], "only": {"take": "9"}}, "own uses take=9 alone; corpus 'made' has no such clip"),
         ({"folds": [["s0"], ["s9"]], "only": {"take": "1"}}, "has none such with take=1"),
     ],

@@ -142,7 +142,7 @@ def test_a_metric_that_was_nan_now_and_then_leaves_a_gap(told_run: Write, page_o
 
 def test_without_the_corpus_the_clips_are_a_table_and_a_reason(told_run: Write, page_of: PageOf) -> None:
     told = without_tags(page_of(told_run(), audio=True))
-    assert "since the audio is not here: no dataset &#39;tiny&#39;" in told
+    assert "since the audio is not here: Unknown dataset &#39;tiny&#39;" in told
     assert "clip 0 speaker 0 low high 90.0 10.0" in told
 
 

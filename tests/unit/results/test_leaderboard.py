@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_left_out_in_one_line_each(finished_run: Write) -
 @pytest.mark.parametrize("name", ["/tones", "../results", "tone", "*"])
 def test_a_corpus_that_is_not_there_is_answered_with_those_that_are(finished_run: Write, name: str) -> None:
     finished_run("a", 0.5)
-    with pytest.raises(ResultsError, match=r"no corpus .*tones"):
+    with pytest.raises(ResultsError, match=r"Unknown corpus .*tones"):
         leaderboards(RESULTS, name)
 
 

@@ -142,7 +142,7 @@ def test_labels_fix_the_order_of_classes(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["sad", "clam"], "no clip of class 'clam'; did you mean 'calm'?"),
+        (["sad", "clam"], "no clip of class 'clam'. Did you mean 'calm'?"),
         (["sad", "sad", "calm"], "label 'sad' stands twice"),
         (["sad"], "label 'calm' is none of its classes"),
     ],
@@ -233,7 +233,7 @@ def test_a_root_that_is_not_there_is_told_what_to_give(tmp_path: Path) -> None:
         (["sub/.keep"], "neither sub-folders of audio.* nor one table"),
         (["a.wav", "b.wav"], "neither sub-folders of audio"),
         (["sad/a.txt", "calm/b.txt"], "neither sub-folders of audio"),
-        (["other.csv"], "columns path and label .there is other.csv"),
+        (["other.csv"], "columns path and label .found: other.csv"),
         (["sad/a.wav"], "one class, 'sad'; two are needed"),
     ],
 )

@@ -73,8 +73,8 @@ def test_a_listed_file_that_is_missing_is_reported_by_the_audio_check(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1: the header has no column 'path'; there is none"),
-        ("path,labels\na.wav,sad\n", "line 1: the header has no column 'label'; did you mean 'labels'"),
+        ("", "line 1: the header has no column 'path'. Available: none"),
+        ("path,labels\na.wav,sad\n", "line 1: the header has no column 'label'. Did you mean 'labels'"),
         ("file;label\n", "line 1: the header has no column 'path'"),
         ("path,label,label\na.wav,sad,x\n", "line 1: the header has column 'label' twice"),
         ("path,label\n", "a header and no rows"),

@@ -90,7 +90,7 @@ def test_channels_choose_the_clips_and_the_classes(
 
 
 def test_other_channels_are_refused_with_the_choices() -> None:
-    with pytest.raises(ConfigError, match="ravdess: no channels 'sing'; did you mean 'song'"):
+    with pytest.raises(ConfigError, match=r"ravdess: Unknown channels 'sing'. Did you mean 'song'"):
         Ravdess.create({"channels": "sing"})
 
 
