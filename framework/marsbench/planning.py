@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 from marsbench.config import Experiment, Tuning
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
-from marsbench.errors import BenchError, ConfigError, PluginError, suggestion
+from marsbench.errors import BenchError, ConfigError, PluginError, suggestion, unknown
 from marsbench.evaluation.fit import fit_version
 from marsbench.hashing import digest
 from marsbench.plugin.dataset import Dataset
