@@ -10,7 +10,7 @@ from marsbench.errors import ResultsError
 from marsbench.evaluation.criteria import Outcome
 from marsbench.evaluation.scores import Metrics
 from marsbench.results.plots import draw_confusion, plot_confusion
-from marsbench.results.predictions import read_predictions
+from marsbench.results.predictions import data_frame, read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
@@ -60,8 +60,12 @@ class Result:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """Out-of-fold: clip, speaker, fold, label, then p_CLASS, the probability of each class."""
-        return read_predictions(RunFolder(self.folder).predictions)
+        """Out-of-fold: clip, speaker, fold, label, then p_CLASS, the probability of each class.
+
+        Raises:
+            ResultsError: a fold failed, or the file is missing or damaged.
+        """
+        return data_frame(read_predictions(RunFolder(self.folder), self.run))
 
     @property
     def confusion(self) -> pd.DataFrame:

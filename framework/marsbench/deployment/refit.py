@@ -23,7 +23,7 @@ from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Registry, make
 from marsbench.progress import Progress, Silent
-from marsbench.results.predictions import probabilities_of, read_predictions
+from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.runner.reload import chosen_by, folds_of, units_of
@@ -117,9 +117,8 @@ def tell_if_otherwise(
     progress: Progress | None,
 ) -> None:
     """Tell `progress` if a fold's test clips are answered otherwise than the run recorded."""
-    table = read_predictions(folder.predictions)
-    table = table[table["fold"] == number - 1].set_index("clip", drop=False)
-    away = float(np.abs(probabilities - probabilities_of(table.loc[list(clips)])).max())
+    recorded = read_predictions(folder, folder.read_run()).of_clips(clips)
+    away = float(np.abs(probabilities - recorded.probabilities).max())
     if away > _SAME:
         (progress or Silent()).say(
             f"fold {number}, fitted again, answers its test clips otherwise than in the run, by up to "

@@ -1,4 +1,4 @@
-"""Late fusion: one set of probabilities of several models'.
+"""Late fusion: class probabilities of several models made into one set.
 
 Equal weights average probabilities. Fitted ones weigh their logarithms: a logarithmic opinion pool (Genest &
 Zidek 1986), p(class) ~ product of p_m(class) ^ w_m with w_m >= 0. A mean of probabilities is less sure than
@@ -18,12 +18,12 @@ _PULL = 1.0
 move weights far, hundreds can. It keeps them finite, and equal for models that say the same."""
 
 
-def average(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def average(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     """Mean of the probabilities of several models, (n_models, n_clips, n_classes) to (n_clips, n_classes)."""
-    return np.asarray(probabilities.mean(axis=0), np.float64)
+    return np.asarray(probabilities.mean(axis=0, dtype=np.float64))
 
 
-def pool(probabilities: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+def pool(probabilities: NDArray[np.floating], weights: Weights) -> NDArray[np.float64]:
     """Logarithmic pool of the probabilities of several models.
 
     Args:
@@ -36,7 +36,7 @@ def pool(probabilities: NDArray[np.float64], weights: Weights) -> NDArray[np.flo
     return _normalised(np.tensordot(weights, _logarithms(probabilities), axes=1))
 
 
-def fit_weights(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> Weights:
+def fit_weights(probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> Weights:
     """Weights of the logarithmic pool that has the least log loss, pulled a little to equal ones.
 
     Args:
@@ -72,8 +72,8 @@ def fit_weights(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) 
     return np.asarray(found.x, np.float64)
 
 
-def _logarithms(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log(np.maximum(probabilities, _LEAST))
+def _logarithms(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.log(np.maximum(probabilities.astype(np.float64), _LEAST))
 
 
 def _normalised(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.evaluation.metrics import Confusion
+from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score
 
 _DRAWS = 2000
@@ -68,22 +69,14 @@ class Draws:
         return np.asarray((drawn if class_index is None else drawn[:, class_index]) > threshold)
 
 
-def resample(
-    targets: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    speakers: Sequence[str | None],
-    n_classes: int,
-) -> Draws:
-    """Draw corpora like this one; the same ones every time.
+def resample(predictions: Predictions) -> Draws:
+    """Draw corpora like that of the predictions; the same ones every time.
 
-    Args:
-        targets: true classes, (n_clips,).
-        predicted: predicted classes, (n_clips,).
-        speakers: the speaker of each clip; a clip without one is drawn by itself.
-        n_classes: how many classes the corpus has.
+    Whole speakers are drawn; a clip without one is drawn by itself.
     """
-    cells = targets * n_classes + predicted
-    return Draws(tuple(_way(cells, clusters, n_classes) for clusters in ways_to_draw(speakers)))
+    n_classes = predictions.n_classes
+    cells = predictions.targets * n_classes + predictions.predicted
+    return Draws(tuple(_way(cells, clusters, n_classes) for clusters in ways_to_draw(predictions.speakers)))
 
 
 def ways_to_draw(speakers: Sequence[str | None]) -> list[NDArray[np.int64]]:

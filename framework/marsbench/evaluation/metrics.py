@@ -59,7 +59,7 @@ class Confusion:
         return np.diagonal(self.counts, axis1=-2, axis2=-1)
 
 
-def confusion(targets: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Confusion:
+def confusion(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> Confusion:
     """Count true against most probable classes; ties go to the class that comes first."""
     n_classes = probabilities.shape[1]
     cells = targets * n_classes + probabilities.argmax(axis=1)
@@ -72,6 +72,6 @@ def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], otherwi
     return result
 
 
-def objective_score(objective: str, probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
+def objective_score(objective: str, probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> float:
     """Score in [0, 1] of predictions; `objective` names a score of `Confusion`."""
     return float(getattr(confusion(targets, probabilities), objective))

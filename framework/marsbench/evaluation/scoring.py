@@ -1,36 +1,15 @@
 """From out-of-fold probabilities to metrics with their intervals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from marsbench.config import Criteria
 from marsbench.evaluation.calibration import calibration_error, log_loss, reliability
 from marsbench.evaluation.intervals import Draws, resample, wilson_floor
 from marsbench.evaluation.metrics import Confusion, confusion
+from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import ClassScores, FoldScores, Metrics
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Out-of-fold probabilities of the clips that a protocol tests; rows are clips."""
-
-    probabilities: NDArray[np.float64]
-    """(n_clips, n_classes)."""
-    targets: NDArray[np.int64]
-    """True class, (n_clips,)."""
-    folds: NDArray[np.int64]
-    """Fold that tested the clip, (n_clips,)."""
-    speakers: Sequence[str | None]
-
-
-def resampled(predictions: Predictions) -> Draws:
-    """Corpora like that of the predictions."""
-    probabilities = predictions.probabilities
-    predicted = probabilities.argmax(axis=1)
-    return resample(predictions.targets, predicted, predictions.speakers, probabilities.shape[1])
 
 
 def odds_of(draws: Draws, criteria: Criteria, labels: Sequence[str]) -> tuple[dict[str, float], float]:
@@ -45,18 +24,18 @@ def odds_of(draws: Draws, criteria: Criteria, labels: Sequence[str]) -> tuple[di
     return odds, float(np.logical_and.reduce(list(exceeded.values())).mean())
 
 
-def score_predictions(predictions: Predictions, labels: Sequence[str], draws: Draws | None = None) -> Metrics:
-    """Score the pooled predictions, with intervals, and each fold; `draws` are those of `resampled`."""
+def score_predictions(predictions: Predictions, draws: Draws | None = None) -> Metrics:
+    """Score the pooled predictions, with intervals, and each fold; `draws` are those of `resample`."""
     pooled = confusion(predictions.targets, predictions.probabilities)
-    draws = draws or resampled(predictions)
+    draws = draws or resample(predictions)
     n_clips = len(predictions.targets)
     return Metrics(
         accuracy=wilson_floor(draws.interval(float(pooled.accuracy), "accuracy"), n_clips),
         macro_f1=draws.interval(float(pooled.macro_f1), "macro_f1"),
         uar=draws.interval(float(pooled.uar), "uar"),
-        classes=_by_class(pooled, draws, labels),
+        classes=_by_class(pooled, draws, predictions.labels),
         confusion=pooled.counts.tolist(),
-        folds=[_of_fold(predictions, fold) for fold in np.unique(predictions.folds)],
+        folds=[_fold_scores(predictions.of_fold(fold), int(fold)) for fold in np.unique(predictions.folds)],
         log_loss=log_loss(predictions.targets, predictions.probabilities),
         calibration_error=calibration_error(reliability(predictions.targets, predictions.probabilities)),
     )
@@ -78,12 +57,11 @@ def _by_class(pooled: Confusion, draws: Draws, labels: Sequence[str]) -> list[Cl
     ]
 
 
-def _of_fold(predictions: Predictions, fold: int) -> FoldScores:
-    rows = predictions.folds == fold
-    matrix = confusion(predictions.targets[rows], predictions.probabilities[rows])
+def _fold_scores(predictions: Predictions, fold: int) -> FoldScores:
+    matrix = confusion(predictions.targets, predictions.probabilities)
     return FoldScores(
-        fold=int(fold),
-        n_clips=int(rows.sum()),
+        fold=fold,
+        n_clips=len(predictions.clips),
         accuracy=float(matrix.accuracy),
         macro_f1=float(matrix.macro_f1),
         uar=float(matrix.uar),

@@ -14,39 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.evaluation.intervals import counts_by_cluster, percentiles, ways_to_draw, weights
-from marsbench.evaluation.metrics import Confusion
+from marsbench.evaluation.metrics import Confusion, confusion
+from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score
 
 ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Contender:
-    """Predictions of one configuration, by each of its seeds, on clips that all contenders share."""
-
-    predicted: tuple[NDArray[np.int64], ...]
-    """Most probable class of each clip, (n_clips,), for each seed."""
-    score: float
-    """Macro F1 of the pooled predictions, mean over seeds."""
-    by_fold: NDArray[np.float64]
-    """Macro F1 of each fold, (n_folds,), mean over seeds."""
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What all contenders share."""
-
-    targets: NDArray[np.int64]
-    """True class of each clip, (n_clips,)."""
-    speakers: Sequence[str | None]
-    n_classes: int
-    test_share: float
-    """Tested clips of a fold over its training clips, mean over folds."""
-
-
-@dataclass(frozen=True)
 class Difference:
-    """Macro F1 of the first contender less that of the second."""
+    """Macro F1 of the first configuration less that of the second."""
 
     score: Score
     p_clips: float
@@ -64,12 +41,19 @@ class Difference:
         return self.p_clips < alpha and (self.p_folds is None or self.p_folds < ALPHA)
 
 
-def differences(panel: Panel, contenders: Sequence[Contender]) -> dict[tuple[int, int], Difference]:
-    """Every pair's difference, by the contenders' positions."""
-    ways = [_drawn_scores(panel, contenders, cluster_of) for cluster_of in ways_to_draw(panel.speakers)]
+def differences(contenders: Sequence[Sequence[Predictions]]) -> dict[tuple[int, int], Difference]:
+    """Every pair's difference, by the contenders' positions.
+
+    Args:
+        contenders: each configuration's predictions, one for each of its seeds; all of the same clips in the
+            same order.
+    """
+    clips = contenders[0][0]
+    scores = [np.mean([_scores(seed) for seed in seeds], axis=0) for seeds in contenders]
+    ways = [_drawn_scores(contenders, cluster_of) for cluster_of in ways_to_draw(clips.speakers)]
     return {
         (a, b): _difference(
-            panel, contenders[a], contenders[b], [(drawn[a] - drawn[b], n) for drawn, n in ways]
+            scores[a] - scores[b], _test_share(clips), [(drawn[a] - drawn[b], n) for drawn, n in ways]
         )
         for a, b in combinations(range(len(contenders)), 2)
     }
@@ -129,17 +113,29 @@ def corrected_t(by_fold: NDArray[np.float64], test_share: float) -> float | None
     )
 
 
+def _scores(predictions: Predictions) -> NDArray[np.float64]:
+    """Macro F1 of all clips, then that of each fold's, (1 + n_folds,)."""
+    parts = [predictions, *(predictions.of_fold(fold) for fold in np.unique(predictions.folds))]
+    return np.array([confusion(part.targets, part.probabilities).macro_f1 for part in parts])
+
+
+def _test_share(predictions: Predictions) -> float:
+    """Tested clips of a fold over its training clips, mean over folds."""
+    _, sizes = np.unique(predictions.folds, return_counts=True)
+    return float(np.mean(sizes / np.maximum(len(predictions.clips) - sizes, 1)))
+
+
 def _drawn_scores(
-    panel: Panel, contenders: Sequence[Contender], cluster_of: NDArray[np.int64]
+    contenders: Sequence[Sequence[Predictions]], cluster_of: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], int]:
     """Macro F1 of every contender on the same draws, (n_contenders, n_draws), and the number of clusters."""
-    n_classes = panel.n_classes
+    n_classes = contenders[0][0].n_classes
     counts = [
         [
-            counts_by_cluster(panel.targets * n_classes + predicted, cluster_of, n_classes)
-            for predicted in seeds
+            counts_by_cluster(seed.targets * n_classes + seed.predicted, cluster_of, n_classes)
+            for seed in seeds
         ]
-        for seeds in (contender.predicted for contender in contenders)
+        for seeds in contenders
     ]
     blocks = [
         [
@@ -156,15 +152,16 @@ def _macro_f1(cells: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
 
 
 def _difference(
-    panel: Panel, first: Contender, second: Contender, ways: list[tuple[NDArray[np.float64], int]]
+    gaps: NDArray[np.float64], test_share: float, ways: list[tuple[NDArray[np.float64], int]]
 ) -> Difference:
-    value = first.score - second.score
+    """What `gaps`, of all clips and of each fold, come to beside those of the draws by each way."""
+    value = float(gaps[0])
     bounds = [percentiles(drawn, n_clusters) for drawn, n_clusters in ways]
     low, high = min(value, *(low for low, _ in bounds)), max(value, *(high for _, high in bounds))
     return Difference(
         score=Score(value=value, low=low, high=high),
         p_clips=max(_student(value, float(drawn.std()) * sqrt(n / max(1, n - 1)), n) for drawn, n in ways),
-        p_folds=corrected_t(first.by_fold - second.by_fold, panel.test_share),
+        p_folds=corrected_t(gaps[1:], test_share),
     )
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from marsbench.errors import ResultsError
 from marsbench.evaluation.calibration import N_BINS, Bin, calibration_error, log_loss, reliability
-from marsbench.report.outcomes import Outcomes
+from marsbench.evaluation.predictions import Predictions
 from marsbench.report.svg import Plot, circle, line, nice_ticks, rectangle, text
 from marsbench.results.store import RunFolder
 
@@ -104,9 +104,9 @@ class Calibration:
     curve: Markup
 
 
-def calibration(outcomes: Outcomes) -> Calibration:
+def calibration(predictions: Predictions) -> Calibration:
     """Calibration of the most probable class, and its reliability diagram."""
-    targets, probabilities = outcomes.targets, outcomes.probabilities
+    targets, probabilities = predictions.targets, predictions.probabilities
     bins = reliability(targets, probabilities)
     return Calibration(
         error=calibration_error(bins),

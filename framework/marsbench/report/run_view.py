@@ -10,16 +10,11 @@ from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.errors import AudioError, ResultsError
 from marsbench.evaluation.criteria import Grade, Outcome, grade, verdict
 from marsbench.evaluation.fit_result import Failure
+from marsbench.evaluation.predictions import Predictions
 from marsbench.report.audio import Sound, draw_spectrogram, player
 from marsbench.report.charts import Calibration, LearningCurves, calibration, learning_curves
-from marsbench.report.outcomes import (
-    Misclassified,
-    Outcomes,
-    SpeakerScores,
-    by_speaker,
-    most_misclassified,
-    read_outcomes,
-)
+from marsbench.report.error_analysis import Misclassified, SpeakerScores, by_speaker, most_misclassified
+from marsbench.results.predictions import read_predictions
 from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
@@ -87,19 +82,18 @@ def view_run(folder: RunFolder, anchor: str, criteria: Criteria | None, gain: fl
     if run.metrics is None:
         return RunView(anchor, run, folder, gain)
     grades = grade(run.metrics, criteria or run.criteria)
-    labels = run.corpus.labels
     problems: list[str] = []
-    outcomes: Outcomes | None = None
+    predictions: Predictions | None = None
     try:
-        outcomes = read_outcomes(folder, labels)
+        predictions = read_predictions(folder, run)
     except ResultsError as error:
         problems.append(str(error))
     return RunView(
         anchor, run, folder, gain, grades, verdict(grades),
-        n_speakers=outcomes.n_speakers if outcomes else None,
-        speakers=by_speaker(outcomes, len(labels)) if outcomes else [],
-        calibration=calibration(outcomes) if outcomes else None,
-        confused=[Heard(clip) for clip in most_misclassified(outcomes, labels)] if outcomes else [],
+        n_speakers=len(set(predictions.speakers) - {None}) if predictions else None,
+        speakers=by_speaker(predictions) if predictions else [],
+        calibration=calibration(predictions) if predictions else None,
+        confused=[Heard(clip) for clip in most_misclassified(predictions)] if predictions else [],
         curves=learning_curves(folder, run.protocol.n_folds),
         problems=problems,
     )  # fmt: skip

@@ -5,24 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from marsbench.errors import ResultsError
-from marsbench.results.comparison import clips_of, place_of
-from marsbench.results.predictions import probabilities_of, read_predictions
+from marsbench.evaluation.predictions import Predictions
+from marsbench.results.comparison import place_of
+from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import MemberRecord, Run
 from marsbench.results.store import RunFolder, find_run
 
 
 @dataclass(frozen=True)
 class Member:
-    """One of them."""
+    """A run of one pipeline, with its predictions."""
 
     folder: RunFolder
     run: Run
-    table: pd.DataFrame
-    """Its predictions, row for row of the same clips as those of the others."""
+    predictions: Predictions
+    """Row for row of the same clips as those of the other members."""
 
     @property
     def record(self) -> MemberRecord:
@@ -43,7 +43,7 @@ def find_members(root: Path, names: Sequence[str]) -> tuple[Member, ...]:
 
     Raises:
         ResultsError: no such run, one that is not complete, is an ensemble itself or was named twice; there
-            are fewer than two; or they were not tested alike.
+            are fewer than two; they were not tested alike; or predictions are missing or damaged.
     """
     members = sorted((_member(find_run(root, name)) for name in names), key=lambda one: one.run.run_id)
     ids = [member.run.run_id for member in members]
@@ -64,7 +64,7 @@ def _member(folder: RunFolder) -> Member:
         raise ResultsError(f"{run.run_id} is an ensemble itself; name its members instead: {members}")
     if run.metrics is None:
         raise ResultsError(f"{run.run_id} is not complete, a fold failed; bench retry {run.run_id}")
-    return Member(folder, run, read_predictions(folder.predictions))
+    return Member(folder, run, read_predictions(folder, run))
 
 
 def _require_alike(first: Member, other: Member) -> None:
@@ -73,12 +73,12 @@ def _require_alike(first: Member, other: Member) -> None:
             f"{place_of(first.run)} and {place_of(other.run)} were not tested alike; "
             "name runs of one leaderboard"
         )
-    if clips_of(first.table) != clips_of(other.table):
+    if first.predictions.tested != other.predictions.tested:
         raise ResultsError(
             f"{other.folder.predictions} is not of the same clips as {first.folder.predictions}"
         )
 
 
-def probabilities_of_members(members: Sequence[Member], fold: int) -> NDArray[np.float64]:
-    """What each said of a fold's test clips, (n_members, n_clips, n_classes)."""
-    return np.stack([probabilities_of(member.table[member.table["fold"] == fold]) for member in members])
+def probabilities_of_members(members: Sequence[Member], fold: int) -> NDArray[np.float32]:
+    """Each member's probabilities of a fold's test clips, (n_members, n_clips, n_classes)."""
+    return np.stack([member.predictions.of_fold(fold).probabilities for member in members])

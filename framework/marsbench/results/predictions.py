@@ -1,91 +1,138 @@
-"""`predictions.parquet`: out-of-fold probabilities with everything needed to score them again."""
+"""`predictions.parquet`: a run's out-of-fold predictions, whose sha256 is kept in `run.json`.
+
+Columns: clip, speaker (null where unknown), fold (from 0), label, and p_CLASS, float32, for each class in the
+corpus's order. What is read is what was written, or it is refused.
+"""
 
 import io
-from pathlib import Path
+from collections import Counter
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+import pyarrow as pa
+from pyarrow import parquet
 
 from marsbench.atomic_files import write_atomically
-from marsbench.data.corpus import CheckedCorpus
-from marsbench.errors import ResultsError
-from marsbench.evaluation.scoring import Predictions
+from marsbench.errors import DamagedError, ResultsError
+from marsbench.evaluation.predictions import Predictions, flaw_in
+from marsbench.results.schema import Run, Standing
+from marsbench.results.store import RunFolder
 
-_FACTS = ["clip", "speaker", "fold", "label"]
+if TYPE_CHECKING:  # takes half a second to import, and reading needs none of it
+    import pandas as pd
 
-
-def write_predictions(
-    path: Path,
-    corpus: CheckedCorpus,
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
-    predictions: Predictions,
-) -> None:
-    """Write one row a tested clip; `rows` are the clips' rows in the corpus."""
-    clips = [corpus.clips[row] for row in rows]
-    facts = {
-        "clip": [clip.id for clip in clips],
-        "speaker": [clip.speaker for clip in clips],
-        "fold": predictions.folds,
-        "label": [clip.label for clip in clips],
-    }
-    table = pd.DataFrame(facts)
-    for index, label in enumerate(corpus.labels):
-        table[f"p_{label}"] = predictions.probabilities[:, index]
-    write_table(path, table)
+_REMEDY = "rerun the command that made the run to write it again from its fits"
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table such as `read_predictions` gives."""
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+def write_predictions(folder: RunFolder, run: Run, predictions: Predictions) -> Run:
+    """Write a run's predictions; gives the run with their checksum, to be written after them."""
+    data = _encoded(predictions)
+    write_atomically(folder.predictions, lambda file: file.write(data))
+    return run.model_copy(update={"predictions_sha256": sha256(data).hexdigest()})
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
-    """The table: clip, speaker, fold, label, then one column p_CLASS for each class in the corpus's order.
+def read_predictions(folder: RunFolder, run: Standing) -> Predictions:
+    """The predictions of a run, whose record is `run`.
 
     Raises:
-        ResultsError: missing, or no such table.
+        ResultsError: the run is not complete, or was made before predictions had a checksum; the file is
+            missing.
+        DamagedError: the file is not the one that the run wrote, or holds no predictions of its clips.
     """
+    path = folder.predictions
+    if run.predictions_sha256 is None:
+        why = "its record keeps no checksum of them" if run.metrics else "it is not complete"
+        raise ResultsError(f"{run.run_id} has no predictions that can be used: {why}; run it again")
     try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path} cannot be read: {error}") from error
-    own = list(table.columns[: len(_FACTS)]) == _FACTS
-    if not own or not set(table["label"]) <= set(class_names(table)):
-        raise ResultsError(f"{path} is no table of predictions: its columns are {', '.join(table.columns)}")
-    return table
+        data = path.read_bytes()
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}; {_REMEDY}") from error
+    try:
+        return _decoded(data, run)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).partition("\n")[0]
+        raise DamagedError(f"{path} is damaged: {reason}; {_REMEDY}") from error
 
 
-def class_names(table: pd.DataFrame) -> list[str]:
-    """Classes in the corpus's order."""
-    return [column.removeprefix("p_") for column in table.columns[len(_FACTS) :]]
+def data_frame(predictions: Predictions) -> "pd.DataFrame":
+    """Predictions as users get them: a row a clip, columns as in the file."""
+    frame: pd.DataFrame = _table(predictions).to_pandas()
+    return frame
 
 
-def probabilities_of(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Probability of each class, (n_clips, n_classes)."""
-    return table.iloc[:, len(_FACTS) :].to_numpy(np.float64)
+def _encoded(predictions: Predictions) -> bytes:
+    """The file's bytes; equal predictions give equal bytes."""
+    table = _table(predictions)
+    encodings = dict.fromkeys(table.column_names[len(_FACTS) :], "BYTE_STREAM_SPLIT")
+    buffer = io.BytesIO()
+    parquet.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        use_dictionary=["speaker", "fold", "label"],
+        column_encoding=encodings | {"clip": "DELTA_BYTE_ARRAY"},
+        write_statistics=False,
+        store_schema=False,
+    )
+    return buffer.getvalue()
 
 
-def with_probabilities(table: pd.DataFrame, probabilities: NDArray[np.float64]) -> pd.DataFrame:
-    """The same clips with other probabilities, (n_clips, n_classes)."""
-    columns = dict(zip(table.columns[len(_FACTS) :], probabilities.T, strict=True))
-    return table.assign(**columns)
+_FACTS = (
+    pa.field("clip", pa.string(), nullable=False),
+    pa.field("speaker", pa.string()),
+    pa.field("fold", pa.int64(), nullable=False),
+    pa.field("label", pa.string(), nullable=False),
+)
 
 
-def predictions_of(table: pd.DataFrame) -> Predictions:
-    """What scores are computed from."""
-    speakers = [None if pd.isna(speaker) else str(speaker) for speaker in table["speaker"]]
-    return Predictions(probabilities_of(table), targets_of(table), table["fold"].to_numpy(np.int64), speakers)
+def _schema(labels: tuple[str, ...]) -> pa.Schema:
+    return pa.schema([*_FACTS, *(pa.field(f"p_{label}", pa.float32(), nullable=False) for label in labels)])
 
 
-def targets_of(table: pd.DataFrame) -> NDArray[np.int64]:
-    """Index of each clip's true class, (n_clips,)."""
-    index = {name: position for position, name in enumerate(class_names(table))}
-    return np.array([index[label] for label in table["label"]], np.int64)
+def _table(predictions: Predictions) -> pa.Table:
+    facts = [
+        list(predictions.clips),
+        list(predictions.speakers),
+        predictions.folds,
+        [predictions.labels[target] for target in predictions.targets],
+    ]
+    columns = [*facts, *predictions.probabilities.T]
+    schema = _schema(predictions.labels)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def predicted_of(table: pd.DataFrame) -> NDArray[np.int64]:
-    """Index of each clip's most probable class, (n_clips,); ties go to the class that comes first."""
-    return np.asarray(probabilities_of(table).argmax(axis=1), np.int64)
+def _decoded(data: bytes, run: Standing) -> Predictions:
+    """What `_encoded` was given; raises ValueError if it is not, or cannot be the predictions of this run."""
+    if sha256(data).hexdigest() != run.predictions_sha256:
+        raise ValueError("its checksum is not that in run.json")
+    labels = tuple(run.corpus.labels)
+    table = parquet.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+    if not table.schema.equals(_schema(labels)):
+        raise ValueError(f"its columns {', '.join(table.column_names)} are not those of the run's classes")
+    index = {label: position for position, label in enumerate(labels)}
+    predictions = Predictions(
+        clips=tuple(table["clip"].to_pylist()),
+        speakers=tuple(table["speaker"].to_pylist()),
+        folds=table["fold"].to_numpy(),
+        targets=np.array([index.get(label, -1) for label in table["label"].to_pylist()], np.int64),
+        labels=labels,
+        probabilities=np.column_stack([table[f"p_{label}"].to_numpy() for label in labels]),
+    )
+    if flaw := _flaw_in(predictions, run):
+        raise ValueError(flaw)
+    return predictions
+
+
+def _flaw_in(predictions: Predictions, run: Standing) -> str | None:
+    """What keeps a table from being the predictions of a run; None if nothing does."""
+    n_clips = {fold.fold: fold.n_clips for fold in run.metrics.folds} if run.metrics else {}
+    if Counter(predictions.folds.tolist()) != n_clips:
+        return "its folds have other numbers of clips than the run's"
+    if len(set(predictions.clips)) < len(predictions.clips):
+        return "a clip stands in two rows"
+    if (predictions.targets < 0).any():
+        return "a label is none of the run's classes"
+    flaw = flaw_in(predictions.probabilities, (len(predictions.clips), predictions.n_classes))
+    return flaw and f"it holds {flaw}"

@@ -198,6 +198,8 @@ class Standing(_Record):
     """Size of a saved model, mean over folds; None if it could not be saved."""
     tuning: TuningRecord | None = None
     """None for the untuned configuration; empty of folds unless every fold is there."""
+    predictions_sha256: str | None = None
+    """Hexadecimal sha256 of `predictions.parquet`; None if there is none, since a fold failed."""
     ensemble: EnsembleRecord | None = None
     """None for a run of one pipeline. Of an ensemble, times, sizes and parameters are its members' sums."""
 

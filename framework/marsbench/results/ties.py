@@ -15,8 +15,8 @@ from marsbench.hashing import digest
 from marsbench.results.row import Row
 from marsbench.results.store import RunFolder
 
-if TYPE_CHECKING:  # pandas takes half a second, which a kept answer does not need
-    from pandas import DataFrame
+if TYPE_CHECKING:  # NumPy takes a tenth of a second, which a kept answer does not need
+    from marsbench.evaluation.predictions import Predictions
 
 MOST_COMPARED = 40
 """Rows, the best ones, that are compared with each other."""
@@ -69,34 +69,28 @@ def _sources() -> list[str]:
 def _tie_ranks(folders: Sequence[Sequence[RunFolder]]) -> list[int | None]:
     """Rank of each row, best first; None where predictions cannot be read or are not of most rows' clips."""
     from marsbench.evaluation.significance import differences, tie_groups
-    from marsbench.results.comparison import contender_of, panel_of
 
-    tables = _comparable(folders)
+    comparable = _comparable(folders)
     ranks: list[int | None] = [None] * len(folders)
-    if len(tables) > 1:
-        positions = list(tables)
-        found = differences(
-            panel_of(tables[positions[0]][0]), [contender_of(seeds) for seeds in tables.values()]
-        )
+    if len(comparable) > 1:
+        positions = list(comparable)
+        found = differences(list(comparable.values()))
         for position, rank in zip(positions, tie_groups(range(len(positions)), found), strict=True):
             ranks[position] = positions[rank - 1] + 1
     return ranks
 
 
-def _comparable(folders: Sequence[Sequence[RunFolder]]) -> dict[int, list["DataFrame"]]:
+def _comparable(folders: Sequence[Sequence[RunFolder]]) -> dict[int, list["Predictions"]]:
     """Predictions of each row's seeds, by the row's position; those alone that are of most rows' clips."""
-    from marsbench.results.comparison import clips_of
     from marsbench.results.predictions import read_predictions
 
-    tables: dict[int, list[DataFrame]] = {}
-    clips: dict[int, tuple[object, ...]] = {}
+    found: dict[int, list[Predictions]] = {}
     for position, seeds in enumerate(folders):
         try:
-            read = [read_predictions(folder.predictions) for folder in seeds]
+            read = [read_predictions(folder, folder.read_run()) for folder in seeds]
         except ResultsError:
             continue
-        signatures = {clips_of(table) for table in read}
-        if len(signatures) == 1:
-            tables[position], clips[position] = read, signatures.pop()
-    usual = Counter(clips.values()).most_common(1)
-    return {position: read for position, read in tables.items() if clips[position] == usual[0][0]}
+        if len({predictions.tested for predictions in read}) == 1:
+            found[position] = read
+    usual = Counter(read[0].tested for read in found.values()).most_common(1)
+    return {position: read for position, read in found.items() if read[0].tested == usual[0][0]}

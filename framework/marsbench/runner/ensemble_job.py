@@ -33,13 +33,13 @@ from marsbench.locks import locked, pause
 from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench.progress import Advance, Progress, Silent
 from marsbench.results.ensemble_members import Member, find_members, probabilities_of_members
-from marsbench.results.predictions import write_table
+from marsbench.results.predictions import write_predictions
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.fold_queue import FoldQueue, FoldWork
 from marsbench.runner.holdout_predictions import InnerPredictions, Weighing
-from marsbench.runner.record import FEATURES, fused_table, model_name, recorded_ensemble
+from marsbench.runner.record import FEATURES, fused_predictions, model_name, recorded_ensemble
 from marsbench.runner.reload import chosen_by, corpus_of, folds_of, units_of
 from marsbench.runner.resources import Resources
 from marsbench.runner.units import Units
@@ -181,9 +181,9 @@ class EnsembleJob:
         return self._recorded()
 
     def _read(self) -> None:
-        folds = self.members[0].table["fold"]
+        clips = self.members[0].predictions
         for fold in self.missing:
-            shape = int((folds == fold).sum()), len(self.members[0].run.corpus.labels)
+            shape = int((clips.folds == fold).sum()), clips.n_classes
             if result := self.folder.unit(fold, shape, self.progress.say):
                 self.finished[fold] = result
             elif failed := self.folder.failure(fold, self.progress.say):
@@ -241,7 +241,7 @@ class EnsembleJob:
             self._keep(fold, weights.tolist(), pool(self._said(fold), weights), in_order)
         advance(1)
 
-    def _said(self, fold: int) -> NDArray[np.float64]:
+    def _said(self, fold: int) -> NDArray[np.float32]:
         """The members' probabilities of a fold's test clips, (n_members, n_clips, n_classes)."""
         return probabilities_of_members(self.members, fold)
 
@@ -279,7 +279,7 @@ class EnsembleJob:
             self.failures,
         )
         if run.metrics is not None:
-            write_table(self.folder.predictions, fused_table(self.members, self.finished))
+            run = write_predictions(self.folder, run, fused_predictions(self.members, self.finished))
         self.folder.write_run(run)
         return run
 

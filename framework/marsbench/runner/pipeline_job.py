@@ -271,7 +271,8 @@ class PipelineJob:
             self.plan, self.pipeline, self.experiment, self.finished, self.failures, self.tuning, studies
         )
         if self._record.metrics is not None:
-            write_predictions(self.folder.predictions, self.plan.corpus, *pooled(self.plan, self.finished))
+            predictions = pooled(self.plan, self.finished)
+            self._record = write_predictions(self.folder, self._record, predictions)
             if self._record.tuning is not None:
                 plot_history(studies, self._record.title, self.folder.study.history_plot)
         self.folder.write_run(self._record)

@@ -8,18 +8,18 @@ from statistics import fmean
 from typing import Any, get_args
 
 import numpy as np
-import pandas as pd
 
 from marsbench.config import Criteria, Experiment, Tuning
 from marsbench.environment import environment
 from marsbench.evaluation.criteria import Grade, grade, verdict
 from marsbench.evaluation.fit_result import Failure, UnitResult
+from marsbench.evaluation.intervals import resample
+from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Metrics
-from marsbench.evaluation.scoring import Predictions, odds_of, resampled, score_predictions
+from marsbench.evaluation.scoring import odds_of, score_predictions
 from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.registry import Recipe
 from marsbench.results.ensemble_members import Member
-from marsbench.results.predictions import class_names, predictions_of, with_probabilities
 from marsbench.results.schema import (
     CorpusRecord,
     EnsembleRecord,
@@ -32,18 +32,11 @@ from marsbench.results.schema import (
 from marsbench.results.studies import Study, TrialState
 
 
-def pooled(
-    plan: Plan, finished: Mapping[int, UnitResult]
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Predictions]:
-    """Rows of the tested clips and their out-of-fold predictions, by row."""
+def pooled(plan: Plan, finished: Mapping[int, UnitResult]) -> Predictions:
+    """The out-of-fold predictions of a run; every fold is needed."""
     tests = [split.test for split in plan.protocol.folds]
-    rows = np.concatenate(tests)
-    order = np.argsort(rows, kind="stable")
-    folds = np.repeat(np.arange(len(tests)), [len(test) for test in tests])
-    probabilities = np.concatenate([np.array(finished[fold].probabilities) for fold in range(len(tests))])
-    rows = rows[order]
-    speakers = [plan.corpus.clips[row].speaker for row in rows]
-    return rows, Predictions(probabilities[order], plan.corpus.targets[rows], folds[order], speakers)
+    probabilities = [np.array(finished[fold].probabilities, np.float32) for fold in range(len(tests))]
+    return Predictions.of_folds(plan.corpus, tests, probabilities)
 
 
 def recorded(
@@ -58,7 +51,7 @@ def recorded(
     """The run with its scores, or with the reasons why it has none."""
     units = [finished[fold] for fold in sorted(finished)]
     complete = len(units) == len(plan.protocol.folds)
-    scored = graded(pooled(plan, finished)[1], plan.corpus.labels, experiment.criteria) if complete else None
+    scored = graded(pooled(plan, finished), experiment.criteria) if complete else None
     metrics, grades, pass_probability = scored or (None, [], None)
     sizes = [unit.model_bytes for unit in units if unit.model_bytes is not None]
     return Run(
@@ -92,13 +85,11 @@ def recorded(
     )
 
 
-def graded(
-    predictions: Predictions, labels: Sequence[str], criteria: Criteria
-) -> tuple[Metrics, list[Grade], float]:
+def graded(predictions: Predictions, criteria: Criteria) -> tuple[Metrics, list[Grade], float]:
     """Scores, what follows by each criterion, and the probability of meeting all."""
-    draws = resampled(predictions)
-    metrics = score_predictions(predictions, labels, draws)
-    odds, all_met = odds_of(draws, criteria, labels)
+    draws = resample(predictions)
+    metrics = score_predictions(predictions, draws)
+    odds, all_met = odds_of(draws, criteria, predictions.labels)
     return metrics, grade(metrics, criteria, odds), all_met
 
 
@@ -177,14 +168,13 @@ def model_name(inner_folds: int) -> str:
     return "log_pool" if inner_folds else "mean"
 
 
-def fused_table(members: Sequence[Member], finished: Mapping[int, UnitResult]) -> pd.DataFrame:
+def fused_predictions(members: Sequence[Member], finished: Mapping[int, UnitResult]) -> Predictions:
     """The ensemble's predictions, row for row of the same clips as its members'; every fold is needed."""
-    table = members[0].table
-    folds = table["fold"].to_numpy()
-    fused = np.empty((len(table), len(class_names(table))))
+    clips = members[0].predictions
+    probabilities = np.empty_like(clips.probabilities)
     for fold, unit in finished.items():
-        fused[folds == fold] = unit.probabilities
-    return with_probabilities(table, fused)
+        probabilities[clips.folds == fold] = unit.probabilities
+    return clips.with_probabilities(probabilities)
 
 
 def recorded_ensemble(
@@ -203,8 +193,7 @@ def recorded_ensemble(
     ids = [run.run_id for run in runs]
     units = [finished[fold] for fold in sorted(finished)]
     complete = len(units) == runs[0].protocol.n_folds
-    labels = runs[0].corpus.labels
-    scored = graded(predictions_of(fused_table(members, finished)), labels, criteria) if complete else None
+    scored = graded(fused_predictions(members, finished), criteria) if complete else None
     metrics, grades, pass_probability = scored or (None, [], None)
     origins = [*(run.environment for run in runs), *(unit.environment for unit in units)]
     warnings = chain(*(run.warnings for run in runs), *(unit.warnings for unit in units))

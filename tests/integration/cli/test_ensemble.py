@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fixtures.results import rewrite
 from marsbench.evaluation.ensembling import pool
-from marsbench.results.predictions import probabilities_of, read_predictions
+from marsbench.results.predictions import read_predictions
 from marsbench.results.store import RunFolder
 
 Bench = Callable[..., Any]
@@ -133,17 +134,13 @@ def test_a_fold_of_an_ensemble_answers_its_test_clips_as_it_did(
     assert result.exit_code == 0, result.stderr
     assert "that fold 2 trains on" in result.stdout
     assert "otherwise than in the run" not in result.stderr
-    table = read_predictions(fused_folder().predictions)
-    table = table[table["fold"] == 1]
-    files = [next(home.rglob(f"*{Path(clip).name}*")) for clip in table["clip"]]
-    assert np.allclose(answers(bench, kit, Path("bundle"), files), probabilities_of(table), atol=1e-9)
+    tested = read_predictions(fused_folder(), fused_folder().read_run()).of_fold(1)
+    files = [next(home.rglob(f"*{Path(clip).name}*")) for clip in tested.clips]
+    assert np.allclose(answers(bench, kit, Path("bundle"), files), tested.probabilities, atol=1e-6)
 
 
 def test_a_fold_of_an_ensemble_that_answers_otherwise_is_told(bench: Bench, fused: str, kit: Path) -> None:
-    table = read_predictions(fused_folder().predictions)
-    columns = [name for name in table.columns if name.startswith("p_")]
-    table[columns] = table[columns[::-1]].to_numpy()
-    table.to_parquet(fused_folder().predictions, index=False)
+    rewrite(fused_folder(), lambda made: made.with_probabilities(made.probabilities[:, ::-1]))
     result = bench("export", fused, "--fold", "1", "--plugins", kit)
     assert result.exit_code == 0
     assert result.stderr.count("fold 1, fitted again, answers its test clips otherwise than in the run") == 1

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from fixtures.results import rewrite
 from marsbench.atomic_files import read_checksummed
 from marsbench.errors import PluginError
 from marsbench.features.store import extracted
-from marsbench.results.predictions import probabilities_of, read_predictions
+from marsbench.results.predictions import read_predictions
 from marsbench.results.store import RunFolder, find_runs
 
 Bench = Callable[..., Any]
@@ -269,22 +270,16 @@ def test_a_folds_model_answers_its_test_clips_as_the_run_did(
     assert result.exit_code == 0, result.stderr
     assert f"clips of tones that fold {fold} trains on" in result.stdout
     assert "otherwise than in the run" not in result.stderr
-    table = read_predictions(run.predictions)
-    table = table[table["fold"] == fold - 1]
-    files = [str(path) for clip in table["clip"] for path in home.rglob(f"*{Path(clip).name}*")]
+    tested = read_predictions(run, run.read_run()).of_fold(fold - 1)
+    files = [str(path) for clip in tested.clips for path in home.rglob(f"*{Path(clip).name}*")]
     found = json.loads(bench("predict", "bundle", *files, "--json", "--plugins", kit).stdout)
-    assert np.allclose(
-        [[*row["probabilities"].values()] for row in found], probabilities_of(table), atol=1e-6
-    )
+    assert np.allclose([[*row["probabilities"].values()] for row in found], tested.probabilities, atol=1e-6)
 
 
 def test_a_fold_that_answers_otherwise_than_in_the_run_is_told(
     bench: Bench, kit: Path, run: RunFolder
 ) -> None:
-    table = read_predictions(run.predictions)
-    columns = [name for name in table.columns if name.startswith("p_")]
-    table[columns] = table[columns[::-1]].to_numpy()
-    table.to_parquet(run.predictions, index=False)
+    rewrite(run, lambda made: made.with_probabilities(made.probabilities[:, ::-1]))
     result = bench("export", run.path, "--fold", "1", "--plugins", kit)
     assert result.exit_code == 0
     assert "fold 1, fitted again, answers its test clips otherwise than in the run" in result.stderr

@@ -12,7 +12,7 @@ from marsbench.app.inference import hear
 from marsbench.data.audio import load
 from marsbench.deployment.bundle_files import read_bundle
 from marsbench.plugin.registry import discover
-from marsbench.results.predictions import probabilities_of, read_predictions
+from marsbench.results.predictions import read_predictions
 from marsbench.results.store import find_runs
 
 runtime: Any = pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
@@ -49,9 +49,9 @@ def test_a_clip_has_the_same_probabilities_by_every_way(
     runs = list(find_runs(Path("results")))
     assert len(runs) == models.count(",") + 1
     for run in runs:
-        tested = read_predictions(run.predictions)
-        files = [next(home.glob(f"demo/*/{clip}")) for clip in tested["clip"]]
-        recorded = probabilities_of(tested)
+        tested = read_predictions(run, run.read_run())
+        files = [next(home.glob(f"demo/*/{clip}")) for clip in tested.clips]
+        recorded = tested.probabilities
 
         assert bench("export", run.path, "--fold", "1").exit_code == 0
         predicted = json.loads(bench("predict", "bundle", *files, "--json").stdout)

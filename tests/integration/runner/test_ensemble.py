@@ -4,12 +4,14 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fixtures.results import rewrite
 from marsbench.config import Experiment, Fusion
 from marsbench.data.audio import decode, read_bytes, resample
 from marsbench.errors import BenchError, ResultsError
@@ -19,7 +21,7 @@ from marsbench.planning import Plan, make_plans
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent
 from marsbench.results.leaderboard import leaderboards
-from marsbench.results.predictions import probabilities_of, read_predictions
+from marsbench.results.predictions import read_predictions
 from marsbench.results.row import Row
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
@@ -101,13 +103,14 @@ def test_an_ensemble_is_a_run_beside_its_members(make: Make, ensemble: Fuse) -> 
 
 def test_its_probabilities_are_its_members_pooled_by_fold(make: Make, ensemble: Fuse) -> None:
     members = sorted([make("crossings"), make("blocks", "knobs")])
-    done = folder, _ = ensemble(*members)
-    tables = [read_predictions(folder_of(member).predictions) for member in members]
-    fused = read_predictions(folder.predictions)
-    assert fused.iloc[:, :4].equals(tables[0].iloc[:, :4])
+    done = folder, run = ensemble(*members)
+    of_members = [read_predictions(one, one.read_run()) for one in map(folder_of, members)]
+    fused = read_predictions(folder, run)
+    assert fused.tested == of_members[0].tested
+    assert fused.speakers == of_members[0].speakers
     for fold, weights in enumerate(weights_of(done)):
-        parts = np.stack([probabilities_of(table[table["fold"] == fold]) for table in tables])
-        assert probabilities_of(fused[fused["fold"] == fold]) == pytest.approx(pool(parts, np.array(weights)))
+        parts = np.stack([one.of_fold(fold).probabilities for one in of_members])
+        assert fused.of_fold(fold).probabilities == pytest.approx(pool(parts, np.array(weights)))
 
 
 def test_the_weights_are_those_of_the_least_log_loss_inside_the_training_part(
@@ -373,8 +376,7 @@ def test_what_cannot_be_fused_is_refused(make: Make, ensemble: Fuse, named: list
 
 def test_predictions_of_other_clips_are_refused(make: Make, ensemble: Fuse) -> None:
     members = make("crossings"), make("blocks")
-    path = folder_of(members[0]).predictions
-    read_predictions(path).iloc[1:].to_parquet(path, index=False)
+    rewrite(folder_of(members[0]), lambda made: replace(made, targets=made.targets[::-1]))
     with pytest.raises(ResultsError, match="is not of the same clips as"):
         ensemble(*members, equal=True)
 

@@ -12,7 +12,7 @@ from marsbench.evaluation.fit_result import UnitResult
 from marsbench.planning import make_plans
 from marsbench.plugin.model import OnEpoch
 from marsbench.progress import Silent
-from marsbench.results.predictions import read_predictions
+from marsbench.results.predictions import data_frame, read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.runner.runner import run
@@ -51,7 +51,7 @@ def test_a_run_ends_with_metrics_and_a_verdict(kit: Path) -> None:
 
 def test_every_clip_is_predicted_once_by_a_fold_that_did_not_train_on_it(kit: Path) -> None:
     folder, done = only(run(experiment(kit, protocol="speaker5")))
-    table = read_predictions(folder.predictions)
+    table = data_frame(read_predictions(folder, done))
     assert table["clip"].is_unique
     assert len(table) == done.corpus.n_clips == 30
     assert (table.groupby("speaker")["fold"].nunique() == 1).all()
@@ -60,7 +60,7 @@ def test_every_clip_is_predicted_once_by_a_fold_that_did_not_train_on_it(kit: Pa
 
 def test_a_run_on_one_split_predicts_only_its_test_part(kit: Path) -> None:
     folder, done = only(run(experiment(kit, protocol="holdout80")))
-    assert len(read_predictions(folder.predictions)) == 6
+    assert len(read_predictions(folder, done).clips) == 6
     assert done.protocol.n_folds == 1
 
 

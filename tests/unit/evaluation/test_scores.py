@@ -11,12 +11,14 @@ from sklearn.metrics import (
     recall_score,
 )
 
+from fixtures.results import made
 from marsbench.config import Criteria
 from marsbench.evaluation.criteria import Outcome, grade, verdict
 from marsbench.evaluation.intervals import percentiles, resample
 from marsbench.evaluation.metrics import confusion
+from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score, mean_metrics
-from marsbench.evaluation.scoring import Predictions, odds_of, resampled, score_predictions
+from marsbench.evaluation.scoring import odds_of, score_predictions
 
 N_CLASSES = 4
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
@@ -28,9 +30,7 @@ def one_hot(classes: list[int]) -> np.ndarray:
 
 def predictions(targets: list[int], predicted: list[int], n_speakers: int = 5) -> Predictions:
     rows = np.arange(len(targets))
-    return Predictions(
-        one_hot(predicted), np.array(targets), rows % 5, [f"s{row % n_speakers}" for row in rows]
-    )
+    return made(targets, one_hot(predicted), rows % 5, [f"s{row % n_speakers}" for row in rows])
 
 
 @given(PAIRS)
@@ -62,15 +62,15 @@ def test_a_tie_goes_to_the_class_that_comes_first() -> None:
 @given(PAIRS)
 def test_an_interval_holds_its_score(pairs: list[tuple[int, int]]) -> None:
     true, predicted = map(list, zip(*pairs, (0, 0), (1, 1), (2, 2), (3, 3), strict=True))
-    metrics = score_predictions(predictions(true, predicted), list("abcd"))
+    metrics = score_predictions(predictions(true, predicted))
     for score in (metrics.accuracy, metrics.macro_f1, metrics.uar, *(c.recall for c in metrics.classes)):
         assert 0 <= score.low <= score.value <= score.high <= 1
 
 
 def test_the_same_predictions_have_the_same_interval_every_time() -> None:
     given_predictions = predictions([0, 1, 2, 3] * 20, [0, 1, 2, 0] * 20)
-    first = score_predictions(given_predictions, list("abcd"))
-    assert first == score_predictions(given_predictions, list("abcd"))
+    first = score_predictions(given_predictions)
+    assert first == score_predictions(given_predictions)
 
 
 def test_more_clips_narrow_the_interval() -> None:
@@ -79,29 +79,29 @@ def test_more_clips_narrow_the_interval() -> None:
     for n_clips in (60, 600):
         true = generator.integers(0, 4, n_clips)
         predicted = np.where(generator.random(n_clips) < 0.7, true, (true + 1) % 4)
-        score = score_predictions(predictions(list(true), list(predicted), n_clips), list("abcd")).accuracy
+        score = score_predictions(predictions(list(true), list(predicted), n_clips)).accuracy
         widths.append(score.high - score.low)
     assert widths[1] < widths[0] / 2
 
 
 def test_clips_of_one_speaker_are_drawn_together() -> None:
-    targets, right = np.zeros(200, np.int64), np.repeat([0, 1], 100)
+    predicted = np.eye(2)[np.repeat([0, 1], 100)]
     speakers = [f"s{row // 20}" for row in range(200)]
-    (by_speaker,) = resample(targets, right, speakers, 2).ways
-    (by_clip,) = resample(targets, right, [None] * 200, 2).ways
+    (by_speaker,) = resample(made([0] * 200, predicted, speakers=speakers)).ways
+    (by_clip,) = resample(made([0] * 200, predicted)).ways
     assert by_clip.confusion.accuracy.std() < by_speaker.confusion.accuracy.std() / 2
 
 
 @pytest.mark.parametrize("speakers", [["s"] * 40, ["s", "t"] * 20])
 def test_few_speakers_give_no_false_certainty(speakers: list[str]) -> None:
-    targets, predicted = np.zeros(40, np.int64), np.repeat([0, 1], [30, 10])
-    score = resample(targets, predicted, speakers, 2).interval(0.75, "accuracy")
+    predicted = np.eye(2)[np.repeat([0, 1], [30, 10])]
+    score = resample(made([0] * 40, predicted, speakers=speakers)).interval(0.75, "accuracy")
     assert score.low < 0.65
     assert score.high > 0.85
 
 
 def test_all_right_of_five_clips_is_not_certainty() -> None:
-    metrics = score_predictions(predictions([0, 1, 2, 3] * 5, [0, 1, 2, 3] * 5, 20), list("abcd"))
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 5, [0, 1, 2, 3] * 5, 20))
     assert metrics.classes[0].recall.value == 1.0
     assert metrics.classes[0].recall.low == pytest.approx(0.566, abs=0.001)  # Wilson (1927) for 5 of 5
 
@@ -109,14 +109,14 @@ def test_all_right_of_five_clips_is_not_certainty() -> None:
 def test_a_class_that_a_draw_or_a_fold_lacks_does_not_count_against_it() -> None:
     targets = [0] * 8 + [1, 2, 3]
     speakers = [f"s{row}" for row in range(8)] + ["s8"] * 3
-    given_predictions = Predictions(one_hot(targets), np.array(targets), np.arange(11) // 8, speakers)
-    metrics = score_predictions(given_predictions, list("abcd"))
+    given_predictions = made(targets, one_hot(targets), np.arange(11) // 8, speakers)
+    metrics = score_predictions(given_predictions)
     assert metrics.macro_f1.low == 1.0
     assert [fold.uar for fold in metrics.folds] == [1.0, 1.0]
 
 
 def test_scores_by_fold_are_those_of_its_clips() -> None:
-    metrics = score_predictions(predictions([0, 1, 2, 3, 0], [0, 1, 2, 3, 1]), list("abcd"))
+    metrics = score_predictions(predictions([0, 1, 2, 3, 0], [0, 1, 2, 3, 1]))
     assert [fold.accuracy for fold in metrics.folds] == [1, 1, 1, 1, 0]
     assert metrics.worst.label == "a"
 
@@ -134,7 +134,7 @@ def test_scores_by_fold_are_those_of_its_clips() -> None:
 def test_a_criterion_is_decided_only_by_a_whole_interval(
     low: float, value: float, high: float, outcome: Outcome, reached: bool
 ) -> None:
-    metrics = score_predictions(predictions([0, 1, 2, 3], [0, 1, 2, 3]), list("abcd"))
+    metrics = score_predictions(predictions([0, 1, 2, 3], [0, 1, 2, 3]))
     metrics = metrics.model_copy(update={"accuracy": Score(low=low, value=value, high=high)})
     graded = grade(metrics, Criteria(accuracy=0.8))[0]
     assert (graded.outcome, graded.reached) == (outcome, reached)
@@ -144,13 +144,13 @@ def test_a_criterion_is_decided_only_by_a_whole_interval(
     ("accuracy", "expected"), [(0.5, "pass"), (1.0, "fail")], ids=["all pass", "one fails"]
 )
 def test_one_failed_criterion_fails_the_run(accuracy: float, expected: Outcome) -> None:
-    metrics = score_predictions(predictions([0, 1, 2, 3] * 50, [0, 1, 2, 3] * 50, 40), list("abcd"))
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 50, [0, 1, 2, 3] * 50, 40))
     assert verdict(grade(metrics, Criteria(accuracy=accuracy))) == expected
 
 
 def test_the_probability_of_passing_is_the_share_of_resampled_corpora_that_pass() -> None:
     given_predictions = predictions([0, 1, 2, 3] * 30, [0, 1, 2, 0] * 5 + [0, 1, 2, 3] * 25, 24)
-    draws = resampled(given_predictions)
+    draws = resample(given_predictions)
     odds, all_met = odds_of(draws, Criteria(accuracy=0.9, macro_f1=0.0, class_recall=0.8), list("abcd"))
     assert odds["macro_f1"] == 1.0
     assert odds["class_recall a"] > 0.99
@@ -160,21 +160,21 @@ def test_the_probability_of_passing_is_the_share_of_resampled_corpora_that_pass(
 
 @pytest.mark.parametrize(("threshold", "odds"), [(0.2, 1.0), (0.999, 0.0)])
 def test_what_is_far_from_a_threshold_is_all_but_certain(threshold: float, odds: float) -> None:
-    draws = resampled(predictions([0, 1, 2, 3] * 50, [0, 1, 2, 0] * 50, 24))
+    draws = resample(predictions([0, 1, 2, 3] * 50, [0, 1, 2, 0] * 50, 24))
     assert odds_of(draws, Criteria(accuracy=threshold), list("abcd"))[0]["accuracy"] == pytest.approx(
         odds, abs=0.01
     )
 
 
 def test_grades_carry_the_probability_of_their_criterion() -> None:
-    metrics = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 3] * 9), list("abcd"))
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 3] * 9))
     graded = {entry.criterion: entry.probability for entry in grade(metrics, Criteria(), {"accuracy": 0.7})}
     assert (graded["accuracy"], graded["macro_f1"]) == (0.7, None)
 
 
 def test_means_over_seeds_are_those_of_values_and_of_interval_ends() -> None:
-    first = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 3] * 9), list("abcd"))
-    second = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 0] * 9), list("abcd"))
+    first = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 3] * 9))
+    second = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 0] * 9))
     both = mean_metrics([first, second])
     assert both.accuracy.value == pytest.approx((1 + 0.75) / 2)
     assert both.accuracy.low == pytest.approx((first.accuracy.low + second.accuracy.low) / 2)

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from marsbench.evaluation.metrics import confusion
+from fixtures.results import made
+from marsbench.evaluation.metrics import objective_score
+from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score
 from marsbench.evaluation.significance import (
     ALPHA,
-    Contender,
     Difference,
-    Panel,
     corrected_t,
     differences,
     holm,
@@ -23,22 +23,11 @@ from marsbench.evaluation.significance import (
 N_CLASSES, N_SPEAKERS, N_FOLDS = 4, 12, 5
 TARGETS = np.tile(np.arange(N_CLASSES), 120)
 FOLDS = np.arange(len(TARGETS)) // N_CLASSES % N_FOLDS
-PANEL = Panel(TARGETS, [f"s{row % N_SPEAKERS}" for row in range(len(TARGETS))], N_CLASSES, 0.25)
+SPEAKERS = [f"s{row % N_SPEAKERS}" for row in range(len(TARGETS))]
 
 
-def macro_f1(rows: np.ndarray, predicted: np.ndarray) -> float:
-    return float(confusion(TARGETS[rows], np.eye(N_CLASSES)[predicted[rows]]).macro_f1)
-
-
-def contender(*seeds: np.ndarray) -> Contender:
-    everything = np.ones(len(TARGETS), bool)
-    return Contender(
-        predicted=seeds,
-        score=float(np.mean([macro_f1(everything, seed) for seed in seeds])),
-        by_fold=np.array(
-            [np.mean([macro_f1(np.equal(FOLDS, fold), seed) for seed in seeds]) for fold in range(N_FOLDS)]
-        ),
-    )
+def contender(*seeds: np.ndarray, speakers: Sequence[str] = SPEAKERS) -> list[Predictions]:
+    return [made(TARGETS, np.eye(N_CLASSES)[predicted], FOLDS, speakers) for predicted in seeds]
 
 
 def right_in(share: float, seed: int) -> np.ndarray:
@@ -47,30 +36,31 @@ def right_in(share: float, seed: int) -> np.ndarray:
 
 
 def test_a_difference_is_that_of_the_scores_and_its_interval_holds_it() -> None:
-    first, second = contender(right_in(0.9, 0)), contender(right_in(0.6, 1))
-    found = differences(PANEL, [first, second])[0, 1]
-    assert found.score.value == pytest.approx(first.score - second.score)
+    first, second = right_in(0.9, 0), right_in(0.6, 1)
+    found = differences([contender(first), contender(second)])[0, 1]
+    scores = [objective_score("macro_f1", np.eye(N_CLASSES)[one], TARGETS) for one in (first, second)]
+    assert found.score.value == pytest.approx(scores[0] - scores[1])
     assert 0 < found.score.low < found.score.value < found.score.high
     assert found.is_real()
 
 
 def test_a_pipeline_cannot_be_told_from_itself() -> None:
     one = contender(right_in(0.8, 0))
-    found = differences(PANEL, [one, one])[0, 1]
+    found = differences([one, one])[0, 1]
     assert (found.p_clips, found.p_folds) == (1.0, 1.0)
     assert not found.is_real()
 
 
 def test_pairs_come_out_the_same_whoever_stands_beside_them() -> None:
     contenders = [contender(right_in(share, seed)) for seed, share in enumerate((0.9, 0.8, 0.7))]
-    together = differences(PANEL, contenders)
-    assert differences(PANEL, contenders[1:])[0, 1] == together[1, 2]
+    together = differences(contenders)
+    assert differences(contenders[1:])[0, 1] == together[1, 2]
 
 
 def test_what_one_lucky_fold_alone_brings_is_no_difference() -> None:
     first, second = right_in(0.8, 0), right_in(0.8, 0)
     second[FOLDS == 0] = TARGETS[FOLDS == 0]
-    found = differences(PANEL, [contender(first), contender(second)])[0, 1]
+    found = differences([contender(first), contender(second)])[0, 1]
     assert found.p_clips < ALPHA
     assert found.p_folds is not None
     assert found.p_folds > ALPHA
@@ -79,15 +69,16 @@ def test_what_one_lucky_fold_alone_brings_is_no_difference() -> None:
 
 def test_few_speakers_are_no_proof() -> None:
     first, second = right_in(0.82, 0), right_in(0.74, 1)
-    many = differences(PANEL, [contender(first), contender(second)])[0, 1]
-    few = Panel(TARGETS, [f"s{row % 2}" for row in range(len(TARGETS))], N_CLASSES, 0.25)
-    assert differences(few, [contender(first), contender(second)])[0, 1].p_clips > many.p_clips
+    many = differences([contender(first), contender(second)])[0, 1]
+    two = [f"s{row % 2}" for row in range(len(TARGETS))]
+    few = differences([contender(first, speakers=two), contender(second, speakers=two)])[0, 1]
+    assert few.p_clips > many.p_clips
 
 
 def test_seeds_are_averaged_draw_by_draw() -> None:
     lucky, unlucky = right_in(0.9, 0), right_in(0.7, 1)
     both = contender(lucky, unlucky)
-    alone = [differences(PANEL, [contender(seed), both])[0, 1].score.value for seed in (lucky, unlucky)]
+    alone = [differences([contender(seed), both])[0, 1].score.value for seed in (lucky, unlucky)]
     assert sum(alone) == pytest.approx(0, abs=1e-12)
 
 

@@ -1,14 +1,17 @@
 """The statistics on corpora whose truth is known, since they were drawn."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from marsbench.evaluation.metrics import Confusion, confusion
-from marsbench.evaluation.scoring import Predictions, score_predictions
-from marsbench.evaluation.significance import Contender, Panel, differences, tie_groups
+from fixtures.results import made
+from marsbench.evaluation.metrics import Confusion, objective_score
+from marsbench.evaluation.predictions import Predictions
+from marsbench.evaluation.scoring import score_predictions
+from marsbench.evaluation.significance import differences, tie_groups
 
 N_CLASSES, N_SPEAKERS, N_TAKES, N_FOLDS = 8, 24, 8, 5
 EASE = np.linspace(0.9, 2.2, N_CLASSES)
@@ -16,7 +19,6 @@ EASE = np.linspace(0.9, 2.2, N_CLASSES)
 CLASSES = np.arange(N_CLASSES)[None, :, None]
 TARGETS = np.broadcast_to(CLASSES, (N_SPEAKERS, N_CLASSES, N_TAKES)).reshape(-1)
 SPEAKERS = [f"s{row // (N_CLASSES * N_TAKES)}" for row in range(len(TARGETS))]
-LABELS = [f"c{index}" for index in range(N_CLASSES)]
 
 
 def mistaken(generator: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.int64]:
@@ -51,8 +53,7 @@ def test_95_per_cent_intervals_hold_the_truth_in_93_to_97_per_cent_of_corpora(cl
     for _ in range(n_corpora):
         predicted = corpus(generator, N_SPEAKERS, clustering).reshape(-1)
         folds = np.arange(len(TARGETS)) % N_FOLDS
-        given = Predictions(np.eye(N_CLASSES)[predicted], TARGETS, folds, SPEAKERS)
-        found = score_predictions(given, LABELS)
+        found = score_predictions(contender(predicted, folds))
         hits["accuracy"] += bool(found.accuracy.low <= true.accuracy <= found.accuracy.high)
         hits["macro_f1"] += bool(found.macro_f1.low <= true.macro_f1 <= found.macro_f1.high)
         for index, scores in enumerate(found.classes):
@@ -66,7 +67,7 @@ def test_95_per_cent_intervals_hold_the_truth_in_93_to_97_per_cent_of_corpora(cl
     assert all(0.93 <= share <= 0.97 for share in coverage.values()), coverage
 
 
-def equals(generator: np.random.Generator, n_pipelines: int, luck: float) -> tuple[list[Contender], Panel]:
+def equals(generator: np.random.Generator, n_pipelines: int, luck: float) -> list[Predictions]:
     """Pipelines that are equally good, on the same clips; `luck` is what training adds fold by fold."""
     shape = (N_SPEAKERS, N_CLASSES, N_TAKES)
     shared = generator.normal(0, 0.6, (N_SPEAKERS, N_CLASSES, 1)) + generator.normal(0, 1, shape)
@@ -78,15 +79,17 @@ def equals(generator: np.random.Generator, n_pipelines: int, luck: float) -> tup
         right = EASE[None, :, None] + shared + own + trained > 0
         predicted = np.where(right, CLASSES, mistaken(generator, shape)).reshape(-1)
         contenders.append(contender(predicted, folds.reshape(-1)))
-    return contenders, Panel(TARGETS, SPEAKERS, N_CLASSES, 1 / (N_FOLDS - 1))
+    return contenders
 
 
-def contender(predicted: NDArray[np.int64], folds: NDArray[np.int64]) -> Contender:
-    def macro_f1(rows: NDArray[np.bool_]) -> float:
-        return float(confusion(TARGETS[rows], np.eye(N_CLASSES)[predicted[rows]]).macro_f1)
+def contender(predicted: NDArray[np.int64], folds: NDArray[np.int64]) -> Predictions:
+    return made(TARGETS, np.eye(N_CLASSES)[predicted], folds, SPEAKERS)
 
-    by_fold = np.array([macro_f1(folds == fold) for fold in range(N_FOLDS)])
-    return Contender((predicted,), macro_f1(folds >= 0), by_fold)
+
+def ranks(contenders: Sequence[Predictions]) -> list[int]:
+    scores = [objective_score("macro_f1", one.probabilities, one.targets) for one in contenders]
+    order = sorted(range(len(contenders)), key=lambda position: -scores[position])
+    return tie_groups(order, differences([[one] for one in contenders]))
 
 
 @pytest.mark.slow
@@ -96,17 +99,13 @@ def test_equal_pipelines_are_told_apart_on_one_board_in_twenty_at_most(n_pipelin
     generator, n_boards = np.random.default_rng(1), 500
     n_separated = 0
     for _ in range(n_boards):
-        contenders, panel = equals(generator, n_pipelines, luck)
-        order = sorted(range(n_pipelines), key=lambda position: -contenders[position].score)
-        n_separated += max(tie_groups(order, differences(panel, contenders))) > 1
+        n_separated += max(ranks(equals(generator, n_pipelines, luck))) > 1
     print(f"\n{n_pipelines} pipelines, luck {luck}: {n_separated} of {n_boards}")  # noqa: T201 - as above
     assert n_separated / n_boards <= 0.05
 
 
 def test_a_better_pipeline_is_told_apart() -> None:
-    contenders, panel = equals(np.random.default_rng(2), 2, 0.15)
+    first = equals(np.random.default_rng(2), 1, 0.15)[0].predicted
     wrong = np.random.default_rng(3).random(len(TARGETS)) < 0.15
-    worse = np.where(wrong, (TARGETS + 1) % N_CLASSES, contenders[0].predicted[0])
-    second = contender(worse, np.arange(len(TARGETS)) % N_FOLDS)
-    first = contender(contenders[0].predicted[0], np.arange(len(TARGETS)) % N_FOLDS)
-    assert tie_groups([0, 1], differences(panel, [first, second])) == [1, 2]
+    worse, folds = np.where(wrong, (TARGETS + 1) % N_CLASSES, first), np.arange(len(TARGETS)) % N_FOLDS
+    assert ranks([contender(first, folds), contender(worse, folds)]) == [1, 2]

@@ -6,17 +6,18 @@ import pytest
 import soundfile
 from matplotlib.image import imread
 
+from fixtures.results import made
 from marsbench.data.audio import Waveform
 from marsbench.report.audio import RATE, draw_spectrogram, player, png_uri, shades
 from marsbench.report.charts import calibration
-from marsbench.report.outcomes import Outcomes, by_speaker, most_misclassified
+from marsbench.report.error_analysis import by_speaker, most_misclassified
 from marsbench.report.svg import nice_ticks, text
 
-OUTCOMES = Outcomes(
-    clips=["a", "b", "c", "d"],
-    speakers=["x", "x", "y", None],
-    targets=np.array([0, 1, 1, 0]),
+PREDICTIONS = made(
+    targets=[0, 1, 1, 0],
     probabilities=np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]]),
+    speakers=["x", "x", "y", None],
+    labels=["low", "high"],
 )
 
 
@@ -26,28 +27,27 @@ def sine(frequency: float, seconds: float, rate: int = RATE) -> Waveform:
 
 
 def test_calibration_error_and_log_loss_are_those_of_their_formulas() -> None:
-    found = calibration(OUTCOMES)
+    found = calibration(PREDICTIONS)
     assert found.error == pytest.approx((0.1 + 0.8 + 0.3 + 0.55) / 4)
     assert found.log_loss == pytest.approx(-np.log([0.9, 0.2, 0.7, 0.45]).mean())
     assert found.chance == pytest.approx(np.log(2))
 
 
 def test_a_clip_held_for_impossible_does_not_make_the_log_loss_infinite() -> None:
-    sure = Outcomes(["a"], [None], np.array([0]), np.array([[0.0, 1.0]]))
-    assert np.isfinite(calibration(sure).log_loss)
+    assert np.isfinite(calibration(made([0], np.array([[0.0, 1.0]]))).log_loss)
 
 
 def test_the_surest_error_comes_first_and_right_clips_do_not_come() -> None:
-    found = most_misclassified(OUTCOMES, ["low", "high"])
+    found = most_misclassified(PREDICTIONS)
     assert [(entry.clip, entry.label, entry.predicted) for entry in found] == [
-        ("b", "high", "low"), ("d", "low", "high"),
+        ("clip 1", "high", "low"), ("clip 3", "low", "high"),
     ]  # fmt: skip
-    assert found[0].probability == 0.8
-    assert found[0].of_truth == 0.2
+    assert found[0].probability == pytest.approx(0.8)
+    assert found[0].of_truth == pytest.approx(0.2)
 
 
 def test_the_hardest_speaker_comes_first_and_unknown_ones_do_not_come() -> None:
-    found = by_speaker(OUTCOMES, 2)
+    found = by_speaker(PREDICTIONS)
     assert [(entry.speaker, entry.accuracy, entry.recalls) for entry in found] == [
         ("x", 0.5, [1.0, 0.0]), ("y", 1.0, [None, 1.0]),
     ]  # fmt: skip

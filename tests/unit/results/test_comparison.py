@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from fixtures.results import FOLDS, N_CLIPS, TARGETS, rewrite
 from marsbench.errors import ResultsError
 from marsbench.results.comparison import compare
 from marsbench.results.store import RunFolder
@@ -25,9 +27,9 @@ def test_disagreements_name_the_truth_and_both_answers(predicted_run: Write) -> 
         "clip": "clip 0",
         "true": "low",
         "first": "high",
-        "first_probability": 0.9,
+        "first_probability": pytest.approx(0.9),
         "second": "low",
-        "second_probability": 0.9,
+        "second_probability": pytest.approx(0.9),
     }
 
 
@@ -37,14 +39,18 @@ def test_equal_runs_are_right_on_the_same_clips(predicted_run: Write) -> None:
     assert (found.difference.score.value, found.difference.p_clips, found.p_mcnemar) == (0, 1, 1)
 
 
-@pytest.mark.parametrize("column", ["clip", "label", "fold"])
-def test_predictions_of_other_clips_are_refused(predicted_run: Write, column: str) -> None:
-    import pandas as pd
-
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"clips": tuple(f"other {row}" for row in range(N_CLIPS))},
+        {"targets": 1 - TARGETS},
+        {"folds": (FOLDS + 1) % 5},
+    ],
+    ids="".join,
+)
+def test_predictions_of_other_clips_are_refused(predicted_run: Write, other: dict[str, Any]) -> None:
     first, second = predicted_run("a"), predicted_run("b")
-    table = pd.read_parquet(second.predictions)
-    other: dict[str, Any] = {"clip": "x", "label": "low", "fold": 0}
-    table.assign(**{column: other[column]}).to_parquet(second.predictions, index=False)
+    rewrite(second, lambda predictions: replace(predictions, **other))
     with pytest.raises(ResultsError, match="is not of the same clips as"):
         compare(first, second)
 

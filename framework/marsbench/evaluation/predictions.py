@@ -1,0 +1,121 @@
+"""Class probabilities of clips by models that were not trained on them, and what makes them valid."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.data.corpus import CheckedCorpus
+from marsbench.protocols.protocol import Rows
+
+_TOLERANCE = 1e-4
+"""Most that the probabilities of a clip may miss a sum of 1 by."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Class probabilities of the clips that the folds test; row i of every array is clip i.
+
+    Probabilities are float32 in memory as on disk, so a score computed before they are written equals the one
+    computed after they are read.
+    """
+
+    clips: tuple[str, ...]
+    """Id of each clip in its corpus."""
+    speakers: tuple[str | None, ...]
+    """Speaker of each clip, None where unknown."""
+    folds: NDArray[np.int64]
+    """Fold that tests the clip, from 0, (n_clips,)."""
+    targets: NDArray[np.int64]
+    """True class, an index into `labels`, (n_clips,)."""
+    labels: tuple[str, ...]
+    """Class of each column of `probabilities`, in the corpus's order."""
+    probabilities: NDArray[np.float32]
+    """(n_clips, n_classes); rows sum to 1."""
+
+    @classmethod
+    def of_folds(
+        cls, corpus: CheckedCorpus, tests: Sequence[Rows], probabilities: Sequence[NDArray[np.float32]]
+    ) -> Self:
+        """The predictions of every fold, put together in the order of the corpus.
+
+        Args:
+            corpus: where the clips are from.
+            tests: rows of the corpus that each fold tests.
+            probabilities: of those clips, (n_tested, n_classes) for each fold.
+        """
+        rows = np.concatenate(tests)
+        order = np.argsort(rows, kind="stable")
+        clips = [corpus.clips[row] for row in rows[order]]
+        return cls(
+            clips=tuple(clip.id for clip in clips),
+            speakers=tuple(clip.speaker for clip in clips),
+            folds=np.repeat(np.arange(len(tests)), [len(test) for test in tests])[order],
+            targets=corpus.targets[rows[order]],
+            labels=corpus.labels,
+            probabilities=np.concatenate(probabilities)[order],
+        )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.labels)
+
+    @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        """Most probable class, (n_clips,); of equal ones the first."""
+        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether the most probable class is the true one, (n_clips,)."""
+        return np.equal(self.predicted, self.targets)
+
+    @property
+    def tested(self) -> Hashable:
+        """Clips, their folds and true classes, and the labels: equal for runs that were tested alike."""
+        return self.clips, self.folds.tobytes(), self.targets.tobytes(), self.labels
+
+    def of_fold(self, fold: int) -> Self:
+        """The predictions of the clips that one fold tests."""
+        return self.of_rows(np.flatnonzero(self.folds == fold))
+
+    def of_clips(self, clips: Sequence[str]) -> Self:
+        """The predictions of some clips, in their order; KeyError for a clip that is not here."""
+        rows = {clip: row for row, clip in enumerate(self.clips)}
+        return self.of_rows(np.array([rows[clip] for clip in clips], np.int64))
+
+    def of_rows(self, rows: Rows) -> Self:
+        """The predictions in some rows, in their order."""
+        return replace(
+            self,
+            clips=tuple(self.clips[row] for row in rows),
+            speakers=tuple(self.speakers[row] for row in rows),
+            folds=self.folds[rows],
+            targets=self.targets[rows],
+            probabilities=self.probabilities[rows],
+        )
+
+    def with_probabilities(self, probabilities: NDArray[np.floating]) -> Self:
+        """The same clips with other probabilities, (n_clips, n_classes)."""
+        return replace(self, probabilities=probabilities.astype(np.float32))
+
+
+def flaw_in(probabilities: NDArray[np.floating], shape: tuple[int, int]) -> str | None:
+    """What keeps values from being class probabilities of a shape, in a few words; None if they are.
+
+    Args:
+        probabilities: of any shape.
+        shape: (n_clips, n_classes) that is needed.
+    """
+    if probabilities.shape != shape:
+        return f"probabilities of shape {probabilities.shape}; {shape} is needed"
+    if not np.isfinite(probabilities).all():
+        return "NaN or infinite probabilities"
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    if (probabilities < 0).any() or not np.allclose(sums, 1, atol=_TOLERANCE):
+        return "probabilities that are negative or do not sum to 1"
+    return None
