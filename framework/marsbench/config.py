@@ -1,7 +1,7 @@
 """What to run: the words of `bench run`, from options or from a TOML file."""
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from marsbench.errors import ConfigError
 from marsbench.hashing import digest, is_jsonable
-from marsbench.validation import first_problem
+from marsbench.validation import first_problem, seconds, size
 
 
 def _words(value: object) -> object:
@@ -50,27 +50,22 @@ def _protocol(word: object) -> object:
 
 def _seconds(value: object) -> object:
     """A number of seconds, or text such as 90s, 30m, 2h."""
-    if isinstance(value, str):
-        from dask.utils import parse_timedelta
-
-        return _parsed(parse_timedelta, value, "a time such as 90s, 30m or 2h is needed")
-    return value
+    return seconds(value) if isinstance(value, str) else value
 
 
 def _bytes(value: object) -> object:
     """A number of bytes, or text such as 500MB, 4GB."""
-    if isinstance(value, str):
-        from dask.utils import parse_bytes
+    return size(value) if isinstance(value, str) else value
 
-        return _parsed(parse_bytes, value, "a size such as 500MB or 4GB is needed")
+
+def _share(value: object) -> object:
+    """A share from 0 to 1; a percentage is answered with the share that was probably meant."""
+    if isinstance(value, (int, float)) and 1 < value <= 100:
+        raise ValueError(f"a share from 0 to 1 is needed; write {value / 100:g}?")
     return value
 
 
-def _parsed(parse: Callable[[str], object], value: str, wanted: str) -> object:
-    try:
-        return parse(value)
-    except (ValueError, KeyError) as error:
-        raise ValueError(wanted) from error
+_Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 
 
 class Criteria(BaseModel):
@@ -78,9 +73,9 @@ class Criteria(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    accuracy: float = Field(default=0.80, ge=0, le=1)
-    macro_f1: float = Field(default=0.80, ge=0, le=1)
-    class_recall: float = Field(default=0.75, ge=0, le=1)
+    accuracy: _Share = 0.80
+    macro_f1: _Share = 0.80
+    class_recall: _Share = 0.75
     """For every class."""
 
 
@@ -100,7 +95,7 @@ class Execution(BaseModel):
     """Address of a Dask scheduler, such as tcp://HOST:8786."""
     threads: int = Field(default=1, ge=1, strict=True)
     """Threads that one unit computes with; another number gives other last digits, so another run."""
-    unit_timeout: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)] = None
+    unit_timeout: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)] = None
     """Seconds that one unit may take."""
     unit_memory: Annotated[int | None, BeforeValidator(_bytes), Field(gt=0)] = None
     """Bytes that one unit's worker process may take; None for an even share of the machine's."""
@@ -170,7 +165,7 @@ class Experiment(_Bench):
     """Configurations that a tuner tries; 0 for the untuned one alone; None for a few, or what time allows."""
     tuner: Tuner = "optuna"
     inner_folds: int | None = Field(default=None, ge=1, le=20, strict=True)
-    time_budget: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)] = None
+    time_budget: Annotated[float | None, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)] = None
 
     def tuning(self, has_epochs: bool) -> Tuning | None:
         """How to tune a model, one with epochs or one without; None for not at all."""
@@ -191,7 +186,7 @@ class Experiment(_Bench):
 class Search(_Bench):
     """Pipelines to search through on one corpus under one protocol, within a time."""
 
-    time_budget: Annotated[float, BeforeValidator(_seconds), Field(ge=LEAST_SEARCH)]
+    time_budget: Annotated[float, BeforeValidator(_seconds), Field(ge=LEAST_SEARCH, allow_inf_nan=False)]
     """Seconds for all of it."""
     features: Words | None = None
     """Feature extractors; None for every one that can be used here."""

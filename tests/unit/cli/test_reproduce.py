@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.main import get_command
 
@@ -53,7 +53,6 @@ def test_bench_run_understands_the_command_as_the_same_experiment(
 ) -> None:
     run = finished_run("a-b-s0-1", 0.5).read_run()
 
-    @settings(deadline=None)  # the first example with a time budget imports what reads it
     @given(
         seed=st.integers(0, 2**30 - 1),
         threads=st.integers(1, 64),

@@ -49,7 +49,7 @@ def test_the_same_search_again_ends_with_the_same_winner(searched: Callable[...,
     ("words", "message"),
     [
         (["--time-budget", "5s"], "bench search: time-budget = '5s': input should be greater than"),
-        (["--time-budget", "soon"], "bench search: time-budget = 'soon': value error, a time such as 90s"),
+        (["--time-budget", "soon"], "bench search: time-budget = 'soon': a time such as 90s"),
         (["--protocol", "stratified5,loso"], "bench search: protocol = "),
         (["--model", "nearest_maen"], "Unknown model 'nearest_maen'. Did you mean 'nearest_mean'?"),
         (["--set", "svm.C=1"], "set svm.C: plugin 'svm' is not in this run"),

@@ -76,9 +76,9 @@ def test_retry_wants_runs_or_all_that_failed(bench: Bench, words: tuple[str, ...
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--unit-timeout", "soon"), "a time such as 90s, 30m or 2h is needed"),
+        (("--unit-timeout", "soon"), "a time such as 90s, 30m, 2h or 1h30m is needed"),
         (("--unit-timeout", "0s"), "should be greater than 0"),
-        (("--unit-memory", "much"), "a size such as 500MB or 4GB is needed"),
+        (("--unit-memory", "much"), "a size such as 500MB, 4GB or 2GiB is needed"),
         (("--workers", "-1"), "should be greater than or equal to 0"),
         (("--threads", "0"), "should be greater than or equal to 1"),
         (("--workers", "1", "--cluster", "tcp://127.0.0.1:1"), "--workers and --cluster exclude each other"),

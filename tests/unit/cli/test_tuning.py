@@ -92,7 +92,7 @@ def test_the_space_of_a_plugin_is_shown_with_its_conditions(bench: Bench, kit: P
     [
         (["--trials", "-1"], "trials = -1"),
         (["--tuner", "grid"], "tuner = 'grid'"),
-        (["--time-budget", "soon"], "a time such as 90s, 30m or 2h is needed"),
+        (["--time-budget", "soon"], "a time such as 90s, 30m, 2h or 1h30m is needed"),
         (["--inner-folds", "0"], "inner-folds = 0"),
         (["--objective", "loss"], "objective = 'loss'"),
     ],
