@@ -65,7 +65,7 @@ def record(data: str) -> None:
         units, targets = Units.of(plan, pipeline, 0).inner(0, features, N_INNER)
         results = [fit_unit(replace(unit, proposed={"C": c, "gamma": gamma})) for unit in units]
         folds = [
-            objective_score("macro_f1", np.array(result.probabilities), truth)
+            objective_score("macro_f1", result.probabilities, truth)
             for result, truth in zip(results, targets, strict=True)
         ]
         scores.append([round(score, 5) for score in folds])
@@ -104,9 +104,9 @@ class Recorded:
         self.n_fits += 1
         yield from ()
         return UnitResult(
-            fold=0, probabilities=[], hyperparameters={}, n_parameters=None, warnings=[], finished="",
+            fold=0, probabilities=np.empty((0, 2), np.float32), hyperparameters={}, n_parameters=None,
             history=[{"score": self.grid.of(configuration)[inner]}], environment={}, fit_seconds=0.0,
-            predict_seconds=0.0,
+            predict_seconds=0.0, warnings=[], finished="",
         )  # fmt: skip
 
     def clear_checkpoints(self) -> None:

@@ -12,8 +12,6 @@ from functools import partial
 from itertools import pairwise
 from math import ceil
 
-import numpy as np
-
 from marsbench.automl.selection import Candidate, Contender
 from marsbench.automl.state import Clock
 from marsbench.evaluation.fit_result import Failure
@@ -218,7 +216,7 @@ class Screening:
         result = yield from fits.fit({}, 0, None if rungs and until == rungs[-1] else until, below)
         if isinstance(result, Failure):
             return Outcome(result)
-        score = objective_score(self.objective, np.array(result.probabilities), targets[0])
+        score = objective_score(self.objective, result.probabilities, targets[0])
         return Outcome((score, result.fit_seconds + result.predict_seconds))
 
     def _take(self, candidate: Candidate, until: int | None, advance: Advance, outcome: Outcome) -> None:

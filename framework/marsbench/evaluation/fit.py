@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.data import audio
 from marsbench.environment import environment
 from marsbench.errors import ConfigError, TrainingError
 from marsbench.evaluation.fit_result import UnitResult
+from marsbench.evaluation.predictions import flaw_in
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
 from marsbench.plugin.features import Features
@@ -94,11 +96,10 @@ def fit_and_predict(
     """
     model, hyperparameters, fit_seconds = fit_model(unit, on_epoch)
     start = time.perf_counter()
-    probabilities = model.predict_proba(features_of(unit, model, unit.test))
-    check_probabilities(probabilities, (len(unit.test), unit.n_classes), unit.model.name)
+    given = model.predict_proba(features_of(unit, model, unit.test))
     result = UnitResult(
         fold=unit.fold,
-        probabilities=probabilities.tolist(),
+        probabilities=checked_probabilities(given, (len(unit.test), unit.n_classes), unit.model.name),
         hyperparameters=hyperparameters,
         n_parameters=model.n_parameters_,
         history=list(model.history_),
@@ -163,17 +164,16 @@ def _saved_bytes(model: Model) -> int | None:
         return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
-def check_probabilities(values: Probabilities, shape: tuple[int, int], model: str) -> None:
-    """Refuse what cannot be probabilities; raises TrainingError."""
+def checked_probabilities(values: Probabilities, shape: tuple[int, int], model: str) -> NDArray[np.float32]:
+    """What a model gave, as it is stored: a float32 copy; raises TrainingError if it is no probabilities."""
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         found = getattr(values, "dtype", type(values).__name__)
         raise TrainingError(f"{model} gave probabilities of type {found}; a float array is needed")
-    if values.shape != shape:
-        raise TrainingError(f"{model} gave probabilities of shape {values.shape}; {shape} is needed")
-    if not np.isfinite(values).all():
-        raise TrainingError(f"{model} gave NaN or infinite probabilities")
-    if values.min() < 0 or not np.allclose(values.sum(axis=1), 1, atol=1e-4):
-        raise TrainingError(f"{model} gave probabilities that are negative or do not sum to 1")
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+        stored = values.astype(np.float32)
+    if flaw := flaw_in(stored, shape):
+        raise TrainingError(f"{model} gave {flaw}")
+    return stored
 
 
 def _examples(unit: Unit, model: Model, rows: tuple[int, ...], targets: tuple[int, ...]) -> Examples:

@@ -1,8 +1,47 @@
-"""What a unit leaves behind. Apart from `unit`, so that reading results imports no arrays."""
+"""What a fit comes to, as it is kept in a file.
 
-from pydantic import BaseModel, ConfigDict
+NumPy is imported late: listing runs needs none of it.
+"""
+
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 
 from marsbench.plugin.search_space import Scalar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    _Matrix = NDArray[np.float32]
+else:
+    _Matrix = Any
+
+
+class _Packed(BaseModel):
+    """A float32 matrix as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shape: tuple[int, int]
+    float32: str
+    """Base64 of the little-endian values, row by row."""
+
+
+def _pack(matrix: _Matrix) -> dict[str, Any]:
+    return {"shape": matrix.shape, "float32": b64encode(matrix.astype("<f4").tobytes()).decode()}
+
+
+def _unpack(value: object) -> _Matrix:
+    """The matrix from what `_pack` made of it, or a copy of an array; raises ValueError."""
+    import numpy as np
+
+    if not isinstance(value, dict):
+        return np.array(value, np.float32)
+    packed = _Packed.model_validate(value)
+    values = np.frombuffer(b64decode(packed.float32, validate=True), "<f4")
+    return values.astype(np.float32).reshape(packed.shape)
 
 
 class UnitResult(BaseModel):
@@ -12,8 +51,8 @@ class UnitResult(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     fold: int
-    probabilities: list[list[float]]
-    """One row a test clip, one column a class."""
+    probabilities: Annotated[_Matrix, PlainValidator(_unpack), PlainSerializer(_pack, when_used="json")]
+    """Of the fold's test clips, float32 (n_clips, n_classes); rows sum to 1."""
     hyperparameters: dict[str, Scalar]
     """The whole configuration, defaults included."""
     n_parameters: int | None

@@ -15,7 +15,6 @@ The JSON files begin with a checksum of themselves. Folds count from 0.
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -200,18 +199,18 @@ class RunFolder:
 
 
 def _read_unit(path: Path, fold: int, shape: tuple[int, int]) -> UnitResult:
+    from marsbench.evaluation.predictions import flaw_in  # brings NumPy, which listing runs needs not
+
     result = read_record(path, UnitResult)
-    if result.fold != fold or not _has_shape(result.probabilities, shape):
-        raise ResultsError(f"{path} is no unit of this fold")
+    if result.fold != fold:
+        raise ResultsError(f"{path} holds the unit of fold {result.fold}")
+    if flaw := flaw_in(result.probabilities, shape):
+        raise ResultsError(f"{path} holds {flaw}")
     return result
 
 
 def _read_failure(path: Path) -> Failure:
     return read_record(path, Failure)
-
-
-def _has_shape(rows: list[list[float]], shape: tuple[int, int]) -> bool:
-    return len(rows) == shape[0] and all(len(row) == shape[1] and all(map(isfinite, row)) for row in rows)
 
 
 def run_folders(root: Path, corpus: str | None = None, protocol: str | None = None) -> Iterator[RunFolder]:

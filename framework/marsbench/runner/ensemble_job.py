@@ -256,7 +256,7 @@ class EnsembleJob:
         fits = [fit for one in found for fit in one.fits]
         self.finished[fold] = UnitResult(
             fold=fold,
-            probabilities=fused.tolist(),
+            probabilities=fused.astype(np.float32),
             hyperparameters=dict(zip(self.ids, weights, strict=True)),
             n_parameters=None,
             history=[],

@@ -23,7 +23,7 @@ from marsbench.tuning.search_space import Configuration, tuned_features
 class InnerPredictions(NamedTuple):
     """What one pipeline says of the clips that are kept out of its inner fits, split after split."""
 
-    probabilities: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
     """(n_clips, n_classes)."""
     targets: NDArray[np.int64]
     """True classes, (n_clips,); equal for every pipeline."""
@@ -77,7 +77,7 @@ class Weighing:
             if isinstance(result, Failure):
                 return Outcome(result)
             results.append(result)
-        probabilities = np.concatenate([np.array(result.probabilities) for result in results])
+        probabilities = np.concatenate([result.probabilities for result in results])
         return Outcome(InnerPredictions(probabilities, np.concatenate(targets), tuple(results)))
 
     def context(self, units: Units) -> str:

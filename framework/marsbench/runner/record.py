@@ -35,7 +35,7 @@ from marsbench.results.studies import Study, TrialState
 def pooled(plan: Plan, finished: Mapping[int, UnitResult]) -> Predictions:
     """The out-of-fold predictions of a run; every fold is needed."""
     tests = [split.test for split in plan.protocol.folds]
-    probabilities = [np.array(finished[fold].probabilities, np.float32) for fold in range(len(tests))]
+    probabilities = [finished[fold].probabilities for fold in range(len(tests))]
     return Predictions.of_folds(plan.corpus, tests, probabilities)
 
 

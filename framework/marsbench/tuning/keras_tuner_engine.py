@@ -266,7 +266,7 @@ class _Search:
         result, checkpoint = fit_and_predict(unit)
         seconds.append(result.fit_seconds + result.predict_seconds)
         targets = np.array(self.study.targets[inner], np.int64)
-        score = objective_score(self.study.objective, np.array(result.probabilities), targets)
+        score = objective_score(self.study.objective, result.probabilities, targets)
         if not math.isfinite(score):
             raise TrainingError(f"{self.study.objective} is {score} on inner fold {inner + 1}")
         if checkpoint is not None and proposal.epochs < self.study.epochs:

@@ -164,7 +164,7 @@ class OptunaStudy:
         return None
 
     def _score(self, inner: int, result: UnitResult) -> float:
-        return objective_score(self.tuning.objective, np.array(result.probabilities), self.targets[inner])
+        return objective_score(self.tuning.objective, result.probabilities, self.targets[inner])
 
     def _tell(self, study: optuna.Study, asked: optuna.Trial, trial: Trial) -> None:
         if trial.same_as is not None:

@@ -118,7 +118,7 @@ class Climbs:
         guesses = np.random.default_rng(int(mine[:8], 16)).integers(3, size=len(unit.test))
         result = UnitResult(
             fold=unit.fold,
-            probabilities=np.eye(3)[guesses].tolist(),
+            probabilities=np.eye(3, dtype=np.float32)[guesses],
             hyperparameters=unit.proposed,
             n_parameters=None,
             history=[],

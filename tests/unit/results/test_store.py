@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from marsbench.atomic_files import read_checksummed, write_checksummed
@@ -12,7 +13,7 @@ from marsbench.results.store import RunFolder, find_runs, run_folders
 Write = Callable[..., RunFolder]
 UNIT = UnitResult(
     fold=2,
-    probabilities=[[0.25, 0.75], [1.0, 0.0]],
+    probabilities=np.array([[0.25, 0.75], [0.9, 0.1]], np.float32),
     hyperparameters={"sharpness": 1.0},
     n_parameters=None,
     history=[{"loss": float("nan")}],
@@ -54,6 +55,15 @@ def reseal(path: Path, old: bytes, new: bytes) -> None:
     write_checksummed(path, read_checksummed(path).replace(old, new).decode())
 
 
+def hold(path: Path, **changes: object) -> None:
+    """Let the file hold another unit."""
+    write_checksummed(path, UNIT.model_copy(update=changes).model_dump_json())
+
+
+def hold_rows(path: Path, *rows: list[float]) -> None:
+    hold(path, probabilities=np.array(rows, np.float32))
+
+
 def make_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -61,13 +71,16 @@ def make_folder(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut off": (lambda path: path.write_bytes(path.read_bytes()[:100]), "its checksum does not fit"),
-    "edited": (lambda path: path.write_text(path.read_text().replace("75", "76")), "does not fit"),
+    "edited": (lambda path: path.write_text(path.read_text().replace("0.1", "0.2")), "does not fit"),
     "without a seal": (lambda path: path.write_bytes(read_checksummed(path)), "its checksum does not fit"),
     "empty": (lambda path: path.write_bytes(b""), "its checksum does not fit"),
-    "of another fold": (lambda path: reseal(path, b'"fold":2', b'"fold":1'), "no unit of this fold"),
-    "of other clips": (lambda path: reseal(path, b",[1.0,0.0]", b""), "no unit of this fold"),
-    "of other classes": (lambda path: reseal(path, b"[1.0,0.0]", b"[1.0]"), "no unit of this fold"),
-    "not finite": (lambda path: reseal(path, b"[1.0,0.0]", b"[NaN,0.0]"), "no unit of this fold"),
+    "of another fold": (lambda path: hold(path, fold=1), "holds the unit of fold 1"),
+    "of other clips": (lambda path: hold_rows(path, [1, 0]), "holds probabilities of shape (1, 2); (2, 2)"),
+    "of other classes": (lambda path: hold_rows(path, [1, 0, 0], [1, 0, 0]), "probabilities of shape (2, 3)"),
+    "not finite": (lambda path: hold_rows(path, [np.nan, 1], [1, 0]), "holds NaN or infinite probabilities"),
+    "no probabilities": (lambda path: hold_rows(path, [0.5, 0.4], [1, 0]), "negative or do not sum to 1"),
+    "of no matrix": (lambda path: reseal(path, b'"shape":[2,2]', b'"shape":[2,3]'), "cannot reshape array"),
+    "of no text": (lambda path: reseal(path, b'"float32":"', b'"float32":"*'), "probabilities: Value error"),
     "of another version": (lambda path: reseal(path, b'"fold"', b'"f":1,"fold"'), "this version: f: Extra"),
     "a folder": (make_folder, "cannot be read: Is a directory"),
 }

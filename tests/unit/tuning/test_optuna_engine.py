@@ -43,10 +43,10 @@ class Fits:
             return Failure(kind="TrainingError", message="NaN")
         return UnitResult(
             fold=0,
-            probabilities=[[score]],
+            probabilities=np.empty((0, 2), np.float32),
             hyperparameters={},
             n_parameters=None,
-            history=[],
+            history=[{"score": score}],
             warnings=[],
             finished="",
             environment={},
@@ -60,7 +60,7 @@ class Fits:
 
 class Made(OptunaStudy):
     def _score(self, inner: int, result: UnitResult) -> float:  # noqa: ARG002 - made up for this split
-        return result.probabilities[0][0]
+        return result.history[0]["score"]
 
 
 def studied(score: Score, trials: int, rungs: tuple[int, ...] = (), **changes: Any) -> tuple[Study, Fits]:
