@@ -9,6 +9,7 @@ processes: what the machine has to give at that moment. All take turns; the best
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -18,13 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from marsbench.config import Experiment
-from marsbench.data.corpus import CheckedCorpus
 from marsbench.progress import Silent
-from marsbench.protocols.builtin import PROTOCOLS
-from marsbench.protocols.protocol import Definition, Fold, Parts
 from marsbench.runner.runner import run
 
 _KIT = Path(__file__).parents[1] / "tests" / "kit" / "plugins"
@@ -60,29 +56,30 @@ class Stopwatch(Silent):
             self.seconds = time.perf_counter() - start
 
 
-def in_parts(n_parts: int) -> Callable[[CheckedCorpus], Parts]:
-    """Splits that leave out every clip of one number modulo `n_parts`."""
-
-    def split(corpus: CheckedCorpus) -> Parts:
-        part = np.arange(len(corpus.clips)) % n_parts
-        pairs = ((np.flatnonzero(part != n), np.flatnonzero(part == n)) for n in range(n_parts))
-        return Parts(tuple(Fold(train, test) for train, test in pairs))
-
-    return split
+def write_protocol(folder: Path, n_folds: int, n_takes: int) -> Path:
+    """A protocol file for the corpus `tones` whose fold N tests every clip of number N modulo `n_folds`."""
+    clips = [
+        f"{label}/{label}-{speaker}-{take}"
+        for label in ("low", "middle", "high")
+        for speaker in range(5)
+        for take in range(n_takes)
+    ]
+    path = folder / f"folds{n_folds}.json"
+    folds = [clips[number::n_folds] for number in range(n_folds)]
+    path.write_text(json.dumps({"name": path.stem, "by": "clip", "folds": folds}), encoding="utf-8")
+    return path
 
 
 def timed_run(model: str, n_units: int, workers: int, plugins: Path) -> tuple[float, float]:
     """Seconds that the units took together, and those that they say themselves."""
-    protocol = f"parts{n_units}"
-    PROTOCOLS[protocol] = Definition(protocol, "for this benchmark alone", False, in_parts(n_units))
-    watch = Stopwatch()
+    watch, n_takes = Stopwatch(), 2 + n_units // 15
     with tempfile.TemporaryDirectory() as results:
         experiment = Experiment(
             features=["crossings"],
             model=[model],
             data="tones",
-            set={"tones.n_takes": 2 + n_units // 15},
-            protocol=[protocol],
+            set={"tones.n_takes": n_takes},
+            protocol=[str(write_protocol(plugins, n_units, n_takes))],
             plugins=[_KIT, plugins],
             results=Path(results),
             workers=workers,

@@ -17,8 +17,7 @@ from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Kind, Recipe, Registry, discover, drop_in_folders
 from marsbench.plugin.search_space import Defaults, explore
 from marsbench.progress import Progress, Silent
-from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.builtin import find_protocol
+from marsbench.protocols.apply import apply_protocol, find_protocol
 from marsbench.protocols.protocol import Protocol
 
 Settings = dict[str, Any]

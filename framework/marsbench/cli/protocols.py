@@ -15,17 +15,17 @@ def list_protocols(as_json: Json = False) -> None:
     """List the built-in protocols; a file of your own is one too."""
     import json
 
-    from marsbench.protocols.builtin import PROTOCOLS
+    from marsbench.protocols.apply import listed_protocols
 
     if as_json:
         fields = ("name", "description", "by_speaker", "source")
-        rows = [{field: getattr(protocol, field) for field in fields} for protocol in PROTOCOLS.values()]
+        rows = [{field: getattr(protocol, field) for field in fields} for protocol in listed_protocols()]
         typer.echo(json.dumps(rows))
         return
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.corpora import protocol_list
 
-    out.print(protocol_list(PROTOCOLS.values()))
+    out.print(protocol_list(listed_protocols()))
 
 
 @app.command("show")
@@ -50,8 +50,7 @@ def show(
     from marsbench.config import parse_setting
     from marsbench.planning import checked_corpus
     from marsbench.plugin.registry import discover, drop_in_folders
-    from marsbench.protocols.apply import apply_protocol
-    from marsbench.protocols.builtin import find_protocol
+    from marsbench.protocols.apply import apply_protocol, find_protocol
     from marsbench.protocols.protocol_file import require_json, write_protocol_file
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
 

@@ -1,7 +1,7 @@
-"""Unpack a zip that nobody vouches for: everything is refused before anything is written.
+"""Unpack untrusted zip archives: every entry is checked before anything is written.
 
-Limits: at most 100,000 entries, and in all at most 20 times the zip's own size plus 16 MiB. Audio packs to
-about 2.5 times (RAVDESS); silence more, but no corpus is silence.
+Limits: at most 100,000 entries, and an unpacked size of at most 20 times the archive's plus 16 MiB. RAVDESS
+unpacks to 2.5 times; only silence compresses much better.
 """
 
 import json
@@ -27,14 +27,14 @@ _CHUNK = 1 << 18
 
 
 def unpack(zip_path: Path, folder: Path, progress: Progress) -> None:
-    """Unpack a zip into `folder`, which appears at once and whole; nothing happens if it is there already.
+    """Unpack a zip into `folder`, which is created in one step when all is unpacked; no-op if it exists.
 
     Raises:
-        FetchError: a broken or hostile archive, too little disk space, or something else stands at `folder`.
+        FetchError: a damaged or hostile archive, too little disk space, or `folder` holds something else.
     """
     if is_unpacked(folder):
         return
-    with _own_words(zip_path), ZipFile(zip_path) as archive:
+    with _as_fetch_error(zip_path), ZipFile(zip_path) as archive:
         entries = _checked_entries(archive, zip_path.stat().st_size)
         require_space(folder.parent, sum(entry.file_size for entry in entries))
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -46,10 +46,10 @@ def unpack(zip_path: Path, folder: Path, progress: Progress) -> None:
 
 
 def is_unpacked(folder: Path) -> bool:
-    """Whether `unpack` made this folder and each file is still there in its size.
+    """Whether `unpack` made this folder and every file still has its size.
 
     Raises:
-        FetchError: something stands there that `unpack` did not make, or no longer whole.
+        FetchError: the folder exists, but `unpack` did not make it or a file is missing or has another size.
     """
     if not folder.exists():
         return False
@@ -59,33 +59,34 @@ def is_unpacked(folder: Path) -> bool:
     except (OSError, ValueError, AttributeError):
         whole = False
     if not whole:
-        raise FetchError(f"{folder} is not a whole unpacked archive; move or remove it and try again")
+        raise FetchError(f"{folder} is not a complete unpacked archive; move or remove it and try again")
     return True
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise FetchError unless the disk of `folder` (or of its nearest existing parent) has `needed` bytes."""
+    """Raise FetchError unless the disk of `folder`, which may not exist yet, has `needed` bytes free."""
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise FetchError(
-            f"{needed:,} bytes are needed in {folder}, {free:,} are free; make room and try again"
+            f"not enough disk space in {folder}: {needed:,} bytes needed, {free:,} free; "
+            "make room and try again"
         )
 
 
 @contextmanager
-def _own_words(zip_path: Path) -> Iterator[None]:
-    """Turn the many ways in which zipfile gives up into one FetchError."""
+def _as_fetch_error(zip_path: Path) -> Iterator[None]:
+    """Convert the many exceptions of zipfile into FetchError."""
     try:
         yield
     except OSError as error:
         raise FetchError(f"{zip_path.name} cannot be unpacked: {error.strerror or error}") from error
     except (BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError) as error:
-        raise FetchError(f"{zip_path.name} is no usable zip archive: {error}") from error
+        raise FetchError(f"{zip_path.name} is not a usable zip archive: {error}") from error
 
 
 def _checked_entries(archive: ZipFile, packed_size: int) -> list[ZipInfo]:
-    """Entries that are files, once all of them have been found harmless."""
+    """Entries that are files; raises BadZipFile if any entry is refused."""
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
         raise BadZipFile(f"{len(entries):,} entries, the limit is {MAX_ENTRIES:,}")
@@ -96,7 +97,7 @@ def _checked_entries(archive: ZipFile, packed_size: int) -> list[ZipInfo]:
     _refuse_clashes(files)
     total, limit = sum(entry.file_size for entry in files), MAX_RATIO * packed_size + SLACK_BYTES
     if total > limit:
-        raise BadZipFile(f"it would unpack to {total:,} bytes, the limit for its size is {limit:,}")
+        raise BadZipFile(f"its unpacked size is {total:,} bytes, the limit for its size is {limit:,}")
     return files
 
 
@@ -108,35 +109,36 @@ def _why_refused(entry: ZipInfo) -> str | None:
     if entry.flag_bits & 0x1:
         return "is encrypted"
     if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        return f"is packed by method {entry.compress_type}; only stored and deflated are read"
+        return f"has compression method {entry.compress_type}; only stored and deflated are supported"
     return None
 
 
 def _why_name_refused(entry: ZipInfo) -> str | None:
-    # zipfile cuts a name at its NUL and keeps the whole one in `orig_filename`.
+    # zipfile truncates a name at a NUL character and keeps the full one in `orig_filename`.
     if set("\0\\:") & set(entry.orig_filename + entry.filename):
         return "has a NUL, a backslash or a colon in its name"
     if entry.filename.startswith("/"):
         return "has an absolute path"
     if {"", ".", ".."} & set(entry.filename.removesuffix("/").split("/")):
-        return "has a path that leads elsewhere"
+        return "has a path with an empty, '.' or '..' part"
     return None
 
 
 def _refuse_clashes(files: Iterable[ZipInfo]) -> None:
-    """Refuse names that are one file on some file system, and a file that is also a folder."""
+    """Refuse names that are the same file on some file systems, and a file that is also a folder."""
     seen = {_MARKER}
     for entry in files:
         key = _key(entry.filename)
         if key in seen:
-            raise BadZipFile(f"entry {entry.filename!r} stands twice")
+            raise BadZipFile(f"entry {entry.filename!r} is listed twice")
         seen.add(key)
     for entry in files:
         if parent := next((p for p in PurePosixPath(_key(entry.filename)).parents if str(p) in seen), None):
-            raise BadZipFile(f"entry {str(parent)!r} is a file and a folder")
+            raise BadZipFile(f"entry {str(parent)!r} is both a file and a folder")
 
 
 def _key(name: str) -> str:
+    """The name as a case-insensitive, normalising file system compares it."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -151,7 +153,7 @@ def _extract_all(archive: ZipFile, entries: list[ZipInfo], folder: Path, progres
 
 
 def _extract(archive: ZipFile, entry: ZipInfo, path: Path, advance: Advance) -> None:
-    """Copy one entry; zipfile compares its checksum, and the size that it declared is held here."""
+    """Write one entry to `path`; zipfile verifies its checksum, this function its declared size."""
     written = 0
     with archive.open(entry) as source, path.open("xb") as file:
         while chunk := source.read(_CHUNK):
@@ -161,7 +163,7 @@ def _extract(archive: ZipFile, entry: ZipInfo, path: Path, advance: Advance) -> 
             file.write(chunk)
             advance(len(chunk))
     if written != entry.file_size:
-        raise BadZipFile(f"entry {entry.filename!r} does not have the size that it declares")
+        raise BadZipFile(f"entry {entry.filename!r} has another size than it declares")
 
 
 def _write_marker(folder: Path, entries: list[ZipInfo]) -> None:

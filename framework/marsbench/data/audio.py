@@ -1,7 +1,7 @@
-"""The one decoder: a path or bytes -> a mono waveform, or the reason why not.
+"""Decode audio files to mono waveforms and check them; the only decoder of training and prediction.
 
-Training and prediction both come through here, so both hear the same samples. Several channels are averaged;
-resampling is soxr's VHQ. The bytes may be anybody's: time and memory are bounded whatever they claim.
+Channels are averaged; soxr resamples (quality VHQ). Files are untrusted: memory and computing time are
+bounded whatever a header claims.
 """
 
 import hashlib
@@ -17,42 +17,44 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from marsbench.data.audio_fingerprint import sound_print
+from marsbench.data.audio_fingerprint import compute_fingerprint
 from marsbench.errors import AudioError
 
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
-"""What turns files into samples, by version."""
+"""Versions of the libraries that turn files into samples."""
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"})
-"""File endings that a dataset takes for audio."""
+"""File name endings that dataset plugins treat as audio."""
 
 MIN_SECONDS = 0.1
 """Shortest usable clip: one analysis frame of 2048 samples at 22,050 Hz, rounded up."""
 MAX_SECONDS = 300.0
-"""Longest usable clip: one label cannot describe more."""
+"""Longest usable clip; one label does not describe more."""
 MAX_BYTES = 1 << 30
+"""Largest file that is read."""
 _RATES = range(1_000, 768_001)
 _MAX_CHANNELS = 64
-_LOUDEST, _FAINTEST = 2.0**33, 2.0**-60
-"""Times full scale: 32-bit integers stored as floats are fine, squares that overflow or vanish are not."""
+_MAX_PEAK, _MIN_PEAK = 2.0**33, 2.0**-60
+"""Limits of the largest sample, where full scale is 1: 32-bit integers stored as floats are accepted, values
+whose squares overflow or underflow are not."""
 _MAX_SAMPLES = 1 << 28
-"""In each channel: 1 GiB once decoded and averaged, as much as a file may have bytes."""
+"""Samples per channel: 1 GiB once decoded and averaged, the same as `MAX_BYTES`."""
 _MAX_VALUES = 1 << 29
-"""Over all channels, each of which takes its time: an hour of stereo at 48 kHz and half as much again."""
-_PATIENCE = 3.0
-"""Seconds of computing for opening a file and for each block; whole ones need thousandths."""
+"""Samples over all channels, which bounds the decoding time: 1.5 hours of stereo at 48 kHz."""
+_TIMEOUT = 3.0
+"""Seconds of CPU time for opening a file and for each block; intact files need milliseconds."""
 _BAD_FILE = 7
-"""libsndfile's "file does not exist", which it says of bytes that only begin as an MP3 does."""
+"""libsndfile's code for "file does not exist", which it reports for data that only starts like an MP3."""
 _BLOCK = 1 << 16
-"""Samples that are decoded at a time, in each channel."""
+"""Samples per channel that are decoded at a time."""
 _WAVS = (b"RIFF", b"RIFX", b"RF64", b"riff")
-_BEGINNINGS = (*_WAVS, b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff")
-"""Of the files that are decoded; ID3 is an MP3's. libsndfile would read more, such as what samplers of the
-nineties wrote, but some of those readers print to standard output."""
+_SIGNATURES = (*_WAVS, b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff")
+"""First bytes of the accepted formats; ID3 is an MP3's. libsndfile reads more formats, such as those of old
+samplers, but some of those readers print to standard output."""
 _SIZED_CONTAINERS: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
-"""Those of WAV and AIFF, which state their size behind these four bytes, by byte order."""
-_WRITTEN_BY_A_PIPE = 0xFFFF_FFFF
-"""Container sizes from here on mean that the writer could not know."""
+"""Byte order of the size field that follows these four bytes in WAV and AIFF files."""
+_UNKNOWN_SIZE = 0xFFFF_FFFF
+"""Container sizes from here on mean that the writer did not know the size, as when writing to a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +66,34 @@ class Waveform:
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Duration in seconds."""
         return len(self.samples) / self.sample_rate
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What is known of one audio file; `problem` is None if it can be used."""
+    """Properties of one audio file; `problem` is None if it can be used."""
 
     sha256: str = ""
-    """Of the file's bytes; empty if they could not be read."""
+    """sha256 of the file's bytes; empty if they could not be read."""
     content: str = ""
-    """sha256 of the decoded mono waveform and its rate: equal for copies in any lossless container."""
+    """sha256 of the decoded mono waveform and its rate: equal for duplicates in any lossless container."""
     sample_rate: int = 0
     channels: int = 0
     seconds: float = 0.0
     problem: str | None = None
-    sound_print: str = ""
-    """What near copies have nearly in common, see `audio_fingerprint`; empty if there is nothing."""
+    """Why the file cannot be used."""
+    audio_fingerprint: str = ""
+    """Similar for near duplicates, see module `audio_fingerprint`; empty if the clip has none."""
 
 
 def load(path: Path, sample_rate: int) -> Waveform:
-    """Decode a file and resample it to `sample_rate`; raises AudioError."""
+    """Decode a file and resample it to `sample_rate` Hz; raises AudioError."""
     return resample(decode(read_bytes(path)), sample_rate)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Bytes of a regular file of reasonable size; raises AudioError."""
+    """Bytes of a regular file of at most `MAX_BYTES`; raises AudioError."""
     try:
         if not path.is_file():
             raise AudioError(_why_no_file(path))
@@ -102,16 +105,16 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes, *, max_seconds: float = MAX_SECONDS) -> Waveform:
-    """Decode a whole audio file to mono at its own rate.
+    """Decode the bytes of an audio file to mono at its own sample rate.
 
     Raises:
-        AudioError: empty, no known format, truncated, too short, too long, silent, NaN or infinite.
+        AudioError: empty, unknown format, truncated, too short, too long, silent, or NaN or infinite samples.
     """
     return _decode_checked(data, max_seconds)[0]
 
 
 def resample(waveform: Waveform, sample_rate: int) -> Waveform:
-    """Same sound at `sample_rate` Hz (soxr VHQ); the same object if it has that rate already."""
+    """The waveform at `sample_rate` Hz (soxr VHQ); the same object if it has that rate already."""
     if waveform.sample_rate == sample_rate:
         return waveform
     samples = soxr.resample(waveform.samples, waveform.sample_rate, sample_rate, quality="VHQ")
@@ -119,16 +122,16 @@ def resample(waveform: Waveform, sample_rate: int) -> Waveform:
 
 
 def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform:
-    """Mono samples that come from no file, as float32.
+    """Check samples that do not come from a file and convert them to float32.
 
     Raises:
-        AudioError: not one dimension, too short, too long, silent, NaN or infinite.
+        AudioError: more than one dimension, too short, too long, silent, or NaN or infinite samples.
     """
     samples = np.asarray(waveform.samples, np.float32)
     if samples.ndim != 1:
-        raise AudioError(f"samples of shape {samples.shape}; one channel is needed, (n_samples,)")
+        raise AudioError(f"samples have shape {samples.shape}; mono samples of shape (n_samples,) are needed")
     if waveform.sample_rate not in _RATES:
-        raise AudioError(f"sample rate of {waveform.sample_rate:,} Hz")
+        raise AudioError(_bad_rate(waveform.sample_rate))
     mono = Waveform(samples, waveform.sample_rate)
     if mono.seconds > max_seconds:
         raise AudioError(f"too long: {mono.seconds:.1f} s, the limit is {max_seconds:.0f} s")
@@ -137,7 +140,7 @@ def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform
 
 
 def examine(path: Path) -> AudioFacts:
-    """Read, hash, decode and check one file. Never raises for what the file holds."""
+    """Read, hash, decode and check one file; what is wrong with it is returned as `problem`, never raised."""
     try:
         data = read_bytes(path)
     except AudioError as error:
@@ -154,7 +157,7 @@ def examine(path: Path) -> AudioFacts:
         sample_rate=waveform.sample_rate,
         channels=channels,
         seconds=waveform.seconds,
-        sound_print=sound_print(waveform.samples, waveform.sample_rate),
+        audio_fingerprint=compute_fingerprint(waveform.samples, waveform.sample_rate),
     )
 
 
@@ -165,13 +168,13 @@ def _why_no_file(path: Path) -> str:
 
 
 def _decode_checked(data: bytes, max_seconds: float) -> tuple[Waveform, int]:
-    """The usable mono waveform and how many channels the file has."""
+    """The checked mono waveform and the file's number of channels."""
     _check_container(data)
     stream = _Bytes(data)
     try:
         with _Stream(stream) as file:
             _check_header(file, max_seconds)
-            samples = _mixed(file, stream)
+            samples = _mix_to_mono(file, stream)
             announced = file.frames if _length_is_known(file, data) else len(samples)
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise AudioError(f"cannot be decoded: {_reason(error)}") from error
@@ -185,7 +188,10 @@ def _decode_checked(data: bytes, max_seconds: float) -> tuple[Waveform, int]:
 
 
 class _Bytes(io.BytesIO):
-    """A file's bytes for libsndfile, which calls back for them: an exception there could only be printed."""
+    """A file's bytes for libsndfile's read callbacks, with a time limit.
+
+    A callback cannot raise: Python would only print the exception.
+    """
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -193,21 +199,21 @@ class _Bytes(io.BytesIO):
         self.expect_progress()
 
     def expect_progress(self) -> None:
-        """From now on libsndfile has some time; then the bytes end, for its loops end with them."""
-        self._deadline = thread_time() + _PATIENCE
+        """Restart the time limit. When it has passed the data ends, which ends libsndfile's loops."""
+        self._deadline = thread_time() + _TIMEOUT
 
     def check_progress(self) -> None:
-        """Raise AudioError if the time was too short."""
+        """Raise AudioError if the time limit has passed."""
         if self._has_ended:
-            raise AudioError(f"cannot be decoded: nothing comes out of it for {_PATIENCE:.0f} s")
+            raise AudioError(f"cannot be decoded: no samples within {_TIMEOUT:.0f} s")
 
     def readinto(self, buffer: Any) -> int:
-        """Number of bytes read."""
+        """Number of bytes read; 0 once the time limit has passed."""
         self._has_ended |= thread_time() > self._deadline
         return 0 if self._has_ended else super().readinto(buffer)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Position reached, which is the old one if a damaged header leads to before the start."""
+        """New position; unchanged if a damaged header leads to a position before the start."""
         try:
             return super().seek(offset, whence)
         except (ValueError, OverflowError):
@@ -215,24 +221,24 @@ class _Bytes(io.BytesIO):
 
 
 class _Stream(soundfile.SoundFile):  # type: ignore[misc] # soundfile publishes no types
-    """Read from front to back: soundfile would seek after each read, and some files cannot."""
+    """A sound file read sequentially: soundfile would seek after each read, which some files do not allow."""
 
     def seekable(self) -> bool:
-        """Never, so that soundfile does not."""
+        """Always False, so that soundfile does not seek."""
         return False
 
 
-def _mixed(file: _Stream, stream: _Bytes) -> NDArray[np.float32]:
-    """All that can be decoded, its channels averaged, (n_samples,).
+def _mix_to_mono(file: _Stream, stream: _Bytes) -> NDArray[np.float32]:
+    """All samples that can be decoded, averaged over channels, (n_samples,).
 
-    In blocks, so that a file of many channels needs no more memory than others.
+    Decoded in blocks, so that memory does not grow with the number of channels.
     """
     mixed = np.empty(file.frames, np.float32)
     block = np.empty((_BLOCK, file.channels), np.float32)
     n_samples = 0
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused later
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are refused later
         while len(part := file.read(out=block[: file.frames - n_samples])):
-            # Channel by channel: ten times quicker than mean(axis=1) over rows of two.
+            # Summing by channel is ten times faster than mean(axis=1) over rows of two.
             mixed[n_samples : n_samples + len(part)] = sum(part.T) / np.float32(file.channels)
             n_samples += len(part)
             stream.expect_progress()
@@ -240,7 +246,7 @@ def _mixed(file: _Stream, stream: _Bytes) -> NDArray[np.float32]:
 
 
 def _reason(error: Exception) -> str:
-    """The words of libsndfile without Python's rendering of the stream object."""
+    """Libsndfile's message without the representation of the stream object."""
     if getattr(error, "code", None) == _BAD_FILE:
         return "no mpeg audio in it"
     text = str(getattr(error, "error_string", "") or error)
@@ -254,30 +260,27 @@ def _length_is_known(file: soundfile.SoundFile, data: bytes) -> bool:
 
 
 def _check_container(data: bytes) -> None:
-    """Refuse what is no known format, and a WAV or AIFF that announces more than there is.
-
-    libsndfile would cut the latter in silence.
-    """
+    """Refuse unknown formats, and WAV or AIFF files shorter than their header says (libsndfile does not)."""
     if not data:
         raise AudioError("empty: 0 bytes")
-    # An MP3 without tags begins with eleven bits that are 1.
-    if not data.startswith(_BEGINNINGS) and data[:2] < b"\xff\xe0":
+    # An MP3 without tags starts with eleven bits that are 1.
+    if not data.startswith(_SIGNATURES) and data[:2] < b"\xff\xe0":
         raise AudioError("cannot be decoded: not recognised as WAV, FLAC, OGG, MP3, AIFF, AU or CAF")
     byte_order = _SIZED_CONTAINERS.get(data[:4])
     if byte_order is None:
         return
     announced = int.from_bytes(data[4:8], byte_order) + 8
-    # The pad byte of an odd last chunk is often left out.
-    if len(data) + 1 < announced < _WRITTEN_BY_A_PIPE:
+    # Many writers omit the padding byte after a last chunk of odd length.
+    if len(data) + 1 < announced < _UNKNOWN_SIZE:
         raise AudioError(f"truncated: the header announces {announced:,} bytes, the file has {len(data):,}")
 
 
 def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
-    """Refuse absurd claims before any memory is taken for them."""
+    """Check the header before memory is allocated for what it announces."""
     if file.samplerate not in _RATES:
-        raise AudioError(f"sample rate of {file.samplerate:,} Hz")
+        raise AudioError(_bad_rate(file.samplerate))
     if file.channels > _MAX_CHANNELS:
-        raise AudioError(f"{file.channels} channels")
+        raise AudioError(f"too many channels: {file.channels}, the limit is {_MAX_CHANNELS}")
     if file.frames <= 0:
         raise AudioError("empty: 0 samples")
     if (seconds := file.frames / file.samplerate) > max_seconds:
@@ -288,15 +291,21 @@ def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
         raise AudioError(f"too large: {values:,} samples over all channels, the limit is {_MAX_VALUES:,}")
 
 
+def _bad_rate(rate: int) -> str:
+    return f"unsupported sample rate: {rate:,} Hz; {_RATES.start:,} to {_RATES.stop - 1:,} Hz are supported"
+
+
 def _check_samples(waveform: Waveform) -> None:
     if waveform.seconds < MIN_SECONDS:
-        raise AudioError(f"too short: {waveform.seconds * 1000:.0f} ms, at least {MIN_SECONDS * 1000:.0f} ms")
+        raise AudioError(
+            f"too short: {waveform.seconds * 1000:.0f} ms, the minimum is {MIN_SECONDS * 1000:.0f} ms"
+        )
     peak = max(float(waveform.samples.max()), -float(waveform.samples.min()))
     if not isfinite(peak):
-        raise AudioError("holds NaN or infinite samples")
-    if peak > _LOUDEST:
-        raise AudioError(f"samples reach {peak:.3g} times full scale")
+        raise AudioError("contains NaN or infinite samples")
+    if peak > _MAX_PEAK:
+        raise AudioError(f"too loud: the largest sample is {peak:.3g} times full scale")
     if peak == 0:
         raise AudioError("silent: every sample is zero")
-    if peak < _FAINTEST:
-        raise AudioError(f"silent: no sample reaches more than {peak:.3g} of full scale")
+    if peak < _MIN_PEAK:
+        raise AudioError(f"silent: the largest sample is {peak:.3g} of full scale")

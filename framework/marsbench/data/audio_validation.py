@@ -1,6 +1,6 @@
-"""Open every file of a corpus before anything is trained: hash it, decode it, name bad ones and copies.
+"""Check every audio file of a corpus before training: hash it, decode it, find bad files and duplicates.
 
-Facts are kept by path, size and times of the file, so that an unchanged corpus is not read again.
+Results are cached by the file's path, size and times, so an unchanged corpus is not read again.
 """
 
 import json
@@ -25,25 +25,27 @@ _SHOWN = 5
 
 
 def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | None = None) -> CheckedCorpus:
-    """Examine every clip, keep the usable ones, ordered by clip id, and find near copies among them.
+    """Examine every clip, keep the usable ones, ordered by clip id, and find near duplicates among them.
 
     Raises:
-        CorpusError: bad clips and `on_bad` is "fail", or a class is left without a usable clip.
+        CorpusError: bad clips and `on_bad` is "fail", or a class without a usable clip.
     """
     progress = progress or Silent()
     clips = sorted(corpus.clips, key=lambda clip: clip.id)
-    facts = _facts_of(clips, progress)
+    facts = _examine_cached(clips, progress)
     bad = tuple(BadClip(c.id, f.problem) for c, f in zip(clips, facts, strict=True) if f.problem)
     if bad and on_bad == "fail":
-        raise CorpusError(f"corpus '{corpus.name}': {describe_bad(bad)}; mend them or use --bad-audio skip")
+        raise CorpusError(
+            f"corpus '{corpus.name}': {describe_bad(bad)}; repair or remove them, or use --bad-audio skip"
+        )
     good = [(c, f) for c, f in zip(clips, facts, strict=True) if not f.problem]
     _require_every_class(corpus, [clip for clip, _ in good], bad)
-    near = near_duplicates([(clip.path, f) for clip, f in good], _ledger("copies", clips), progress)
+    near = near_duplicates([(clip.path, f) for clip, f in good], _ledger("duplicates", clips), progress)
     return CheckedCorpus(corpus, tuple(c for c, _ in good), tuple(f for _, f in good), bad, near)
 
 
 def describe_bad(bad: tuple[BadClip, ...]) -> str:
-    """The first few bad clips with their reasons, and how many there are."""
+    """The number of bad clips and the first few with their reasons, in one line."""
     first = "; ".join(f"{clip.id}: {clip.reason}" for clip in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     return f"{len(bad)} bad audio file{'s' if len(bad) > 1 else ''} ({first}{more})"
@@ -57,10 +59,11 @@ def _require_every_class(corpus: Corpus, good: list[Clip], bad: tuple[BadClip, .
 
 
 def _ledger(kind: str, clips: list[Clip]) -> Path:
+    """Cache file for these clips, whatever their order."""
     return home() / kind / f"{digest(sorted({str(clip.path.absolute()) for clip in clips}))[:32]}.json"
 
 
-def _facts_of(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
+def _examine_cached(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
     stamps = [_stamp(clip.path) for clip in clips]
     ledger = _ledger("audio", clips)
     known = _read_ledger(ledger)
@@ -72,7 +75,7 @@ def _facts_of(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
 
 
 def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
-    """Threads suffice: libsndfile and sha256 work outside Python's lock."""
+    """Facts of each file; threads suffice, as libsndfile and sha256 release Python's interpreter lock."""
     with progress.track("Checking audio", len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
         results = []
         for facts in pool.map(examine, paths):
@@ -82,7 +85,7 @@ def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
 
 
 def _stamp(path: Path) -> tuple[str, int, int, int, int]:
-    """What changes when a file does; the change time (ctime) cannot be set back by a copy tool."""
+    """Path, size, times and mode, which change with the file; tools can restore its mtime, not its ctime."""
     try:
         status = path.stat()
     except OSError:
@@ -104,17 +107,17 @@ def _read_ledger(path: Path) -> dict[str, AudioFacts]:
             return {}
         return {stamp: _checked(AudioFacts(**facts)) for stamp, facts in ledger["facts"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}  # only a cache: whatever is wrong with it, the audio itself is still there
+        return {}  # only a cache: the audio is examined again
 
 
 def _checked(facts: AudioFacts) -> AudioFacts:
-    """Raise ValueError or TypeError where the sound print is none."""
-    if facts.sound_print:
-        audio_fingerprint.print_vector(facts.sound_print)
+    """The facts themselves; raises ValueError or TypeError if the audio fingerprint is malformed."""
+    if facts.audio_fingerprint:
+        audio_fingerprint.fingerprint_vector(facts.audio_fingerprint)
     return facts
 
 
 def _write_ledger(path: Path, facts: dict[str, AudioFacts]) -> None:
-    # A file that could not be read may be readable to the next user: only what its bytes say is kept.
+    # Failures to read a file are not cached: another user may have the permission.
     entries = {stamp: asdict(entry) for stamp, entry in facts.items() if entry.sha256}
     write_text(path, json.dumps({"decoder": _decoder_version(), "facts": entries}))

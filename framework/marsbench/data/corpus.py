@@ -1,7 +1,7 @@
-"""A corpus: clips with labels, in an explicit order of classes.
+"""Corpora: clips with labels and an explicit order of classes.
 
-A dataset plugin makes a `Corpus` from names alone; `marsbench.data.audio_validation` opens the files and
-makes the `CheckedCorpus` that everything later works on.
+A dataset plugin makes a `Corpus` from file names, without opening audio; `marsbench.data.audio_validation`
+examines the files and makes the `CheckedCorpus` that everything else works with.
 """
 
 from collections import Counter
@@ -14,25 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.data.audio import AudioFacts
-from marsbench.data.duplicates import Groups
 from marsbench.errors import CorpusError
 from marsbench.hashing import digest, slug
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-"""The eight classes in RAVDESS's own order."""
+"""The eight classes of RAVDESS in its own order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One audio file with a label and what else is known of it."""
+    """One audio file with its label, speaker and attributes."""
 
     id: str
-    """Name within the corpus, the same on every machine: the POSIX path below the corpus's root."""
+    """Name within the corpus, equal on every machine: the POSIX path relative to the corpus's root."""
     path: Path
     label: str
     speaker: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """Further facts by name, such as channel, intensity or statement."""
+    """Further values by name, such as channel, intensity or statement."""
 
 
 @dataclass(frozen=True)
@@ -40,46 +39,48 @@ class Corpus:
     """Clips and the ordered tuple of class labels.
 
     Raises:
-        CorpusError: a name that is no slug, no clips, fewer than two classes, a label outside `labels`, or an
-            id used twice.
+        CorpusError: a name that is not a valid folder name, no clips, fewer than two classes, a label that is
+            not in `labels`, or an id or class that is listed twice.
     """
 
     name: str
     labels: tuple[str, ...]
     clips: tuple[Clip, ...]
     synthetic: bool = False
-    """Whether the audio was generated; every screen that shows its results says so."""
+    """Whether the audio was generated; reports on its results say so."""
     licence: str = "unknown"
     notes: tuple[str, ...] = ()
-    """What the dataset plugin decided on the way and a reader should know."""
+    """What users should know about how the corpus was read, one line each."""
 
     def __post_init__(self) -> None:
         if self.name != slug(self.name):
             raise CorpusError(
-                f"corpus '{self.name}' needs a name that can name a folder, '{slug(self.name)}' say"
+                f"corpus name '{self.name}' is not valid as a folder name; use '{slug(self.name)}'"
             )
         if not self.clips:
             raise CorpusError(f"corpus '{self.name}' has no clips")
         _refuse_repeated(self.name, "label", self.labels)
         _refuse_repeated(self.name, "clip", [clip.id for clip in self.clips])
-        if strangers := {clip.label for clip in self.clips} - set(self.labels):
-            there = ", ".join(self.labels)
+        if unlisted := {clip.label for clip in self.clips} - set(self.labels):
             raise CorpusError(
-                f"corpus '{self.name}': label '{min(strangers)}' is none of its classes ({there})"
+                f"corpus '{self.name}': label '{min(unlisted)}' is not one of its classes: "
+                + ", ".join(self.labels)
             )
         if len(self.labels) < 2:
-            raise CorpusError(f"corpus '{self.name}' has one class, '{self.labels[0]}'; two are needed")
+            raise CorpusError(
+                f"corpus '{self.name}' has only one class, '{self.labels[0]}'; at least two are needed"
+            )
 
 
-def _refuse_repeated(corpus: str, what: str, words: tuple[str, ...] | list[str]) -> None:
-    repeated = [word for word, count in Counter(words).items() if count > 1]
+def _refuse_repeated(corpus: str, what: str, names: tuple[str, ...] | list[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise CorpusError(f"corpus '{corpus}': {what} '{repeated[0]}' stands twice")
+        raise CorpusError(f"corpus '{corpus}': {what} '{repeated[0]}' is listed twice")
 
 
 @dataclass(frozen=True, slots=True)
 class BadClip:
-    """A clip that cannot be used, and why."""
+    """A clip that cannot be used, and the reason."""
 
     id: str
     reason: str
@@ -87,14 +88,14 @@ class BadClip:
 
 @dataclass(frozen=True, repr=False)
 class CheckedCorpus:
-    """The usable clips of a corpus, each with the facts of its audio; rows are clips in a fixed order."""
+    """The usable clips of a corpus with the facts of their audio; row numbers are indices into `clips`."""
 
     corpus: Corpus
     clips: tuple[Clip, ...]
     facts: tuple[AudioFacts, ...]
     bad: tuple[BadClip, ...] = ()
-    near: tuple[tuple[str, str], ...] = ()
-    """Pairs of `AudioFacts.content` that are one recording, changed (`marsbench.data.duplicates`)."""
+    near_pairs: tuple[tuple[str, str], ...] = ()
+    """Pairs of `AudioFacts.content` that are near duplicates (`marsbench.data.duplicates`)."""
 
     def __repr__(self) -> str:
         return f"<CheckedCorpus {self.name}: {len(self.clips)} clips, {len(self.labels)} classes>"
@@ -106,7 +107,7 @@ class CheckedCorpus:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class labels; a target is an index into them."""
+        """Class labels in order; a target is an index into them."""
         return self.corpus.labels
 
     @cached_property
@@ -117,39 +118,43 @@ class CheckedCorpus:
 
     @property
     def speakers(self) -> tuple[str | None, ...]:
-        """Speaker of each clip, None where unknown."""
+        """Speaker of each clip, in order; None if unknown."""
         return tuple(clip.speaker for clip in self.clips)
 
     @cached_property
     def duplicates(self) -> tuple[tuple[int, ...], ...]:
-        """Rows of clips that are one recording, exact and near copies alike; groups of two or more."""
-        recordings = Groups(self.near)
+        """Rows of clips that are one recording, exact and near duplicates; groups of two or more."""
+        from scipy.cluster.hierarchy import DisjointSet
+
+        recordings = DisjointSet(facts.content for facts in self.facts)
+        for pair in self.near_pairs:
+            recordings.merge(*pair)
         groups: dict[str, list[int]] = {}
         for row, facts in enumerate(self.facts):
-            groups.setdefault(recordings.of(facts.content), []).append(row)
+            groups.setdefault(recordings[facts.content], []).append(row)
         return tuple(tuple(rows) for rows in groups.values() if len(rows) > 1)
 
     @property
     def exact_duplicates(self) -> tuple[tuple[int, ...], ...]:
-        """Those copies whose decoded audio is the same, sample by sample."""
-        return tuple(rows for rows in self.duplicates if self._is_one_sound(rows))
+        """The groups of `duplicates` whose decoded audio is identical, sample by sample."""
+        return tuple(rows for rows in self.duplicates if self._is_identical(rows))
 
     @property
     def near_duplicates(self) -> tuple[tuple[int, ...], ...]:
-        """Those copies of which one at least was resampled, trimmed, re-encoded or otherwise changed."""
-        return tuple(rows for rows in self.duplicates if not self._is_one_sound(rows))
+        """The groups of `duplicates` with a resampled, trimmed, re-encoded or otherwise modified clip."""
+        return tuple(rows for rows in self.duplicates if not self._is_identical(rows))
 
     @property
     def contradictions(self) -> tuple[tuple[int, ...], ...]:
-        """Those copies that do not all have the same label."""
+        """The groups of `duplicates` whose clips have different labels."""
         return tuple(rows for rows in self.duplicates if len({self.clips[row].label for row in rows}) > 1)
 
-    def _is_one_sound(self, rows: tuple[int, ...]) -> bool:
+    def _is_identical(self, rows: tuple[int, ...]) -> bool:
         return len({self.facts[row].content for row in rows}) == 1
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over class order and every clip's id, audio bytes, label, speaker and attributes."""
+        """sha256 over the class order and every clip's id, audio bytes, label, speaker and attributes."""
         rows = [
             [clip.id, facts.sha256, clip.label, clip.speaker, dict(clip.attributes)]
             for clip, facts in zip(self.clips, self.facts, strict=True)

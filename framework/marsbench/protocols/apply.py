@@ -1,44 +1,102 @@
-"""A protocol applied to a corpus: its splits, guarded against copies, and what a reader must know of them."""
+"""Find protocols by name or file, and apply them to a corpus."""
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 
 import numpy as np
 
+from marsbench.config import is_protocol_path
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.errors import ConfigError, CorpusError
+from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import digest
-from marsbench.protocols.builtin import PROTOCOLS, find_protocol
-from marsbench.protocols.groups import n_recordings
-from marsbench.protocols.leakage import leakage_notes, on_both_sides, without_duplicates
-from marsbench.protocols.protocol import METRICS_VERSION, Definition, Fold, Protocol
+from marsbench.protocols import builtin
+from marsbench.protocols.groups import n_recordings, require_speakers_apart
+from marsbench.protocols.leakage import leakage_notes, without_duplicates
+from marsbench.protocols.protocol import METRICS_VERSION, Definition, Family, Fold, Protocol
+from marsbench.protocols.protocol_file import definition_of, read_protocol_file
+
+
+def listed_protocols() -> list[Definition]:
+    """The built-in protocols by name, with one member of each family."""
+    definitions = (item.define(item.listed) if isinstance(item, Family) else item for item in _builtin())
+    return sorted(definitions, key=lambda definition: definition.name)
+
+
+def builtin_protocol(name: str) -> Definition | None:
+    """The built-in protocol of that name, None if there is none."""
+    family, n_folds = _family(name)
+    if family is not None and n_folds >= 2:
+        return family.define(n_folds)
+    return next((item for item in _builtin() if isinstance(item, Definition) and item.name == name), None)
+
+
+def find_protocol(asked: str) -> Definition:
+    """The built-in protocol of a name, or the one in a file whose path is given.
+
+    Raises:
+        ConfigError: unknown name, fewer than two folds, or what `read_protocol_file` raises.
+    """
+    if is_protocol_path(asked):
+        return replace(definition_of(read_protocol_file(Path(asked))), is_custom=True)
+    if definition := builtin_protocol(asked):
+        return definition
+    family, n_folds = _family(asked)
+    if family is not None:
+        raise ConfigError(f"protocol '{asked}' has {n_folds} folds; at least 2 are needed: {family.name}2")
+    problem = unknown("protocol", asked, [definition.name for definition in listed_protocols()])
+    raise ConfigError(problem if problem.endswith("?") else f"{problem} Or give a .toml or .json file.")
+
+
+def _builtin() -> Iterator[Definition | Family]:
+    """What the files of the package `builtin` define."""
+    for module in iter_modules(builtin.__path__):
+        yield from import_module(f"{builtin.__name__}.{module.name}").PROTOCOLS
+    for folder in map(Path, builtin.__path__):
+        for path in sorted(folder.glob("*.toml")):
+            yield definition_of(read_protocol_file(path))
+
+
+def _family(name: str) -> tuple[Family | None, int]:
+    """The family of a name such as stratified10, with its number of folds; None if there is none."""
+    match = re.fullmatch(r"(.*?)(0|[1-9][0-9]{0,8})", name, re.ASCII)
+    if match:
+        for item in _builtin():
+            if isinstance(item, Family) and item.name == match[1]:
+                return item, int(match[2])
+    return None, 0
 
 
 def apply_protocol(asked: str | Definition, corpus: CheckedCorpus) -> Protocol:
-    """Split a corpus by a protocol, or by the one of that name or in that file.
+    """Split a corpus by a protocol, given by definition, name or file.
 
     Raises:
-        ConfigError: no such protocol; a file with a built-in's name and other splits; or one that says
-            `by_speaker` and puts a speaker on both sides.
-        CorpusError: the corpus has too few clips of a class, too few speakers, unknown ones, or lacks what
-            the protocol names.
+        ConfigError: unknown protocol; a file that has the name of a built-in protocol but other splits; or
+            `by_speaker` splits with a speaker in both train and test.
+        CorpusError: the corpus has too few clips of a class, too few or unknown speakers, or lacks what the
+            protocol names.
     """
     definition = find_protocol(asked) if isinstance(asked, str) else asked
-    applied = _applied(definition, corpus)
-    if definition.name in PROTOCOLS and PROTOCOLS[definition.name] is not definition:
-        _require_equal(applied, corpus)
+    applied = _apply(definition, corpus)
+    if definition.is_custom and (same_name := builtin_protocol(definition.name)):
+        _require_equal(applied, same_name, corpus)
     return applied
 
 
-def _applied(definition: Definition, corpus: CheckedCorpus) -> Protocol:
-    parts = definition.split(corpus)
-    folds, leakage = without_duplicates(corpus, parts.folds)
+def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
+    splits = definition.split(corpus)
+    folds, leakage = without_duplicates(corpus, splits.folds)
     _require_use(definition, corpus, folds)
-    splits = [[fold.train.tolist(), fold.test.tolist()] for fold in folds]
-    hashed = [definition.name, METRICS_VERSION, corpus.fingerprint, splits]
+    rows = [[fold.train.tolist(), fold.test.tolist()] for fold in folds]
+    hashed = [definition.name, METRICS_VERSION, corpus.fingerprint, rows]
     if definition.by_speaker:
-        _require_speakers_apart(definition, corpus, folds)
-        # The name of a built-in tells; a file's does not, and its fits stop early by other clips.
-        hashed += [] if definition.name in PROTOCOLS else ["by_speaker"]
+        require_speakers_apart(definition.name, corpus, folds)
+        # A built-in's name implies it; a file's does not, and it changes the validation clips of every fit.
+        is_implied = not definition.is_custom or builtin_protocol(definition.name)
+        hashed += [] if is_implied else ["by_speaker"]
     return Protocol(
         name=definition.name,
         description=definition.description,
@@ -50,32 +108,32 @@ def _applied(definition: Definition, corpus: CheckedCorpus) -> Protocol:
         notes=(
             *leakage_notes(leakage),
             *_contradictions(corpus),
-            *parts.notes,
+            *splits.notes,
             *_untrained_classes(corpus, folds),
         ),
     )
 
 
-def _require_equal(applied: Protocol, corpus: CheckedCorpus) -> None:
-    """Refuse a file that has the name of a built-in and is not the same on this corpus."""
+def _require_equal(applied: Protocol, definition: Definition, corpus: CheckedCorpus) -> None:
+    """Refuse a file with the name of a built-in protocol that splits this corpus differently."""
     try:
-        built_in = _applied(PROTOCOLS[applied.name], corpus)
+        expected = _apply(definition, corpus)
     except CorpusError:
-        built_in = None
-    if built_in is None or (built_in.hash, built_in.by_speaker) != (applied.hash, applied.by_speaker):
+        expected = None
+    if expected is None or (expected.hash, expected.by_speaker) != (applied.hash, applied.by_speaker):
         raise ConfigError(
-            f"the file's protocol is called '{applied.name}' and splits '{corpus.name}' otherwise than the "
-            "built-in one does; give it another name"
+            f"the file's protocol is named '{applied.name}' but splits '{corpus.name}' differently from the "
+            "built-in protocol of that name; give it another name"
         )
 
 
 def _require_use(definition: Definition, corpus: CheckedCorpus, folds: Sequence[Fold]) -> None:
-    """Every fold must train on two recordings, and every class must be tested by one of them."""
+    """Every fold must train on at least two recordings, and every class must be tested."""
     for number, fold in enumerate(folds, 1):
-        if (there := n_recordings(corpus, fold.train)) < 2:
+        if (count := n_recordings(corpus, fold.train)) < 2:
             raise CorpusError(
-                f"{definition.name} leaves fold {number} {there} different clips of corpus "
-                f"'{corpus.name}' to train on; 2 are needed"
+                f"{definition.name} leaves fold {number} of corpus '{corpus.name}' {count} different clip(s) "
+                "to train on; 2 are needed"
             )
     tested = set(corpus.targets[np.concatenate([fold.test for fold in folds])].tolist())
     for target, label in enumerate(corpus.labels):
@@ -83,20 +141,6 @@ def _require_use(definition: Definition, corpus: CheckedCorpus, folds: Sequence[
             raise CorpusError(
                 f"{definition.name} tests no clip of class '{label}' of corpus '{corpus.name}'; "
                 "use a corpus without that class"
-            )
-
-
-def _require_speakers_apart(definition: Definition, corpus: CheckedCorpus, folds: Sequence[Fold]) -> None:
-    used = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.test)]))
-    if any(corpus.speakers[row] is None for row in used.tolist()):
-        raise CorpusError(
-            f"{definition.name} keeps speakers apart; corpus '{corpus.name}' does not name them all"
-        )
-    for number, fold in enumerate(folds, 1):
-        if both := on_both_sides([fold], corpus.speakers):
-            raise ConfigError(
-                f"{definition.name} says by_speaker, yet speaker '{min(both)}' stands on both sides of fold "
-                f"{number}"
             )
 
 

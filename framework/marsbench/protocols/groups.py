@@ -1,39 +1,69 @@
-"""Which clips must stay together: copies of a recording, clips of a speaker."""
+"""Which clips must be in the same part of a split: duplicates of one recording, and clips of one speaker.
+
+Every split that keeps speakers apart uses `groups_by_speaker`, and `require_speakers_apart` verifies it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.errors import CorpusError
-from marsbench.protocols.protocol import Rows
+from marsbench.errors import ConfigError, CorpusError
+from marsbench.protocols.protocol import Fold, Rows, Splits
 
 
 def first_duplicates(corpus: CheckedCorpus, rows: Rows) -> Rows:
-    """`rows` but the second and further of them that are copies of one recording, sorted."""
-    there = set(rows.tolist())
-    for copies in corpus.duplicates:
-        there.difference_update([row for row in copies if row in there][1:])
-    return np.array(sorted(there), np.int64)
-
-
-def n_recordings(corpus: CheckedCorpus, rows: Rows) -> int:
-    """How many different recordings `rows` are."""
-    recordings = np.arange(len(corpus.clips))
-    for copies in corpus.duplicates:
-        recordings[list(copies)] = copies[0]
-    return len(np.unique(recordings[rows]))
+    """`rows` with only the first of every group of duplicates, sorted."""
+    kept = set(rows.tolist())
+    for group in corpus.duplicates:
+        kept.difference_update([row for row in group if row in kept][1:])
+    return np.array(sorted(kept), np.int64)
 
 
 def with_duplicates(corpus: CheckedCorpus, firsts: Rows, rows: Rows) -> Rows:
-    """`firsts` and those of `rows` that are copies of them, sorted."""
-    chosen, there = set(firsts.tolist()), set(rows.tolist())
-    for copies in corpus.duplicates:
-        if not chosen.isdisjoint(copies):
-            chosen.update(there.intersection(copies))
+    """`firsts` and their duplicates among `rows`, sorted."""
+    chosen, available = set(firsts.tolist()), set(rows.tolist())
+    for group in corpus.duplicates:
+        if not chosen.isdisjoint(group):
+            chosen.update(available.intersection(group))
     return np.array(sorted(chosen), np.int64)
 
 
+def n_recordings(corpus: CheckedCorpus, rows: Rows) -> int:
+    """Number of different recordings among `rows`."""
+    recordings = np.arange(len(corpus.clips))
+    for group in corpus.duplicates:
+        recordings[list(group)] = group[0]
+    return len(np.unique(recordings[rows]))
+
+
+def require_clips(corpus: CheckedCorpus, least: int, protocol: str, rows: Rows | None = None) -> None:
+    """Raise CorpusError unless every class has `least` different recordings among `rows` (None: all)."""
+    firsts = first_duplicates(corpus, all_rows(corpus) if rows is None else rows)
+    counts = Counter(corpus.targets[firsts].tolist())
+    for target, label in enumerate(corpus.labels):
+        if counts[target] < least:
+            found = f"class '{label}' of corpus '{corpus.name}' has {counts[target]} different clips"
+            raise CorpusError(f"{protocol} needs {least} clips of every class; {found}")
+
+
+def all_rows(corpus: CheckedCorpus) -> Rows:
+    """Every row of the corpus."""
+    return np.arange(len(corpus.clips))
+
+
+def split_recordings(corpus: CheckedCorpus, rows: Rows, pairs: Iterable[tuple[Rows, Rows]]) -> Splits:
+    """Folds from (train, test) indices into `rows`, each with all duplicates of its clips."""
+    return Splits(
+        tuple(
+            Fold(*(with_duplicates(corpus, rows[part], all_rows(corpus)) for part in pair)) for pair in pairs
+        )
+    )
+
+
 def groups_by_speaker(corpus: CheckedCorpus, rows: Rows) -> Rows:
-    """A number for each of `rows`, equal for equal speakers and for speakers who share a recording.
+    """Group number of each row, equal for equal speakers and for speakers who share a recording, (n_rows,).
 
     Raises:
         CorpusError: the speaker of one of `rows` is unknown.
@@ -44,10 +74,42 @@ def groups_by_speaker(corpus: CheckedCorpus, rows: Rows) -> Rows:
                 f"corpus '{corpus.name}' names no speaker for {corpus.clips[row].id}; "
                 "use a protocol without speakers"
             )
-    # A clip without a speaker, which is none of `rows`, is a group of its own.
+    # A clip without a speaker, which cannot be among `rows`, is a group of its own.
     keys = [f"\0{row}" if speaker is None else speaker for row, speaker in enumerate(corpus.speakers)]
     _, groups = np.unique(np.array(keys, str), return_inverse=True)
-    for copies in corpus.duplicates:
-        shared = groups[list(copies)]
+    for duplicates in corpus.duplicates:
+        shared = groups[list(duplicates)]
         groups[np.isin(groups, shared)] = shared.min()
     return groups[rows]
+
+
+def require_speakers_apart(name: str, corpus: CheckedCorpus, folds: Sequence[Fold]) -> None:
+    """Verify that no speaker is in both train and test of a fold.
+
+    Raises:
+        CorpusError: a clip without a known speaker is used.
+        ConfigError: a speaker is in both; names the speaker and the fold.
+    """
+    used = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.test)]))
+    if any(corpus.speakers[row] is None for row in used.tolist()):
+        raise CorpusError(f"{name} keeps speakers apart; corpus '{corpus.name}' does not name them all")
+    for number, fold in enumerate(folds, 1):
+        if shared := shared_names([fold], corpus.speakers):
+            raise ConfigError(
+                f"{name} says by_speaker, but speaker '{min(shared)}' is in both train and test of fold "
+                f"{number}"
+            )
+
+
+def statements(corpus: CheckedCorpus) -> tuple[str | None, ...]:
+    """Statement of each clip, in order; None if unknown."""
+    return tuple(clip.attributes.get("statement") for clip in corpus.clips)
+
+
+def shared_names(folds: Iterable[Fold], names: Sequence[str | None]) -> set[str]:
+    """Names (of speakers, say) that are in both train and test of some fold; `names` has one per row."""
+    known = sorted({name for name in names if name is not None})
+    numbers = {name: number for number, name in enumerate(known)}
+    coded = np.array([-1 if name is None else numbers[name] for name in names], np.int64)
+    shared = (np.intersect1d(coded[fold.train], coded[fold.test]) for fold in folds)
+    return {known[number] for codes in shared for number in codes.tolist() if number >= 0}

@@ -1,4 +1,4 @@
-"""How the training clips of a fold are split again: for early stopping, and to choose a configuration by."""
+"""Split the training clips of a fold again: a validation part for early stopping, inner folds for tuning."""
 
 import numpy as np
 
@@ -7,63 +7,63 @@ from marsbench.hashing import derived_seed
 from marsbench.protocols.groups import first_duplicates, groups_by_speaker, with_duplicates
 from marsbench.protocols.protocol import Fold, Rows
 
-_VALIDATION = 0.1
-_HOLD_OUT = 0.2
+_VALIDATION_SHARE = 0.1
+_HOLDOUT_SHARE = 0.2
 
 
-def keep_aside(corpus: CheckedCorpus, train: Rows, by_speaker: bool, seed: int) -> tuple[Rows, Rows]:
-    """Part training rows into (fitting, validation), the latter about a tenth: whole speakers or stratified.
+def validation_split(corpus: CheckedCorpus, train: Rows, by_speaker: bool, seed: int) -> tuple[Rows, Rows]:
+    """Split training rows into (fit, validation), the latter about 10 %, by speaker or stratified by class.
 
-    Copies of one recording stay together. With a single speaker, or a class of one recording, the rows are
-    split without regard to speakers or classes; a single recording is all for fitting.
+    Duplicates stay in one part. With a single speaker the split is stratified; with a class of one recording
+    it is random. A single recording leaves validation empty.
     """
-    return _held_out(corpus, train, by_speaker, _VALIDATION, derived_seed(seed, "validation"))
+    return _holdout(corpus, train, by_speaker, _VALIDATION_SHARE, derived_seed(seed, "validation"))
 
 
 def inner_folds(corpus: CheckedCorpus, train: Rows, by_speaker: bool, n_folds: int, seed: int) -> list[Fold]:
-    """Split training rows of two recordings or more again, to choose a configuration by.
+    """Split the training rows of a fold, at least two recordings, into inner folds for tuning.
 
-    `n_folds` folds, or a hold-out of a fifth for 1. Whole speakers where `by_speaker`, classes balanced where
-    each has clips for all folds; copies of one recording stay together. There are fewer folds where a class
-    or the speakers do not suffice, but two parts at least.
+    `n_folds` folds, or a holdout of 20 % for 1. Speakers are kept apart if `by_speaker`; classes are balanced
+    where each has clips for all folds; duplicates stay in one part. There are fewer folds where a class or
+    the speakers do not suffice, but always at least one split.
     """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 
     split_seed = derived_seed(seed, "inner")
     if n_folds == 1:
-        return [Fold(*_held_out(corpus, train, by_speaker, _HOLD_OUT, split_seed))]
+        return [Fold(*_holdout(corpus, train, by_speaker, _HOLDOUT_SHARE, split_seed))]
     if by_speaker and (n_groups := len(np.unique(groups := groups_by_speaker(corpus, train)))) > 1:
         n_folds = min(n_folds, n_groups)
-        is_rich = np.unique(corpus.targets[train], return_counts=True)[1].min() >= n_folds
-        kind = StratifiedGroupKFold if is_rich else GroupKFold
+        can_stratify = np.unique(corpus.targets[train], return_counts=True)[1].min() >= n_folds
+        kind = StratifiedGroupKFold if can_stratify else GroupKFold
         by_group = kind(n_folds, shuffle=True, random_state=split_seed)
         return [Fold(train[a], train[b]) for a, b in by_group.split(train, corpus.targets[train], groups)]
     rows = first_duplicates(corpus, train)
     least = int(np.unique(corpus.targets[rows], return_counts=True)[1].min())
     if least < 2:
-        return [Fold(*_balanced(corpus, train, _HOLD_OUT, split_seed))]
-    balanced = StratifiedKFold(min(n_folds, least), shuffle=True, random_state=split_seed)
+        return [Fold(*_stratified_holdout(corpus, train, _HOLDOUT_SHARE, split_seed))]
+    stratified = StratifiedKFold(min(n_folds, least), shuffle=True, random_state=split_seed)
     return [
         Fold(with_duplicates(corpus, rows[a], train), with_duplicates(corpus, rows[b], train))
-        for a, b in balanced.split(rows, corpus.targets[rows])
+        for a, b in stratified.split(rows, corpus.targets[rows])
     ]
 
 
-def _held_out(
+def _holdout(
     corpus: CheckedCorpus, train: Rows, by_speaker: bool, share: float, seed: int
 ) -> tuple[Rows, Rows]:
-    """Part rows into (fitting, about `share` of them): whole speakers if there are several, or balanced."""
+    """Split rows into (fit, about `share` of them), by speaker if there are several, else stratified."""
     from sklearn.model_selection import GroupShuffleSplit
 
     if by_speaker and len(np.unique(groups := groups_by_speaker(corpus, train))) > 1:
         by_group = GroupShuffleSplit(1, test_size=share, random_state=seed)
         fit, aside = next(by_group.split(train, groups=groups))
         return np.sort(train[fit]), np.sort(train[aside])
-    return _balanced(corpus, train, share, seed)
+    return _stratified_holdout(corpus, train, share, seed)
 
 
-def _balanced(corpus: CheckedCorpus, train: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
-    """Part rows into (fitting, about `share` of them), stratified unless a class has one recording."""
+def _stratified_holdout(corpus: CheckedCorpus, train: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Split rows into (fit, about `share` of them), stratified unless a class has a single recording."""
     from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
     rows = first_duplicates(corpus, train)

@@ -1,4 +1,4 @@
-"""What stands on both sides of a split, and the guard that lets no copy of a test clip into training."""
+"""Keep duplicates of test clips out of training, and report what train and test share."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -6,71 +6,58 @@ from dataclasses import replace
 import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
+from marsbench.protocols.groups import shared_names, statements
 from marsbench.protocols.protocol import Fold, Leakage
 
-_NAMED = 3
+_SHOWN = 3
 
 
 def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[Fold, ...], Leakage]:
-    """Folds that train on no copy of what they test, and what they still share."""
-    guarded = tuple(_guarded(corpus, fold) for fold in folds)
+    """The folds without training clips that are duplicates of their test clips, and what they still share."""
+    guarded = tuple(_drop_duplicates(corpus, fold) for fold in folds)
     dropped = tuple(
         (number, corpus.clips[row].id)
         for number, (given, kept) in enumerate(zip(folds, guarded, strict=True))
         for row in np.setdiff1d(given.train, kept.train)
     )
-    lost = {clip for _, clip in dropped}
+    ids = {clip for _, clip in dropped}
     leakage = Leakage(
-        speakers_shared=len(on_both_sides(guarded, corpus.speakers)),
-        statements_shared=len(on_both_sides(guarded, statements(corpus))),
-        exact_groups=tuple(_kept_together(corpus, corpus.exact_duplicates, folds, lost)),
-        near_groups=tuple(_kept_together(corpus, corpus.near_duplicates, folds, lost)),
-        dropped=dropped,
+        speakers_shared=len(shared_names(guarded, corpus.speakers)),
+        statements_shared=len(shared_names(guarded, statements(corpus))),
+        exact_groups=tuple(_intact_groups(corpus, corpus.exact_duplicates, folds, ids)),
+        near_groups=tuple(_intact_groups(corpus, corpus.near_duplicates, folds, ids)),
+        dropped_duplicates=dropped,
     )
     return guarded, leakage
 
 
-def statements(corpus: CheckedCorpus) -> tuple[str | None, ...]:
-    """What is said in each clip, None where unknown."""
-    return tuple(clip.attributes.get("statement") for clip in corpus.clips)
-
-
 def leakage_notes(leakage: Leakage) -> Iterator[str]:
-    """One line for each thing that a reader of the scores must know."""
-    for shared, what in ((leakage.speakers_shared, "speakers"), (leakage.statements_shared, "statements")):
+    """What readers of the scores should know, one line each."""
+    for shared, what in ((leakage.speakers_shared, "speaker"), (leakage.statements_shared, "statement")):
         if shared:
-            yield f"{what} stand on both sides of the split: scores do not tell how unknown {what} fare"
+            yield f"train and test share {shared} {what}(s); expect lower scores on new {what}s"
     for kind, groups in (("exact", leakage.exact_groups), ("near", leakage.near_groups)):
         if groups:
-            named = "; ".join(" = ".join(group) for group in groups[:_NAMED])
-            yield f"{len(groups)} group(s) of {kind} copies kept on one side of each split: {named}"
-    if leakage.dropped:
-        named = ", ".join(f"{clip} (fold {fold + 1})" for fold, clip in leakage.dropped[:_NAMED])
-        more = f" and {len(leakage.dropped) - _NAMED} more" if len(leakage.dropped) > _NAMED else ""
-        yield f"copies of test clips left out of training: {named}{more}"
+            shown = "; ".join(" = ".join(group) for group in groups[:_SHOWN])
+            yield f"{len(groups)} group(s) of {kind} duplicates kept in one part of each split: {shown}"
+    if dropped := leakage.dropped_duplicates:
+        shown = ", ".join(f"{clip} (fold {fold + 1})" for fold, clip in dropped[:_SHOWN])
+        more = f" and {len(dropped) - _SHOWN} more" if len(dropped) > _SHOWN else ""
+        yield f"duplicates of test clips left out of training: {shown}{more}"
 
 
-def _guarded(corpus: CheckedCorpus, fold: Fold) -> Fold:
+def _drop_duplicates(corpus: CheckedCorpus, fold: Fold) -> Fold:
     tested = set(fold.test.tolist())
-    banned = [row for copies in corpus.duplicates if not tested.isdisjoint(copies) for row in copies]
-    return replace(fold, train=np.setdiff1d(fold.train, np.array(banned, np.int64)))
+    dropped = [row for group in corpus.duplicates if not tested.isdisjoint(group) for row in group]
+    return replace(fold, train=np.setdiff1d(fold.train, np.array(dropped, np.int64)))
 
 
-def on_both_sides(folds: Iterable[Fold], names: Sequence[str | None]) -> set[str]:
-    """Those of the clips' names, by row, that stand on both sides of a fold."""
-    known = sorted({name for name in names if name is not None})
-    numbers = {name: number for number, name in enumerate(known)}
-    coded = np.array([-1 if name is None else numbers[name] for name in names], np.int64)
-    both = (np.intersect1d(coded[fold.train], coded[fold.test]) for fold in folds)
-    return {known[number] for shared in both for number in shared.tolist() if number >= 0}
-
-
-def _kept_together(
-    corpus: CheckedCorpus, copies: Iterable[tuple[int, ...]], folds: Sequence[Fold], lost: set[str]
+def _intact_groups(
+    corpus: CheckedCorpus, groups: Iterable[tuple[int, ...]], folds: Sequence[Fold], dropped: set[str]
 ) -> Iterator[tuple[str, ...]]:
-    """Groups of which several clips are used and none was left out of training."""
+    """Ids of groups of duplicates of which several clips are used and none was dropped from training."""
     used = {row for fold in folds for rows in (fold.train, fold.test) for row in rows.tolist()}
-    for rows in copies:
+    for rows in groups:
         group = tuple(corpus.clips[row].id for row in rows if row in used)
-        if len(group) > 1 and lost.isdisjoint(group):
+        if len(group) > 1 and dropped.isdisjoint(group):
             yield group

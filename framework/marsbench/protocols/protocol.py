@@ -1,4 +1,4 @@
-"""What a protocol is: by name, and applied to a corpus."""
+"""The types of this package: folds, protocol definitions, and protocols applied to a corpus."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,56 +8,70 @@ from numpy.typing import NDArray
 
 from marsbench.data.corpus import CheckedCorpus
 
+METRICS_VERSION = 1
+"""Raised when the same predictions would get other scores; part of every protocol hash."""
+
 Rows = NDArray[np.int64]
+"""Sorted indices into the clips of a checked corpus, (n_rows,)."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One split: rows of the checked corpus, each sorted."""
+    """One split into training and test rows."""
 
     train: Rows
     test: Rows
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a way of splitting makes of a corpus."""
+class Splits:
+    """What a protocol's `split` function returns."""
 
     folds: tuple[Fold, ...]
     notes: tuple[str, ...] = ()
-    """Which clips it leaves out, and why."""
-
-
-@dataclass(frozen=True)
-class Leakage:
-    """What the folds of a protocol share, and what was done lest they share a recording."""
-
-    speakers_shared: int = 0
-    """How many speakers stand on both sides of a fold."""
-    statements_shared: int = 0
-    exact_groups: tuple[tuple[str, ...], ...] = ()
-    """Clips of the same audio, sample by sample, that stand together on one side of every fold."""
-    near_groups: tuple[tuple[str, ...], ...] = ()
-    """The same of clips that are one recording, of which one at least was changed."""
-    dropped: tuple[tuple[int, str], ...] = ()
-    """Fold, counted from 0, and clip: left out of that fold's training, being a copy of a test clip of it."""
-
-
-METRICS_VERSION = 1
-"""Raised when the same predictions would get other scores; part of every protocol hash."""
+    """Which clips are left out, and why, one line each."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """What a protocol's name, or its file, stands for."""
+    """A protocol by name, independent of any corpus."""
 
     name: str
     description: str
     by_speaker: bool
-    """Whether no speaker stands on both sides; a fold's training clips are then split by speaker too."""
-    split: Callable[[CheckedCorpus], Parts]
+    """Whether no speaker is in both train and test; training clips are then split by speaker again."""
+    split: Callable[[CheckedCorpus], Splits]
     source: str = ""
-    """Who published it, and where."""
+    """The publication that the folds are taken from."""
+    is_custom: bool = False
+    """Whether it comes from a file of the user's."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Protocols that differ in their number of folds, named NAME2, NAME3, ..."""
+
+    name: str
+    define: Callable[[int], Definition]
+    """Definition with that many folds, which must be at least 2."""
+    listed: int
+    """Number of folds of the member that `bench protocols list` shows."""
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What train and test share under a protocol, and how duplicates were kept apart."""
+
+    speakers_shared: int = 0
+    """Number of speakers that are in both train and test of some fold."""
+    statements_shared: int = 0
+    """Number of statements that are in both train and test of some fold."""
+    exact_groups: tuple[tuple[str, ...], ...] = ()
+    """Ids of clips with identical audio that are in the same part of every fold, by group."""
+    near_groups: tuple[tuple[str, ...], ...] = ()
+    """The same for groups of near duplicates."""
+    dropped_duplicates: tuple[tuple[int, str], ...] = ()
+    """Fold, counted from 0, and id of each clip left out of training as a duplicate of a test clip."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,7 @@ class Protocol:
     by_speaker: bool
     folds: tuple[Fold, ...]
     hash: str
-    """Covers corpus, class order, splits and metrics; only equal hashes may be compared."""
+    """sha256 over corpus, class order, splits and metrics; only runs with equal hashes are comparable."""
     leakage: Leakage
     notes: tuple[str, ...]
+    """What readers of scores should know, one line each."""

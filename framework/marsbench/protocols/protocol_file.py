@@ -19,7 +19,7 @@ from marsbench.atomic_files import write_text
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError, suggestion
 from marsbench.hashing import digest, slug
-from marsbench.protocols.protocol import Definition, Fold, Parts, Protocol, Rows
+from marsbench.protocols.protocol import Definition, Fold, Protocol, Rows, Splits
 from marsbench.validation import first_problem, is_plain, shown
 
 _MOST_BYTES = 50_000_000
@@ -135,7 +135,7 @@ def file_of(protocol: Protocol, corpus: CheckedCorpus) -> ProtocolFile:
 
     tested = np.concatenate([fold.test for fold in protocol.folds])
     trained = np.unique(np.concatenate([fold.train for fold in protocol.folds]))
-    dropped = {clip for _, clip in protocol.leakage.dropped}
+    dropped = {clip for _, clip in protocol.leakage.dropped_duplicates}
     untested = set(ids(np.setdiff1d(trained, tested))) | (dropped - set(ids(tested)))
     file = ProtocolFile(
         name=protocol.name,
@@ -206,7 +206,7 @@ def definition_of(file: ProtocolFile) -> Definition:
     return Definition(file.name, file.description, file.is_by_speaker, partial(_split, file), file.source)
 
 
-def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Parts:
+def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Splits:
     notes: list[str] = []
     values = _values_of_clips(file, corpus, notes)
     listed = set(chain(*file.folds, file.never_tested))
@@ -218,7 +218,7 @@ def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Parts:
     # Where a clip is tested: a fold, never (-1), or not used at all (-2).
     tested = np.array([fold_of.get(value, -1) if value in listed else -2 for value in values], np.int64)
     folds = tuple(_fold(file, corpus, tested, number) for number in range(len(file.folds)))
-    return Parts(folds, (*notes, *_other_corpus(file, corpus)))
+    return Splits(folds, (*notes, *_other_corpus(file, corpus)))
 
 
 def _fold(file: ProtocolFile, corpus: CheckedCorpus, tested: Rows, number: int) -> Fold:

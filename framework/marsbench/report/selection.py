@@ -8,7 +8,7 @@ from typing import Any
 from marsbench.config import Criteria, Experiment, parse_experiment, read_experiment_file
 from marsbench.errors import ResultsError
 from marsbench.evaluation.scores import mean_metrics
-from marsbench.protocols.builtin import find_protocol
+from marsbench.protocols.apply import find_protocol
 from marsbench.results.leaderboard import Board, folders_of, leaderboards, ranked
 from marsbench.results.row import Row
 from marsbench.results.schema import Run, Standing

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from marsbench.config import Criteria, Experiment, Tuning, parse_setting
 from marsbench.errors import PluginError
 from marsbench.plugin.registry import KINDS, discover
-from marsbench.protocols.builtin import PROTOCOLS
+from marsbench.protocols.apply import builtin_protocol
 from marsbench.results.schema import EnsembleRecord, Standing
 
 _DEFAULTS = {name: field.default for name, field in Experiment.model_fields.items()}
@@ -144,7 +144,7 @@ def _notes(run: Standing) -> Iterator[str]:
     strange = dict.fromkeys(name for kind, name in plugins if name not in discover(()).names(kind))
     if strange:
         yield f"not among the installed plugins: {', '.join(strange)}; add --plugins with the folder"
-    built_in = PROTOCOLS.get(run.protocol.name)
+    built_in = builtin_protocol(run.protocol.name)
     if built_in is None or run.protocol.description not in {"", built_in.description}:
         yield f"{run.protocol.name} was a protocol's file: write the file's path behind --protocol"
     for name, value in (_of_dataset(run) | run.settings).items():

@@ -3,7 +3,7 @@
 from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from marsbench.config import Criteria, Tuning
 from marsbench.evaluation.criteria import Grade, Outcome
@@ -37,17 +37,16 @@ class CorpusRecord(_Record):
 
 
 class LeakageRecord(_Record):
-    """What the folds of a protocol share; as `protocols.leakage.Leakage`."""
+    """What train and test share; fields as in `protocols.protocol.Leakage`."""
 
     speakers_shared: int = 0
-    """How many speakers stand on both sides of a fold."""
     statements_shared: int = 0
     exact_groups: list[list[str]] = []
-    """Clips of the same audio, sample by sample, that stand together on one side of every fold."""
     near_groups: list[list[str]] = []
-    """The same of clips that are one recording, of which one at least was changed."""
-    dropped: list[tuple[int, str]] = []
-    """Fold, counted from 0, and clip: left out of that fold's training as a copy of a test clip of it."""
+    dropped_duplicates: list[tuple[int, str]] = Field(
+        default=[], validation_alias=AliasChoices("dropped_duplicates", "dropped")
+    )
+    """Older records call it `dropped`."""
 
 
 class ProtocolRecord(_Record):

@@ -154,7 +154,7 @@ def _protocol_record(plan: Plan) -> ProtocolRecord:
             statements_shared=protocol.leakage.statements_shared,
             exact_groups=[list(group) for group in protocol.leakage.exact_groups],
             near_groups=[list(group) for group in protocol.leakage.near_groups],
-            dropped=list(protocol.leakage.dropped),
+            dropped_duplicates=list(protocol.leakage.dropped_duplicates),
         ),
     )
 

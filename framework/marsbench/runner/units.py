@@ -13,7 +13,7 @@ from marsbench.evaluation.fit import Unit, fit_version
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import derived_seed
 from marsbench.planning import Pipeline, Plan
-from marsbench.protocols.inner_splits import inner_folds, keep_aside
+from marsbench.protocols.inner_splits import inner_folds, validation_split
 from marsbench.protocols.protocol import Fold, Rows
 from marsbench.tuning.search_space import Configuration, of_plugin
 
@@ -88,7 +88,7 @@ class Units:
         targets = self.corpus.targets
         validation = train[:0]
         if self.pipeline.wants_validation:
-            train, validation = keep_aside(self.corpus, train, self.by_speaker, seed)
+            train, validation = validation_split(self.corpus, train, self.by_speaker, seed)
         return Unit(
             fold=fold,
             features=features,

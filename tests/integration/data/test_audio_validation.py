@@ -72,7 +72,9 @@ def test_bad_clips_are_left_out_and_named_with_their_reasons(corpus: Corpus) -> 
 
 def test_bad_clips_end_the_run_where_that_was_asked(corpus: Corpus) -> None:
     spoil(corpus, 1)
-    with pytest.raises(CorpusError, match=r"1 bad audio file \(1.wav: empty: 0 bytes\); mend them or use"):
+    with pytest.raises(
+        CorpusError, match=r"1 bad audio file \(1.wav: empty: 0 bytes\); repair or remove them"
+    ):
         check_audio(corpus, "fail")
 
 

@@ -61,7 +61,7 @@ def test_an_actor_who_is_not_there_is_named(ravdess: Make, name: str, lacking: i
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_another_corpus_is_refused_in_one_line(corpus: Make, name: str) -> None:
-    with pytest.raises(CorpusError, match=f"{name}: no attribute of the clips of corpus 'made' is 'channel'"):
+    with pytest.raises(CorpusError, match=f"{name}: clips of corpus 'made' have no attribute 'channel'"):
         apply_protocol(name, corpus())
 
 

@@ -97,21 +97,21 @@ BAD = {
         "truncated: [0-9,]+ of 144,000 samples can be decoded",
     ),
     "no samples": (encoded(NOISE[:0]), "empty: 0 samples"),
-    "10 ms": (encoded(NOISE[: RATE // 100]), "too short: 10 ms, at least 100 ms"),
+    "10 ms": (encoded(NOISE[: RATE // 100]), "too short: 10 ms, the minimum is 100 ms"),
     "all zeros": (encoded(0 * NOISE), "silent: every sample is zero"),
-    "as good as zero": (encoded(1e-20 * NOISE, subtype="FLOAT"), "silent: no sample reaches more than"),
+    "as good as zero": (encoded(1e-20 * NOISE, subtype="FLOAT"), "silent: the largest sample is"),
     "8-bit silence": (encoded(0 * NOISE, subtype="PCM_U8"), "silent"),
     "opposite channels": (encoded(np.stack([NOISE, -NOISE], 1), subtype="FLOAT"), "silent"),
-    "NaN": (with_value(np.nan), "holds NaN or infinite samples"),
-    "infinity": (with_value(-np.inf), "holds NaN or infinite samples"),
-    "a sum beyond float32": (encoded(np.full((RATE, 2), 3e38), subtype="FLOAT"), "holds NaN or infinite"),
+    "NaN": (with_value(np.nan), "contains NaN or infinite samples"),
+    "infinity": (with_value(-np.inf), "contains NaN or infinite samples"),
+    "a sum beyond float32": (encoded(np.full((RATE, 2), 3e38), subtype="FLOAT"), "contains NaN or infinite"),
     "both infinities": (
         encoded(np.stack([np.full(RATE, np.inf), np.full(RATE, -np.inf)], 1), subtype="FLOAT"),
-        "holds NaN or infinite samples",
+        "contains NaN or infinite samples",
     ),
     "10 minutes": (encoded(np.tile(NOISE, 600), "FLAC"), "too long: 600.0 s, the limit is 300 s"),
-    "500 Hz": (encoded(NOISE, rate=500), "sample rate of 500 Hz"),
-    "65 channels": (encoded(np.zeros((RATE, 65))), "65 channels"),
+    "500 Hz": (encoded(NOISE, rate=500), "unsupported sample rate: 500 Hz"),
+    "65 channels": (encoded(np.zeros((RATE, 65))), "too many channels: 65"),
     "much in many channels": (
         # Six seconds at this rate, of which the header claims far more than the file holds.
         encoded(np.zeros((1_000, 8)), "FLAC", rate=600_000).replace(
@@ -167,8 +167,8 @@ def test_block_by_block_is_what_it_is_at_once(container: str, monkeypatch: pytes
     ids=["OGG in which pages seem to begin", "MP3 in which frames seem to begin"],
 )
 def test_what_costs_time_and_gives_no_sound_is_given_up(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "_PATIENCE", 0.01)
-    with pytest.raises(AudioError, match=r"^cannot be decoded: nothing comes out of it for"):
+    monkeypatch.setattr(audio, "_TIMEOUT", 0.01)
+    with pytest.raises(AudioError, match=r"^cannot be decoded: no samples within"):
         decode(data)
 
 
@@ -284,7 +284,7 @@ def test_channels_are_averaged() -> None:
     np.testing.assert_allclose(waveform.samples, NOISE / 2, atol=1e-7)
 
 
-def test_a_lossless_copy_has_equal_content_and_other_bytes(tmp_path: Path) -> None:
+def test_a_lossless_duplicate_has_equal_content_and_other_bytes(tmp_path: Path) -> None:
     samples = (30_000 * NOISE).astype(np.int16)
     (tmp_path / "a").write_bytes(encoded(samples))
     (tmp_path / "b").write_bytes(encoded(samples, "FLAC"))

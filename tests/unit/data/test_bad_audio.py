@@ -45,8 +45,8 @@ BAD = {
     "no samples.wav": (encoded(tone(300, 0)), "empty: 0 samples"),
     "10 ms.wav": (encoded(tone(300, 0.01)), "too short: 10 ms"),
     "silent.wav": (encoded(np.zeros(RATE)), "silent"),
-    "nan.wav": (encoded(np.full(RATE, np.nan), ("WAV", "FLOAT", RATE, 1)), "holds NaN or infinite"),
-    "inf.wav": (encoded(np.full(RATE, np.inf), ("WAV", "FLOAT", RATE, 1)), "holds NaN or infinite"),
+    "nan.wav": (encoded(np.full(RATE, np.nan), ("WAV", "FLOAT", RATE, 1)), "contains NaN or infinite"),
+    "inf.wav": (encoded(np.full(RATE, np.inf), ("WAV", "FLOAT", RATE, 1)), "contains NaN or infinite"),
     "10 minutes.wav": (encoded(tone(300, 600, 8000), ("WAV", "PCM_16", 8000, 1)), "too long: 600.0 s"),
 }
 

@@ -36,11 +36,11 @@ def with_facts(corpus: CheckedCorpus, row: int, facts: AudioFacts) -> CheckedCor
     ("labels", "clips", "message"),
     [
         (LABELS, (), "corpus 'toy' has no clips"),
-        (LABELS, (make_clip(0), make_clip(0)), "clip '00.wav' stands twice"),
-        (("sad", "happy", "sad"), (make_clip(0),), "label 'sad' stands twice"),
-        (("angry", "happy"), (make_clip(0),), r"label 'sad' is none of its classes \(angry, happy\)"),
-        (("sad",), (make_clip(0),), "has one class, 'sad'; two are needed"),
-        ((), (make_clip(0),), "label 'sad' is none of its classes"),
+        (LABELS, (make_clip(0), make_clip(0)), "clip '00.wav' is listed twice"),
+        (("sad", "happy", "sad"), (make_clip(0),), "label 'sad' is listed twice"),
+        (("angry", "happy"), (make_clip(0),), r"label 'sad' is not one of its classes: angry, happy"),
+        (("sad",), (make_clip(0),), "has only one class, 'sad'; at least two are needed"),
+        ((), (make_clip(0),), "label 'sad' is not one of its classes"),
     ],
 )
 def test_a_corpus_that_makes_no_sense_is_refused(
@@ -56,7 +56,7 @@ def test_targets_follow_the_stated_order_of_classes_not_the_alphabet() -> None:
     np.testing.assert_array_equal(corpus.targets, [0, 1, 2, 0, 1, 2])
 
 
-def test_copies_are_the_rows_of_equal_sound() -> None:
+def test_duplicates_are_the_rows_of_identical_audio() -> None:
     corpus = make_corpus()
     for row in (1, 4, 5):
         corpus = with_facts(corpus, row, replace(corpus.facts[row], content="the same"))

@@ -132,15 +132,15 @@ def with_clips(
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The likeness of every two waveforms that were compared."""
+    """The correlation of every two waveforms that were compared."""
     found: list[float] = []
-    likeness = audio_fingerprint.likeness
+    max_correlation = audio_fingerprint.max_correlation
 
     def listening(first: Samples, second: Samples) -> float:
-        found.append(likeness(first, second))
+        found.append(max_correlation(first, second))
         return found[-1]
 
-    monkeypatch.setattr(audio_fingerprint, "likeness", listening)
+    monkeypatch.setattr(audio_fingerprint, "max_correlation", listening)
     return found
 
 
@@ -148,12 +148,12 @@ def names(corpus: CheckedCorpus, groups: tuple[tuple[int, ...], ...]) -> list[li
     return [[corpus.clips[row].id for row in rows] for rows in groups]
 
 
-def test_different_recordings_are_no_copies(corpus: Corpus) -> None:
+def test_different_recordings_are_no_duplicates(corpus: Corpus) -> None:
     assert check_audio(corpus).duplicates == ()
 
 
 @pytest.mark.parametrize("changes", SOME, ids=name_of)
-def test_a_changed_copy_is_found(
+def test_a_changed_duplicate_is_found(
     changes: tuple[Change, ...], corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...]
 ) -> None:
     copy = changed(spoken[5], SAMPLE_RATE, changes, np.random.default_rng(0))
@@ -163,7 +163,7 @@ def test_a_changed_copy_is_found(
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100])
-def test_a_copy_at_another_rate_is_found(rate: int, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_duplicate_at_another_rate_is_found(rate: int, corpus: Corpus, tmp_path: Path) -> None:
     samples = np.asarray(
         soxr.resample(decode(read_bytes(corpus.clips[3].path)).samples, SAMPLE_RATE, rate), np.float32
     )
@@ -180,13 +180,13 @@ def vowel(seconds: float, seed: int) -> Samples:
     return np.asarray(0.1 * swell * (sound + 0.4 * rng.standard_normal(len(times))), np.float32)
 
 
-def test_short_held_vowels_are_no_copies_but_their_copies_are(tmp_path: Path) -> None:
+def test_short_held_vowels_are_no_duplicates_but_their_duplicates_are(tmp_path: Path) -> None:
     vowels = {f"{seed}": vowel(0.15, seed) for seed in range(8)}
     checked = check_audio(with_clips(None, tmp_path, vowels | {"copy": scaled(vowels["3"], 0.5)}))
     assert names(checked, checked.duplicates) == [["3", "copy"]]
 
 
-def test_exact_and_near_copies_of_one_recording_are_one_group(
+def test_exact_and_near_duplicates_of_one_recording_are_one_group(
     corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...]
 ) -> None:
     new = {"exact": spoken[5], "near": scaled(spoken[5], 0.5), "other": spoken[2]}
@@ -197,7 +197,7 @@ def test_exact_and_near_copies_of_one_recording_are_one_group(
     assert names(checked, checked.contradictions) == [["05", "exact", "near"]]
 
 
-def test_fifty_copies_are_one_group(
+def test_fifty_duplicates_are_one_group(
     corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...], compared: list[float]
 ) -> None:
     new = {f"copy {n:02}": scaled(spoken[5][n * 20 :], 1 - n / 100) for n in range(1, 50)}
@@ -207,7 +207,7 @@ def test_fifty_copies_are_one_group(
     assert len(compared) < 50 * 8
 
 
-def test_copies_are_found_past_a_crowd_of_nearer_ones(
+def test_duplicates_are_found_past_a_crowd_of_nearer_ones(
     corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duplicates, "_MOST", 1)
@@ -256,7 +256,7 @@ def test_an_unchanged_corpus_is_not_compared_again(
     assert compared == []
 
 
-def test_copies_that_only_a_lost_clip_joined_are_compared(
+def test_duplicates_that_only_a_lost_clip_joined_are_compared(
     corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...]
 ) -> None:
     new = {f"copy {n}": scaled(spoken[5], 1 - n / 10) for n in range(1, 4)}
@@ -276,15 +276,15 @@ def of_other_code(text: str) -> str:
 
 
 def without_verdicts(text: str) -> str:
-    return json.dumps({key: value for key, value in json.loads(text).items() if key != "others"})
+    return json.dumps({key: value for key, value in json.loads(text).items() if key != "different"})
 
 
 def with_odd_verdicts(text: str) -> str:
-    return json.dumps(json.loads(text) | {"copies": ["one"]})
+    return json.dumps(json.loads(text) | {"duplicates": ["one"]})
 
 
 def with_numbers(text: str) -> str:
-    return json.dumps(json.loads(text) | {"copies": [1]})
+    return json.dumps(json.loads(text) | {"duplicates": [1]})
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_a_damaged_ledger_of_verdicts_is_made_again(
 ) -> None:
     more = with_clips(corpus, tmp_path, {"copy": scaled(spoken[5], 0.5)})
     first, n_compared = check_audio(more), len(compared)
-    (ledger,) = (home() / "copies").iterdir()
+    (ledger,) = (home() / "duplicates").iterdir()
     whole = ledger.read_text("utf-8")
     ledger.write_text(damage(whole), "utf-8")
     assert check_audio(more) == first
@@ -332,24 +332,24 @@ def test_comparing_tells_how_far_it_is(corpus: Corpus, tmp_path: Path, spoken: t
 
 def test_a_clip_that_vanishes_meanwhile_is_named(tmp_path: Path, corpus: Corpus) -> None:
     near = check_audio(corpus)
-    facts = replace(near.facts[1], content="another", sound_print=near.facts[0].sound_print)
+    facts = replace(near.facts[1], content="another", audio_fingerprint=near.facts[0].audio_fingerprint)
     clips = [(near.clips[0].path, near.facts[0]), (tmp_path / "gone.wav", facts)]
     with pytest.raises(AudioError, match=r"gone.wav has changed since it was checked: no such file"):
         duplicates.near_duplicates(clips, tmp_path / "ledger.json", Listening())
 
 
-def test_near_copies_are_noted_and_stand_on_one_side(
+def test_near_duplicates_are_noted_and_kept_in_one_part(
     corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...]
 ) -> None:
     checked = check_audio(with_clips(corpus, tmp_path, {"x": spoken[4], "y": scaled(spoken[5], 0.5)}))
     protocol = apply_protocol("stratified5", checked)
-    assert "1 group(s) of exact copies kept on one side of each split: 04 = x" in protocol.notes
-    assert "1 group(s) of near copies kept on one side of each split: 05 = y" in protocol.notes
+    assert "1 group(s) of exact duplicates kept in one part of each split: 04 = x" in protocol.notes
+    assert "1 group(s) of near duplicates kept in one part of each split: 05 = y" in protocol.notes
     for fold in protocol.folds:
         assert len({row in fold.test.tolist() for row in checked.near_duplicates[0]}) == 1
 
 
-def test_bench_lists_near_copies(
+def test_bench_lists_near_duplicates(
     bench: Callable[..., Any], corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...]
 ) -> None:
     for row, clip in enumerate(corpus.clips[:6]):
@@ -363,7 +363,7 @@ def test_bench_lists_near_copies(
 
 
 @pytest.mark.slow
-def test_the_demo_corpus_has_no_copies() -> None:
+def test_the_demo_corpus_has_no_duplicates() -> None:
     assert check_audio(Demo().load(), "fail").duplicates == ()
 
 
@@ -400,7 +400,7 @@ def planted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_copies_planted_in_ravdess_are_found_and_no_others(
+def test_duplicates_planted_in_ravdess_are_found_and_no_others(
     seed: int, ravdess: Corpus, tmp_path: Path
 ) -> None:
     corpus, origins = planted(ravdess, tmp_path, np.random.default_rng(seed))

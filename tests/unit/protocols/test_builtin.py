@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.errors import CorpusError
-from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.leakage import statements
+from marsbench.errors import ConfigError, CorpusError
+from marsbench.protocols.apply import apply_protocol, find_protocol
+from marsbench.protocols.groups import statements
 
 Make = Callable[..., CheckedCorpus]
+Write = Callable[..., str]
 
 
 def said(take: int) -> dict[str, str]:
@@ -50,7 +51,7 @@ def test_speaker5_puts_no_speaker_on_both_sides(corpus: Make) -> None:
 
 
 def test_speakers_who_share_a_recording_stand_on_one_side(corpus: Make) -> None:
-    made = corpus(n_speakers=8, copies=[(0, 95), (12, 24)])
+    made = corpus(n_speakers=8, duplicates=[(0, 95), (12, 24)])
     for fold in apply_protocol("speaker5", made).folds:
         tested = {made.speakers[row] for row in fold.test}
         assert ("s0" in tested) == ("s7" in tested)
@@ -93,8 +94,8 @@ def test_clips_that_name_no_statement_are_left_out_and_counted(corpus: Make) -> 
         ("loso", {"n_speakers": None}, "names no speaker for 00-b-0"),
         ("loso", {"n_speakers": 1}, "loso needs 2 speakers; corpus 'made' has 1"),
         ("statement2", {}, "statement2 needs clips of two statements; corpus 'made' names none"),
-        ("statement2", {"attributes": said, "n_takes": 1}, "corpus 'made' has one alone, 'kids'"),
-        ("statement2", {"attributes": said, "n_speakers": 1, "n_takes": 1}, "has one alone"),
+        ("statement2", {"attributes": said, "n_takes": 1}, "corpus 'made' has only one, 'kids'"),
+        ("statement2", {"attributes": said, "n_speakers": 1, "n_takes": 1}, "has only one"),
     ],
 )
 def test_a_corpus_that_does_not_fit_is_one_line(
@@ -103,3 +104,57 @@ def test_a_corpus_that_does_not_fit_is_one_line(
     with pytest.raises(CorpusError) as error:
         apply_protocol(name, corpus(**asked))
     assert message in str(error.value)
+
+
+HASHES = {
+    "stratified5": "f848152ee2865b53b781b5e54f73b64356544a767fbf0fc8e8d0d4d9e5bff795",
+    "holdout80": "a89801fc11de863248e5bc656b94c70067600fb26a59bb5889b625317ab04c8b",
+    "speaker5": "17360fecacf304274a2b71cd7af1a901ff4492d4f05f61b566e933313d1686ae",
+    "loso": "e14243b06e52bacd361f25186447866872cb71ab8e3ee66e2af2475670ab4382",
+    "statement2": "3870837161577058e2f6e4b87dbddddaee7bb5f1dc5fd3832168291ac295c055",
+}
+"""Taken when the first runs were published: another hash would hide those from the leaderboard."""
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_a_published_protocol_keeps_its_splits_and_its_hash(corpus: Make, name: str) -> None:
+    made = corpus(n_takes=5, attributes=lambda take: {"statement": "ab"[take % 2]})
+    assert apply_protocol(name, made).hash == HASHES[name]
+
+
+@pytest.mark.parametrize(("name", "n_folds"), [("stratified2", 2), ("stratified10", 10), ("speaker3", 3)])
+def test_a_family_has_a_protocol_for_every_number_of_folds(corpus: Make, name: str, n_folds: int) -> None:
+    made = corpus()
+    applied = apply_protocol(name, made)
+    assert (applied.name, len(applied.folds)) == (name, n_folds)
+    assert applied.description.startswith(f"{n_folds} folds of ")
+    tested = np.concatenate([fold.test for fold in applied.folds])
+    assert sorted(tested) == list(range(len(made.clips)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("stratified1", "protocol 'stratified1' has 1 folds; at least 2 are needed: stratified2"),
+        ("speaker0", "protocol 'speaker0' has 0 folds; at least 2 are needed: speaker2"),
+        ("stratified05", "Unknown protocol 'stratified05'. Did you mean 'stratified5'?"),
+        ("stratified", "Unknown protocol 'stratified'. Did you mean 'stratified5'?"),
+        ("loso2", "Unknown protocol 'loso2'. Did you mean 'loso'?"),
+        ("speaker" + "9" * 5000, "Unknown protocol"),
+    ],
+)
+def test_a_name_that_no_family_has_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        find_protocol(name)
+    assert str(error.value).startswith(message)
+
+
+def test_more_folds_than_clips_of_a_class_are_refused(corpus: Make) -> None:
+    with pytest.raises(CorpusError, match="stratified25 needs 25 clips of every class; class 'b'"):
+        apply_protocol("stratified25", corpus())
+
+
+def test_a_file_named_like_a_member_of_a_family_must_have_its_splits(corpus: Make, write: Write) -> None:
+    path = write(name="speaker3", folds=[["s0"], ["s1", "s2", "s3"], ["s4", "s5"]])
+    with pytest.raises(ConfigError, match="differently from the built-in protocol of that name"):
+        apply_protocol(path, corpus())

@@ -10,7 +10,7 @@ from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import CorpusError
 from marsbench.protocols.apply import apply_protocol
 from marsbench.protocols.groups import first_duplicates
-from marsbench.protocols.inner_splits import inner_folds, keep_aside
+from marsbench.protocols.inner_splits import inner_folds, validation_split
 
 Make = Callable[..., CheckedCorpus]
 
@@ -20,7 +20,7 @@ Make = Callable[..., CheckedCorpus]
 def test_validation_is_a_small_part_of_the_training_clips(corpus: Make, seed: int, by_speaker: bool) -> None:
     made = corpus(n_speakers=10)
     train = apply_protocol("holdout80", made).folds[0].train
-    fit, validation = keep_aside(made, train, by_speaker, seed)
+    fit, validation = validation_split(made, train, by_speaker, seed)
     assert sorted([*fit, *validation]) == train.tolist()
     assert 0 < len(validation) < len(train) / 3
     speakers = np.array(made.speakers)
@@ -33,12 +33,12 @@ def test_validation_is_a_small_part_of_the_training_clips(corpus: Make, seed: in
     seed=st.integers(0, 1000),
     by_speaker=st.booleans(),
 )
-def test_copies_never_stand_on_both_sides_of_the_inner_split(
+def test_duplicates_never_stand_on_both_sides_of_the_inner_split(
     corpus: Make, pairs: list[tuple[int, int]], seed: int, by_speaker: bool
 ) -> None:
-    made = corpus(n_speakers=20, copies=pairs)
+    made = corpus(n_speakers=20, duplicates=pairs)
     train = apply_protocol("speaker5" if by_speaker else "stratified5", made).folds[0].train
-    fit, validation = keep_aside(made, train, by_speaker, seed)
+    fit, validation = validation_split(made, train, by_speaker, seed)
     assert sorted([*fit, *validation]) == train.tolist()
     for rows in made.duplicates:
         assert len({row in set(validation.tolist()) for row in rows if row in set(train.tolist())}) <= 1
@@ -49,7 +49,7 @@ def test_a_validation_part_is_found_also_where_a_class_has_one_clip(corpus: Make
     made = corpus(n_speakers=1 if by_speaker else 3)
     rare = np.flatnonzero(made.targets == 0)[:1]
     train = np.sort(np.concatenate([rare, np.flatnonzero(made.targets != 0)]))
-    fit, validation = keep_aside(made, train, by_speaker, 0)
+    fit, validation = validation_split(made, train, by_speaker, 0)
     assert sorted([*fit, *validation]) == train.tolist()
     assert len(validation)
 
@@ -60,7 +60,7 @@ def test_a_validation_part_is_found_also_where_a_class_has_one_clip(corpus: Make
 def test_inner_folds_split_the_training_rows_and_nothing_else(
     corpus: Make, by_speaker: bool, n_folds: int, seed: int, name: str
 ) -> None:
-    made = corpus(copies=[(0, 5), (3, 40)])
+    made = corpus(duplicates=[(0, 5), (3, 40)])
     for outer in apply_protocol(name, made).folds:
         inside = inner_folds(made, outer.train, by_speaker, n_folds, seed)
         assert 1 <= len(inside) <= n_folds
@@ -93,7 +93,7 @@ def test_a_class_of_one_recording_leaves_a_hold_out(corpus: Make) -> None:
 
 @pytest.mark.parametrize("by_speaker", [True, False])
 def test_a_single_recording_is_all_for_fitting(corpus: Make, by_speaker: bool) -> None:
-    fit, validation = keep_aside(corpus(copies=[(3, 4)]), np.array([3, 4]), by_speaker, 0)
+    fit, validation = validation_split(corpus(duplicates=[(3, 4)]), np.array([3, 4]), by_speaker, 0)
     assert (fit.tolist(), validation.tolist()) == ([3, 4], [])
 
 
@@ -102,11 +102,11 @@ def test_a_single_recording_is_all_for_fitting(corpus: Make, by_speaker: bool) -
 def test_any_two_recordings_or_more_can_be_split_and_nothing_is_added_to_them(
     corpus: Make, rows: set[int], seed: int, by_speaker: bool
 ) -> None:
-    made = corpus(copies=[(0, 70), (1, 2), (2, 50)])
+    made = corpus(duplicates=[(0, 70), (1, 2), (2, 50)])
     train = np.array(sorted(rows))
     if len(first_duplicates(made, train)) > 1:
         splits = [(f.train, f.test) for n in (1, 3) for f in inner_folds(made, train, by_speaker, n, seed)]
-        for fit, aside in [*splits, keep_aside(made, train, by_speaker, seed)]:
+        for fit, aside in [*splits, validation_split(made, train, by_speaker, seed)]:
             assert sorted([*fit, *aside]) == sorted(rows)
             assert len(fit)
             assert len(aside)
@@ -115,8 +115,8 @@ def test_any_two_recordings_or_more_can_be_split_and_nothing_is_added_to_them(
 def test_a_clip_without_a_speaker_hinders_only_a_split_that_uses_it(of_clips: Make) -> None:
     clips = [Clip(f"{n:02}", Path(), "ba"[n % 2], f"s{n // 4}" if n < 16 else None) for n in range(20)]
     made = of_clips(clips, ("b", "a"))
-    fit, validation = keep_aside(made, np.arange(16), True, 0)
+    fit, validation = validation_split(made, np.arange(16), True, 0)
     assert len({made.speakers[row] for row in validation}) == 1
     with pytest.raises(CorpusError, match="names no speaker for 16"):
-        keep_aside(made, np.arange(20), True, 0)
+        validation_split(made, np.arange(20), True, 0)
     assert len(fit) == 12

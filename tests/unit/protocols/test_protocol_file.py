@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import BenchError, ConfigError
 from marsbench.protocols import protocol_file
-from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.builtin import find_protocol
+from marsbench.protocols.apply import apply_protocol, find_protocol
 from marsbench.protocols.protocol_file import ProtocolFile, read_protocol_file, write_protocol_file
 
 Make = Callable[..., CheckedCorpus]
@@ -137,12 +136,12 @@ def test_a_description_may_have_any_letters_and_spaces(write: Write) -> None:
 @settings(max_examples=25, deadline=None)
 @given(
     sides=st.lists(st.integers(-2, 3), min_size=24, max_size=24),
-    copies=st.tuples(st.integers(0, 23), st.integers(0, 23)),
+    duplicates=st.tuples(st.integers(0, 23), st.integers(0, 23)),
 )
 def test_what_is_written_is_read_as_the_same_protocol(
-    corpus: Make, tmp_path_factory: pytest.TempPathFactory, sides: list[int], copies: tuple[int, int]
+    corpus: Make, tmp_path_factory: pytest.TempPathFactory, sides: list[int], duplicates: tuple[int, int]
 ) -> None:
-    made = corpus(n_speakers=2, copies=[copies])
+    made = corpus(n_speakers=2, duplicates=[duplicates])
     ids = np.array([clip.id for clip in made.clips])
     lists = [ids[np.array(sides) == fold].tolist() for fold in range(-1, 4)]
     folder = tmp_path_factory.mktemp("files")

@@ -143,8 +143,8 @@ def test_labels_fix_the_order_of_classes(tree: Tree) -> None:
     ("labels", "message"),
     [
         (["sad", "clam"], "no clip of class 'clam'. Did you mean 'calm'?"),
-        (["sad", "sad", "calm"], "label 'sad' stands twice"),
-        (["sad"], "label 'calm' is none of its classes"),
+        (["sad", "sad", "calm"], "label 'sad' is listed twice"),
+        (["sad"], "label 'calm' is not one of its classes"),
     ],
 )
 def test_labels_that_do_not_fit_the_clips_are_refused(tree: Tree, labels: list[str], message: str) -> None:
@@ -234,7 +234,7 @@ def test_a_root_that_is_not_there_is_told_what_to_give(tmp_path: Path) -> None:
         (["a.wav", "b.wav"], "neither sub-folders of audio"),
         (["sad/a.txt", "calm/b.txt"], "neither sub-folders of audio"),
         (["other.csv"], "columns path and label .found: other.csv"),
-        (["sad/a.wav"], "one class, 'sad'; two are needed"),
+        (["sad/a.wav"], "one class, 'sad'; at least two are needed"),
     ],
 )
 def test_a_folder_without_two_classes_is_refused(tree: Tree, files: list[str], message: str) -> None:

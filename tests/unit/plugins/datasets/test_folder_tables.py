@@ -90,7 +90,7 @@ def test_a_listed_file_that_is_missing_is_reported_by_the_audio_check(tmp_path: 
         ("path,label\na.wav,sad\n".encode("utf-16"), "line 1: not UTF-8 text"),
         ("path,label\na.wav,sad\n".encode("utf-16-le"), "line 1: not UTF-8 text"),
         ('path,label\n"a.wav,sad\n', "line 2: unexpected end of data"),
-        ("path,label\na.wav,sad\nb.wav,sad\n", "one class, 'sad'; two are needed"),
+        ("path,label\na.wav,sad\nb.wav,sad\n", "one class, 'sad'; at least two are needed"),
     ],
 )
 def test_a_defect_in_a_table_is_one_line_with_its_line_number(
