@@ -15,6 +15,7 @@ from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import Spectrum
 
 _BITS_OF_FLOAT32 = 24
+_MOST_PERCENT = 100
 
 
 @dataclass
@@ -127,6 +128,13 @@ def require_seconds(name: str, value: float, least: float) -> None:
     """Raise ValueError unless `value` lies from `least` to the longest usable clip."""
     if not least <= value <= MAX_SECONDS:
         raise ValueError(f"{name} must lie from {least:.3g} to {MAX_SECONDS:.3g} seconds, not {value}")
+
+
+def require_percentiles(percentiles: list[float]) -> None:
+    """Raise ValueError unless all lie from 0 to 100."""
+    for percentile in percentiles:
+        if not 0 <= percentile <= _MOST_PERCENT:
+            raise ValueError(f"percentiles must lie from 0 to {_MOST_PERCENT}, not {percentile}")
 
 
 def rounded(samples: Floats, bits: int | None) -> Floats:

@@ -7,13 +7,11 @@ import numpy as np
 
 from marsbench.plugin.features import FeatureKind, Floats
 from marsbench.plugin.onnx import Value
-from marsbench_plugins.framing import SpectralExtractor, require_whole
+from marsbench_plugins.framing import SpectralExtractor, require_percentiles, require_whole
 from marsbench_plugins.onnx_graphs.hearing import vector_model
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.onnx_graphs.statistics import liveliness, moments, percentiles
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands
-
-_MOST_PERCENT = 100
 
 
 @dataclass
@@ -40,9 +38,7 @@ class Functionals(SpectralExtractor):
         require_whole("n_mfcc", self.n_mfcc, MFCC_BANDS)
         require_whole("n_mels", self.n_mels)
         contrast_bands(self.sample_rate, self.n_fft)
-        for percentile in self.percentiles:
-            if not 0 <= percentile <= _MOST_PERCENT:
-                raise ValueError(f"percentiles must lie from 0 to {_MOST_PERCENT}, not {percentile}")
+        require_percentiles(self.percentiles)
 
     def extract(self, waveform: Floats, sample_rate: int) -> Floats:
         """Each statistic of every dimension in turn, ((4 + n_percentiles) * (n_mfcc + 19 + n_mels),)."""

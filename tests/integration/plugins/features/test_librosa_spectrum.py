@@ -1,4 +1,4 @@
-"""The only tests that run librosa: its compilation takes half a minute where its cache is empty."""
+"""Our spectrum has the numbers of librosa, which only this file and its neighbour run: it compiles itself."""
 
 from collections.abc import Callable
 from pathlib import Path
