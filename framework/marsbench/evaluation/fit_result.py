@@ -19,29 +19,20 @@ else:
     _Matrix = Any
 
 
-class _Packed(BaseModel):
-    """A float32 matrix as JSON."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    shape: tuple[int, int]
-    float32: str
-    """Base64 of the little-endian values, row by row."""
-
-
-def _pack(matrix: _Matrix) -> dict[str, Any]:
-    return {"shape": matrix.shape, "float32": b64encode(matrix.astype("<f4").tobytes()).decode()}
+def _pack(matrix: _Matrix) -> str:
+    """As JSON: number of columns, then the values in base64, little-endian, row by row."""
+    return f"{matrix.shape[1]}:{b64encode(matrix.astype('<f4').tobytes()).decode()}"
 
 
 def _unpack(value: object) -> _Matrix:
-    """The matrix from what `_pack` made of it, or a copy of an array; raises ValueError."""
+    """A matrix, or what `_pack` made of one, as float32 (n_rows, n_columns); raises ValueError."""
     import numpy as np
 
-    if not isinstance(value, dict):
-        return np.array(value, np.float32)
-    packed = _Packed.model_validate(value)
-    values = np.frombuffer(b64decode(packed.float32, validate=True), "<f4")
-    return values.astype(np.float32).reshape(packed.shape)
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float32)
+    n_columns, _, values = str(value).partition(":")
+    flat = np.frombuffer(b64decode(values, validate=True), "<f4")
+    return flat.astype(np.float32).reshape(-1, int(n_columns))
 
 
 class UnitResult(BaseModel):

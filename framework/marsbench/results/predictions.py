@@ -110,7 +110,7 @@ def _decoded(data: bytes, run: Standing) -> Predictions:
     labels = tuple(run.corpus.labels)
     table = parquet.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     if not table.schema.equals(_schema(labels)):
-        raise ValueError(f"its columns {', '.join(table.column_names)} are not those of the run's classes")
+        raise ValueError(f"its columns are not {', '.join(_schema(labels).names)}, or not of their types")
     index = {label: position for position, label in enumerate(labels)}
     predictions = Predictions(
         clips=tuple(table["clip"].to_pylist()),

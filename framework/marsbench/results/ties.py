@@ -50,7 +50,8 @@ def _known_ranks(rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]]) ->
         ranks: list[int | None] = json.loads(read_checksummed(kept))["ranks"]
     except (OSError, DamagedError):
         ranks = _tie_ranks(folders)
-        write_checksummed(kept, json.dumps({"ranks": ranks}))
+        if None not in ranks:  # what cannot be read now may be written again, and the rows stay the same
+            write_checksummed(kept, json.dumps({"ranks": ranks}))
     return ranks
 
 

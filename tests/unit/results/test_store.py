@@ -79,8 +79,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "of other classes": (lambda path: hold_rows(path, [1, 0, 0], [1, 0, 0]), "probabilities of shape (2, 3)"),
     "not finite": (lambda path: hold_rows(path, [np.nan, 1], [1, 0]), "holds NaN or infinite probabilities"),
     "no probabilities": (lambda path: hold_rows(path, [0.5, 0.4], [1, 0]), "negative or do not sum to 1"),
-    "of no matrix": (lambda path: reseal(path, b'"shape":[2,2]', b'"shape":[2,3]'), "cannot reshape array"),
-    "of no text": (lambda path: reseal(path, b'"float32":"', b'"float32":"*'), "probabilities: Value error"),
+    "of no matrix": (lambda path: reseal(path, b'"2:', b'"3:'), "probabilities: Value error, cannot reshape"),
+    "of no text": (lambda path: reseal(path, b'"2:', b'"2:*'), "this version: probabilities: Value error"),
     "of another version": (lambda path: reseal(path, b'"fold"', b'"f":1,"fold"'), "this version: f: Extra"),
     "a folder": (make_folder, "cannot be read: Is a directory"),
 }
