@@ -1,6 +1,6 @@
-"""Protocols as files: TOML or JSON that names the clips, speakers or other groups which each fold tests.
+"""Read and write protocol files: TOML or JSON that lists the clips, speakers or other groups of each fold.
 
-A file is a stranger's: size, keys, values and nesting are checked before anything is made of them.
+Files are untrusted: size, keys, values and nesting are checked first.
 """
 
 import json
@@ -22,27 +22,28 @@ from marsbench.hashing import digest, slug
 from marsbench.protocols.protocol import Definition, Fold, Protocol, Rows, Splits
 from marsbench.validation import first_problem, is_plain, shown
 
-_MOST_BYTES = 50_000_000
-_LONGEST_LINE = 500
-_LONGEST_NAME = 80
-_MOST_KEYS = 100
+_MAX_BYTES = 50_000_000
+_MAX_LINE = 500
+_MAX_NAME = 80
+_MAX_KEYS = 100
+_SHOWN = 3
 
 
 def _line(text: str) -> str:
-    if not is_plain(text) or len(text) > _LONGEST_LINE:
-        raise ValueError(f"one line of at most {_LONGEST_LINE} characters is needed")
+    if not is_plain(text) or len(text) > _MAX_LINE:
+        raise ValueError(f"one line of at most {_MAX_LINE} characters is needed")
     return text
 
 
 def _name(text: str) -> str:
-    if text != (plain := slug(text, "protocol")[:_LONGEST_NAME]):
-        raise ValueError(f"a name that can name a folder is needed, '{plain}' say")
+    if text != (valid := slug(text, "protocol")[:_MAX_NAME]):
+        raise ValueError(f"not valid as a folder name; use '{valid}'")
     return text
 
 
 Line = Annotated[str, AfterValidator(_line)]
 Values = Annotated[tuple[str, ...], FailFast()]
-"""A million wrong values are one problem, not a million."""
+"""Validation stops at the first wrong value, so that a million of them are one error."""
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -58,7 +59,7 @@ class CorpusTable(BaseModel):
 
 
 class ProtocolFile(BaseModel):
-    """What a protocol file holds."""
+    """The contents of a protocol file."""
 
     model_config = _STRICT
 
@@ -66,33 +67,33 @@ class ProtocolFile(BaseModel):
     description: Line = ""
     source: Line = ""
     by: Line
-    """clip, speaker, or the name of an attribute of clips: what the values below are."""
+    """What the values of `folds` are: `clip` (ids), `speaker`, or the name of an attribute of clips."""
     folds: Annotated[tuple[Values, ...], FailFast(), Field(min_length=1)]
-    """For each fold the values whose clips it tests; it trains on those of all other values here."""
+    """Values tested by each fold, which trains on the clips of all other values listed in this file."""
     never_tested: Values = ()
     """Values whose clips every fold trains on."""
     only: dict[Line, Line] = {}
-    """Value by attribute that a clip must have to be used."""
+    """Values that a clip must have to be used, by attribute."""
     by_speaker: Annotated[bool | None, Field(strict=True)] = None
-    """Whether training clips are split again by whole speakers; None where `by` tells."""
+    """Whether speakers are kept apart, also in splits of the training clips; None: if `by` is `speaker`."""
     corpus: CorpusTable | None = None
     hash: str | None = None
-    """`digest_of` the file when it was written."""
+    """`digest` of the file when it was written; None for a file written by hand."""
 
     @property
     def is_by_speaker(self) -> bool:
-        """Whether training clips are split again by whole speakers."""
+        """Whether speakers are kept apart."""
         return self.by == "speaker" if self.by_speaker is None else self.by_speaker
 
     @property
     def digest(self) -> str:
-        """Of all that decides the splits."""
+        """sha256 of everything that decides the splits."""
         parts = [self.name, self.by, self.folds, self.never_tested, self.only, self.is_by_speaker]
         return digest(parts)
 
 
 def read_protocol_file(path: Path) -> ProtocolFile:
-    """Read and check a file.
+    """Read and validate a protocol file.
 
     Raises:
         ConfigError: it cannot be read, is too large or not valid TOML or JSON, has a wrong key or value,
@@ -103,17 +104,17 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     except ValidationError as error:
         raise ConfigError(f"{path}: {first_problem(error, ProtocolFile)}") from error
     except RecursionError as error:
-        raise ConfigError(f"{path} is nested too deeply for a protocol") from error
+        raise ConfigError(f"{path} is nested too deeply for a protocol file") from error
     if problem := next(_problems(file), None):
         raise ConfigError(f"{path}: {problem}")
     return file
 
 
 def write_protocol_file(path: Path, protocol: Protocol, corpus: CheckedCorpus) -> None:
-    """Write the splits of a protocol by clip, as a JSON file that gives the same protocol hash when read.
+    """Write the splits of an applied protocol as JSON, by clip; reading it gives the same protocol hash.
 
     Raises:
-        ConfigError: `path` ends otherwise than in .json.
+        ConfigError: `path` does not end in .json.
         StorageError: it cannot be written.
     """
     require_json(path)
@@ -122,13 +123,13 @@ def write_protocol_file(path: Path, protocol: Protocol, corpus: CheckedCorpus) -
 
 
 def require_json(path: Path) -> None:
-    """Raise ConfigError unless splits can be written to a file of that name."""
+    """Raise ConfigError unless the file name ends in .json."""
     if path.suffix.lower() != ".json":
         raise ConfigError(f"splits are written as JSON; name a file that ends in .json, not '{path.name}'")
 
 
 def file_of(protocol: Protocol, corpus: CheckedCorpus) -> ProtocolFile:
-    """The splits of a protocol, by clip."""
+    """The splits of an applied protocol, by clip."""
 
     def ids(rows: Rows) -> tuple[str, ...]:
         return tuple(corpus.clips[row].id for row in rows)
@@ -158,14 +159,14 @@ def file_of(protocol: Protocol, corpus: CheckedCorpus) -> ProtocolFile:
 def _bytes(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise ConfigError(f"{path} is no file")
+            raise ConfigError(f"{path} is not a file")
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"protocol {path} cannot be read: {reason}") from error
-    if len(content) > _MOST_BYTES:
-        raise ConfigError(f"{path} is larger than {_MOST_BYTES // 1_000_000} MB, too large for a protocol")
+    if len(content) > _MAX_BYTES:
+        raise ConfigError(f"{path} is larger than {_MAX_BYTES // 1_000_000} MB, too large for a protocol")
     return content
 
 
@@ -177,32 +178,30 @@ def _parsed(path: Path, content: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path} is not valid {kind}: {shown(str(error))}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds no keys and values; a protocol has name, by and folds")
+        raise ConfigError(f"{path} has no keys; a protocol file has the keys name, by and folds")
     tables = [values, *(value for value in values.values() if isinstance(value, dict))]
-    if any(len(table) > _MOST_KEYS for table in tables):
-        raise ConfigError(f"{path} has a table of more than {_MOST_KEYS} keys, which is no protocol's")
+    if any(len(table) > _MAX_KEYS for table in tables):
+        raise ConfigError(f"{path} has a table of more than {_MAX_KEYS} keys; it is not a protocol file")
     return values
 
 
 def _problems(file: ProtocolFile) -> Iterator[str]:
+    """What pydantic does not check: empty folds, repeated values, edits of a written file."""
     for number, values in enumerate(file.folds, 1):
         if not values:
-            yield f"fold {number} tests nothing"
+            yield f"fold {number} is empty"
     counts = Counter(chain(*file.folds, file.never_tested))
     if repeated := next((value for value, count in counts.items() if count > 1), None):
         places = [f"fold {number}" for number, values in enumerate(file.folds, 1) if repeated in values]
         places += ["never_tested"] if repeated in file.never_tested else []
-        where = " and ".join(places) if len(places) > 1 else f"{places[0]}, twice"
-        yield f"'{shown(repeated)}' stands in {where}; a value is tested in one fold at most"
+        where = " and ".join(places) if len(places) > 1 else f"{places[0]} twice"
+        yield f"'{shown(repeated)}' is listed in {where}; a value may be listed once"
     if file.hash is not None and file.hash != file.digest:
-        yield "the file was changed after it was written; remove its line 'hash' to use it as your own"
-
-
-_NAMED = 3
+        yield "the file was changed after it was written; to use it anyway, remove its key 'hash'"
 
 
 def definition_of(file: ProtocolFile) -> Definition:
-    """The protocol that a file stands for."""
+    """The protocol that a file defines."""
     return Definition(file.name, file.description, file.is_by_speaker, partial(_split, file), file.source)
 
 
@@ -211,11 +210,11 @@ def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Splits:
     values = _values_of_clips(file, corpus, notes)
     listed = set(chain(*file.folds, file.never_tested))
     _require_listed(file, corpus, {value for value in values if value is not None}, notes)
-    if strangers := sum(value is not None and value not in listed for value in values):
+    if unlisted := sum(value is not None and value not in listed for value in values):
         what = "them" if file.by == "clip" else f"their {file.by}"
-        notes.append(f"{strangers} clips left out: the protocol does not name {what}")
+        notes.append(f"{unlisted} clips left out: the protocol does not name {what}")
     fold_of = {value: number for number, names in enumerate(file.folds) for value in names}
-    # Where a clip is tested: a fold, never (-1), or not used at all (-2).
+    # The fold that tests each clip; -1 for never tested, -2 for not used.
     tested = np.array([fold_of.get(value, -1) if value in listed else -2 for value in values], np.int64)
     folds = tuple(_fold(file, corpus, tested, number) for number in range(len(file.folds)))
     return Splits(folds, (*notes, *_other_corpus(file, corpus)))
@@ -224,19 +223,17 @@ def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Splits:
 def _fold(file: ProtocolFile, corpus: CheckedCorpus, tested: Rows, number: int) -> Fold:
     fold = Fold(np.flatnonzero((tested != number) & (tested > -2)), np.flatnonzero(tested == number))
     if not len(fold.test):
-        raise CorpusError(
-            f"{file.name}: no usable clip of corpus '{corpus.name}' is tested by fold {number + 1}"
-        )
+        raise CorpusError(f"{file.name}: fold {number + 1} tests no usable clip of corpus '{corpus.name}'")
     return fold
 
 
 def _values_of_clips(file: ProtocolFile, corpus: CheckedCorpus, notes: list[str]) -> list[str | None]:
-    """For each row what the folds go by; None for a clip that is not used."""
+    """Value of each clip that assigns it to a fold; None if the clip is not used."""
     _require_attributes(file, corpus)
     asked = ", ".join(f"{name}={value}" for name, value in file.only.items())
     wanted = [clip for clip in corpus.clips if _is_wanted(file, clip)]
     if not wanted:
-        raise CorpusError(f"{file.name} uses {asked} alone; corpus '{corpus.name}' has no such clip")
+        raise CorpusError(f"{file.name} uses only {asked}; corpus '{corpus.name}' has no such clip")
     if unwanted := len(corpus.clips) - len(wanted):
         notes.append(f"{unwanted} clips left out: only {asked} is used")
     if unnamed := sum(_value(file, clip) is None for clip in wanted):
@@ -254,7 +251,7 @@ def _require_attributes(file: ProtocolFile, corpus: CheckedCorpus) -> None:
 
 
 def _require_listed(file: ProtocolFile, corpus: CheckedCorpus, there: set[str], notes: list[str]) -> None:
-    """Refuse a value that the corpus lacks; tell of those whose every clip is bad."""
+    """Refuse a value that no clip has; add a note on values whose audio files are all bad."""
     lacking = [value for value in chain(*file.folds, file.never_tested) if value not in there]
     if not lacking:
         return
@@ -266,16 +263,17 @@ def _require_listed(file: ProtocolFile, corpus: CheckedCorpus, there: set[str], 
         if value not in damaged:
             where = "".join(f" with {name}={wanted}" for name, wanted in file.only.items())
             raise CorpusError(
-                f"{file.name} names {file.by} '{shown(value)}'; corpus '{corpus.name}' has none such{where}"
+                f"{file.name} lists {file.by} '{shown(value)}'; corpus '{corpus.name}' has no clip of it"
+                + where
             )
-    named = ", ".join(map(shown, lacking[:_NAMED]))
-    notes.append(f"{len(lacking)} named by the protocol left out, for the audio is bad: {named}")
+    named = ", ".join(map(shown, lacking[:_SHOWN]))
+    notes.append(f"{len(lacking)} value(s) of the protocol left out because their audio is bad: {named}")
 
 
 def _other_corpus(file: ProtocolFile, corpus: CheckedCorpus) -> Iterator[str]:
     if file.corpus is not None and file.corpus.fingerprint != corpus.fingerprint:
-        then = f"'{file.corpus.name}' with {file.corpus.n_clips} clips"
-        yield f"the file was written for corpus {then}, which is not quite this one"
+        original = f"'{file.corpus.name}' with {file.corpus.n_clips} clips"
+        yield f"the protocol file was written for corpus {original}, which differs from this one"
 
 
 def _value(file: ProtocolFile, clip: Clip) -> str | None:

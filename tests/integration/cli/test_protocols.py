@@ -146,7 +146,7 @@ def test_a_failed_run_under_a_file_is_retried_from_another_folder(
         (("protocols", "show", "loso", "-o", "x.toml"), "name a file that ends in .json, not 'x.toml'"),
         ((*RUN, "--protocol", "gone.json"), "gone.json cannot be read: No such file"),
         ((*RUN, "--protocol", "los"), "Unknown protocol 'los'. Did you mean 'loso'?"),
-        ((*RUN, "--protocol", "bad.json"), "bad.json holds no keys and values"),
+        ((*RUN, "--protocol", "bad.json"), "bad.json has no keys"),
     ],
 )
 def test_a_wrong_protocol_is_told_before_any_audio_is_read(

@@ -41,26 +41,29 @@ def test_a_file_is_toml_or_json_by_its_suffix(tmp_path: Path, name: str, text: s
         ({"fold": FOLDS}, "Unknown key 'fold'. Did you mean 'folds'?"),
         ({"folds": FOLDS, "corpus": {"nam": "x"}}, "Unknown key 'nam'. Did you mean 'name'?"),
         ({}, "'folds' is missing"),
-        ({"folds": FOLDS, "name": "My Own"}, "a name that can name a folder is needed, 'my-own' say"),
-        ({"folds": FOLDS, "name": "../up"}, "a name that can name a folder is needed, 'up' say"),
-        ({"folds": FOLDS, "name": "a" * 200}, f"is needed, '{'a' * 80}' say"),
-        ({"folds": FOLDS, "name": ""}, "a name that can name a folder is needed, 'protocol' say"),
+        ({"folds": FOLDS, "name": "My Own"}, "not valid as a folder name; use 'my-own'"),
+        ({"folds": FOLDS, "name": "../up"}, "not valid as a folder name; use 'up'"),
+        ({"folds": FOLDS, "name": "a" * 200}, f"use '{'a' * 80}'"),
+        ({"folds": FOLDS, "name": ""}, "not valid as a folder name; use 'protocol'"),
         ({"folds": []}, "folds = []: tuple should have at least 1 item"),
-        ({"folds": [["s0"], []]}, "fold 2 tests nothing"),
+        ({"folds": [["s0"], []]}, "fold 2 is empty"),
         ({"folds": [[1]]}, "folds.0.0 = 1: input should be a valid string"),
         ({"folds": "s0"}, "folds = 's0': input should be a valid tuple"),
         (
             {"folds": [["s0"], ["s1", "s0"]]},
-            "'s0' stands in fold 1 and fold 2; a value is tested in one fold",
+            "'s0' is listed in fold 1 and fold 2; a value may be listed once",
         ),
-        ({"folds": [["s0", "s0"]]}, "'s0' stands in fold 1, twice"),
-        ({"folds": FOLDS, "never_tested": ["s1"]}, "'s1' stands in fold 2 and never_tested"),
+        ({"folds": [["s0", "s0"]]}, "'s0' is listed in fold 1 twice"),
+        ({"folds": FOLDS, "never_tested": ["s1"]}, "'s1' is listed in fold 2 and never_tested"),
         ({"folds": FOLDS, "by_speaker": "yes"}, "by_speaker = 'yes': input should be a valid boolean"),
         ({"folds": FOLDS, "description": "\x1b[2Jgone"}, "one line of at most 500 characters is needed"),
         ({"folds": FOLDS, "source": "a\nb"}, "one line of at most 500 characters is needed"),
         ({"folds": FOLDS, "\x1b[2J": 1}, "Unknown key '\\x1b[2J'"),
-        ({"folds": FOLDS, "hash": "0"}, "was changed after it was written; remove its line 'hash'"),
-        ({"folds": [["x" * 1000, "x" * 1000]]}, "stands in fold 1, twice"),
+        (
+            {"folds": FOLDS, "hash": "0"},
+            "to use it anyway, remove its key 'hash'",
+        ),
+        ({"folds": [["x" * 1000, "x" * 1000]]}, "is listed in fold 1 twice"),
         ({"folds": {"x" * 1000: 1}}, "input should be a valid tuple"),
         ({"folds": FOLDS, "name": "\ud800"}, "name = '\\ud800'"),
         ({"folds": FOLDS, "\ud800": 1}, "a key = '\\ud800'"),
@@ -81,7 +84,7 @@ def test_a_wrong_file_is_one_short_line(write: Write, values: dict[str, Any], me
         ("own.json", b"{", "is not valid JSON"),
         ("own.toml", b"name = ", "is not valid TOML"),
         ("own.json", b"\xff\xfe", "is not valid JSON"),
-        ("own.json", b"[]", "holds no keys and values"),
+        ("own.json", b"[]", "has no keys"),
         ("own.json", b"[" * 100_000, "nested too deeply"),
         ("own.json", b'{"folds":' * 50_000, "nested too deeply"),
         ("own.toml", b"a = " + b"[" * 100_000, "nested too deeply"),
@@ -96,7 +99,7 @@ def test_a_hostile_file_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, message: str
 ) -> None:
     if "larger" in message:
-        monkeypatch.setattr(protocol_file, "_MOST_BYTES", 2_000)
+        monkeypatch.setattr(protocol_file, "_MAX_BYTES", 2_000)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError) as error:
         find_protocol(str(tmp_path / name))
@@ -108,7 +111,7 @@ def test_a_hostile_file_is_one_line(
     ("word", "message"),
     [
         ("gone.toml", "protocol gone.toml cannot be read: No such file or directory"),
-        ("folder.json", "folder.json is no file"),
+        ("folder.json", "folder.json is not a file"),
         ("\0.json", "cannot be read"),
         ("speakers5", "Did you mean 'speaker5'?"),
     ],

@@ -70,15 +70,15 @@ def test_only_clips_with_an_attribute_are_used_where_it_is_asked_for(corpus: Mak
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"folds": [["s0"], ["s9", "s8"]]}, "own names speaker 's9'; corpus 'made' has none such"),
-        ({"folds": [["s0"]], "never_tested": ["\x1b"]}, "own names speaker '\\x1b'"),
+        ({"folds": [["s0"], ["s9", "s8"]]}, "own lists speaker 's9'; corpus 'made' has no clip of it"),
+        ({"folds": [["s0"]], "never_tested": ["\x1b"]}, "own lists speaker '\\x1b'"),
         ({"folds": [["0"]], "by": "taks"}, "have no attribute 'taks'. Did you mean 'take'?"),
         (
             {"folds": [["s0"]], "only": {"speaker": "s0"}},
             "corpus 'made' have no attribute 'speaker'",
         ),
-        ({"folds": [["s0"]], "only": {"take": "9"}}, "own uses take=9 alone; corpus 'made' has no such clip"),
-        ({"folds": [["s0"], ["s9"]], "only": {"take": "1"}}, "has none such with take=1"),
+        ({"folds": [["s0"]], "only": {"take": "9"}}, "own uses only take=9; corpus 'made' has no such clip"),
+        ({"folds": [["s0"], ["s9"]], "only": {"take": "1"}}, "has no clip of it with take=1"),
     ],
 )
 def test_what_the_corpus_lacks_is_named(
@@ -95,12 +95,14 @@ def test_a_clip_whose_audio_is_bad_is_left_out_with_a_note(corpus: Make, write: 
     folds = [["00-b-0", "00-b-1", "00-a-1", "00-c-1"]]
     others = [clip.id for clip in whole.clips[20:]]
     applied = apply_protocol(write(by="clip", folds=folds, never_tested=others), made)
-    assert "1 named by the protocol left out, for the audio is bad: 00-b-0" in applied.notes
-    with pytest.raises(CorpusError, match="no usable clip of corpus 'made' is tested by fold 2"):
+    assert "1 value(s) of the protocol left out because their audio is bad: 00-b-0" in applied.notes
+    with pytest.raises(CorpusError, match="fold 2 tests no usable clip of corpus 'made'"):
         apply_protocol(write(by="clip", folds=[folds[0][1:], ["00-b-0"]], never_tested=others), made)
 
 
 def test_another_state_of_the_corpus_is_noted(corpus: Make, write: Write) -> None:
     table = {"name": "made", "n_clips": 70, "labels": ["b", "a", "c"], "fingerprint": "0"}
     notes = apply_protocol(write(folds=[["s0"], ["s1"]], corpus=table), corpus()).notes
-    assert "the file was written for corpus 'made' with 70 clips, which is not quite this one" in notes
+    assert (
+        "the protocol file was written for corpus 'made' with 70 clips, which differs from this one" in notes
+    )
