@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and JSON files with a checksum of themselves."""
+"""Write files atomically, and JSON files with a checksum."""
 
 import hashlib
 import os
@@ -14,20 +14,20 @@ from marsbench.errors import DamagedError, StorageError
 
 
 def home() -> Path:
-    """Folder of everything that can be made again: features, generated corpora, downloads.
+    """Folder of everything that can be recomputed or downloaded again: features, generated corpora, encoders.
 
-    `MARSBENCH_HOME` if set, else the user's cache folder of this platform.
+    `MARSBENCH_HOME` if set, else the platform's cache folder of the user.
     """
     return Path(os.environ.get("MARSBENCH_HOME") or platformdirs.user_cache_dir("marsbench"))
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it.
+    """Let `write` fill a temporary file in the same folder, flush it to disk, then rename it to `path`.
 
-    A reader sees the old file or the whole new one, also after a crash.
+    Readers see the old file or the complete new one, also after a crash.
 
     Raises:
-        StorageError: the disk is full, or the folder cannot be made or written to.
+        StorageError: the disk is full, or the folder cannot be created or written to.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Raise StorageError unless files can be written into `folder`, which is made if need be."""
+    """Raise StorageError unless files can be written into `folder`, which is created if it does not exist."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -48,7 +48,7 @@ def require_writable(folder: Path) -> None:
 
 @cache
 def _umask() -> int:
-    """The user's; it can only be read by setting it."""
+    """File mode bits that the user masks; the only way to read them is to set them."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
@@ -61,7 +61,7 @@ def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())  # NamedTemporaryFile makes it 0600; results are shared
+            temporary.chmod(0o666 & ~_umask())  # NamedTemporaryFile's 0600 hides results from others
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -74,23 +74,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_checksummed(path: Path, text: str) -> None:
-    """Write a JSON object of one key or more atomically, with a checksum of itself as its first key."""
+    """Write a non-empty JSON object atomically, with a checksum of the rest as its first key."""
     rest = text.removeprefix("{").lstrip("\n").encode()
-    write_atomically(path, lambda file: file.write(_seal(rest) + b"\n" + rest))
+    write_atomically(path, lambda file: file.write(_checksum_line(rest) + b"\n" + rest))
 
 
 def read_checksummed(path: Path) -> bytes:
-    """The JSON object that `write_checksummed` was given.
+    """The JSON object that was written by `write_checksummed`.
 
     Raises:
         DamagedError: any byte differs from what was written, or is missing.
         OSError: the file cannot be read.
     """
-    seal, _, rest = path.read_bytes().partition(b"\n")
-    if seal != _seal(rest):
-        raise DamagedError(f"{path} is damaged: its checksum does not fit")
+    line, _, rest = path.read_bytes().partition(b"\n")
+    if line != _checksum_line(rest):
+        raise DamagedError(f"{path} is damaged: its checksum does not match")
     return b"{" + rest
 
 
-def _seal(rest: bytes) -> bytes:
+def _checksum_line(rest: bytes) -> bytes:
     return b'{"sha256": "%s",' % hashlib.sha256(rest).hexdigest().encode()

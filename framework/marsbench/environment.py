@@ -1,4 +1,4 @@
-"""Where a result came from: versions, machine, state of the sources."""
+"""Record the environment of a result: library versions, machine, git commit."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ _DISTRIBUTIONS = (
 
 @cache
 def environment() -> dict[str, str]:
-    """Versions of what decides the numbers, the processor, and the commit of the working directory."""
+    """Python, platform, processor, library versions, and the commit of the working directory, by name."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu()}
     found |= {"cores": str(os.cpu_count()), "git": _git()}
     found |= {name: _version(name) for name in _DISTRIBUTIONS}
@@ -41,7 +41,7 @@ def _cpu() -> str:
 
 
 def _git() -> str:
-    """Commit of the working directory, with a plus sign if files differ from it; empty outside git."""
+    """Commit of the working directory, followed by + if files differ from it; empty outside git."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603 - a constant command
@@ -51,7 +51,7 @@ def _git() -> str:
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """A module of one of marsbench's extras; raises ExportError where it is missing."""
+    """Import a module that an extra of marsbench installs; raises ExportError if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

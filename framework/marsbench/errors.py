@@ -1,20 +1,20 @@
-"""What a user can mend.
+"""Errors that users can resolve.
 
 BenchError
-├── AudioError      one clip cannot be decoded or cannot be used
-├── CorpusError     a dataset or its labels do not fit what was asked
-├── FetchError      a download or an archive is not what was published
+├── AudioError      a clip cannot be decoded or used
+├── CorpusError     a dataset does not have what was requested
+├── FetchError      a download or an archive differs from what was published
 ├── PluginError     a plugin is missing, refused, or breaks its contract
-├── ConfigError     an option or a key of an experiment file
+├── ConfigError     an option or a key of an experiment file is wrong
 ├── TrainingError   a fit gave no usable probabilities
-├── ResultsError    a results folder or a run in it
-│   └── DamagedError    a file is no longer what was written
-├── ExecutionError  the workers that should run units are not there
-├── ExportError     a pipeline cannot be written as one file
+├── ResultsError    a results folder or a run in it cannot be used
+│   └── DamagedError    a file differs from what was written
+├── ExecutionError  the workers that execute fits are not available
+├── ExportError     a pipeline cannot be exported
 └── StorageError    a file cannot be written
 
-Each message is one line: what was asked, what there is, what to do. They are printed once, by
-`marsbench.cli.main`; any other exception is a defect of marsbench and keeps its traceback.
+Each message is one line: what was asked, what there is, what to do. `marsbench.cli.main` prints it; any other
+exception is a defect of marsbench and keeps its traceback.
 """
 
 from collections.abc import Iterable
@@ -22,19 +22,19 @@ from difflib import get_close_matches
 
 
 class BenchError(Exception):
-    """Root of every error that its reader can mend."""
+    """Root of every error that users can resolve."""
 
 
 class AudioError(BenchError):
-    """One clip cannot be decoded or cannot be used; the message is the reason alone."""
+    """A clip cannot be decoded or used; the message is only the reason, without the clip's name."""
 
 
 class CorpusError(BenchError):
-    """A dataset or its labels do not fit what was asked."""
+    """A dataset does not have what was requested: files, classes, speakers, clips of a class."""
 
 
 class FetchError(BenchError):
-    """A download or an archive is not what was published."""
+    """A download failed, or a download or an archive differs from what was published."""
 
 
 class PluginError(BenchError):
@@ -54,15 +54,15 @@ class ResultsError(BenchError):
 
 
 class DamagedError(ResultsError):
-    """A file is no longer what was written: cut off, edited, or of a version that sealed none."""
+    """A file differs from what was written: truncated, edited, or written without a checksum."""
 
 
 class ExecutionError(BenchError):
-    """The workers that should run units are not there, or not there any more."""
+    """The workers that execute fits cannot be reached, or no longer."""
 
 
 class ExportError(BenchError):
-    """A pipeline cannot be written as one file, or the file answers something else than the pipeline."""
+    """A pipeline cannot be exported, or the exported file predicts something else than the pipeline."""
 
 
 class StorageError(BenchError):

@@ -180,7 +180,7 @@ def test_a_damaged_unit_is_set_aside_and_fitted_again(
     damage(unit)
     again = typed(ONE_UNIT)
     assert again.exit_code == 0
-    told = f"{unit} is damaged: its checksum does not fit; set aside as fold-0.damaged and computed again"
+    told = f"{unit} is damaged: its checksum does not match; set aside as fold-0.damaged and computed again"
     assert told in again.stderr
     assert unit.with_suffix(".damaged").exists()
     assert len(ledger.read_text().splitlines()) == 2

@@ -78,7 +78,7 @@ def test_any_single_byte_that_differs_is_noticed(
     content = bytearray(path.read_bytes())
     content[place % len(content)] ^= other
     path.write_bytes(content)
-    with pytest.raises(DamagedError, match="its checksum does not fit"):
+    with pytest.raises(DamagedError, match="its checksum does not match"):
         read_checksummed(path)
 
 
@@ -91,7 +91,7 @@ def test_a_file_that_was_cut_off_anywhere_is_noticed(
     write_checksummed(path, json.dumps(value))
     content = path.read_bytes()
     path.write_bytes(content[: length % len(content)])
-    with pytest.raises(DamagedError, match="its checksum does not fit"):
+    with pytest.raises(DamagedError, match="its checksum does not match"):
         read_checksummed(path)
 
 

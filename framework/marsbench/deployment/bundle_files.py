@@ -248,7 +248,7 @@ def _require_intact(folder: Path, record: BaseRecord) -> None:
         except OSError as error:
             raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
         if found != sha256:
-            raise DamagedError(f"{path} is damaged: its checksum does not fit")
+            raise DamagedError(f"{path} is damaged: its checksum does not match")
 
 
 def _require_plugin(registry: Registry, kind: Kind, recipe: Recipe, folder: Path) -> None:

@@ -1,12 +1,12 @@
-"""Content-addressed cache of extracted features.
+"""Extract features, and keep them in a content-addressed cache on disk.
 
-    <home>/features/<extractor>-<key>/<corpus>.f32    all clips' arrays end to end, float32 (rows, n_dims)
-    <home>/features/<extractor>-<key>/<corpus>.json   which clip each stretch of rows belongs to, sealed
+    <home>/features/<extractor>-<key>/<corpus>.f32    concatenated arrays of all clips, float32 (n_rows, n_dims)
+    <home>/features/<extractor>-<key>/<corpus>.json   index: the clip of each block of rows, with a checksum
 
-The key covers the extractor's name, parameters, local source and library versions, and the decoder's source;
-a clip is known by the sha256 of its audio bytes. So nothing stale can be read: another extractor is another
-folder, other audio another clip. Extraction writes parts of the same form as it goes; an interrupted one
-finds its clips in them, and another corpus finds the clips that it shares.
+The key covers everything that decides the features: the extractor's name, parameters, code and library
+versions, and the decoder; clips are identified by the sha256 of their audio bytes. So stale features are
+never read. Extraction writes partial files of the same format; an interrupted extraction resumes from them,
+and other corpora reuse the clips that they share.
 """
 
 import hashlib
@@ -34,26 +34,28 @@ from marsbench.plugin.registry import Recipe, make
 from marsbench.progress import Progress, Silent
 
 _CHUNK = 16
-"""Clips of one extraction."""
+"""Clips per extraction task."""
 _INDEX_VERSION = 2
 _PART = 512
-"""Clips written to disk at a time: what an interruption can cost."""
+"""Clips per partial file; an interruption loses fewer than that."""
 
 
 class ExtractedClip(NamedTuple):
-    """One clip's features, and how long they took from the file on."""
+    """Features of one clip."""
 
     array: Floats
+    """(n_frames, n_dims) or (n_dims,)."""
     seconds: float
+    """Time to read, decode and extract."""
 
 
 Extracted = dict[str, ExtractedClip]
-"""By the sha256 of the clip's audio bytes."""
+"""Extracted clips by the sha256 of their audio bytes."""
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Features of a few clips as a picklable function; the extractor is rebuilt from its recipe."""
+    """A picklable task that extracts features of a few clips in any process."""
 
     recipe: Recipe
     folders: tuple[Path, ...]
@@ -61,7 +63,7 @@ class Extraction:
     """sha256 of the audio bytes and path of each clip."""
 
     def __call__(self, _on_epoch: object = None) -> Extracted:
-        """Features by sha256; raises PluginError, naming the clip. It has no epochs to tell of."""
+        """Features by sha256; raises PluginError, naming the clip. The progress callback is not used."""
         extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
         return {sha256: self._timed(extractor, sha256, path) for sha256, path in self.clips}
 
@@ -78,10 +80,10 @@ class Extraction:
 
 
 def extracted(extractor: FeatureExtractor, waveform: Waveform) -> Floats:
-    """Features of a recording; raises PluginError, whatever the extractor raises."""
-    heard = resample(waveform, extractor.sample_rate)
+    """Features of a waveform of any sample rate; raises PluginError for any exception of the extractor."""
+    resampled = resample(waveform, extractor.sample_rate)
     try:
-        return extractor.checked_extract(heard.samples, heard.sample_rate)
+        return extractor.checked_extract(resampled.samples, resampled.sample_rate)
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
@@ -90,31 +92,31 @@ def extracted(extractor: FeatureExtractor, waveform: Waveform) -> Floats:
 
 
 def _bytes_of(sha256: str, path: Path) -> bytes:
-    """The file's bytes, refused if they are no longer those that were checked."""
+    """The file's bytes; raises PluginError if they have changed since the corpus was checked."""
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise PluginError("the file changed while the run was under way; start it again")
+        raise PluginError("the audio file changed during the run; start the run again")
     return data
 
 
 RunAll = Callable[[Iterable[Extraction]], Iterable[Extracted]]
-"""Calls extractions, wherever it likes, and gives what they return in any order."""
+"""Executes extraction tasks in any process and yields their results in any order."""
 
 
 def run_here(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
-    """Call them in this process, one after the other."""
+    """Execute extraction tasks in this process, one after the other."""
     for extraction in extractions:
         yield extraction()
 
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """Features of clips in a fixed order, in one file that is mapped into memory."""
+    """Features of clips in a fixed order, in one memory-mapped file."""
 
     path: Path
 
     def __reduce__(self) -> tuple[Callable[[Path], "FeatureFile"], tuple[Path]]:
-        return _feature_file, (self.path,)  # a worker maps the file itself
+        return _feature_file, (self.path,)  # a worker process maps the file itself
 
     @property
     def kind(self) -> FeatureKind:
@@ -134,20 +136,20 @@ class FeatureFile:
 
     @property
     def files(self) -> tuple[Path, Path]:
-        """The array and its index."""
+        """The paths of the array and its index."""
         return self.path, self.path.with_suffix(".json")
 
     @property
     def seconds_per_clip(self) -> float:
-        """What a clip took to read, decode and extract when that was done, the median."""
+        """Median time to read, decode and extract a clip, as measured during extraction."""
         return float(np.median(self._index["seconds"]))
 
     def seconds_of(self, position: int) -> float:
-        """What one clip took."""
+        """Time to read, decode and extract one clip."""
         return float(self._index["seconds"][position])
 
     def is_whole(self) -> bool:
-        """Whether the array and its index are there and the array is what was written; reads all of it."""
+        """Whether the array exists and has the checksum in its index; reads the whole file."""
         try:
             with self.path.open("rb") as file:
                 return bool(hashlib.file_digest(file, "sha256").hexdigest() == self._index["sha256"])
@@ -159,12 +161,12 @@ class FeatureFile:
         return pad([self.array(position) for position in positions], self._index["n_frames"])
 
     def array(self, position: int) -> Floats:
-        """One clip's features, unpadded, a view of the file."""
+        """One clip's features, unpadded, as a view of the mapped file."""
         rows = self._rows[self._starts[position] : self._starts[position + 1]]
         return rows if self.kind == "frames" else rows[0]
 
     def copy(self, position: int) -> Floats:
-        """One clip's rows (n_rows, n_dims), read without mapping the file, whose pages would stay."""
+        """One clip's rows (n_rows, n_dims), read without mapping, so that no pages stay in memory."""
         width, start = self._index["n_dims"], int(self._starts[position])
         count = (int(self._starts[position + 1]) - start) * width
         values = np.fromfile(self.path, np.dtype("<f4"), count, offset=4 * start * width)
@@ -185,7 +187,7 @@ class FeatureFile:
 
 
 def local_place(path: Path) -> Path:
-    """Where a file of another machine's store stands in this machine's."""
+    """Path in this machine's store of a file that another machine's store has at `path`."""
     return store_root() / path.parent.name / path.name
 
 
@@ -194,7 +196,7 @@ def _feature_file(path: Path) -> FeatureFile:
 
 
 class FeatureStore:
-    """The features of one extractor with one set of parameters."""
+    """The cache of one extractor with one set of parameters."""
 
     def __init__(self, recipe: Recipe, folders: tuple[Path, ...], root: Path | None = None) -> None:
         self._recipe = recipe
@@ -210,10 +212,13 @@ class FeatureStore:
         run_all: RunAll = run_here,
         between: Callable[[], None] = pause,
     ) -> FeatureFile:
-        """Features of every clip of `corpus`, in its order; extracts only what no file here holds yet.
+        """Features of every clip of `corpus`, in its order; extracts only clips that are not cached.
 
-        `run_all` calls extractions, wherever it likes, and gives what they return in any order. While another
-        process extracts the same, `between` is called again and again.
+        Args:
+            corpus: the clips.
+            progress: where to report.
+            run_all: executes extraction tasks.
+            between: called repeatedly while another process extracts the same features.
 
         Raises:
             PluginError: the extractor failed on a clip or broke its contract; names both.
@@ -236,7 +241,7 @@ class FeatureStore:
         progress: Progress,
         run_all: RunAll,
     ) -> None:
-        for leftover in self.folder.glob(".*.f32.*"):  # of a process that was killed as it wrote
+        for leftover in self.folder.glob(".*.f32.*"):  # temporary files of a process that was killed
             leftover.unlink(missing_ok=True)
         known = _places(self._whole_files())
         n_known = sum(sha256 in known for sha256 in wanted)
@@ -252,13 +257,13 @@ class FeatureStore:
             (file.copy(position) for file, position in found),
             [file.seconds_of(position) for file, position in found],
         )
-        for file in files:  # the whole file has made these parts needless
+        for file in files:  # partial files that the complete file replaces
             if file.path.name.startswith("part-") and clips.keys() >= set(file.clips):
                 for path in reversed(file.files):
                     path.unlink(missing_ok=True)
 
     def _whole_files(self) -> list[FeatureFile]:
-        """All files of this extractor that are what was written, each of which is read for that."""
+        """All intact files of this extractor; reads each to verify its checksum."""
         files = map(FeatureFile, sorted(self.folder.glob("*.f32")))
         return [file for file in files if file.is_whole()]
 
@@ -272,7 +277,7 @@ class FeatureStore:
                     if len(waiting) >= _PART:
                         self._write_part(waiting)
                         waiting = {}
-        finally:  # also after Ctrl-C: what was extracted is kept
+        finally:  # also after Ctrl-C: keep what was extracted
             if waiting:
                 self._write_part(waiting)
 
@@ -289,7 +294,7 @@ class FeatureStore:
     def _write(
         self, path: Path, clips: list[str], arrays: Iterable[Floats], seconds: Sequence[float]
     ) -> None:
-        """Stream arrays into the file, then write the index: only with it does the file count."""
+        """Stream arrays into the file, then write the index, without which the file is ignored."""
         shapes: list[tuple[int, int]] = []
         content = hashlib.sha256()
 
@@ -303,7 +308,9 @@ class FeatureStore:
 
         write_atomically(path, stream)
         if len({dims for _, dims in shapes}) > 1:
-            raise PluginError(f"{self._recipe.name}.extract returned different numbers of dimensions by clip")
+            raise PluginError(
+                f"{self._recipe.name}.extract returned different numbers of dimensions for different clips"
+            )
         lengths = [length for length, _ in shapes]
         n_frames = self._extractor.n_frames or max(lengths)
         index = {
@@ -319,27 +326,27 @@ class FeatureStore:
 
 
 def _places(files: Iterable[FeatureFile]) -> dict[str, tuple[FeatureFile, int]]:
-    """Where each clip's features stand."""
+    """The file and position of each clip's features."""
     return {clip: (file, position) for file in files for position, clip in enumerate(file.clips)}
 
 
 @dataclass(frozen=True, slots=True)
 class StoreUse:
-    """How much of the store one extractor takes."""
+    """Disk use of one extractor's features."""
 
     extractor: str
     versions: int
-    """Different parameters, sources or library versions of it."""
+    """Number of different keys: parameters, code or library versions."""
     bytes: int
 
 
 def store_root() -> Path:
-    """Where the store stands."""
+    """Folder of all cached features."""
     return home() / "features"
 
 
 def store_use(root: Path | None = None) -> list[StoreUse]:
-    """What the store holds, by extractor."""
+    """Disk use by extractor."""
     folders: dict[str, list[Path]] = {}
     for folder in sorted((root or store_root()).glob("*-*")):
         folders.setdefault(folder.name.rpartition("-")[0], []).append(folder)
@@ -350,7 +357,7 @@ def store_use(root: Path | None = None) -> list[StoreUse]:
 
 
 def clear_store(extractor: str | None = None, root: Path | None = None) -> int:
-    """Delete the features of one extractor, or all; returns the number of bytes freed."""
+    """Delete the cached features of one extractor, or of all if None; returns the number of bytes freed."""
     use = [entry for entry in store_use(root) if extractor in (None, entry.extractor)]
     for entry in use:
         for folder in (root or store_root()).glob(f"{entry.extractor}-*"):

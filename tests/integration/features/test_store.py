@@ -242,7 +242,7 @@ def test_an_extractor_whose_code_changed_since_planning_is_refused(kit: Path) ->
 
 def test_audio_that_changes_between_check_and_extraction_is_refused(kit: Path, corpus: CheckedCorpus) -> None:
     corpus.clips[0].path.write_bytes(corpus.clips[-1].path.read_bytes())
-    with pytest.raises(PluginError, match=r"the file changed while the run was under way.*\(clip .*wav\)"):
+    with pytest.raises(PluginError, match=r"the audio file changed during the run.*\(clip .*wav\)"):
         store(kit).features_of(corpus)
 
 

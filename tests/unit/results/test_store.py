@@ -70,10 +70,10 @@ def make_folder(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:100]), "its checksum does not fit"),
+    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:100]), "its checksum does not match"),
     "edited": (lambda path: path.write_text(path.read_text().replace("0.1", "0.2")), "does not fit"),
-    "without a seal": (lambda path: path.write_bytes(read_checksummed(path)), "its checksum does not fit"),
-    "empty": (lambda path: path.write_bytes(b""), "its checksum does not fit"),
+    "without a seal": (lambda path: path.write_bytes(read_checksummed(path)), "its checksum does not match"),
+    "empty": (lambda path: path.write_bytes(b""), "its checksum does not match"),
     "of another fold": (lambda path: hold(path, fold=1), "holds the unit of fold 1"),
     "of other clips": (lambda path: hold_rows(path, [1, 0]), "holds probabilities of shape (1, 2); (2, 2)"),
     "of other classes": (lambda path: hold_rows(path, [1, 0, 0], [1, 0, 0]), "probabilities of shape (2, 3)"),
@@ -116,7 +116,7 @@ def test_a_damaged_run_is_one_line_that_says_what_to_do(
     with pytest.raises(ResultsError) as error:
         read(folder)
     assert str(error.value) == (
-        f"{path} is damaged: its checksum does not fit; "
+        f"{path} is damaged: its checksum does not match; "
         "the same command run again writes it anew from its units"
     )
 
