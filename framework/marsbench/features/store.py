@@ -1,6 +1,6 @@
 """Extract features, and keep them in a content-addressed cache on disk.
 
-    <home>/features/<extractor>-<key>/<corpus>.f32    concatenated arrays of all clips, float32 (n_rows, n_dims)
+    <home>/features/<extractor>-<key>/<corpus>.f32    arrays of all clips, joined: float32 (n_rows, n_dims)
     <home>/features/<extractor>-<key>/<corpus>.json   index: the clip of each block of rows, with a checksum
 
 The key covers everything that decides the features: the extractor's name, parameters, code and library

@@ -71,7 +71,7 @@ def make_folder(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut off": (lambda path: path.write_bytes(path.read_bytes()[:100]), "its checksum does not match"),
-    "edited": (lambda path: path.write_text(path.read_text().replace("0.1", "0.2")), "does not fit"),
+    "edited": (lambda path: path.write_text(path.read_text().replace("0.1", "0.2")), "does not match"),
     "without a seal": (lambda path: path.write_bytes(read_checksummed(path)), "its checksum does not match"),
     "empty": (lambda path: path.write_bytes(b""), "its checksum does not match"),
     "of another fold": (lambda path: hold(path, fold=1), "holds the unit of fold 1"),
