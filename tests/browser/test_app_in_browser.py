@@ -75,7 +75,7 @@ def test_what_the_microphone_hears_is_told_with_all_its_tones(page: Any) -> None
     page.wait_for_words("00:01")
     page.click("[aria-label='Stop recording']")
     page.wait_for_answer("high")
-    assert not page.ask("document.body.innerText.includes('high tones are missing')")
+    assert not page.ask("document.body.innerText.includes('missing high frequencies')")
 
 
 def test_two_visitors_at_once_get_their_own_answers(

@@ -1,1 +1,1 @@
-"""A web page that tells the emotion of a recording; needs the extra `marsbench[app]`."""
+"""A Streamlit page that predicts the emotion of a recording; needs the extra `marsbench[app]`."""

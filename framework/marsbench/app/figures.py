@@ -1,4 +1,4 @@
-"""Pictures of a recording over time, on one scale."""
+"""Figures of a recording and its prediction over time, all with the same time axis."""
 
 import base64
 from itertools import pairwise
@@ -13,10 +13,10 @@ from marsbench.report.audio import png_uri
 from marsbench.report.svg import Plot, line, nice_ticks
 
 WIDTH, HEIGHT = 300, 170
-"""As `report.spectrogram` has it: waveform and spectrogram stand below each other."""
+"""In pixels; those of the spectrogram of `report.audio`, which is shown below the waveform."""
 _COLUMNS = 240
-_SHADES = 31
-"""The brightest of `png_uri`."""
+_BRIGHTEST = 31
+"""Brightest shade of `png_uri`."""
 _STYLE = """
 text { fill: #74808d; font: 11px system-ui, sans-serif; }
 .middle { text-anchor: middle; }
@@ -25,19 +25,19 @@ text { fill: #74808d; font: 11px system-ui, sans-serif; }
 .wave { fill: #1f77c9; stroke: #1f77c9; stroke-width: .6; }
 image { image-rendering: pixelated; }
 """
-"""Legible on light and dark ground: a picture does not see the page's style."""
+"""Legible on light and dark background: an image does not see the page's style."""
 
 
-def as_image(svg: Markup, words: str) -> Markup:
-    """A plot as an `<img>`: Streamlit drops SVG from HTML. `words` say what it shows."""
+def as_image(svg: Markup, description: str) -> Markup:
+    """A plot as an `<img>`, because Streamlit removes SVG from HTML."""
     whole = str(svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     start = whole.index(">") + 1
     data = base64.b64encode(f"{whole[:start]}<style>{_STYLE}</style>{whole[start:]}".encode()).decode()
-    return Markup('<img class="plot" alt="{}" src="data:image/svg+xml;base64,{}">').format(words, data)
+    return Markup('<img class="plot" alt="{}" src="data:image/svg+xml;base64,{}">').format(description, data)
 
 
 def draw_waveform(waveform: Waveform) -> Markup:
-    """Lowest and highest sample over time, on a scale from the loudest one down."""
+    """Lowest and highest sample over time; the vertical axis ends at the largest amplitude."""
     low, high = envelope(waveform.samples)
     peak = float(max(-low.min(), high.max()))
     plot = Plot((0, waveform.seconds), (-peak, peak), WIDTH, HEIGHT)
@@ -50,17 +50,17 @@ def draw_waveform(waveform: Waveform) -> Markup:
 
 
 def envelope(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lowest and highest sample of each of at most 240 stretches."""
+    """Lowest and highest sample in each of at most 240 equal parts, both (n_parts,)."""
     starts = np.unique(np.linspace(0, len(samples), _COLUMNS, endpoint=False).astype(int))
     return np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
 
 
 def timeline(prediction: Prediction) -> Markup:
-    """Probability of each class over time, brighter where it is higher; dark where nothing is heard.
+    """Probability of each class over time, brighter where it is higher, dark where there is no window.
 
-    HTML around a picture without words, so that the words are as large on a phone as elsewhere.
+    Labels are HTML around the image, so that they are as large on a phone as on other screens.
     """
-    shades = np.asarray(np.round(over_time(prediction) * _SHADES), np.uint8)
+    shades = np.asarray(np.round(over_time(prediction) * _BRIGHTEST), np.uint8)
     labels = Markup().join(Markup("<span>{}</span>").format(label) for label in prediction.labels)
     times = Markup().join(
         Markup('<span style="left:{:.2f}%">{:g}{}</span>').format(
@@ -75,7 +75,7 @@ def timeline(prediction: Prediction) -> Markup:
 
 
 def over_time(prediction: Prediction, n_columns: int = _COLUMNS) -> NDArray[np.float64]:
-    """Mean probability of the windows over each moment, (n_classes, n_columns); zero where there is none."""
+    """Mean probability of the windows over each moment, (n_classes, n_columns); 0 where there is none."""
     edges = np.linspace(0, prediction.seconds, n_columns + 1)
     moments = (edges[1:] + edges[:-1]) / 2
     starts = np.array([window.start for window in prediction.windows])
@@ -85,10 +85,10 @@ def over_time(prediction: Prediction, n_columns: int = _COLUMNS) -> NDArray[np.f
     return np.asarray(rows.T @ covers / np.maximum(covers.sum(axis=0), 1), np.float64)
 
 
-def turns(prediction: Prediction) -> list[tuple[float, float, str, float]]:
-    """Stretches with one most probable class: from, to, class, its mean probability.
+def segments(prediction: Prediction) -> list[tuple[float, float, str, float]]:
+    """Stretches with one most probable class: start and end in seconds, class, its mean probability.
 
-    Windows overlap by half: each speaks for the time until the next one begins.
+    Windows overlap by half: each stands for the time until the next one starts.
     """
     windows = prediction.windows
     ends = [min(before.end, after.start) for before, after in pairwise(windows)] + [windows[-1].end]

@@ -1,34 +1,41 @@
-"""From the bytes that someone uploaded or recorded to what is shown of them."""
+"""What the page computes: the prediction of an upload or a recording, and a demo model to try it with."""
 
 import mimetypes
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
+from marsbench.atomic_files import home
 from marsbench.data.audio import Waveform, decode
-from marsbench.deployment.bundle_files import AnyBundle
+from marsbench.deployment.bundle_files import AnyBundle, golden_samples, write_bundle
 from marsbench.deployment.prediction import Prediction
+from marsbench.deployment.refit import fit_bundle
 from marsbench.errors import AudioError
+from marsbench.planning import checked_corpus, make_pipeline
+from marsbench.plugin.registry import Registry
+from marsbench.progress import Progress, Silent
 
 MAX_MEGABYTES = 50
 MAX_SECONDS = 600.0
-ENDINGS = ("wav", "flac", "ogg", "oga", "opus", "mp3")
-"""Of files that are offered for upload: those that browsers play too."""
-_ONE_AT_A_TIME = Lock()
-"""Every visitor has a thread; a prediction sets the number of threads of the whole process, and decoding may
-take a gigabyte."""
+UPLOAD_SUFFIXES = ("wav", "flac", "ogg", "oga", "opus", "mp3")
+"""Of files that can be uploaded: those that browsers play too."""
+DEMO_CORPUS, DEMO_FEATURES, DEMO_MODEL = "demo", "functionals", "svm"
+_LOCK = Lock()
+"""Each visitor has a thread, but a prediction sets the number of threads of the whole process, decoding may
+take a gigabyte, and only one demo model is trained."""
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A recording and what the model says to it."""
+class Answer:
+    """A recording and its prediction."""
 
     waveform: Waveform
     """As recorded, mono."""
     prediction: Prediction
 
 
-def hear(bundle: AnyBundle, data: bytes) -> Heard:
-    """What the bytes of an audio file sound like.
+def predict_bytes(bundle: AnyBundle, data: bytes) -> Answer:
+    """Prediction for the bytes of an audio file.
 
     Raises:
         AudioError: too large, no audio, empty, silent, too short, too long.
@@ -36,11 +43,26 @@ def hear(bundle: AnyBundle, data: bytes) -> Heard:
     """
     if len(data) > MAX_MEGABYTES << 20:
         raise AudioError(f"too large: {len(data) / (1 << 20):,.1f} MB, the limit is {MAX_MEGABYTES} MB")
-    with _ONE_AT_A_TIME:
+    with _LOCK:
         waveform = decode(data, max_seconds=MAX_SECONDS)
-        return Heard(waveform, bundle.predict(waveform, max_seconds=MAX_SECONDS))
+        return Answer(waveform, bundle.predict(waveform, max_seconds=MAX_SECONDS))
 
 
 def mime_type(name: str) -> str:
-    """What a browser's player is told of a file."""
+    """Type of a file for the browser's player."""
     return mimetypes.guess_type(name)[0] or "audio/wav"
+
+
+def demo_folder() -> Path:
+    """Folder of the demo model's bundle."""
+    return home() / "bundles" / "demo"
+
+
+def train_demo(registry: Registry, progress: Progress | None = None) -> None:
+    """Fit a model on the synthetic demo corpus and write it to `demo_folder()`; raises BenchError."""
+    progress = progress or Silent()
+    with _LOCK:
+        corpus = checked_corpus(registry, DEMO_CORPUS, {}, progress)
+        pipeline = make_pipeline(registry, DEMO_FEATURES, DEMO_MODEL, {})
+        bundle = fit_bundle(corpus, pipeline, registry, seed=0, progress=progress)
+        write_bundle(bundle, demo_folder(), golden_samples(corpus))

@@ -1,7 +1,13 @@
-"""What the page shows, in Streamlit's words. All that can be told without it stands in the other modules."""
+"""The page's script, run by `bench app`, or: streamlit run framework/marsbench/app/page.py -- BUNDLE.
 
+Only this module imports Streamlit.
+"""
+
+import argparse
 import gc
 import re
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,40 +16,60 @@ import streamlit as st
 from markupsafe import Markup
 
 from marsbench.app import tables
-from marsbench.app.demo_bundle import demo_folder, train_demo
 from marsbench.app.figures import as_image, draw_waveform, timeline
-from marsbench.app.inference import ENDINGS, MAX_MEGABYTES, MAX_SECONDS, Heard, hear, mime_type
+from marsbench.app.inference import (
+    MAX_MEGABYTES,
+    MAX_SECONDS,
+    UPLOAD_SUFFIXES,
+    Answer,
+    demo_folder,
+    mime_type,
+    predict_bytes,
+    train_demo,
+)
 from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
 from marsbench.deployment.bundle_record import BaseRecord, Origin
 from marsbench.errors import AudioError, BenchError
-from marsbench.plugin.registry import discover
+from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench.report.audio import draw_spectrogram
 from marsbench.results.leaderboard import leaderboards
 
 _STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
 _SYNTHETIC = (
-    "This model was trained on **synthetic voices**: it shows how things work and will not recognise people."
+    "This model was trained on **synthetic voices**: it shows how the page works and will not recognise "
+    "people."
 )
-_SPOKEN_AT = 48_000
-"""Hz that the microphone is recorded at. Streamlit's default of 16,000 leaves out what a model may live on;
-its None, the browser's own rate, comes with noise suppression and automatic gain."""
+_MICROPHONE_RATE = 48_000
+"""In Hz. Streamlit's default of 16,000 loses frequencies that a model may need; with None, the browser's own
+rate, come noise suppression and automatic gain."""
 _LIMITS = f"{MAX_MEGABYTES} MB and {MAX_SECONDS / 60:.0f} minutes"
-_ANOTHER = f"Please choose another: WAV, FLAC, OGG or MP3, up to {_LIMITS}."
+_CHOOSE_ANOTHER = f"Please choose another: WAV, FLAC, OGG or MP3, up to {_LIMITS}."
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the page was started with."""
+    """Arguments of the page's script."""
 
     bundle: Path | None
-    """None for the demo model."""
+    """Folder of the bundle; None for the demo model."""
     results: Path
+    """Folder of runs, for the leaderboards."""
     folders: tuple[Path, ...]
     """Drop-in folders of plugins."""
 
 
+def parse_options(words: Sequence[str]) -> Options:
+    """Options from the words behind `--`; raises PluginError: a folder of plugins does not exist."""
+    parser = argparse.ArgumentParser("page.py")
+    parser.add_argument("bundle", nargs="?", type=Path, metavar="BUNDLE")
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
+    parser.add_argument("--plugins", type=Path, action="append", default=[], metavar="DIR")
+    found = parser.parse_args(words)
+    return Options(found.bundle, found.results, drop_in_folders(found.plugins))
+
+
 def show(options: Options) -> None:
-    """The whole page, from its top; Streamlit calls this again whenever something was clicked."""
+    """The whole page; Streamlit runs the script again after every click."""
     st.set_page_config(page_title="marsbench", page_icon="🎙️", layout="centered")
     _html(Markup())
     st.title("What does it sound like?", anchor=False)
@@ -59,20 +85,20 @@ def show(options: Options) -> None:
         if options.bundle is None:
             _offer_demo(options)
         return
-    _introduce(bundle.record)
-    listen, worth = st.tabs(["Listen", "What it is worth"])
-    with listen:
-        show_listening(bundle)
-    with worth:
-        show_worth(bundle.record, options.results)
+    _introduce(bundle)
+    prediction, scores = st.tabs(["Predict", "How good is it?"])
+    with prediction:
+        show_input(bundle)
+    with scores:
+        show_scores(bundle.record, options.results)
 
 
 @st.cache_resource(show_spinner="Opening the model …", max_entries=4)
-def _opened(folder: str, folders: tuple[Path, ...], stamp: int) -> AnyBundle:  # noqa: ARG001 - tells a new one
-    """The bundle, read once for all visitors and again when it was exported again."""
+def _opened(folder: str, folders: tuple[Path, ...], stamp: int) -> AnyBundle:  # noqa: ARG001 - changes when it is written again
+    """The bundle, read once for all visitors and once more whenever it is written again."""
     bundle = read_bundle(Path(folder), discover(folders))
-    # Streamlit collects garbage after every click: with TensorFlow loaded that is half a million objects to
-    # go through, which all visitors wait for. Those of now are here to stay.
+    # Streamlit collects garbage after every click: with TensorFlow loaded that is half a million objects, and
+    # all visitors wait. Objects that exist now are kept anyway.
     gc.collect()
     gc.freeze()
     return bundle
@@ -80,12 +106,12 @@ def _opened(folder: str, folders: tuple[Path, ...], stamp: int) -> AnyBundle:  #
 
 def _offer_demo(options: Options) -> None:
     st.info(
-        "No model was named: `bench app BUNDLE` opens one that `bench export` wrote. "
-        "To try the page, train the demo model on synthetic voices; it takes some seconds."
+        "No bundle was given: `bench app BUNDLE` opens one written by `bench export`. "
+        "To try the page, train a demo model on synthetic voices; it takes some seconds."
     )
     if st.button("Train the demo model", type="primary"):
         try:
-            with st.spinner("Making the voices, then training on them …"):
+            with st.spinner("Synthesising voices and training …"):
                 train_demo(discover(options.folders))
         except BenchError as error:
             st.error(escaped(str(error)))
@@ -93,37 +119,39 @@ def _offer_demo(options: Options) -> None:
             st.rerun()
 
 
-def _introduce(record: BaseRecord) -> None:
-    corpus = record.corpus
+def _introduce(bundle: AnyBundle) -> None:
+    record, corpus = bundle.record, bundle.record.corpus
     st.caption(
         escaped(
             f"{record.title}, trained on {corpus.n_clips:,} clips of {corpus.name}. "
-            f"It knows: {', '.join(record.labels)}."
+            f"Classes: {', '.join(record.labels)}."
         )
     )
     if corpus.synthetic:
         st.warning(_SYNTHETIC)
+    if bundle.warning:
+        st.warning(escaped(bundle.warning))
 
 
-def show_listening(bundle: AnyBundle) -> None:
-    """Upload or record, and the answer; what came last counts."""
+def show_input(bundle: AnyBundle) -> None:
+    """Upload and microphone, and the prediction of whichever was used last."""
     left, right = st.columns(2)
     uploaded = left.file_uploader(
-        f"A file: up to {_LIMITS}",
-        type=list(ENDINGS),
+        f"Upload a file: up to {_LIMITS}",
+        type=list(UPLOAD_SUFFIXES),
         key="file",
         on_change=partial(_remember, "file"),
     )
     recorded = right.audio_input(
-        "Or your voice, from the microphone",
-        sample_rate=_SPOKEN_AT,
+        "Or record your voice",
+        sample_rate=_MICROPHONE_RATE,
         key="voice",
         on_change=partial(_remember, "voice"),
     )
-    by_voice = recorded is not None and (uploaded is None or st.session_state.get("latest") == "voice")
-    source = recorded if by_voice else uploaded
+    is_voice = recorded is not None and (uploaded is None or st.session_state.get("latest") == "voice")
+    source = recorded if is_voice else uploaded
     if source is not None:
-        show_answer(bundle, source.getvalue(), None if by_voice else source.name)
+        show_answer(bundle, source.getvalue(), None if is_voice else source.name)
 
 
 def _remember(which: str) -> None:
@@ -131,56 +159,55 @@ def _remember(which: str) -> None:
 
 
 def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
-    """What a file's bytes sound like, or in one line why that cannot be told; no `file` is the microphone."""
+    """The prediction for an audio file's bytes, or why there is none; `file` is None for the microphone."""
     name = file or "Your recording"
     try:
-        with st.spinner("Listening …"):
-            heard = hear(bundle, data)
+        with st.spinner("Predicting …"):
+            answer = predict_bytes(bundle, data)
     except AudioError as error:
-        st.error(escaped(f"{name}: {error}. {_ANOTHER if file else 'Please record again.'}"))
+        st.error(escaped(f"{name}: {error}. {_CHOOSE_ANOTHER if file else 'Please record again.'}"))
         return
     except BenchError as error:
         st.error(escaped(f"{name}: {error}"))
         return
-    if heard.prediction.is_narrowband:
+    if answer.prediction.is_narrowband:
         st.warning(
-            f"This recording has {heard.waveform.sample_rate:,} samples a second, fewer than any that the "
-            "model was trained on: high tones are missing, which may change the answer."
+            f"This recording has {answer.waveform.sample_rate:,} samples a second, fewer than any training "
+            "clip: missing high frequencies may change the prediction."
         )
     st.divider()
     left, right = st.columns(2, gap="medium")
     with left:
-        _html(tables.answer(heard.prediction) + tables.bars(heard.prediction))
+        _html(tables.best_class(answer.prediction) + tables.bars(answer.prediction))
         st.audio(data, format=mime_type(file or "recording.wav"))
     with right:
         _html(
-            as_image(draw_waveform(heard.waveform), "Waveform")
-            + as_image(draw_spectrogram(heard.waveform, name), "Log-mel spectrogram")
+            as_image(draw_waveform(answer.waveform), "Waveform")
+            + as_image(draw_spectrogram(answer.waveform, name), "Log-mel spectrogram")
         )
-    if len(heard.prediction.windows) > 1:
-        _show_timeline(heard)
+    if len(answer.prediction.windows) > 1:
+        _show_timeline(answer)
 
 
-def _show_timeline(heard: Heard) -> None:
+def _show_timeline(answer: Answer) -> None:
     st.subheader("Over time", anchor=False)
-    first = heard.prediction.windows[0]
+    first = answer.prediction.windows[0]
     st.caption(
-        f"{len(heard.prediction.windows)} windows of {first.end - first.start:.1f} s, as long as the clips "
-        "that the model was trained on; the answer above is their mean. Brighter is more probable."
+        f"{len(answer.prediction.windows)} windows of {first.end - first.start:.1f} s, the length of the "
+        "training clips; the prediction above is their mean. Brighter is more probable."
     )
-    _html(timeline(heard.prediction))
+    _html(timeline(answer.prediction))
     with st.expander("As a table"):
-        _html(tables.turn_table(heard.prediction))
+        _html(tables.segment_table(answer.prediction))
 
 
-def show_worth(record: BaseRecord, results: Path) -> None:
-    """What the run that the bundle came from said: verdict, scores, confusion, leaderboard."""
+def show_scores(record: BaseRecord, results: Path) -> None:
+    """Verdict, scores and confusion matrix of the bundle's run, and its leaderboard."""
     origin = record.origin
     if origin is None:
         st.info(
-            "This model comes from no run, so nothing is known of how often it is right. "
-            "`bench run` tests a pipeline on clips that it was not trained on; `bench export` makes a model "
-            "of it."
+            "This model has no run, so it has no scores. `bench run` tests a pipeline on clips that it was "
+            "not trained on; `bench export` makes a model of the run."
         )
     else:
         _show_run(origin)
@@ -189,22 +216,22 @@ def show_worth(record: BaseRecord, results: Path) -> None:
 
 def _show_run(origin: Origin) -> None:
     st.caption(
-        escaped(f"Run {origin.run_id} under {origin.protocol}: scores on clips kept out of training.")
+        escaped(f"Run {origin.run_id} under {origin.protocol}: scores on held-out clips.")
         + (
-            " No speaker stands on both sides."
+            " No speaker is both in training and test."
             if origin.by_speaker
-            else " The same speakers may stand on both sides."
+            else " The same speakers may be in training and test."
         )
     )
     _html(tables.verdict(origin) + tables.grades(origin))
     st.caption(
         "Accuracy: share of all clips that were recognised. Recall: the same for the clips of one class. "
-        "Macro F1: mean over classes of a score that wrong alarms lower too."
+        "Macro F1: mean over classes of the harmonic mean of precision and recall."
     )
     st.subheader("Confusion matrix", anchor=False)
     st.caption(
-        "Clips by what they are (rows) and what they were taken for (columns). "
-        "The deeper the blue, the larger the share of a row."
+        "Clips by true class (rows) and predicted class (columns). "
+        "The deeper the blue, the larger the share of the row."
     )
     _html(tables.confusion(origin.metrics))
 
@@ -225,9 +252,9 @@ def _show_leaderboards(record: BaseRecord, results: Path) -> None:
         if origin is None or board.hash == origin.protocol_hash:
             st.subheader(escaped(f"Leaderboard: {board.corpus}, {board.protocol}"), anchor=False)
             st.caption(
-                "Below each score: its 95 % interval. Worst class: the one of lowest recall. "
-                "Configurations of equal # are not told apart by paired tests."
-                + (" The marked one is this model's." if origin else "")
+                "Below each score: its 95 % interval. Worst class: the class of lowest recall. "
+                "Rows of equal # have no significant difference."
+                + (" The marked one is this model's run." if origin else "")
             )
             _html(tables.leaderboard(board, origin.run_id if origin else None))
     for line in left_out:
@@ -239,5 +266,9 @@ def _html(inside: Markup) -> None:
 
 
 def escaped(text: str) -> str:
-    """Words as they are: Streamlit takes them for Markdown."""
+    """Text in which nothing is Markdown to Streamlit."""
     return re.sub(r"([\\`*_\[\]$~<>#|])", r"\\\1", text)
+
+
+if __name__ == "__main__":
+    show(parse_options(sys.argv[1:]))

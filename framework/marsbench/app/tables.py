@@ -1,10 +1,10 @@
-"""Answers and scores as HTML that fits a phone; colours come from `style.css`."""
+"""Predictions and scores as HTML that fits a phone; colours are in `style.css`."""
 
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from marsbench.app.figures import turns
+from marsbench.app.figures import segments
 from marsbench.deployment.bundle_record import Origin
 from marsbench.deployment.prediction import Prediction
 from marsbench.evaluation.criteria import Outcome, grade
@@ -15,11 +15,11 @@ from marsbench.results.row import Row
 
 _SIGNS = {"pass": "✓ pass", "fail": "✗ fail", "undecided": "? undecided"}
 _UNIT = "\N{NO-BREAK SPACE}%"
-_DEEP = 0.65
-"""Share from which a cell is so dark that its number is white."""
+_DARK = 0.65
+"""Share of a row above which a cell is so dark that its number is white."""
 
 
-def answer(prediction: Prediction) -> Markup:
+def best_class(prediction: Prediction) -> Markup:
     """The most probable class and its probability."""
     n_windows = len(prediction.windows)
     return Markup('<p class="answer"><strong>{}</strong> <span>{} confidence{}</span></p>').format(
@@ -30,7 +30,7 @@ def answer(prediction: Prediction) -> Markup:
 
 
 def bars(prediction: Prediction) -> Markup:
-    """A bar for every class, in the bundle's order."""
+    """One bar per class, in the bundle's order."""
     rows = Markup()
     for label, share in prediction.by_label().items():
         rows += Markup(
@@ -40,19 +40,19 @@ def bars(prediction: Prediction) -> Markup:
     return Markup('<table class="bars" aria-label="Probability of each class">{}</table>').format(rows)
 
 
-def turn_table(prediction: Prediction) -> Markup:
-    """The stretches of a long recording."""
+def segment_table(prediction: Prediction) -> Markup:
+    """Stretches of a long recording with one most probable class."""
     return table(
         ("from, s", "to, s", "emotion", "confidence"),
         [
             (f"{start:.1f}", f"{end:.1f}", label, _percent(share))
-            for start, end, label, share in turns(prediction)
+            for start, end, label, share in segments(prediction)
         ],
     )
 
 
 def verdict(origin: Origin) -> Markup:
-    """Whether the run was good enough, and how sure that is."""
+    """The run's verdict on its criteria, and the probability of passing."""
     words = verdict_words(grade(origin.metrics, origin.criteria))
     if origin.pass_probability is not None:
         words += f" Probability of meeting every criterion: {_percent(origin.pass_probability)}."
@@ -60,7 +60,7 @@ def verdict(origin: Origin) -> Markup:
 
 
 def grades(origin: Origin) -> Markup:
-    """Every criterion: threshold, score with interval, outcome."""
+    """One row per criterion: threshold, score with interval, outcome."""
     return table(
         ("criterion", "score, 95 % interval", "outcome"),
         [
@@ -75,7 +75,7 @@ def grades(origin: Origin) -> Markup:
 
 
 def confusion(metrics: Metrics) -> Markup:
-    """Rows are true classes, columns predicted ones; counts, shaded by the share of the true class."""
+    """Counts by true class (rows) and predicted class (columns), shaded by the share of the row."""
     labels = [scores.label for scores in metrics.classes]
     head = Markup().join(Markup('<th scope="col"><span>{}</span></th>').format(label) for label in labels)
     body = Markup().join(
@@ -93,15 +93,15 @@ def confusion(metrics: Metrics) -> Markup:
 def _cells(truth: str, labels: Sequence[str], counts: Sequence[int]) -> Markup:
     total = max(1, sum(counts))
     return Markup().join(
-        Markup('<td class="{}" style="--share:{:.0f}%" title="{} taken for {}: {} of {}">{}</td>').format(
-            "deep" if count > _DEEP * total else "", 100 * count / total, truth, label, count, total, count
+        Markup('<td class="{}" style="--share:{:.0f}%" title="{} predicted as {}: {} of {}">{}</td>').format(
+            "deep" if count > _DARK * total else "", 100 * count / total, truth, label, count, total, count
         )
         for label, count in zip(labels, counts, strict=True)
     )
 
 
 def leaderboard(board: Board, run_id: str | None) -> Markup:
-    """A row a configuration; the one of `run_id` is marked."""
+    """One row per configuration; the one of `run_id` is marked."""
     return table(
         ("#", "features + model", "accuracy", "macro F1", "worst class", "verdict"),
         [_board_cells(row) for row in board.rows],
@@ -125,7 +125,7 @@ def _board_cells(row: Row) -> tuple[object, ...]:
 
 
 def badge(outcome: Outcome | None) -> Markup:
-    """A verdict, by sign and word and colour."""
+    """A verdict as sign, word and colour."""
     return Markup('<span class="badge {}">{}</span>').format(outcome, _SIGNS.get(outcome or "", "-"))
 
 
@@ -135,7 +135,7 @@ def table(
     marked: Sequence[bool] | None = None,
     style: str = "plain",
 ) -> Markup:
-    """A table that scrolls by itself where the screen is narrow."""
+    """A table that scrolls sideways on a narrow screen."""
     head = Markup().join(Markup('<th scope="col">{}</th>').format(header) for header in headers)
     body = Markup().join(
         Markup('<tr class="{}">{}</tr>').format(

@@ -14,28 +14,29 @@ import typer
 
 from marsbench.cli.options import DEFAULT_RESULTS, Plugins, Results
 
-_SCRIPT = Path(__file__).parents[1] / "app" / "main.py"
+_SCRIPT = Path(__file__).parents[1] / "app" / "page.py"
 _MAX_MEGABYTES = 50
+"""As `marsbench.app.inference`, which is not imported here: it takes a second."""
 _SECONDS_TO_STOP = 5
 
 
 def app(
     bundle: Annotated[
         Path | None,
-        typer.Argument(metavar="[BUNDLE]", help="Folder that bench export wrote. [default: a demo model]"),
+        typer.Argument(metavar="[BUNDLE]", help="Folder written by bench export. [default: a demo model]"),
     ] = None,
     results: Results = DEFAULT_RESULTS,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page on this machine.")] = 8501,
     plugins: Plugins = None,
 ) -> None:
-    """Open a web page on this machine that tells the emotion of a file or of your voice.
+    """Serve a web page that predicts the emotion of an uploaded file or of your voice.
 
-    Needs no network and is reached from this machine alone. Ctrl-C ends it.
+    It can be reached from this machine only, and needs no network. Ctrl-C stops it.
     """
     from marsbench.errors import ConfigError
 
     if find_spec("streamlit") is None:
-        raise ConfigError("bench app needs streamlit, which is not here: pip install 'marsbench[app]'")
+        raise ConfigError("bench app needs streamlit, which is not installed: pip install 'marsbench[app]'")
     if bundle is not None:
         _require_bundle(bundle)
     _require_free(port)
@@ -45,7 +46,7 @@ def app(
 
 
 def _require_bundle(bundle: Path) -> None:
-    """Say what is wrong here, not in the browser."""
+    """Report a missing or damaged bundle here, not in the browser."""
     from marsbench.deployment.bundle_files import read_bundle_record
 
     read_bundle_record(bundle)
@@ -58,12 +59,12 @@ def _require_free(port: int) -> None:
         socket.create_server(("localhost", port)).close()
     except OSError as error:
         raise ConfigError(
-            f"port {port} cannot be used: {os.strerror(error.errno or 0)}; name another with --port"
+            f"port {port} cannot be used: {os.strerror(error.errno or 0)}; choose another with --port"
         ) from error
 
 
 def _server(port: int) -> list[str]:
-    """Streamlit's own words: this machine alone, tells nobody, asks nothing."""
+    """Streamlit's command line: served to this machine only, no statistics, no prompts."""
     settings = {
         "server.address": "localhost",
         "server.port": port,
@@ -78,12 +79,12 @@ def _server(port: int) -> list[str]:
 
 
 def _serve(command: list[str]) -> int:
-    """Run until it ends or Ctrl-C is pressed, which is how one ends it; gives the exit code."""
-    with subprocess.Popen(command) as server:  # noqa: S603 - our own words
+    """Run the server until it ends or Ctrl-C is pressed; returns the exit code."""
+    with subprocess.Popen(command) as server:  # noqa: S603 - our own command line
         try:
             return server.wait()
         except KeyboardInterrupt:
-            # A terminal tells both; a signal sent to this process alone must be passed on.
+            # Ctrl-C in a terminal reaches both processes; a signal to this one alone must be passed on.
             with suppress(subprocess.TimeoutExpired):
                 server.wait(1)
             if server.poll() is None:

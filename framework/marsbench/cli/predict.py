@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # a command imports what computes when it is called
 
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that bench export wrote.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by bench export.")],
     sources: Annotated[
         list[str], typer.Argument(metavar="FILE|DIR|GLOB...", help="Audio files, folders of them, patterns.")
     ],
@@ -23,12 +23,12 @@ def predict(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Tell the emotion of audio files: label, confidence, all probabilities; long ones over time.
+    """Predict the emotion of audio files: label, confidence and all probabilities; of long files over time.
 
-    A file that cannot be used is told of and passed over; the exit code is then 1.
+    Files that cannot be used are skipped with the reason, and the exit code is 1.
     """
     if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv cannot both be printed")
+        raise typer.BadParameter("--json and --csv cannot be used together")
     from marsbench.deployment.bundle_files import read_bundle
     from marsbench.deployment.prediction import audio_files
     from marsbench.errors import BenchError
@@ -39,7 +39,7 @@ def predict(
     paths = audio_files(sources)
     predictions: list[tuple[Path, Prediction]] = []
     with TerminalProgress() as progress:
-        loaded = read_bundle(bundle, discover(drop_in_folders(plugins or ())))
+        loaded = read_bundle(bundle, discover(drop_in_folders(plugins or ())), progress)
         with progress.track("Predicting", len(paths)) as advance:
             for path, answer in zip(paths, loaded.predict_each(paths), strict=True):
                 if isinstance(answer, BenchError):
@@ -58,8 +58,8 @@ def predict(
                 out.print(bundles.timeline(path, prediction))
     if n_narrow := sum(prediction.is_narrowband for _, prediction in predictions):
         err.print(
-            f"{n_narrow} of {len(paths)} files have a lower sample rate than any clip of training: "
-            "high tones are missing, which may change the answer",
+            f"{n_narrow} of {len(paths)} files have a lower sample rate than any training clip: "
+            "missing high frequencies may change the prediction",
             style="yellow",
         )
     if n_bad := len(paths) - len(predictions):

@@ -67,7 +67,7 @@ def search(  # noqa: PLR0913, PLR0917 - one argument an option
     from marsbench.automl.search import search as search_through
     from marsbench.cli.printing import print_runs
     from marsbench.config import criteria_table, parse_search, settings_table
-    from marsbench.deployment.export import Target, of_run
+    from marsbench.deployment.export import Target, source_of_run
     from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
     from marsbench.report.terminal.tuning import search_summary
@@ -97,7 +97,7 @@ def search(  # noqa: PLR0913, PLR0917 - one argument an option
         found = search_through(asked, progress)
         target = Target()
         registry = discover(drop_in_folders(asked.plugins))
-        bundle, samples = of_run(found.winner[0], None, None, target, registry, progress)
+        bundle, samples = source_of_run(found.winner[0], None, None, target, registry, progress)
         target.write(bundle, samples, output)
     out.print(search_summary(found.record))
     print_runs([found.winner], asked.results)

@@ -1,4 +1,8 @@
-"""What every bundle does with a recording, whatever answers in it: one pipeline, or an ensemble."""
+"""A model with everything that prediction needs: from a recording to class probabilities.
+
+`BaseBundle` reads a recording, cuts a long one into windows and collects the probabilities. `Bundle` extracts
+the features and predicts with one model, `EnsembleBundle` with several whose probabilities it fuses.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,32 +16,44 @@ from numpy.typing import NDArray
 
 from marsbench.data.audio import Waveform, checked, decode, read_bytes, resample
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord, EnsembleBundleRecord
-from marsbench.deployment.model_file import Predictor
+from marsbench.deployment.model_format import Predictor
 from marsbench.deployment.prediction import Prediction, Window
 from marsbench.errors import AudioError, BenchError, PluginError
 from marsbench.execution.threads import limited_threads
 from marsbench.features.store import extracted
+from marsbench.plugin.base import Plugin
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
-from marsbench.plugin.registry import make
+from marsbench.plugin.registry import Kind, Recipe, discover
 from marsbench.validation import shown_path
 
 MAX_SECONDS = 3600.0
 """Longest recording that is predicted."""
 BATCH = 64
 """Windows predicted at a time."""
-_ABOUT = 1.5
-"""Times the longest training clip that a recording is still taken as a whole."""
+_MAX_LENGTH_RATIO = 1.5
+"""A recording up to this many times as long as the longest training clip is one window."""
 
 Source = str | Path | bytes | Waveform
 """A recording: a path, a file's bytes, or mono samples with their rate."""
 Span = tuple[int, int]
-"""First and behind-last sample of a window, at the rate of the recording."""
-Heard = TypeVar("Heard")
-"""What is extracted of a window."""
+"""First sample of a window and the one after its last, at the recording's rate."""
+Extracted = TypeVar("Extracted")
+"""What is extracted from one window."""
 
 
-class BaseBundle(ABC, Generic[Heard]):
-    """From a recording to probabilities. Subclasses say how a window is heard and answered."""
+class _Recording(NamedTuple, Generic[Extracted]):
+    """A recording whose features are extracted."""
+
+    windows: list[tuple[float, float]]
+    """Start and end of each, in seconds."""
+    features: list[Extracted]
+    """Those of each window."""
+    seconds: float
+    is_narrowband: bool
+
+
+class BaseBundle(ABC, Generic[Extracted]):
+    """From a recording to probabilities. Subclasses extract features from windows and predict them."""
 
     record: BaseRecord
     folders: tuple[Path, ...]
@@ -51,13 +67,29 @@ class BaseBundle(ABC, Generic[Heard]):
         """Classes, in the order of the probabilities."""
         return tuple(self.record.labels)
 
+    @property
     @abstractmethod
-    def hear(self, recorded: Waveform, spans: Sequence[Span]) -> list[Heard]:
-        """What is extracted of each window of a recording at its own rate; raises PluginError."""
+    def changed(self) -> tuple[str, ...]:
+        """Names of the plugins whose code is not the code that the model was fitted with."""
+
+    @property
+    def warning(self) -> str | None:
+        """One line that names plugins whose code has changed since the fit; None if none has."""
+        if not self.changed:
+            return None
+        return (
+            f"Warning: the code of {', '.join(self.changed)} has changed since the model was fitted. "
+            f"Its {len(self.record.golden)} golden clips are predicted as at export (to "
+            f"{self.record.tolerance:g}), so it is used."
+        )
 
     @abstractmethod
-    def probabilities(self, heard: list[Heard]) -> NDArray[np.float64]:
-        """Probability of each class, (n_windows, n_classes), by what `hear` returned."""
+    def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[Extracted]:
+        """Features of each window of a recording at its own rate; raises PluginError."""
+
+    @abstractmethod
+    def probabilities(self, features: list[Extracted]) -> NDArray[np.float64]:
+        """Probability of each class, (n_windows, n_classes), by the features of each window."""
 
     def predict(
         self,
@@ -66,15 +98,15 @@ class BaseBundle(ABC, Generic[Heard]):
         *,
         max_seconds: float = MAX_SECONDS,
     ) -> Prediction:
-        """What a recording sounds like.
+        """Probabilities of a recording.
 
-        One that is much longer than the clips of training is cut into windows as long as those, each half
-        over the next.
+        A recording more than 1.5 times as long as the longest training clip is cut into windows of the median
+        clip's length, each overlapping the next by half; its probabilities are the mean over windows.
 
         Args:
             source: a path, a file's bytes, a `Waveform`, or samples (n_samples,), nominally in [-1, 1].
-            sample_rate: of samples, in Hz; any, they are resampled.
-            max_seconds: longest recording to be taken.
+            sample_rate: rate of the samples in Hz; they are resampled to the extractor's.
+            max_seconds: longest recording accepted.
 
         Raises:
             AudioError: unreadable, empty, silent, too short, longer than `max_seconds`, or samples without
@@ -85,65 +117,47 @@ class BaseBundle(ABC, Generic[Heard]):
             if sample_rate is None:
                 raise AudioError("samples without their rate; predict(samples, sample_rate)")
             source = Waveform(np.asarray(source, np.float32), sample_rate)
-        return self._answered([self._heard(source, max_seconds)])[0]
+        return self._predictions([self._recording(source, max_seconds)])[0]
 
     def predict_each(
         self, sources: Iterable[Source], *, max_seconds: float = MAX_SECONDS
     ) -> Iterator[Prediction | BenchError]:
-        """What each recording sounds like, or why that cannot be told, in their order.
+        """The prediction of each recording, or the error that prevents it, in their order.
 
-        Several are predicted together, which takes less time than one by one.
+        Recordings are predicted in batches, which takes less time than one by one.
         """
-        waiting: list[_Recording[Heard] | BenchError] = []
+        waiting: list[_Recording[Extracted] | BenchError] = []
         for source in sources:
             try:
-                waiting.append(self._heard(source, max_seconds))
+                waiting.append(self._recording(source, max_seconds))
             except BenchError as error:
                 waiting.append(error)
-            n_windows = sum(len(one.spans) for one in waiting if isinstance(one, _Recording))
+            n_windows = sum(len(one.windows) for one in waiting if isinstance(one, _Recording))
             if max(len(waiting), n_windows) >= BATCH:
-                yield from self._told(waiting)
+                yield from self._in_order(waiting)
                 waiting = []
-        yield from self._told(waiting)
+        yield from self._in_order(waiting)
 
-    def _told(self, waiting: list["_Recording[Heard] | BenchError"]) -> Iterator[Prediction | BenchError]:
-        answers = iter(self._answered([one for one in waiting if isinstance(one, _Recording)]))
-        return (next(answers) if isinstance(one, _Recording) else one for one in waiting)
+    def _in_order(
+        self, waiting: list[_Recording[Extracted] | BenchError]
+    ) -> Iterator[Prediction | BenchError]:
+        predictions = iter(self._predictions([one for one in waiting if isinstance(one, _Recording)]))
+        return (next(predictions) if isinstance(one, _Recording) else one for one in waiting)
 
-    def _heard(self, source: Source, max_seconds: float) -> "_Recording[Heard]":
+    def _recording(self, source: Source, max_seconds: float) -> _Recording[Extracted]:
         recorded = _waveform(source, max_seconds)
         rate = recorded.sample_rate
         spans = list(self._spans(recorded))
-        with limited_threads(1):  # as every unit of a run: the last digits depend on it
-            heard = self.hear(recorded, spans)
+        with limited_threads(1):  # as in every fit of a run: the last digits depend on the number of threads
+            features = self.extract(recorded, spans)
         needed = min(self.record.sample_rate, self.record.corpus.lowest_sample_rate)
         windows = [(start / rate, end / rate) for start, end in spans]
-        return _Recording(windows, heard, recorded.seconds, rate < needed)
-
-    def _answered(self, recordings: list["_Recording[Heard]"]) -> list[Prediction]:
-        if not recordings:
-            return []
-        with limited_threads(1):
-            rows = self.probabilities([window for one in recordings for window in one.heard])
-        ends = np.cumsum([len(one.spans) for one in recordings])
-        return [
-            self._prediction(one, part)
-            for one, part in zip(recordings, np.split(rows, ends[:-1]), strict=True)
-        ]
-
-    def _prediction(self, recording: "_Recording[Heard]", rows: NDArray[np.float64]) -> Prediction:
-        return Prediction(
-            labels=self.labels,
-            probabilities=rows.mean(axis=0),
-            windows=tuple(Window(*span, row) for span, row in zip(recording.spans, rows, strict=True)),
-            seconds=recording.seconds,
-            is_narrowband=recording.is_narrowband,
-        )
+        return _Recording(windows, features, recorded.seconds, rate < needed)
 
     def _spans(self, recorded: Waveform) -> Iterator[Span]:
         """Each window that is not silent."""
         corpus, n_samples = self.record.corpus, len(recorded.samples)
-        if recorded.seconds <= _ABOUT * corpus.longest_seconds:
+        if recorded.seconds <= _MAX_LENGTH_RATIO * corpus.longest_seconds:
             yield 0, n_samples
             return
         size = round(corpus.median_seconds * recorded.sample_rate)
@@ -152,16 +166,23 @@ class BaseBundle(ABC, Generic[Heard]):
             if recorded.samples[start : start + size].any():
                 yield start, start + size
 
+    def _predictions(self, recordings: list[_Recording[Extracted]]) -> list[Prediction]:
+        if not recordings:
+            return []
+        with limited_threads(1):
+            rows = self.probabilities([window for one in recordings for window in one.features])
+        ends = np.cumsum([len(one.windows) for one in recordings])
+        parts = np.split(rows, ends[:-1])
+        return [self._prediction(one, part) for one, part in zip(recordings, parts, strict=True)]
 
-class _Recording(NamedTuple, Generic[Heard]):
-    """A recording, heard."""
-
-    spans: list[tuple[float, float]]
-    """Begin and end of each window, in seconds."""
-    heard: list[Heard]
-    """What was extracted of each."""
-    seconds: float
-    is_narrowband: bool
+    def _prediction(self, recording: _Recording[Extracted], rows: NDArray[np.float64]) -> Prediction:
+        return Prediction(
+            labels=self.labels,
+            probabilities=rows.mean(axis=0),
+            windows=tuple(Window(*span, row) for span, row in zip(recording.windows, rows, strict=True)),
+            seconds=recording.seconds,
+            is_narrowband=recording.is_narrowband,
+        )
 
 
 def _waveform(source: Source, max_seconds: float) -> Waveform:
@@ -177,33 +198,56 @@ def _waveform(source: Source, max_seconds: float) -> Waveform:
 
 @dataclass(frozen=True, repr=False)
 class Bundle(BaseBundle[Floats]):
-    """A feature extractor and a model that was trained on its features."""
+    """A feature extractor and a model trained on its features."""
 
     record: BundleRecord
     model: Predictor
     folders: tuple[Path, ...]
+    changed: tuple[str, ...] = ()
 
-    def hear(self, recorded: Waveform, spans: Sequence[Span]) -> list[Floats]:
-        """What the extractor returns for each window; raises PluginError."""
+    def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[Floats]:
+        """Features of each window, (n_frames, n_dims) or (n_dims,); raises PluginError."""
         resampled = resample(recorded, self.record.sample_rate)
-        return [extracted(self.extractor, _stretch(resampled, recorded, span)) for span in spans]
+        return [extracted(self.extractor, _window(resampled, recorded, span)) for span in spans]
 
-    def probabilities(self, heard: list[Floats]) -> NDArray[np.float64]:
-        """Probability of each class, (n_clips, n_classes), by what the extractor returned for each clip."""
-        # An ONNX file takes any number of frames.
-        n_frames = None if self.record.form == "onnx" else self.record.input_shape[0]
-        batches = [heard[start : start + BATCH] for start in range(0, len(heard), BATCH)]
-        seen = (for_model(batch, self.model.accepts, n_frames) for batch in batches)
-        return np.concatenate([self.model.predict_proba(features) for features in seen])
+    def probabilities(self, features: list[Floats]) -> NDArray[np.float64]:
+        """Probability of each class, (n_windows, n_classes).
+
+        Raises:
+            PluginError: the model has another number of classes than the record.
+        """
+        batches = [features[start : start + BATCH] for start in range(0, len(features), BATCH)]
+        inputs = (for_model(batch, self.model.accepts, self._n_frames) for batch in batches)
+        rows = np.concatenate([self.model.predict_proba(batch) for batch in inputs])
+        if rows.shape[1:] != (len(self.labels),):
+            raise PluginError(
+                f"{self.record.title} gives {rows.shape[-1]} probabilities for {len(self.labels)} classes"
+            )
+        return rows
 
     @cached_property
     def extractor(self) -> FeatureExtractor:
-        """What its features are extracted by."""
-        return cast("FeatureExtractor", make("features", self.record.features, self.folders))
+        """The feature extractor; raises PluginError or ConfigError."""
+        return cast("FeatureExtractor", make_plugin("features", self.record.features, self.folders))
+
+    @cached_property
+    def _n_frames(self) -> int | None:
+        """Frames that the model needs of each clip; None: any number."""
+        return None if self.record.model_format.any_length else self.record.input_shape[0]
 
 
-def _stretch(resampled: Waveform, recorded: Waveform, span: Span) -> Waveform:
-    """A window of a recording at another rate; up to the very end where it is the last."""
+def make_plugin(kind: Kind, recipe: Recipe, folders: tuple[Path, ...]) -> Plugin:
+    """The plugin that a bundle's record names, whether or not its code has changed since the fit.
+
+    Raises:
+        PluginError: there is no such plugin.
+        ConfigError: it has other parameters.
+    """
+    return discover(folders).get(kind, recipe.name).plugin.create(recipe.parameters)
+
+
+def _window(resampled: Waveform, recorded: Waveform, span: Span) -> Waveform:
+    """A span of the recording, cut from the resampled one; the last window reaches to its very end."""
     ratio = resampled.sample_rate / recorded.sample_rate
     start, end = round(span[0] * ratio), round(span[1] * ratio)
     if span[1] == len(recorded.samples):
@@ -213,33 +257,34 @@ def _stretch(resampled: Waveform, recorded: Waveform, span: Span) -> Waveform:
 
 @dataclass(frozen=True, repr=False)
 class EnsembleBundle(BaseBundle[tuple[Floats, ...]]):
-    """Members, in the order of the record's."""
+    """Several pipelines whose probabilities are fused."""
 
     record: EnsembleBundleRecord
     members: tuple[Bundle, ...]
+    """In the order of the record's members."""
     folders: tuple[Path, ...]
 
-    def hear(self, recorded: Waveform, spans: Sequence[Span]) -> list[tuple[Floats, ...]]:
-        """What each member's extractor returns for each window, which members of equal features share."""
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Names of the members' plugins whose code has changed since the fit, each once."""
+        return tuple(dict.fromkeys(name for member in self.members for name in member.changed))
+
+    def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[tuple[Floats, ...]]:
+        """Features of each window for each member; members with equal extractors share them."""
         by_recipe: dict[str, list[Floats]] = {}
         for member in self.members:
             if member.record.features.key not in by_recipe:
-                by_recipe[member.record.features.key] = member.hear(recorded, spans)
+                by_recipe[member.record.features.key] = member.extract(recorded, spans)
         return list(zip(*(by_recipe[one.record.features.key] for one in self.members), strict=True))
 
-    def probabilities(self, heard: list[tuple[Floats, ...]]) -> NDArray[np.float64]:
-        """What the members say to each window, fused, (n_windows, n_classes); raises PluginError."""
-        answers = [
-            member.probabilities(list(windows))
-            for member, windows in zip(self.members, zip(*heard, strict=True), strict=True)
-        ]
-        if len({answer.shape for answer in answers}) > 1:
-            raise PluginError("the members of the ensemble answer with different numbers of classes")
-        return self.fuse(np.stack(answers))
+    def probabilities(self, features: list[tuple[Floats, ...]]) -> NDArray[np.float64]:
+        """The members' probabilities, fused, (n_windows, n_classes); raises PluginError as a member does."""
+        by_member = zip(self.members, zip(*features, strict=True), strict=True)
+        return self.fuse(np.stack([member.probabilities(list(windows)) for member, windows in by_member]))
 
     def fuse(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         """From the members' probabilities, (n_members, n_clips, n_classes), to (n_clips, n_classes)."""
-        from marsbench.evaluation.ensembling import average, pool  # brings SciPy's optimisers: half a second
+        from marsbench.evaluation.ensembling import average, pool  # SciPy's optimisers take half a second
 
         if self.record.fusion == "mean":
             return average(probabilities)

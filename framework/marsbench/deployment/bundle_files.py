@@ -1,23 +1,26 @@
 """A bundle as a folder.
 
-bundle.json     `BundleRecord`, sealed
-model/          what the model's plugin wrote: formats that execute no code when they are read
-emotion_NAME.*  or else the model as one file, see `bundle.model_file`
-golden/N.flac   clips that the model must answer as it did when it was exported
+bundle.json     `BundleRecord`, with a checksum of itself and of all other files
+model/          what the model's plugin saved
+emotion_NAME.*  or the model in another format, see `formats`
+golden/N.flac   clips with the probabilities that the model gave to them when it was exported
 
-That of an ensemble holds a bundle of each member instead of a model, without clips of their own:
+An ensemble's bundle holds a bundle of each member instead of a model; these have no golden clips:
 
-bundle.json     `EnsembleBundleRecord`, sealed
+bundle.json     `EnsembleBundleRecord`
 members/N/      a bundle
-golden/N.flac   clips that all of them together must answer as they did
+golden/N.flac   clips with the fused probabilities
 
-Nothing in it is unpickled or evaluated. What a folder holds beyond its record's list is not looked at.
+A bundle is accepted if its files have their checksums and its golden clips get their probabilities again.
+Nothing in it is unpickled or evaluated, and no file is read that the record does not list.
 """
 
 import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -27,7 +30,7 @@ import soundfile
 from marsbench.atomic_files import write_checksummed
 from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.deployment.bundle import Bundle, EnsembleBundle
+from marsbench.deployment.bundle import Bundle, EnsembleBundle, make_plugin
 from marsbench.deployment.bundle_record import (
     AnyRecord,
     BaseRecord,
@@ -35,47 +38,59 @@ from marsbench.deployment.bundle_record import (
     EnsembleBundleRecord,
     GoldenClip,
 )
-from marsbench.deployment.model_file import ModelFile, Predictor, open_model_file
-from marsbench.errors import DamagedError, ExportError, PluginError, ResultsError, StorageError
+from marsbench.deployment.formats import DEFAULT_FORMAT
+from marsbench.deployment.model_format import ModelFormat, find_format
+from marsbench.errors import BenchError, DamagedError, ExportError, PluginError, ResultsError, StorageError
 from marsbench.plugin.model import Model
-from marsbench.plugin.registry import Kind, Recipe, Registry, discover, make
+from marsbench.plugin.registry import Kind, Recipe, Registry, discover
+from marsbench.progress import Progress
 from marsbench.results.checksummed import read_record
 
 RECORD = "bundle.json"
 AnyBundle = Bundle | EnsembleBundle
-"""What can be written and is read."""
-AsFile = Callable[[Bundle], ModelFile]
-"""Makes one file of a bundle's model; raises ExportError."""
 
 
 class Sample(NamedTuple):
-    """A clip to keep in a bundle."""
+    """A clip to be stored in a bundle as a golden clip."""
 
     clip: str
+    """Id in the corpus."""
     label: str
     waveform: Waveform
 
 
+def golden_samples(corpus: CheckedCorpus) -> Iterator[Sample]:
+    """The first clip of each class, in the order of the classes."""
+    first = {clip.label: clip for clip in reversed(corpus.clips)}
+    for label in corpus.labels:
+        yield Sample(first[label].id, label, decode(read_bytes(first[label].path)))
+
+
 def write_bundle(
-    bundle: AnyBundle, folder: Path, samples: Iterable[Sample] = (), as_file: AsFile | None = None
+    bundle: AnyBundle,
+    folder: Path,
+    samples: Iterable[Sample] = (),
+    form: str = DEFAULT_FORMAT,
+    quantised: str | None = None,
 ) -> BaseRecord:
     """Write a bundle into a folder of its own, which appears whole or not at all, and check what was written.
 
     An older bundle there is replaced.
 
     Args:
-        bundle: with a model of its plugin's, or members with such.
+        bundle: with the model of its plugin, or members with such.
         folder: where to.
-        samples: clips that go with it, to be answered again.
-        as_file: makes the file that is written of a model instead of what its plugin saves.
+        samples: golden clips.
+        form: name of the model's format.
+        quantised: number type of its weights, one of the format's `precisions`; None: as trained.
 
     Returns:
         The record of what was written.
 
     Raises:
-        ExportError: `as_file` does.
-        StorageError: it cannot be written, or the folder holds something else.
-        ResultsError: what was written does not answer the golden clips as `bundle` does.
+        ExportError: the model cannot be written in that format.
+        StorageError: the folder cannot be written, or holds something else than a bundle.
+        ResultsError: what was written gives other probabilities to the golden clips than `bundle` does.
     """
     if folder.is_file():
         raise StorageError(f"{folder} is a file; name a folder")
@@ -85,7 +100,7 @@ def write_bundle(
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as name:
             new = Path(name, "new")
-            _fill(new, bundle, samples, as_file)
+            _fill(new, bundle, samples, find_format(form), quantised)
             written = read_bundle(new, discover(bundle.folders))
             if folder.exists():
                 folder.rename(Path(name, "old"))
@@ -95,94 +110,69 @@ def write_bundle(
     return written.record
 
 
-def _fill(folder: Path, bundle: AnyBundle, samples: Iterable[Sample], as_file: AsFile | None) -> BaseRecord:
+def _fill(
+    folder: Path, bundle: AnyBundle, samples: Iterable[Sample], form: ModelFormat, quantised: str | None
+) -> BaseRecord:
     folder.mkdir(parents=True)
+    record = bundle.record.model_copy(update={"form": form.name, "quantised": quantised})
     if isinstance(bundle, EnsembleBundle):
-        record = _fill_members(folder, bundle, as_file)
+        _fill_members(folder, bundle, form, quantised)
     else:
-        record = _fill_model(folder, bundle, as_file)
+        path, model = folder / form.location(bundle.record.model.name), cast("Model", bundle.model)
+        form.write(path, model, bundle.extractor.kind, quantised)
+    in_order = sorted(samples, key=lambda sample: bundle.labels.index(sample.label))
     golden = [
-        _golden(folder, f"golden/{number}.flac", sample, bundle) for number, sample in enumerate(samples)
+        _golden(folder, f"golden/{number}.flac", sample, bundle) for number, sample in enumerate(in_order)
     ]
-    record = record.model_copy(update={"golden": golden, "files": _hashes(folder)})
+    record = record.model_copy(update={"golden": golden, "files": _checksums(folder)})
     write_checksummed(folder / RECORD, record.model_dump_json(indent=1))
     return record
 
 
-def _fill_model(folder: Path, bundle: Bundle, as_file: AsFile | None) -> BaseRecord:
-    file = as_file(bundle) if as_file else None
-    form, quantised = (file.form, file.quantised) if file else ("plugin", None)
-    record = bundle.record.model_copy(update={"form": form, "quantised": quantised})
-    path = folder / record.model_path
-    if file:
-        path.write_bytes(file.data)
-    else:
-        path.mkdir()
-        cast("Model", bundle.model).save(path)
-    return record
-
-
-def _fill_members(folder: Path, bundle: EnsembleBundle, as_file: AsFile | None) -> BaseRecord:
-    written = []
+def _fill_members(folder: Path, bundle: EnsembleBundle, form: ModelFormat, quantised: str | None) -> None:
     for number, member in enumerate(bundle.members):
         try:
-            written.append(_fill(folder / _member(number), member, (), as_file))
+            _fill(folder / _member(number), member, (), form, quantised)
         except ExportError as error:
             raise ExportError(
                 f"member {number + 1} of the ensemble, {member.record.title}: {error}"
             ) from error
-    return bundle.record.model_copy(update={"form": written[0].form, "quantised": written[0].quantised})
 
 
 def _member(number: int) -> str:
-    """Where a member's bundle is, below the ensemble's folder."""
+    """Path of a member's bundle below the ensemble's folder."""
     return f"members/{number}"
 
 
 def _golden(folder: Path, name: str, sample: Sample, bundle: AnyBundle) -> GoldenClip:
-    """The clip in 16 bits, and what the model says to just that."""
+    """The clip stored with 16 bits, and the probabilities of what is stored."""
     buffer = io.BytesIO()
     loudest = max(1.0, float(np.abs(sample.waveform.samples).max()))
     samples = sample.waveform.samples / loudest
     soundfile.write(buffer, samples, sample.waveform.sample_rate, format="FLAC", subtype="PCM_16")
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(buffer.getvalue())
-    answer = bundle.predict(buffer.getvalue()).probabilities
-    return GoldenClip(file=name, clip=sample.clip, label=sample.label, probabilities=answer.tolist())
+    probabilities = bundle.predict(buffer.getvalue()).probabilities.tolist()
+    return GoldenClip(file=name, clip=sample.clip, label=sample.label, probabilities=probabilities)
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def _checksums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
 
 
-def read_bundle(folder: Path, registry: Registry) -> AnyBundle:
-    """Read a bundle and let it answer its golden clips.
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    Args:
-        folder: what `write_bundle` wrote.
-        registry: where its plugins are.
 
-    Raises:
-        ResultsError: no bundle there, a damaged one, or it answers the golden clips otherwise.
-        PluginError: a plugin that it needs is missing, or is not the one that it was made with.
-    """
-    record = read_bundle_record(folder)
-    _require_intact(folder, record)
-    _require_listed(folder, record, {clip.file for clip in record.golden})
-    if isinstance(record, EnsembleBundleRecord):
-        bundle: AnyBundle = _read_ensemble(record, folder, registry)
-    else:
-        bundle = _read_pipeline(record, folder, registry)
-    for clip in record.golden:
-        _require_answer(bundle, clip, (folder / clip.file).read_bytes())
-    return bundle
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder looks like a bundle."""
+    return (folder / RECORD).is_file()
 
 
 def read_bundle_record(folder: Path) -> BundleRecord | EnsembleBundleRecord:
-    """What a bundle says of itself; raises ResultsError if there is none, or a damaged one."""
+    """The record of a bundle; raises ResultsError if there is none, or a damaged one."""
     return read_record(folder / RECORD, AnyRecord).root
 
 
@@ -195,9 +185,41 @@ def read_samples(folder: Path, record: BaseRecord) -> list[Sample]:
     return [Sample(clip.clip, clip.label, decode(read_bytes(folder / clip.file))) for clip in record.golden]
 
 
-def is_bundle(folder: Path) -> bool:
-    """Whether a folder looks like one."""
-    return (folder / RECORD).is_file()
+def read_bundle(folder: Path, registry: Registry, progress: Progress | None = None) -> AnyBundle:
+    """Read a bundle, and check its files' checksums and its golden clips' probabilities.
+
+    A plugin whose code has changed since the model was fitted is accepted if the golden clips get the stored
+    probabilities all the same; the bundle's `warning` names it.
+
+    Args:
+        folder: what `write_bundle` wrote.
+        registry: where its plugins are.
+        progress: told the warning.
+
+    Raises:
+        ResultsError: no bundle there, a damaged one, or one whose golden clips get other probabilities.
+        PluginError: a plugin that it needs is missing, or its model cannot be read.
+        ExportError: its format is unknown, or needs a package that is not installed.
+    """
+    record = read_bundle_record(folder)
+    _require_intact(folder, record)
+    _require_listed(folder, record, {clip.file for clip in record.golden})
+    if isinstance(record, EnsembleBundleRecord):
+        bundle: AnyBundle = _read_ensemble(record, folder, registry)
+    else:
+        bundle = _read_pipeline(record, folder, registry)
+    _require_labels(folder, record)
+    if bundle.changed and not record.golden:
+        raise ResultsError(
+            f"{folder} cannot be verified: the code of {', '.join(bundle.changed)} has changed since its "
+            "model was fitted, and there are no golden clips. Export it again."
+        )
+    with _naming_cause(bundle.changed):
+        for clip in record.golden:
+            _require_probabilities(bundle, clip, (folder / clip.file).read_bytes())
+    if progress and bundle.warning:
+        progress.say(bundle.warning)
+    return bundle
 
 
 def _read_ensemble(record: EnsembleBundleRecord, folder: Path, registry: Registry) -> EnsembleBundle:
@@ -206,75 +228,99 @@ def _read_ensemble(record: EnsembleBundleRecord, folder: Path, registry: Registr
     members = tuple(_read_member(folder / name, registry) for name in names)
     for name, member in zip(names, members, strict=True):
         if (member.record.labels, member.record.form) != (record.labels, record.form):
-            raise ResultsError(f"{folder / name} has other classes or another form than {folder / RECORD}")
+            raise ResultsError(f"{folder / name} has other classes or another format than {folder / RECORD}")
     return EnsembleBundle(record, members, registry.folders)
 
 
 def _read_member(folder: Path, registry: Registry) -> Bundle:
-    """A pipeline: an ensemble among members, of which it may be one itself, is none."""
+    """A member's bundle, which must be of one pipeline: a member that is an ensemble could contain itself."""
     record = read_record(folder / RECORD, BundleRecord)
     _require_intact(folder, record)
     return _read_pipeline(record, folder, registry)
 
 
 def _read_pipeline(record: BundleRecord, folder: Path, registry: Registry) -> Bundle:
-    if record.form != "plugin":
-        _require_listed(folder, record, {record.model_path})
-    _require_plugin(registry, "features", record.features, folder)
-    return Bundle(record, _read_model(record, folder, registry), registry.folders)
+    form, path = record.model_format, folder / record.model_path
+    _require_listed(folder, record, _files_at(folder, path))
+    plugins: list[tuple[Kind, Recipe]] = [("features", record.features)]
+    if form.needs_plugin:
+        plugins.append(("models", record.model))
+    changed = tuple(recipe.name for kind, recipe in plugins if _has_changed(registry, kind, recipe, folder))
+    make_model = partial(make_plugin, "models", record.model, registry.folders)
+    with _naming_cause(changed):
+        model = form.open(path, lambda: cast("Model", make_model()))
+    return Bundle(record, model, registry.folders, changed)
 
 
-def _read_model(record: BundleRecord, folder: Path, registry: Registry) -> Predictor:
-    path = folder / record.model_path
-    if record.form != "plugin":
-        return open_model_file(record.form, path)
-    _require_plugin(registry, "models", record.model, folder)
-    return cast("Model", make("models", record.model, registry.folders)).load(path)
+def _has_changed(registry: Registry, kind: Kind, recipe: Recipe, folder: Path) -> bool:
+    if recipe.name not in registry.names(kind):
+        raise PluginError(
+            f"{folder} needs the {kind} plugin '{recipe.name}', which was not found. "
+            "Name its folder with --plugins DIR."
+        )
+    return registry.get(kind, recipe.name).source != recipe.source
+
+
+def _files_at(folder: Path, path: Path) -> set[str]:
+    """A file, or every file below a folder, links among them, by their paths below the bundle's folder."""
+    below = (file for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
+    return {file.relative_to(folder).as_posix() for file in (below if path.is_dir() else [path])}
 
 
 def _require_listed(folder: Path, record: BaseRecord, read: set[str]) -> None:
     """Refuse to read a file whose checksum is not known."""
-    if strangers := read - record.files.keys():
-        raise ResultsError(f"{folder} names a file that it does not list: {min(strangers)}")
+    if unlisted := read - record.files.keys():
+        raise ResultsError(f"{folder} has a file that {RECORD} does not list: {min(unlisted)}")
 
 
 def _require_intact(folder: Path, record: BaseRecord) -> None:
     for name, sha256 in record.files.items():
         path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ResultsError(f"{folder / RECORD} names a file outside its folder: {name}")
         try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise ResultsError(f"{folder / RECORD} lists a file outside its folder: {name}")
+            if path.exists() and not path.is_file():  # reading a pipe would never end
+                raise ResultsError(f"{path} is not a regular file")
+            found = _sha256(path)
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
         if found != sha256:
             raise DamagedError(f"{path} is damaged: its checksum does not match")
 
 
-def _require_plugin(registry: Registry, kind: Kind, recipe: Recipe, folder: Path) -> None:
-    if recipe.name not in registry.names(kind):
-        raise PluginError(
-            f"{folder} needs the {kind} plugin '{recipe.name}', which is not here; "
-            "name its folder with --plugins DIR"
-        )
-    if registry.get(kind, recipe.name).source != recipe.source:
-        raise PluginError(f"{folder} was made with other code of {recipe.name}; export it again")
-
-
-def _require_answer(bundle: AnyBundle, clip: GoldenClip, data: bytes) -> None:
-    found = bundle.predict(data).probabilities
-    if found.shape != (len(clip.probabilities),):
-        raise ResultsError(f"the bundle answers {clip.clip} with {len(found)} classes")
-    off, allowed = float(np.abs(found - clip.probabilities).max()), bundle.record.tolerance
-    if not off <= allowed:  # NaN is no agreement
+def _require_labels(folder: Path, record: BaseRecord) -> None:
+    """Refuse labels in another order than at export: golden clips are stored class by class."""
+    labels, found = record.labels, [clip.label for clip in record.golden]
+    known = len(set(labels)) == len(labels) and set(found) <= set(labels)
+    if not known or found != sorted(found, key=labels.index):
         raise ResultsError(
-            f"the bundle answers {clip.clip} otherwise than when it was exported, by {off:.1e}; "
-            f"{allowed:.0e} is allowed"
+            f"{folder / RECORD} was changed after export: its labels are {', '.join(labels)}, those of its "
+            f"golden clips {', '.join(found)}. Export it again."
         )
 
 
-def golden_samples(corpus: CheckedCorpus) -> Iterator[Sample]:
-    """The first clip of each class, in the order of the classes."""
-    first = {clip.label: clip for clip in reversed(corpus.clips)}
-    for label in corpus.labels:
-        yield Sample(first[label].id, label, decode(read_bytes(first[label].path)))
+def _require_probabilities(bundle: AnyBundle, clip: GoldenClip, data: bytes) -> None:
+    found, allowed = bundle.predict(data).probabilities, bundle.record.tolerance
+    if found.shape != (len(clip.probabilities),):
+        raise ResultsError(f"golden clip {clip.clip} has {len(clip.probabilities)} probabilities")
+    difference = float(np.abs(found - clip.probabilities).max())
+    if not difference <= allowed:  # NaN is no agreement
+        raise ResultsError(
+            f"golden clip {clip.clip} is not predicted as at export: its probabilities differ by "
+            f"{difference:.1e}, {allowed:.0e} is allowed"
+        )
+
+
+@contextmanager
+def _naming_cause(changed: tuple[str, ...]) -> Iterator[None]:
+    """Name plugins whose code has changed as the likely cause of whatever is raised."""
+    try:
+        yield
+    except Exception as error:
+        if not changed:
+            raise
+        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        raise ResultsError(
+            f"{reason.removesuffix('.')}. Likely cause: the code of {', '.join(changed)} has changed since "
+            "the model was fitted. Use the code of then, or export again."
+        ) from error

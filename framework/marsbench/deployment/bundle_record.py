@@ -1,4 +1,4 @@
-"""What `bundle.json` holds: what prediction needs beside the model's own files, and its origin."""
+"""The contents of `bundle.json`: what prediction needs beside the model's files, and the model's origin."""
 
 from abc import abstractmethod
 from typing import Annotated, Any, Literal
@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
 
 from marsbench.config import Criteria
-from marsbench.deployment.model_file import SUFFIXES, Form, Precision
+from marsbench.deployment.formats import DEFAULT_FORMAT
+from marsbench.deployment.model_format import ModelFormat, find_format
 from marsbench.evaluation.criteria import Outcome
 from marsbench.evaluation.scores import Metrics
 from marsbench.plugin.registry import Recipe
@@ -22,17 +23,17 @@ class TrainingCorpus(_Record):
     name: str
     fingerprint: str
     n_clips: int
-    """Trained on, those kept aside for early stopping included."""
+    """Including those kept aside for early stopping."""
     longest_seconds: float
     median_seconds: float
     lowest_sample_rate: int
-    """Of its files, in Hz."""
+    """Lowest sample rate of its files, in Hz."""
     synthetic: bool
     licence: str
 
 
 class Origin(_Record):
-    """The run that told what the pipeline is worth; its models are not this one."""
+    """The run whose configuration was fitted again; its scores are those of the run's models."""
 
     run_id: str
     protocol: str
@@ -45,59 +46,66 @@ class Origin(_Record):
 
 
 class GoldenClip(_Record):
-    """A clip with what the model must say to it, on any machine."""
+    """A clip with the probabilities that the model must give to it on any machine."""
 
     file: str
-    """Below the bundle's folder."""
+    """Path below the bundle's folder."""
     clip: str
-    """Its id in the corpus."""
+    """Id in the corpus."""
     label: str
+    """True class."""
     probabilities: list[float]
+    """(n_classes,), in the order of the record's labels."""
 
 
 class BaseRecord(_Record):
-    """What every bundle has, whatever answers in it."""
+    """What every bundle has, of one pipeline or of an ensemble."""
 
     schema_version: Literal[1] = 1
     labels: list[str]
-    """In the order of the probabilities."""
+    """Classes, in the order of the probabilities."""
     sample_rate: int
-    """In Hz, that audio is resampled to; of an ensemble, the highest of its members'."""
+    """Rate in Hz that audio is resampled to; of an ensemble, its members' highest."""
     corpus: TrainingCorpus
     origin: Origin | None = None
     fold: int | None = None
-    """Counted from 0: whose training part of the origin's protocol it was fitted on; None for all clips."""
-    form: Form = "plugin"
-    """Of the model's file; of an ensemble, of each member's."""
-    quantised: Precision | None = None
+    """Fold of the origin's protocol, from 0, on whose training part it was fitted; None: on all clips."""
+    form: str = DEFAULT_FORMAT
+    """Name of the model's format; of an ensemble, of each member's."""
+    quantised: str | None = None
+    """Number type of quantised weights, such as int8."""
     environment: dict[str, str]
-    """Where it was fitted."""
+    """Versions and machine that it was fitted with."""
     golden: list[GoldenClip] = []
+    """Class by class, in the order of `labels`."""
     files: dict[str, str] = {}
-    """sha256 of each other file, by path below the folder."""
+    """sha256 of each other file, by its path below the folder."""
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """What answers, in a few words."""
+        """The pipeline or the ensemble, in a few words."""
+
+    @property
+    def model_format(self) -> ModelFormat:
+        """The model's format; raises ExportError: unknown."""
+        return find_format(self.form)
 
     @property
     def tolerance(self) -> float:
-        """Most that a probability may differ from what the golden clips say."""
-        if self.quantised:
-            return 1e-2
-        return 1e-4 if self.form == "litert" else 1e-5
+        """Largest difference allowed between a probability and the golden clip's; raises ExportError."""
+        return self.model_format.tolerance_of(self.quantised)
 
 
 class BundleRecord(BaseRecord):
-    """Where a pipeline comes from and what it needs."""
+    """A pipeline: its plugins, its configuration and where it is from."""
 
     features: Recipe
     model: Recipe
     hyperparameters: dict[str, Any]
-    """The whole configuration, defaults included."""
+    """The whole configuration, including defaults."""
     input_shape: list[int]
-    """Of one clip's features."""
+    """Shape of one training clip's features, (n_frames, n_dims) or (n_dims,)."""
     seed: int
 
     @property
@@ -107,25 +115,25 @@ class BundleRecord(BaseRecord):
 
     @property
     def model_path(self) -> str:
-        """Where the model is, below the bundle's folder: a folder of its plugin's, or one file."""
-        return "model" if self.form == "plugin" else f"emotion_{self.model.name}{SUFFIXES[self.form]}"
+        """Path of the model's file or folder below the bundle's folder."""
+        return self.model_format.location(self.model.name)
 
 
 class BundledMember(_Record):
-    """One of the pipelines of an ensemble, by what is shown of it."""
+    """A pipeline of an ensemble."""
 
     title: str
     run_id: str
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """In the fusion: a share of the mean, or an exponent of the logarithmic pool."""
+    """Share of the mean, or exponent in the logarithmic pool."""
 
 
 class EnsembleBundleRecord(BaseRecord):
-    """Of what pipelines an ensemble consists, each a bundle of its own, and how they are fused."""
+    """The pipelines of an ensemble, each a bundle of its own, and how their probabilities are fused."""
 
     fusion: Literal["mean", "log_pool"]
     members: Annotated[list[BundledMember], Field(min_length=1)]
-    """In the order of their folders."""
+    """In the order of the members' folders."""
 
     @property
     def title(self) -> str:
@@ -139,7 +147,7 @@ def _kind(values: Any) -> str:
 
 
 class AnyRecord(RootModel[Any]):
-    """What `bundle.json` of either kind holds."""
+    """The record of either kind: an ensemble's has members."""
 
     root: Annotated[
         Annotated[BundleRecord, Tag("pipeline")] | Annotated[EnsembleBundleRecord, Tag("ensemble")],

@@ -1,13 +1,11 @@
-"""Where what is exported comes from: a run, whose configuration is fitted again, or a bundle."""
+"""Export: a run, whose configuration is fitted again, or a bundle becomes a bundle or one ONNX file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from marsbench.data.corpus import CheckedCorpus
-from marsbench.deployment.bundle import Bundle, EnsembleBundle
+from marsbench.deployment.bundle import EnsembleBundle
 from marsbench.deployment.bundle_files import (
     AnyBundle,
     Sample,
@@ -17,11 +15,10 @@ from marsbench.deployment.bundle_files import (
     write_bundle,
 )
 from marsbench.deployment.bundle_record import BaseRecord
-from marsbench.deployment.model_file import Form, Precision
-from marsbench.deployment.model_files import model_file, require_form
+from marsbench.deployment.formats import DEFAULT_FORMAT
+from marsbench.deployment.model_format import find_format
 from marsbench.deployment.onnx_pipeline import TOLERANCE, require_graph, write_pipeline
-from marsbench.deployment.refit import refit, refit_fold
-from marsbench.deployment.refit_ensemble import refit_ensemble, refit_ensemble_fold
+from marsbench.deployment.refit import Refit
 from marsbench.errors import ExportError
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress
@@ -29,76 +26,63 @@ from marsbench.results.store import RunFolder
 from marsbench.runner.reload import corpus_of, members_of
 
 
-class Parts(NamedTuple):
-    """The plugins of a pipeline, by name."""
-
-    features: str
-    model: str
-
-
 class Written(NamedTuple):
-    """What was written."""
+    """What was exported."""
 
     record: BaseRecord
     tolerance: float
-    """How far a probability may be off what the bundle in memory answers."""
+    """Largest difference of a probability from the bundle in memory."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A bundle, or with `end_to_end` an ONNX file from waveform to probabilities."""
+    """A bundle, or with `end_to_end` one ONNX file from waveform to probabilities."""
 
-    form: Form = "plugin"
-    quantised: Precision | None = None
+    form: str = DEFAULT_FORMAT
+    """Name of the model's format."""
+    quantised: str | None = None
+    """Number type of its weights; None: as trained."""
     end_to_end: bool = False
 
-    def require(self, pipelines: Sequence[Parts], registry: Registry) -> None:
+    def require(self, pipelines: Sequence[tuple[str, str]], registry: Registry) -> None:
         """Refuse what cannot be written, before anything is fitted.
 
         Args:
-            pipelines: one, or the members of an ensemble.
+            pipelines: names of feature extractor and model; several are the members of an ensemble.
             registry: where their plugins are.
 
         Raises:
-            ExportError: one cannot be written in this form, or several were to go into one file.
+            ExportError: one cannot be written in this format, or several were to be one file.
             PluginError: a plugin is not there.
         """
         if self.end_to_end and len(pipelines) > 1:
             raise ExportError(_not_one_file(len(pipelines)))
-        for number, pipeline in enumerate(pipelines, 1):
+        for number, (features, model) in enumerate(pipelines, 1):
             try:
-                self._require_one(pipeline, registry)
+                if self.end_to_end:
+                    require_graph(registry.get("features", features))
+                find_format(self.form).require(registry.get("models", model), self.quantised)
             except ExportError as error:
                 if len(pipelines) == 1:
                     raise
-                title = f"{pipeline.features} + {pipeline.model}"
+                title = f"{features} + {model}"
                 raise ExportError(f"member {number} of the ensemble, {title}: {error}") from error
 
-    def _require_one(self, pipeline: Parts, registry: Registry) -> None:
-        features, model = registry.get("features", pipeline.features), registry.get("models", pipeline.model)
-        if self.end_to_end:
-            require_graph(features)
-        if self.form != "plugin":
-            require_form(model, self.form, self.quantised)
-
     def write(self, bundle: AnyBundle, samples: Sequence[Sample], path: Path) -> Written:
-        """Write it, and see that it answers `samples` as the bundle does.
+        """Write it, and check that it predicts `samples` as the bundle does.
 
         Raises:
-            ExportError: it cannot be converted, or answers otherwise.
-            ResultsError: it answers otherwise.
+            ExportError: it cannot be converted, or predicts otherwise.
+            ResultsError: it predicts otherwise.
             StorageError: it cannot be written.
         """
-        if self.end_to_end:
-            if not isinstance(bundle, Bundle):
-                raise ExportError(_not_one_file(len(bundle.members)))
-            write_pipeline(bundle, path, samples)
-            return Written(bundle.record, TOLERANCE)
-        as_file = (
-            None if self.form == "plugin" else partial(model_file, form=self.form, quantised=self.quantised)
-        )
-        record = write_bundle(bundle, path, samples, as_file)
-        return Written(record, record.tolerance)
+        if not self.end_to_end:
+            record = write_bundle(bundle, path, samples, self.form, self.quantised)
+            return Written(record, record.tolerance)
+        if isinstance(bundle, EnsembleBundle):
+            raise ExportError(_not_one_file(len(bundle.members)))
+        write_pipeline(bundle, path, samples)
+        return Written(bundle.record, TOLERANCE)
 
 
 def _not_one_file(n_members: int) -> str:
@@ -109,13 +93,13 @@ def _not_one_file(n_members: int) -> str:
 
 
 class Source(NamedTuple):
-    """A fitted pipeline or ensemble, and clips to check what is written by."""
+    """A fitted pipeline or ensemble, and clips to check by what is written of it."""
 
     bundle: AnyBundle
     samples: list[Sample]
 
 
-def of_run(
+def source_of_run(
     folder: RunFolder,
     data: str | None,
     fold: int | None,
@@ -123,47 +107,40 @@ def of_run(
     registry: Registry,
     progress: Progress,
 ) -> Source:
-    """A run's configuration, fitted on all clips of its corpus or as in its fold number `fold`, from 1.
+    """Fit a run's configuration, or those of an ensemble's members, again.
 
-    Of an ensemble, those of its members. `data` is where its corpus is now, None for where it was.
+    Args:
+        folder: of a complete run or ensemble.
+        data: name or path of its corpus now; None for where it was.
+        fold: number of the fold, from 1, whose training part is fitted on; None for all clips.
+        target: what is to be written.
+        registry: where the plugins are.
+        progress: told what is under way.
 
     Raises:
-        BenchError: as `members_of`, `corpus_of`, `refit`, `refit_fold` and `Target.require`.
+        BenchError: as `members_of`, `Target.require`, `corpus_of` and `Refit.bundle`.
     """
     run = folder.read_run()
     members = [member.read_run() for member in members_of(folder, run)]
-    target.require([Parts(member.features.name, member.model.name) for member in members], registry)
+    target.require([(member.features.name, member.model.name) for member in members], registry)
     corpus = corpus_of(run, registry, data, progress)
-    if run.ensemble is not None:
-        bundle: AnyBundle = _of_ensemble(folder, fold, corpus, registry, progress)
-    elif fold is None:
-        bundle = refit(run, corpus, registry, progress)
-    else:
-        bundle = refit_fold(folder, fold, corpus, registry, progress).bundle
+    bundle = Refit(corpus, registry, progress).bundle(folder, fold)
     return Source(bundle, list(golden_samples(corpus)))
 
 
-def _of_ensemble(
-    folder: RunFolder, fold: int | None, corpus: CheckedCorpus, registry: Registry, progress: Progress
-) -> EnsembleBundle:
-    if fold is None:
-        return refit_ensemble(folder, corpus, registry, progress)
-    return refit_ensemble_fold(folder, fold, corpus, registry, progress)
-
-
-def of_bundle(folder: Path, target: Target, registry: Registry) -> Source:
-    """A bundle whose models are as their plugins save them.
+def source_of_bundle(folder: Path, target: Target, registry: Registry, progress: Progress) -> Source:
+    """Read a bundle whose model is in its plugin's own format; `progress` is told its warning.
 
     Raises:
-        ExportError: it is of another form, or `Target.require` refuses.
+        ExportError: it is of another format, or `Target.require` refuses.
         BenchError: as `read_bundle`.
     """
-    bundle = read_bundle(folder, registry)
-    if bundle.record.form != "plugin":
+    bundle = read_bundle(folder, registry, progress)
+    if bundle.record.form != DEFAULT_FORMAT:
         raise ExportError(
-            f"the model in {folder} is of the form {bundle.record.form} already; export from a bundle made "
-            "without --format, or from the run"
+            f"the model in {folder} is in the format '{bundle.record.form}'; export from the run, or from a "
+            "bundle made without --format"
         )
     records = [part.record for part in (bundle.members if isinstance(bundle, EnsembleBundle) else [bundle])]
-    target.require([Parts(record.features.name, record.model.name) for record in records], registry)
+    target.require([(record.features.name, record.model.name) for record in records], registry)
     return Source(bundle, read_samples(folder, bundle.record))

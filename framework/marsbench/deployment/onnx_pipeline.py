@@ -1,4 +1,4 @@
-"""A pipeline as one ONNX graph: waveform -> class probabilities."""
+"""A whole pipeline as one ONNX file, from waveform to class probabilities."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from marsbench.data.audio import resample
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import Sample
 from marsbench.deployment.formats.onnx import PROBABILITIES, classifier_graph
-from marsbench.deployment.model_file import Predictor
+from marsbench.deployment.model_format import Predictor
 from marsbench.errors import ExportError
 from marsbench.plugin.features import FEATURES, WAVEFORM, FeatureExtractor, Floats, for_model
 from marsbench.plugin.model import Probabilities
@@ -22,7 +22,7 @@ from marsbench.plugin.onnx import chained, import_onnx, onnx_session
 from marsbench.plugin.registry import Entry
 
 TOLERANCE = 1e-3
-"""Most that a probability of the file may differ from the pipeline's."""
+"""Largest difference between a probability of the file and of the pipeline."""
 
 
 def end_to_end(
@@ -32,27 +32,28 @@ def end_to_end(
     clips: Sequence[Floats] = (),
     facts: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
-    """The pipeline as an `onnx.ModelProto`, which numpy and onnxruntime are enough to run.
+    """The pipeline as an `onnx.ModelProto`, which needs only numpy and onnxruntime to run.
 
-    Its input `waveform` is float32 (n_samples,), mono, at the rate of its metadata `sample_rate`, at least
-    0.1 s; its output `probabilities` float32 (n_classes,), in the order of the metadata `labels`, a JSON
-    list. `marsbench` is the version that wrote it.
+    Its input `waveform` is float32 (n_samples,), mono, at least 0.1 s, at the rate of its metadata
+    `sample_rate`. Its output `probabilities` is float32 (n_classes,), in the order of its metadata `labels`,
+    a JSON list. Its metadata `marsbench` is the version that wrote it.
 
     Args:
         extractor: with a graph of its own.
         model: fitted on features of `extractor`.
-        labels: of the classes, in order.
-        clips: waveforms on which the file has to answer what the pipeline does, beside a made one.
+        labels: classes, in order.
+        clips: waveforms, float32 (n_samples,), on which the file is compared with the pipeline, beside a
+            synthetic one.
         facts: further metadata.
 
     Raises:
-        ExportError: the extractor has no graph, the model cannot be converted, or the file answers
-            something else than the pipeline.
+        ExportError: the extractor has no graph, the model cannot be converted, or the file gives other
+            probabilities than the pipeline.
     """
     onnx = import_onnx()
     whole = chained([_extractor_graph(extractor), classifier_graph(model, extractor.kind)])
     whole.graph.name = f"{extractor.name} + {getattr(model, 'name', 'model')}"
-    whole.graph.doc_string = ""  # the converters', with a number that differs from export to export
+    whole.graph.doc_string = ""  # the converters write a number that differs from export to export
     whole.producer_name, whole.producer_version = "marsbench", version("marsbench")
     own = {
         "labels": json.dumps(list(labels)),
@@ -61,12 +62,12 @@ def end_to_end(
     }
     onnx.helper.set_model_props(whole, dict(facts) | own)
     onnx.checker.check_model(whole, full_check=True)
-    _check(whole, extractor, model, [_made(extractor.sample_rate), *clips])
+    _compare(whole, extractor, model, [_synthetic_clip(extractor.sample_rate), *clips])
     return whole
 
 
 def pipeline_probabilities(extractor: FeatureExtractor, model: Predictor, clip: Floats) -> Probabilities:
-    """What the pipeline itself answers to one clip, float64 (n_classes,)."""
+    """Probabilities by the pipeline itself for one clip's samples, float64 (n_classes,)."""
     values = extractor.checked_extract(clip, extractor.sample_rate)
     network = getattr(model, "network_", None)
     n_frames = network.input_shape[1] if network is not None else None
@@ -77,8 +78,8 @@ def require_graph(features: Entry) -> None:
     """Refuse an extractor that has no graph, before anything is fitted; raises ExportError."""
     if cast("type[FeatureExtractor]", features.plugin).onnx_graph is FeatureExtractor.onnx_graph:
         raise ExportError(
-            f"{features.name} has no ONNX graph: its plugin does not define onnx_graph;"
-            " without --end-to-end the model alone is exported"
+            f"{features.name} has no ONNX graph: its plugin does not define onnx_graph. "
+            "Leave --end-to-end out to export the model alone."
         )
 
 
@@ -89,24 +90,26 @@ def _extractor_graph(extractor: FeatureExtractor) -> Any:
     names = [[end.name for end in ends] for ends in (graph.graph.input, graph.graph.output)]
     if names != [[WAVEFORM], [FEATURES]]:
         raise ExportError(
-            f"{extractor.name}: its ONNX graph has {names}; {WAVEFORM} and {FEATURES} are needed"
+            f"{extractor.name}: its ONNX graph has inputs and outputs {names}; {WAVEFORM} and {FEATURES} are "
+            "needed"
         )
     return graph
 
 
-def _check(whole: Any, extractor: FeatureExtractor, model: Predictor, clips: Sequence[Floats]) -> None:
+def _compare(whole: Any, extractor: FeatureExtractor, model: Predictor, clips: Sequence[Floats]) -> None:
     session = onnx_session(whole.SerializeToString(), "export")
     for clip in clips:
-        wanted = pipeline_probabilities(extractor, model, clip)
-        away = abs(session.run([PROBABILITIES], {WAVEFORM: clip})[0] - wanted).max()
-        if not away <= TOLERANCE:  # NaN is no agreement
+        expected = pipeline_probabilities(extractor, model, clip)
+        difference = abs(session.run([PROBABILITIES], {WAVEFORM: clip})[0] - expected).max()
+        if not difference <= TOLERANCE:  # NaN is no agreement
             raise ExportError(
-                f"{whole.graph.name}: the exported file answers otherwise than the pipeline, by {away:.3g}"
+                f"{whole.graph.name}: the exported file gives other probabilities than the pipeline; they "
+                f"differ by {difference:.3g}"
             )
 
 
-def _made(sample_rate: int) -> Floats:
-    """Three seconds of gliding harmonics in noise."""
+def _synthetic_clip(sample_rate: int) -> Floats:
+    """Three seconds of harmonics of a gliding pitch in noise, float32 (n_samples,)."""
     time = np.arange(3 * sample_rate) / sample_rate
     phase = 2 * np.pi * (150 * time + 20 * np.sin(2 * np.pi * time))
     tone = sum(np.sin(k * phase) / k for k in range(1, 10))
@@ -115,10 +118,10 @@ def _made(sample_rate: int) -> Floats:
 
 
 def write_pipeline(bundle: Bundle, path: Path, samples: Iterable[Sample]) -> None:
-    """Write one file from raw waveform to probabilities, which numpy and onnxruntime are enough to run.
+    """Write a bundle's pipeline as one ONNX file, see `end_to_end`.
 
     Raises:
-        ExportError: it cannot be converted, or answers `samples` otherwise than the bundle does.
+        ExportError: it cannot be converted, or gives other probabilities to `samples` than the bundle.
         StorageError: it cannot be written.
     """
     record = bundle.record

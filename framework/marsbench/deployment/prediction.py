@@ -1,4 +1,4 @@
-"""What a model says to a recording."""
+"""What a bundle predicts for a recording, and which files are to be predicted."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,22 +19,23 @@ class Window:
     start: float
     """In seconds."""
     end: float
+    """In seconds."""
     probabilities: NDArray[np.float64]
     """(n_classes,)."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The probability of each class, of the whole and over time."""
+    """The probability of each class, of the whole recording and over time."""
 
     labels: tuple[str, ...]
     probabilities: NDArray[np.float64]
     """(n_classes,); the mean over windows."""
     windows: tuple[Window, ...]
-    """In order; a single one for a recording about as long as the clips of training."""
+    """In order; a single one for a recording about as long as the training clips."""
     seconds: float
     is_narrowband: bool
-    """Whether it was recorded at a lower rate than any clip of training, which may change the answer."""
+    """Whether its sample rate is lower than that of any training clip, which may change the prediction."""
 
     @property
     def label(self) -> str:
@@ -43,7 +44,7 @@ class Prediction:
 
     @property
     def confidence(self) -> float:
-        """Its probability."""
+        """Probability of the most probable class."""
         return float(self.probabilities.max())
 
     def by_label(self, probabilities: NDArray[np.float64] | None = None) -> dict[str, float]:
@@ -53,31 +54,30 @@ class Prediction:
 
 
 def audio_files(words: Iterable[str]) -> list[Path]:
-    """Files as named, those of audio below folders, and what patterns such as `clips/*.wav` match; each once.
+    """Named files, audio files below named folders, and matches of patterns such as `clips/*.wav`; each once.
 
     Raises:
         AudioError: no such file or folder, or nothing found.
     """
-    return list(dict.fromkeys(path for word in words for path in _of_word(word)))
+    return list(dict.fromkeys(path for word in words for path in _files_of(word)))
 
 
-def _of_word(word: str) -> Iterator[Path]:
+def _files_of(word: str) -> Iterator[Path]:
     path = Path(word).expanduser()
     if path.is_file():
         yield path
     elif path.is_dir():
-        below = sorted(file for file in path.rglob("*") if file.is_file())
-        yield from _found(
-            [file for file in below if file.suffix.lower() in SUFFIXES], f"no audio below {path}"
-        )
+        below = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        yield from _files_among(below, f"no audio files below {path}")
     elif has_magic(word):
-        matches = [Path(name) for name in sorted(glob(str(path), recursive=True))]  # noqa: PTH207 - from any root
-        yield from _found(matches, f"{word} matches nothing")
+        matches = (Path(name) for name in glob(str(path), recursive=True))  # noqa: PTH207 - from any root
+        yield from _files_among(matches, f"{word} matches no file")
     else:
         raise AudioError(f"there is no file or folder {path.absolute()}")
 
 
-def _found(paths: list[Path], otherwise: str) -> list[Path]:
-    if not paths:
-        raise AudioError(otherwise)
-    return [path for path in paths if path.is_file()]
+def _files_among(paths: Iterable[Path], if_none: str) -> list[Path]:
+    files = sorted(path for path in paths if path.is_file())
+    if not files:
+        raise AudioError(if_none)
+    return files

@@ -1,18 +1,26 @@
-"""A run's configuration fitted again, as the run fitted it: on all clips of its corpus, or on a fold's."""
+"""Fits on all clips of a corpus, or on a fold's training part as in a run, that become bundles."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.deployment.bundle import Bundle
-from marsbench.deployment.bundle_record import BundleRecord, Origin, TrainingCorpus
+from marsbench.deployment.bundle import Bundle, EnsembleBundle
+from marsbench.deployment.bundle_files import AnyBundle
+from marsbench.deployment.bundle_record import (
+    BundledMember,
+    BundleRecord,
+    EnsembleBundleRecord,
+    Origin,
+    TrainingCorpus,
+)
 from marsbench.environment import environment
-from marsbench.errors import ConfigError
+from marsbench.errors import BenchError, ConfigError
 from marsbench.evaluation.criteria import Outcome
 from marsbench.evaluation.fit import Unit, features_of, fit_model
 from marsbench.evaluation.scores import Metrics
@@ -22,108 +30,24 @@ from marsbench.planning import Pipeline
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Registry, make
-from marsbench.progress import Progress, Silent
+from marsbench.progress import Progress
 from marsbench.results.predictions import read_predictions
-from marsbench.results.schema import Run
+from marsbench.results.schema import EnsembleRecord, Run
 from marsbench.results.store import RunFolder
-from marsbench.runner.reload import chosen_by, folds_of, units_of
+from marsbench.runner.reload import (
+    changed_plugins,
+    chosen_by,
+    folds_of,
+    members_of,
+    require_complete,
+    units_of,
+)
 from marsbench.runner.units import Units
 from marsbench.tuning.search_space import Configuration, tuned_features
 
 _SAME = 1e-5
-"""Most that a model which was fitted again may differ in a probability."""
-
-
-class FoldFit(NamedTuple):
-    """The model of a fold and what it says to the fold's test clips."""
-
-    bundle: Bundle
-    clips: list[str]
-    """Their ids in the corpus."""
-    probabilities: NDArray[np.float64]
-    """(n_clips, n_classes)."""
-
-
-def refit(run: Run, corpus: CheckedCorpus, registry: Registry, progress: Progress | None = None) -> Bundle:
-    """The configuration of a run, fitted on all clips of its corpus.
-
-    Of a tuned run it is the configuration that had the best inner score of those which its folds chose.
-
-    Args:
-        run: a complete run.
-        corpus: `corpus_of` it.
-        registry: where its plugins are.
-        progress: told what is under way.
-
-    Raises:
-        ResultsError: the run is not complete, or its plugins are no longer what they were.
-    """
-    units = units_of(run, corpus, registry)
-    chosen = _best_of_folds(run)
-    return _fit(units, partial(units.whole, configuration=chosen), chosen, progress, run=run).bundle
-
-
-def refit_fold(
-    folder: RunFolder,
-    number: int,
-    corpus: CheckedCorpus,
-    registry: Registry,
-    progress: Progress | None = None,
-) -> FoldFit:
-    """The model of one of a run's folds, fitted again on that fold's training part.
-
-    `progress` is told if it does not answer the fold's test clips as it did in the run.
-
-    Args:
-        folder: of a complete run.
-        number: of the fold, from 1.
-        corpus: `corpus_of` the run.
-        registry: where its plugins are.
-        progress: told what is under way.
-
-    Raises:
-        ConfigError: there is no such fold.
-        ResultsError: as `refit`; or the protocol is no longer what it was.
-    """
-    run = folder.read_run()
-    fold = fold_of(run, number)
-    units = units_of(run, corpus, registry, folds_of(folder, run, corpus))
-    chosen = chosen_by(run, fold)
-    bundle, unit = _fit(
-        units, partial(units.outer, fold, configuration=chosen), chosen, progress, run=run, fold=fold
-    )
-    model = cast("Model", bundle.model)
-    fit = FoldFit(
-        bundle,
-        [corpus.clips[row].id for row in unit.test],
-        model.predict_proba(features_of(unit, model, unit.test)),
-    )
-    tell_if_otherwise(folder, number, fit.clips, fit.probabilities, progress)
-    return fit
-
-
-def fold_of(run: Run, number: int) -> int:
-    """A fold's number from 1 as it is counted in files, from 0; raises ConfigError if there is none."""
-    if number not in range(1, run.protocol.n_folds + 1):
-        raise ConfigError(f"{run.run_id} has folds 1 to {run.protocol.n_folds}; there is no fold {number}")
-    return number - 1
-
-
-def tell_if_otherwise(
-    folder: RunFolder,
-    number: int,
-    clips: Sequence[str],
-    probabilities: NDArray[np.float64],
-    progress: Progress | None,
-) -> None:
-    """Tell `progress` if a fold's test clips are answered otherwise than the run recorded."""
-    recorded = read_predictions(folder, folder.read_run()).of_clips(clips)
-    away = float(np.abs(probabilities - recorded.probabilities).max())
-    if away > _SAME:
-        (progress or Silent()).say(
-            f"fold {number}, fitted again, answers its test clips otherwise than in the run, by up to "
-            f"{away:.1e}: this is another machine, or has other versions"
-        )
+"""Largest difference of a probability between two fits that count as equal."""
+_Fit = TypeVar("_Fit")
 
 
 def fit_bundle(
@@ -135,14 +59,152 @@ def fit_bundle(
     *,
     by_speaker: bool = False,
 ) -> Bundle:
-    """Fit a pipeline on all clips; there is none left to test it on, and no run that did."""
+    """Fit a pipeline on all clips, so that none is left to test it on."""
     units = Units(corpus, pipeline, seed, by_speaker, (), registry.folders)
-    return _fit(units, units.whole, {}, progress).bundle
+    return _fit(units, units.whole, {}, progress)[0]
 
 
-class _Fitted(NamedTuple):
+class FoldFit(NamedTuple):
+    """The model of a fold and its predictions of the fold's test clips."""
+
     bundle: Bundle
-    unit: Unit
+    clips: list[str]
+    """Ids of the test clips."""
+    probabilities: NDArray[np.float64]
+    """(n_clips, n_classes)."""
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Fits configurations of finished runs again, with the plugins' code of today.
+
+    `progress` is told which plugins have changed since a run, and then whether the refit of fold 1 reproduces
+    the run's predictions.
+    """
+
+    corpus: CheckedCorpus
+    """Corpus of the runs, see `corpus_of`."""
+    registry: Registry
+    progress: Progress
+
+    def bundle(self, folder: RunFolder, number: int | None = None) -> AnyBundle:
+        """A run or an ensemble fitted on all clips, or on the training part of fold `number` (from 1).
+
+        A tuned run is fitted on all clips in the configuration with the best inner score over its folds. An
+        ensemble keeps the weights of its fold, or the means over folds.
+
+        Raises:
+            ResultsError: the run is not complete, a member is gone, or the protocol has changed.
+            ConfigError: there is no such fold.
+            BenchError: a plugin is missing or fails.
+        """
+        run = folder.read_run()
+        require_complete(run)
+        if run.ensemble is not None:
+            return self._ensemble(folder, run, run.ensemble, number)
+        return self._whole(folder) if number is None else self._fold(folder, number).bundle
+
+    def _whole(self, folder: RunFolder) -> Bundle:
+        run = folder.read_run()
+        units = units_of(run, self.corpus, self.registry)
+        if self._tell_changes(run, units.pipeline):
+            self._compare_first_fold(folder)
+        chosen = _best_of_folds(run)
+        return _fit(units, partial(units.whole, configuration=chosen), chosen, self.progress, run=run)[0]
+
+    def _fold(self, folder: RunFolder, number: int) -> FoldFit:
+        run = folder.read_run()
+        _require_fold(run, number)
+        units = units_of(run, self.corpus, self.registry, folds_of(folder, run, self.corpus))
+        has_changed = self._tell_changes(run, units.pipeline)
+        fit = self._fitted_fold(run, units, number - 1)
+        self._compare(folder, number, fit.clips, fit.probabilities, always=has_changed)
+        return fit
+
+    def _fitted_fold(self, run: Run, units: Units, fold: int) -> FoldFit:
+        chosen = chosen_by(run, fold)
+        unit_of = partial(units.outer, fold, configuration=chosen)
+        bundle, unit = _fit(units, unit_of, chosen, self.progress, run=run, fold=fold)
+        model = cast("Model", bundle.model)
+        probabilities = model.predict_proba(features_of(unit, model, unit.test))
+        return FoldFit(bundle, [self.corpus.clips[row].id for row in unit.test], probabilities)
+
+    def _tell_changes(self, run: Run, pipeline: Pipeline) -> bool:
+        changed = changed_plugins(run, pipeline)
+        if changed:
+            self.progress.say(
+                f"Warning: the code of {', '.join(changed)} has changed since {run.run_id}; "
+                "it is fitted with the code of today."
+            )
+        return bool(changed)
+
+    def _compare_first_fold(self, folder: RunFolder) -> None:
+        try:
+            run = folder.read_run()
+            units = units_of(run, self.corpus, self.registry, folds_of(folder, run, self.corpus))
+            fit = self._fitted_fold(run, units, 0)
+            self._compare(folder, 1, fit.clips, fit.probabilities, always=True)
+        except BenchError as error:
+            self.progress.say(f"Whether {folder.path.name} is reproduced cannot be checked: {error}")
+
+    def _compare(
+        self,
+        folder: RunFolder,
+        number: int,
+        clips: Sequence[str],
+        probabilities: NDArray[np.float64],
+        *,
+        always: bool,
+    ) -> None:
+        """Tell whether a fold's test clips get the recorded probabilities; if they do, only if `always`."""
+        recorded = read_predictions(folder, folder.read_run()).of_clips(clips)
+        difference = float(np.abs(probabilities - recorded.probabilities).max())
+        what = f"Fold {number} of {folder.path.name}, fitted again,"
+        if difference > _SAME:
+            self.progress.say(
+                f"{what} does not reproduce the recorded predictions (largest difference {difference:.1e}): "
+                "code, library versions or machine have changed."
+            )
+        elif always:
+            self.progress.say(
+                f"{what} reproduces the recorded predictions (largest difference {difference:.1e})."
+            )
+
+    def _ensemble(
+        self, folder: RunFolder, run: Run, ensemble: EnsembleRecord, number: int | None
+    ) -> EnsembleBundle:
+        members = members_of(folder, run)
+        if number is None:
+            weights = np.mean(ensemble.weights, axis=0).tolist()
+            return _fused(run, self._each(members, self._whole), weights)
+        _require_fold(run, number)
+        fits = self._each(members, partial(self._fold, number=number))
+        bundles, weights = [fit.bundle for fit in fits], ensemble.weights[number - 1]
+        bundle = _fused(run, bundles, weights, number - 1)
+        fused = bundle.fuse(np.stack([fit.probabilities for fit in fits]))
+        self._compare(folder, number, fits[0].clips, fused, always=False)
+        return bundle
+
+    def _each(self, members: Sequence[RunFolder], fit: Callable[[RunFolder], _Fit]) -> list[_Fit]:
+        fits = []
+        for number, member in enumerate(members, 1):
+            label = f"Member {number} of {len(members)}, {member.path.name}"
+            with self.progress.track(label, 1) as advance:
+                fits.append(fit(member))
+                advance(1)
+        return fits
+
+
+def _require_fold(run: Run, number: int) -> None:
+    if number not in range(1, run.protocol.n_folds + 1):
+        raise ConfigError(f"{run.run_id} has folds 1 to {run.protocol.n_folds}; there is no fold {number}")
+
+
+def _best_of_folds(run: Run) -> Configuration:
+    """Configuration with the best inner score, by NAME.PARAMETER; {} for an untuned run."""
+    folds = [fold for fold in run.tuning.folds if fold.inner_score is not None] if run.tuning else []
+    best = max(folds, key=lambda fold: fold.inner_score or 0.0, default=None)
+    return dict(best.configuration) if best else {}
 
 
 def _fit(
@@ -153,8 +215,8 @@ def _fit(
     *,
     run: Run | None = None,
     fold: int | None = None,
-) -> _Fitted:
-    """Fit one of the units of a run, or of none."""
+) -> tuple[Bundle, Unit]:
+    """Fit one of the units, of a run or of none."""
     corpus, folders = units.corpus, units.folders
     recipe = tuned_features(units.pipeline.features, folders, configuration)
     with limited_threads(run.threads if run else 1):
@@ -169,12 +231,12 @@ def _fit(
         sample_rate=cast("FeatureExtractor", make("features", recipe, folders)).sample_rate,
         input_shape=list(features.input_shape),
         corpus=_training_corpus(corpus, [*unit.train, *unit.validation]),
-        origin=origin_of(run) if run else None,
+        origin=_origin(run) if run else None,
         fold=fold,
         seed=units.seed,
         environment=environment(),
     )
-    return _Fitted(Bundle(record, model, folders), unit)
+    return Bundle(record, model, folders), unit
 
 
 def _training_corpus(corpus: CheckedCorpus, rows: Sequence[int]) -> TrainingCorpus:
@@ -191,8 +253,7 @@ def _training_corpus(corpus: CheckedCorpus, rows: Sequence[int]) -> TrainingCorp
     )
 
 
-def origin_of(run: Run) -> Origin:
-    """What a bundle tells of a complete run."""
+def _origin(run: Run) -> Origin:
     protocol = run.protocol
     return Origin(
         run_id=run.run_id,
@@ -206,8 +267,23 @@ def origin_of(run: Run) -> Origin:
     )
 
 
-def _best_of_folds(run: Run) -> Configuration:
-    """What tuning chose, by NAME.PARAMETER; nothing for an untuned run."""
-    folds = [fold for fold in run.tuning.folds if fold.inner_score is not None] if run.tuning else []
-    best = max(folds, key=lambda fold: fold.inner_score or 0.0, default=None)
-    return dict(best.configuration) if best else {}
+def _fused(
+    run: Run, bundles: Sequence[Bundle], weights: Sequence[float], fold: int | None = None
+) -> EnsembleBundle:
+    """The bundle of an ensemble's run, of its members' bundles."""
+    ensemble = cast("EnsembleRecord", run.ensemble)
+    records = [bundle.record for bundle in bundles]
+    record = EnsembleBundleRecord(
+        labels=records[0].labels,
+        sample_rate=max(record.sample_rate for record in records),
+        corpus=records[0].corpus,
+        origin=_origin(run),
+        fold=fold,
+        environment=environment(),
+        fusion="log_pool" if ensemble.inner_folds else "mean",
+        members=[
+            BundledMember(title=record.title, run_id=member.run_id, weight=weight)
+            for record, member, weight in zip(records, ensemble.members, weights, strict=True)
+        ],
+    )
+    return EnsembleBundle(record, tuple(bundles), bundles[0].folders)

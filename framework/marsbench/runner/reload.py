@@ -6,7 +6,7 @@ from pathlib import Path
 from marsbench.config import parse_experiment
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ResultsError
-from marsbench.planning import checked_corpus, make_pipeline, resolve_dataset
+from marsbench.planning import Pipeline, checked_corpus, make_pipeline, resolve_dataset
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
@@ -79,20 +79,21 @@ def require_complete(run: Run) -> None:
 
 
 def units_of(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequence[Fold] = ()) -> Units:
-    """The fits of a complete run of one pipeline, whose plugins are still what they were.
+    """The fits of a complete run of one pipeline, with its plugins as they are now.
 
     Raises:
-        ResultsError: the run is not complete, or a plugin has changed since.
-        BenchError: a plugin is not there.
+        ResultsError: the run is not complete.
+        BenchError: a plugin is missing, or has other parameters than it had.
     """
     require_complete(run)
     pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings)
-    for now, then in ((pipeline.features, run.features), (pipeline.model, run.model)):
-        if now.source != then.source:
-            raise ResultsError(
-                f"{now.name} has changed since {run.run_id} was made; run it again and take the new run"
-            )
     return Units(corpus, pipeline, run.seed, run.protocol.by_speaker, folds, registry.folders)
+
+
+def changed_plugins(run: Run, pipeline: Pipeline) -> list[str]:
+    """Names of a pipeline's plugins whose code is not the code that the run was made with."""
+    pairs = (pipeline.features, run.features), (pipeline.model, run.model)
+    return [now.name for now, then in pairs if now.source != then.source]
 
 
 def chosen_by(run: Run, fold: int) -> Configuration:

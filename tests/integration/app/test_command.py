@@ -65,7 +65,7 @@ def test_a_port_in_use_is_one_line(bench: Bench, folder: Path, monkeypatch: pyte
     assert result.exit_code == 1
     assert (
         result.stderr
-        == f"bench: port {port} cannot be used: Address already in use; name another with --port\n"
+        == f"bench: port {port} cannot be used: Address already in use; choose another with --port\n"
     )
 
 
@@ -78,8 +78,7 @@ def test_ctrl_c_ends_the_server_in_silence(served: Any) -> None:
 
 @pytest.mark.slow
 def test_the_demo_model_is_trained_and_answers() -> None:
-    from marsbench.app.demo_bundle import demo_folder, train_demo
-    from marsbench.app.inference import hear
+    from marsbench.app.inference import demo_folder, predict_bytes, train_demo
     from marsbench.deployment.bundle_files import read_bundle
     from marsbench.plugin.registry import discover
 
@@ -87,4 +86,4 @@ def test_the_demo_model_is_trained_and_answers() -> None:
     bundle = read_bundle(demo_folder(), discover(()))
     clip = next(home().glob("demo/*/angry/*.wav"))
     assert bundle.record.corpus.synthetic
-    assert hear(bundle, clip.read_bytes()).prediction.label == "angry"
+    assert predict_bytes(bundle, clip.read_bytes()).prediction.label == "angry"

@@ -16,7 +16,7 @@ pytest.importorskip("streamlit", reason="no streamlit here: pip install 'marsben
 from streamlit.testing.v1 import AppTest
 
 import marsbench.app
-from marsbench.app import demo_bundle, inference
+from marsbench.app import inference
 from marsbench.app.page import escaped
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
@@ -25,7 +25,7 @@ from marsbench.deployment.refit import fit_bundle
 from marsbench.planning import make_pipeline
 from marsbench.plugin.registry import Registry, discover
 
-SCRIPT = str(Path(next(iter(marsbench.app.__path__)), "main.py"))
+SCRIPT = str(Path(next(iter(marsbench.app.__path__)), "page.py"))
 Opened = Callable[..., AppTest]
 
 
@@ -34,7 +34,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, kit: Path) -> Opened:
     """The page as some words behind `--` start it."""
 
     def run(*words: object) -> AppTest:
-        monkeypatch.setattr(sys, "argv", ["main.py", *map(str, words), "--plugins", str(kit)])
+        monkeypatch.setattr(sys, "argv", ["page.py", *map(str, words), "--plugins", str(kit)])
         return AppTest.from_file(SCRIPT, default_timeout=60).run()
 
     return run
@@ -107,10 +107,10 @@ def test_no_bundle_offers_the_demo_model_and_trains_it(
     opened: Opened, bundle: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def quick(_: Registry) -> Bundle:
-        shutil.copytree(folder, demo_bundle.demo_folder())
+        shutil.copytree(folder, inference.demo_folder())
         return bundle
 
-    monkeypatch.setattr("marsbench.app.page.train_demo", quick)
+    monkeypatch.setattr("marsbench.app.inference.train_demo", quick)
     page = opened()
     assert not page.file_uploader
     page.button[0].click().run()
@@ -121,7 +121,7 @@ def test_no_bundle_offers_the_demo_model_and_trains_it(
 def test_a_recording_without_the_high_tones_of_the_training_is_told_with_a_warning(
     opened: Opened, folder: Path, clip: Path
 ) -> None:
-    told = "4,000 samples a second, fewer than any that the model was trained on"
+    told = "4,000 samples a second, fewer than any training clip"
     for data, is_told in ((audio(0.3, 4000), True), (clip.read_bytes(), False)):
         warnings = [warning.value for warning in upload(opened(folder), "clip.wav", data).warning]
         assert any(told in warning for warning in warnings) is is_told
@@ -153,9 +153,9 @@ def test_a_bundle_that_is_exported_again_is_opened_again(
 
 
 def test_a_bundle_whose_plugin_is_not_here_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["main.py", str(folder)])
+    monkeypatch.setattr(sys, "argv", ["page.py", str(folder)])
     (error,) = AppTest.from_file(SCRIPT, default_timeout=60).run().error
-    assert "needs the features plugin 'crossings', which is not here" in error.value
+    assert "needs the features plugin 'crossings', which was not found" in error.value
 
 
 def test_a_bundle_that_is_not_there_is_one_line(opened: Opened) -> None:
@@ -163,9 +163,9 @@ def test_a_bundle_that_is_not_there_is_one_line(opened: Opened) -> None:
     assert "cannot be read" in error.value
 
 
-def test_a_bundle_of_no_run_says_that_its_worth_is_unknown(opened: Opened, folder: Path) -> None:
+def test_a_bundle_of_no_run_says_that_it_has_no_scores(opened: Opened, folder: Path) -> None:
     page = opened(folder)
-    assert "comes from no run" in page.info[0].value
+    assert "has no run" in page.info[0].value
     assert any("No leaderboard" in caption.value for caption in page.caption)
 
 
@@ -179,7 +179,7 @@ def test_a_bundle_of_a_run_shows_verdict_confusion_and_leaderboard(
     assert not page.exception
     shown = words_of(page)
     assert "Verdict: " in shown
-    assert 'title="low taken for low: 10 of 10"' in shown
+    assert 'title="low predicted as low: 10 of 10"' in shown
     assert '<tr class="focus"><td>1</td><td>crossings + nearest_mean' in shown
     assert page.subheader[-1].value == "Leaderboard: tones, stratified5"
 

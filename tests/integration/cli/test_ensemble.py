@@ -107,8 +107,8 @@ def test_an_exported_ensemble_predicts_the_pool_of_its_members(
     assert "Member 2 of 2, crossings-nearest_mean-s0-" in result.stderr
     assert result.stdout.startswith("log_pool of ")
     assert "Trained on all 30 clips of tones" in result.stdout
-    assert f"Worth, by {fused} under stratified5: accuracy 100.0 %" in result.stdout
-    assert "Checked: it answers 3 clips as the model in memory did, to 1e-05." in result.stdout
+    assert f"Scores of {fused} under stratified5: accuracy 100.0 %" in result.stdout
+    assert "Verified on 3 golden clips: probabilities as of the model in memory, to 1e-05." in result.stdout
     (run,) = Path("results").glob("*/*/ensemble-*")
     ensemble = RunFolder(run).read_run().ensemble
     assert ensemble is not None
@@ -133,7 +133,7 @@ def test_a_fold_of_an_ensemble_answers_its_test_clips_as_it_did(
     result = bench("export", fused, "--fold", "2", "--plugins", kit)
     assert result.exit_code == 0, result.stderr
     assert "that fold 2 trains on" in result.stdout
-    assert "otherwise than in the run" not in result.stderr
+    assert "fitted again" not in result.stderr
     tested = read_predictions(fused_folder(), fused_folder().read_run()).of_fold(1)
     files = [next(home.rglob(f"*{Path(clip).name}*")) for clip in tested.clips]
     assert np.allclose(answers(bench, kit, Path("bundle"), files), tested.probabilities, atol=1e-6)
@@ -143,7 +143,7 @@ def test_a_fold_of_an_ensemble_that_answers_otherwise_is_told(bench: Bench, fuse
     rewrite(fused_folder(), lambda made: made.with_probabilities(made.probabilities[:, ::-1]))
     result = bench("export", fused, "--fold", "1", "--plugins", kit)
     assert result.exit_code == 0
-    assert result.stderr.count("fold 1, fitted again, answers its test clips otherwise than in the run") == 1
+    assert result.stderr.count("fitted again, does not reproduce the recorded predictions") == 1
 
 
 def test_a_fold_that_an_ensemble_does_not_have_is_one_line(bench: Bench, fused: str, kit: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_member_that_is_gone_is_one_line(bench: Bench, fused: str, kit: Path) 
     [
         (
             ("--format", "keras"),
-            "member 1 of the ensemble, blocks + nearest_mean: nearest_mean is no KerasModel",
+            "member 1 of the ensemble, blocks + nearest_mean: Model 'nearest_mean' cannot be exported",
         ),
         (
             ("--format", "onnx", "--end-to-end"),
@@ -206,7 +206,7 @@ def test_a_member_is_exported_alone_and_has_no_clips_to_be_checked_by(
     assert bench("export", fused, "--plugins", kit).exit_code == 0
     result = bench("export", "bundle/members/1", "--plugins", kit, "-o", "alone")
     assert result.stdout.startswith("crossings + nearest_mean\n")
-    assert "Not checked: no clips go with it." in result.stdout
+    assert "Not verified: it has no golden clips." in result.stdout
 
 
 def test_an_ensemble_is_written_with_a_file_of_each_model(bench: Bench, kit: Path, home: Path) -> None:
@@ -223,7 +223,7 @@ def test_an_ensemble_is_written_with_a_file_of_each_model(bench: Bench, kit: Pat
     first, second = (answers(bench, kit, Path(name), files) for name in ("bundle", "other"))
     assert np.allclose(first, second, atol=1e-5)
     result = bench("export", "other", "--plugins", kit, "-o", "third")
-    assert "in other is of the form onnx already" in result.stderr
+    assert "in other is in the format 'onnx'" in result.stderr
 
 
 @pytest.mark.usefixtures("fused")

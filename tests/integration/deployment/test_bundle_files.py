@@ -14,7 +14,7 @@ from marsbench.plugin.registry import Registry, discover
 
 
 def edit(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
-    """Change `bundle.json` and seal it again, as someone who means harm would."""
+    """Change `bundle.json` and give it a new checksum, as an attacker would."""
     values = json.loads(read_checksummed(folder / "bundle.json"))
     change(values)
     write_checksummed(folder / "bundle.json", json.dumps(values))
@@ -51,7 +51,7 @@ def test_nothing_is_left_where_a_check_fails(
     answers = iter([0.0, 0.0, 0.0, 0.5, 0.5, 0.5])
     plain = Bundle.probabilities
     monkeypatch.setattr(Bundle, "probabilities", lambda self, samples: plain(self, samples) + next(answers))
-    with pytest.raises(ResultsError, match="otherwise than when it was exported"):
+    with pytest.raises(ResultsError, match="is not predicted as at export"):
         write_bundle(bundle, Path("bundle"), golden_samples(corpus))
     assert list(Path().glob("*bundle*")) == []
 
@@ -76,33 +76,27 @@ def test_a_bundle_whose_labels_were_swapped_does_not_pass(folder: Path, registry
             clip["probabilities"].reverse()
 
     edit(folder, swap)
-    with pytest.raises(ResultsError, match="otherwise than when it was exported"):
+    with pytest.raises(ResultsError, match="is not predicted as at export"):
         read_bundle(folder, registry)
 
 
 def test_a_file_outside_the_folder_is_not_read(folder: Path, registry: Registry) -> None:
     Path("secret").write_text("x")
     edit(folder, lambda values: values["files"].update({"../secret": ""}))  # type: ignore[attr-defined]
-    with pytest.raises(ResultsError, match="names a file outside its folder"):
+    with pytest.raises(ResultsError, match="lists a file outside its folder"):
         read_bundle(folder, registry)
 
 
 def test_a_golden_clip_outside_the_folder_is_not_read(folder: Path, registry: Registry) -> None:
     Path("secret.flac").write_bytes(b"x")
     edit(folder, lambda values: values["golden"][0].update(file="../secret.flac"))  # type: ignore[index]
-    with pytest.raises(ResultsError, match="names a file that it does not list"):
+    with pytest.raises(ResultsError, match=r"has a file that bundle\.json does not list"):
         read_bundle(folder, registry)
 
 
 def test_a_plugin_that_is_missing_is_asked_for_by_name(folder: Path) -> None:
-    with pytest.raises(PluginError, match="needs the features plugin 'crossings', which is not here"):
+    with pytest.raises(PluginError, match="needs the features plugin 'crossings', which was not found"):
         read_bundle(folder, discover(()))
-
-
-def test_a_plugin_of_other_code_is_refused(folder: Path, registry: Registry) -> None:
-    edit(folder, lambda values: values["model"].update(source="other"))  # type: ignore[attr-defined]
-    with pytest.raises(PluginError, match="made with other code of nearest_mean"):
-        read_bundle(folder, registry)
 
 
 def test_no_bundle_is_one_line(registry: Registry) -> None:

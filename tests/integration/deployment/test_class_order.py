@@ -1,4 +1,4 @@
-"""The classes of a corpus in another order: whatever leaves the lab still names the right one."""
+"""The classes of a corpus in another order: whatever is exported still names the right one."""
 
 import csv
 import io
@@ -72,9 +72,9 @@ def test_the_page_names_the_right_class(
     import marsbench.app
 
     assert labels
-    monkeypatch.setattr(sys, "argv", ["main.py", "bundle"])
+    monkeypatch.setattr(sys, "argv", ["page.py", "bundle"])
     page = testing.AppTest.from_file(
-        str(Path(next(iter(marsbench.app.__path__)), "main.py")), default_timeout=60
+        str(Path(next(iter(marsbench.app.__path__)), "page.py")), default_timeout=60
     )
     page.run()
     for label, clip in clips.items():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench.app.inference import hear
+from marsbench.app.inference import predict_bytes
 from marsbench.data.audio import load
 from marsbench.deployment.bundle_files import read_bundle
 from marsbench.plugin.registry import discover
@@ -58,8 +58,8 @@ def test_a_clip_has_the_same_probabilities_by_every_way(
         assert_same([[*row["probabilities"].values()] for row in predicted], recorded, 1e-5, run.path)
 
         bundle = read_bundle(Path("bundle"), discover(()))
-        heard = [hear(bundle, file.read_bytes()).prediction.probabilities for file in files]
-        assert_same(heard, recorded, 1e-5, run.path)
+        shown = [predict_bytes(bundle, file.read_bytes()).prediction.probabilities for file in files]
+        assert_same(shown, recorded, 1e-5, run.path)
 
         assert bench("export", "bundle", "--format", "onnx", "--end-to-end").exit_code == 0
         session = runtime.InferenceSession("pipeline.onnx", providers=["CPUExecutionProvider"])

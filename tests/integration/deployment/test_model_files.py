@@ -1,4 +1,4 @@
-"""A model as one file, held against the model itself; each test skips where the file's package is missing."""
+"""A model's file compared with the model; each test is skipped where a package of its format is missing."""
 
 import hashlib
 import json
@@ -7,7 +7,6 @@ import sys
 import warnings
 import zipfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -19,8 +18,7 @@ from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import golden_samples, read_bundle, write_bundle
-from marsbench.deployment.model_file import SUFFIXES, FileForm, Precision, open_model_file
-from marsbench.deployment.model_files import model_file, require_form
+from marsbench.deployment.model_format import Predictor, find_format
 from marsbench.deployment.refit import fit_bundle
 from marsbench.errors import ExportError, PluginError, ResultsError
 from marsbench.planning import make_pipeline
@@ -34,7 +32,6 @@ from marsbench.plugin.registry import discover
 from marsbench.plugin.search_space import Defaults, HyperParameters
 
 MODULES = {"keras": "keras", "onnx": "onnxruntime", "litert": "ai_edge_litert"}
-FORMS: tuple[FileForm, ...] = ("keras", "onnx", "litert")
 N_FRAMES, N_DIMS, N_CLASSES = 8, 5, 3
 
 
@@ -49,14 +46,14 @@ class Small(KerasModel):
 
     def build(self, _hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
         layers = import_keras().layers
-        heard = [layers.Conv1D(6, 3, activation="relu"), layers.Bidirectional(layers.LSTM(4))]
-        first = heard if len(input_shape) == 2 else [layers.Dense(6, activation="relu")]
+        recurrent = [layers.Conv1D(6, 3, activation="relu"), layers.Bidirectional(layers.LSTM(4))]
+        first = recurrent if len(input_shape) == 2 else [layers.Dense(6, activation="relu")]
         parts = [import_keras().Input(input_shape), *first, layers.Dense(n_classes, activation="softmax")]
         return import_keras().Sequential(parts)
 
 
 def clips(kind: FeatureKind) -> Examples:
-    """Of 1 to N_FRAMES frames, in dimensions far from standard."""
+    """Clips of 1 to N_FRAMES frames, in dimensions far from standard."""
     random = np.random.default_rng(0)
     targets = np.arange(30) % N_CLASSES
     lengths = random.integers(1, N_FRAMES + 1, len(targets))
@@ -86,45 +83,33 @@ def model(request: pytest.FixtureRequest) -> KerasModel:
     return cast("KerasModel", request.getfixturevalue(request.param))
 
 
-@dataclass(frozen=True)
-class Fake:
-    """What `model_file` looks at in a bundle."""
-
-    model: Model
-
-    @property
-    def extractor(self) -> Any:
-        return type("Extractor", (), {"kind": self.model.accepts})
-
-    @property
-    def record(self) -> Any:
-        return type("Record", (), {"model": self.model})
-
-
-def written(model: Model, form: FileForm, folder: Path, quantised: Precision | None = None) -> Path:
-    pytest.importorskip(MODULES[form], reason="an extra of this form is not installed")
-    path = folder / f"model{SUFFIXES[form]}"
-    path.write_bytes(model_file(cast("Bundle", Fake(model)), form, quantised).data)
+def written(model: Model, form: str, folder: Path, quantised: str | None = None) -> Path:
+    pytest.importorskip(MODULES[form], reason="an extra of this format is not installed")
+    path = folder / f"model{find_format(form).suffix}"
+    find_format(form).write(path, model, model.accepts, quantised)
     return path
 
 
+def opened(form: str, path: Path) -> Predictor:
+    """The file's model, opened without its plugin."""
+    return find_format(form).open(path, Model)
+
+
 @pytest.mark.parametrize(("form", "tolerance"), [("keras", 1e-5), ("onnx", 1e-5), ("litert", 1e-4)])
-def test_a_file_answers_as_its_model(
-    model: KerasModel, form: FileForm, tolerance: float, tmp_path: Path
-) -> None:
+def test_a_file_answers_as_its_model(model: KerasModel, form: str, tolerance: float, tmp_path: Path) -> None:
     features = clips(model.accepts).features
-    opened = open_model_file(form, written(model, form, tmp_path))
-    assert opened.accepts == model.accepts
-    assert np.abs(opened.predict_proba(features) - model.predict_proba(features)).max() < tolerance
+    file = opened(form, written(model, form, tmp_path))
+    assert file.accepts == model.accepts
+    assert np.abs(file.predict_proba(features) - model.predict_proba(features)).max() < tolerance
 
 
 @pytest.mark.parametrize(("form", "precision"), [("onnx", "int8"), ("litert", "int8"), ("litert", "float16")])
 def test_a_quantised_file_is_near_its_model(
-    of_frames: KerasModel, form: FileForm, precision: Precision, tmp_path: Path
+    of_frames: KerasModel, form: str, precision: str, tmp_path: Path
 ) -> None:
     features = clips("frames").features
-    opened = open_model_file(form, written(of_frames, form, tmp_path, precision))
-    assert 0 < np.abs(opened.predict_proba(features) - of_frames.predict_proba(features)).max() < 2e-2
+    file = opened(form, written(of_frames, form, tmp_path, precision))
+    assert 0 < np.abs(file.predict_proba(features) - of_frames.predict_proba(features)).max() < 2e-2
 
 
 def test_keras_alone_opens_its_file_and_takes_rows_of_zeros_for_padding(
@@ -143,18 +128,18 @@ def test_a_keras_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     keras = import_keras()
     path = tmp_path / "model.keras"
     keras.Sequential([keras.Input((N_DIMS,)), keras.layers.Lambda(lambda values: values)]).save(path)
-    with pytest.raises(PluginError, match=r"is no model that can be run: .*Lambda"):
-        open_model_file("keras", path)
+    with pytest.raises(PluginError, match=r"cannot be read in the format 'keras': .*Lambda"):
+        opened("keras", path)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", MODULES)
 @pytest.mark.parametrize("data", [b"", b"I am no model", bytes(4096)])
-def test_what_is_no_model_is_one_line(form: FileForm, data: bytes, tmp_path: Path) -> None:
-    pytest.importorskip(MODULES[form], reason="an extra of this form is not installed")
-    path = tmp_path / f"model{SUFFIXES[form]}"
+def test_what_is_no_model_is_one_line(form: str, data: bytes, tmp_path: Path) -> None:
+    pytest.importorskip(MODULES[form], reason="an extra of this format is not installed")
+    path = tmp_path / f"model{find_format(form).suffix}"
     path.write_bytes(data)
-    with pytest.raises(PluginError, match="is no model that can be run") as caught:
-        open_model_file(form, path)
+    with pytest.raises(PluginError, match="cannot be read in the format") as caught:
+        opened(form, path)
     assert "\n" not in str(caught.value)
 
 
@@ -163,8 +148,8 @@ def test_a_keras_file_that_is_no_network_is_one_line(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps({"module": "os", "class_name": "system", "config": {}}))
         archive.writestr("metadata.json", "{}")
-    with pytest.raises(PluginError, match="is no model that can be run"):
-        open_model_file("keras", path)
+    with pytest.raises(PluginError, match="cannot be read in the format"):
+        opened("keras", path)
 
 
 def graph_of(values: Any, path: Path) -> Path:
@@ -176,12 +161,12 @@ def graph_of(values: Any, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("row", [[np.nan, 0.5, 0.5], [np.inf, 0, 0], [-0.5, 1, 0.5], [0, 0, 0]])
-def test_an_answer_that_is_no_probability_is_refused(row: list[float], tmp_path: Path) -> None:
+def test_outputs_that_are_not_probabilities_are_refused(row: list[float], tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
-    opened = open_model_file("onnx", graph_of([0, 0, 0], tmp_path / "model.onnx"))
+    file = opened("onnx", graph_of([0, 0, 0], tmp_path / "model.onnx"))
     features = Features(np.array([row], np.float32), np.ones(1, np.int64))
-    with pytest.raises(PluginError, match="answers what is no probability"):
-        opened.predict_proba(features)
+    with pytest.raises(PluginError, match="are not probabilities"):
+        file.predict_proba(features)
 
 
 def test_an_onnx_file_reads_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,36 +178,36 @@ def test_an_onnx_file_reads_no_other_file(tmp_path: Path, monkeypatch: pytest.Mo
     onnx.external_data_helper.set_external_data(tensor, "secret")
     tensor.ClearField("raw_data")
     Path("model.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(PluginError, match="is no model that can be run"):
-        open_model_file("onnx", Path("model.onnx"))
+    with pytest.raises(PluginError, match="cannot be read in the format"):
+        opened("onnx", Path("model.onnx"))
 
 
 @pytest.mark.parametrize(
     ("form", "quantised", "message"),
     [
-        ("keras", "int8", "Keras's own file is not quantised"),
-        ("onnx", "float16", "quantised to int8, not to float16"),
+        ("keras", "int8", "Format 'keras' cannot be quantised to 'int8'. Available: none"),
+        ("onnx", "float16", "Format 'onnx' cannot be quantised to 'float16'. Available: int8"),
     ],
 )
 def test_a_precision_that_a_form_has_not_is_one_line(
-    kit: Path, form: FileForm, quantised: Precision, message: str
+    kit: Path, form: str, quantised: str, message: str
 ) -> None:
     with pytest.raises(ExportError, match=message):
-        require_form(discover((kit,)).get("models", "tiny_net"), form, quantised)
+        find_format(form).require(discover((kit,)).get("models", "tiny_net"), quantised)
 
 
 @pytest.mark.parametrize("form", ["onnx", "litert"])
 def test_a_package_that_is_missing_is_asked_for_by_its_extra(
-    form: FileForm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(name: str) -> Any:
         raise ImportError(name)
 
     monkeypatch.setattr("marsbench.environment.importlib.import_module", missing)
-    path = tmp_path / f"model{SUFFIXES[form]}"
+    path = tmp_path / f"model{find_format(form).suffix}"
     path.touch()
     with pytest.raises(ExportError, match=r"is not installed: pip install 'marsbench\[(export|litert)\]'"):
-        open_model_file(form, path)
+        opened(form, path)
 
 
 @pytest.fixture
@@ -237,14 +222,14 @@ def bundle(kit: Path, corpus: CheckedCorpus) -> Bundle:
     return fit_bundle(corpus, make_pipeline(registry, "blocks", "tiny_net", {}), registry, seed=0)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", MODULES)
 def test_a_bundle_of_a_file_answers_without_the_models_plugin(
-    form: FileForm, bundle: Bundle, corpus: CheckedCorpus, kit: Path, tmp_path: Path
+    form: str, bundle: Bundle, corpus: CheckedCorpus, kit: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip(MODULES[form], reason="an extra of this form is not installed")
+    pytest.importorskip(MODULES[form], reason="an extra of this format is not installed")
     folder = tmp_path / "bundle"
-    write_bundle(bundle, folder, golden_samples(corpus), partial(model_file, form=form))
-    assert (folder / f"emotion_tiny_net{SUFFIXES[form]}").is_file()
+    write_bundle(bundle, folder, golden_samples(corpus), form)
+    assert (folder / f"emotion_tiny_net{find_format(form).suffix}").is_file()
     only_features = tmp_path / "plugins" / "features"
     only_features.mkdir(parents=True)
     (only_features / "blocks.py").write_bytes((kit / "features" / "blocks.py").read_bytes())
@@ -259,7 +244,7 @@ def test_a_file_of_another_model_does_not_pass(
     bundle: Bundle, corpus: CheckedCorpus, kit: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "bundle"
-    write_bundle(bundle, folder, golden_samples(corpus), partial(model_file, form="keras"))
+    write_bundle(bundle, folder, golden_samples(corpus), "keras")
     path = folder / "emotion_tiny_net.keras"
     network = import_keras().saving.load_model(path)
     network.set_weights([1.1 * weights for weights in network.get_weights()])
@@ -269,7 +254,7 @@ def test_a_file_of_another_model_does_not_pass(
     values = json.loads(read_checksummed(folder / "bundle.json"))
     values["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     write_checksummed(folder / "bundle.json", json.dumps(values))
-    with pytest.raises(ResultsError, match=r"otherwise than when it was exported, .*; 1e-05 is allowed"):
+    with pytest.raises(ResultsError, match=r"is not predicted as at export: .*, 1e-05 is allowed"):
         read_bundle(folder, discover((kit,)))
 
 
@@ -277,11 +262,11 @@ def test_a_model_outside_the_folder_is_not_opened(
     bundle: Bundle, corpus: CheckedCorpus, kit: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "bundle"
-    write_bundle(bundle, folder, golden_samples(corpus), partial(model_file, form="keras"))
+    write_bundle(bundle, folder, golden_samples(corpus), "keras")
     values = json.loads(read_checksummed(folder / "bundle.json"))
     values["model"]["name"] = "/../../elsewhere"
     write_checksummed(folder / "bundle.json", json.dumps(values))
-    with pytest.raises(ResultsError, match="names a file that it does not list"):
+    with pytest.raises(ResultsError, match=r"a file that bundle\.json does not list"):
         read_bundle(folder, discover((kit,)))
 
 
@@ -290,7 +275,7 @@ def test_an_onnx_bundle_predicts_without_importing_what_it_was_trained_with(
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
     folder = tmp_path / "bundle"
-    write_bundle(bundle, folder, golden_samples(corpus), partial(model_file, form="onnx"))
+    write_bundle(bundle, folder, golden_samples(corpus), "onnx")
     script = (
         f"import sys, marsbench; bundle = marsbench.load({str(folder)!r}, plugins=[{str(kit)!r}]);"
         f"print(bundle.predict({str(corpus.clips[0].path)!r}).label);"

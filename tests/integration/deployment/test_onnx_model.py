@@ -147,7 +147,7 @@ def test_an_estimator_without_a_right_graph_is_refused_by_name(estimator: Any) -
 
 def test_gradient_boosting_is_refused_in_one_line() -> None:
     model = fitted(GradientBoosting(max_iter=2), vectors(3), 3)
-    message = "^gradient_boosting: skl2onnx makes no ONNX graph of a HistGradientBoostingClassifier$"
+    message = "^gradient_boosting: skl2onnx cannot convert a HistGradientBoostingClassifier$"
     with pytest.raises(ExportError, match=message):
         classifier_graph(model, "vector")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from marsbench.app.figures import as_image, draw_waveform, envelope, over_time, timeline, turns
+from marsbench.app.figures import as_image, draw_waveform, envelope, over_time, segments, timeline
 from marsbench.app.tables import bars
 from marsbench.data.audio import Waveform
 from marsbench.deployment.prediction import Prediction, Window
@@ -25,7 +25,7 @@ def test_silence_between_windows_is_dark() -> None:
 
 
 def test_windows_of_one_class_are_one_stretch() -> None:
-    found = turns(prediction((0, 2, 0.9), (1, 3, 0.7), (2, 4, 0.2), (6, 8, 0.2)))
+    found = segments(prediction((0, 2, 0.9), (1, 3, 0.7), (2, 4, 0.2), (6, 8, 0.2)))
     assert [(start, end, label) for start, end, label, _ in found] == [
         (0, 2, "calm"),
         (2, 4, "sad"),

@@ -23,7 +23,7 @@ from random import Random
 import numpy as np
 import soundfile
 
-from marsbench.app.inference import hear
+from marsbench.app.inference import predict_bytes
 from marsbench.deployment.bundle_files import AnyBundle, read_bundle
 from marsbench.deployment.prediction import Prediction
 from marsbench.errors import BenchError
@@ -310,7 +310,7 @@ def _damaged(first: int, count: int) -> Iterator[tuple[int, str, bytes]]:
 def _outcome(bundle: AnyBundle, data: bytes, *, by_path: bool) -> dict[str, str]:
     """The label or what is said instead; raises AssertionError where that is not in order."""
     try:
-        prediction = _by_path(bundle, data) if by_path else hear(bundle, data).prediction
+        prediction = _by_path(bundle, data) if by_path else predict_bytes(bundle, data).prediction
     except BenchError as error:
         message = str(error)
         assert message.isprintable(), message

@@ -103,5 +103,5 @@ def test_a_graph_with_other_names_is_refused() -> None:
 
 def test_a_graph_that_computes_something_else_is_refused() -> None:
     extractor = Energy()
-    with pytest.raises(ExportError, match="answers otherwise than the pipeline"):
+    with pytest.raises(ExportError, match="gives other probabilities than the pipeline"):
         end_to_end(replace(extractor, graph_scale=3.0), fitted(extractor), LABELS, CLIPS)

@@ -1,77 +1,46 @@
-"""A Keras network in other forms: as an ONNX graph, and with its scaling in one file."""
+"""A Keras network with its scaling in front, as Keras saves it: `emotion_NAME.keras`.
+
+Input: float32 (n_clips, n_frames, n_dims) with as many frames as in training, zeros behind a clip's last
+frame; or (n_clips, n_dims) for vectors.
+"""
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from marsbench.deployment.model_file import Precision
-from marsbench.environment import import_extra
-from marsbench.errors import ExportError
-from marsbench.plugin.features import FEATURES
+from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind
+from marsbench.plugin.features import FEATURES, FeatureKind
 from marsbench.plugin.keras.model import KerasModel, without_optimiser
-from marsbench.plugin.keras.setup import import_keras, import_tensorflow, without_noise
-from marsbench.plugin.onnx import OPSET, import_onnx
+from marsbench.plugin.keras.setup import import_keras
+from marsbench.plugin.keras.trainer import trainer_for
+from marsbench.plugin.model import Model
 
 
-def network_graph(network: Any, name: str) -> Any:
-    """One clip's values, float32 (1, *input_shape), to its row of outputs.
+class KerasFormat(ModelFormat):
+    """Keras's own archive, read in its safe mode."""
 
-    Raises:
-        ExportError: a layer without an ONNX operator.
-    """
-    onnx = import_onnx()
-    signature = _signature(network)
-    with TemporaryDirectory() as folder, silence():
-        import_extra("tf2onnx", "export")
-        network(np.zeros(signature[0].shape, np.float32))  # Keras exports only what was called
-        path = Path(folder) / "network.onnx"
-        try:
-            network.export(path, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
-        except Exception as error:
-            raise ExportError(
-                f"{name}: tf2onnx makes no ONNX graph of the network: {_reason(error)}"
-            ) from error
-        return onnx.load(path)
+    suffix = ".keras"
+    models = (KerasModel,)
+
+    def write(self, path: Path, model: Model, kind: FeatureKind, quantised: str | None) -> None:
+        """Save the network with a scaling layer in front; all layers are Keras's own."""
+        with silence():
+            scaled_network(cast("KerasModel", model)).save(path)
+
+    def read(self, path: Path, plugin: Callable[[], Model]) -> Predictor:
+        """Load it without its optimiser; code in it is refused."""
+        network = import_keras().saving.load_model(path, compile=False, safe_mode=True)
+        kind = feature_kind(network.input_shape[1:])
+        return FileModel(kind, lambda features: trainer_for(network).predict(features.values))
 
 
-def keras_file(model: KerasModel) -> bytes:
-    """The network with the scaling in front of it, as Keras saves it; layers of Keras's own in front."""
-    with TemporaryDirectory() as folder, silence():
-        path = Path(folder) / "network.keras"
-        _with_scaling(model).save(path)
-        return path.read_bytes()
-
-
-def litert_file(model: KerasModel, quantised: Precision | None) -> bytes:
-    """The same for LiteRT, of one clip at a time: with any number of clips its files cannot be run.
-
-    Raises:
-        ExportError: a layer without an operator of LiteRT's.
-    """
-    lite = import_tensorflow().lite
-    options: dict[str, Any] = {"optimizations": [lite.Optimize.DEFAULT]} if quantised else {}
-    if quantised == "float16":
-        options["target_spec"] = {"supported_types": [import_tensorflow().float16]}
-    network = _with_scaling(model)
-    with TemporaryDirectory() as folder, silence(), without_noise():
-        path = Path(folder) / "network.tflite"
-        try:
-            network.export(
-                path, format="litert", verbose=False, input_signature=_signature(network), **options
-            )
-        except Exception as error:
-            raise ExportError(f"{model.name}: no LiteRT file of the network: {_reason(error)}") from error
-        return path.read_bytes()
-
-
-def _with_scaling(model: KerasModel) -> Any:
-    """Takes features as an extractor returns them, rows of zeros behind the last frame."""
+def scaled_network(model: KerasModel) -> Any:
+    """The network behind a layer that scales features as in training; padding stays zero."""
     keras = import_keras()
     network, scaling = without_optimiser(model.network_), model.scaling_
     inputs = keras.Input(network.input_shape[1:], name=FEATURES)
@@ -84,18 +53,14 @@ def _with_scaling(model: KerasModel) -> Any:
     return keras.Model(inputs, network(values), name=f"emotion_{model.name}")
 
 
-def _signature(network: Any) -> list[Any]:
-    """Of one clip."""
+def input_signature(network: Any) -> list[Any]:
+    """What a converter needs to know of the network's input: one clip, float32 (1, *input_shape)."""
     return [import_keras().InputSpec(shape=(1, *network.input_shape[1:]), dtype="float32")]
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """The converters report their progress, and warn of deprecations that nobody here can mend."""
+    """Hide what converters log of their progress, and deprecation warnings that a user cannot act on."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

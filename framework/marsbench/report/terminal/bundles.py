@@ -1,4 +1,4 @@
-"""Bundles and what they predict, for a terminal."""
+"""Bundles and predictions as text for a terminal."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ from marsbench.validation import shown_path
 
 
 def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> RenderableType:
-    """What it is, what it was trained on, what its run said it is worth, how many clips it was checked by."""
+    """A bundle's title, training clips and classes, the scores of its run, and how it was verified."""
     corpus = record.corpus
     trained_on = f"all {corpus.n_clips} clips of {corpus.name}"
     if record.fold is not None:
@@ -26,28 +26,30 @@ def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> Rend
         Text(f"Classes: {', '.join(record.labels)}. {record.sample_rate:,} Hz."),
     ]
     if corpus.synthetic:
-        lines.append(Text("The audio is synthetic: it will not recognise people.", "yellow"))
+        lines.append(Text("The training audio is synthetic: it will not recognise people.", "yellow"))
     if record.origin is not None:
         metrics, origin = record.origin.metrics, record.origin
         lines.append(
             Text(
-                f"Worth, by {origin.run_id} under {origin.protocol}: accuracy "
+                f"Scores of {origin.run_id} under {origin.protocol}: accuracy "
                 f"{100 * metrics.accuracy.value:.1f} %, macro F1 {100 * metrics.macro_f1.value:.1f} %, worst "
                 f"class {metrics.worst.label} {100 * metrics.worst.recall.value:.1f} %; {origin.verdict}."
             )
         )
     if not n_checked:
-        lines.append(Text("Not checked: no clips go with it.", "yellow"))
+        lines.append(Text("Not verified: it has no golden clips.", "yellow"))
         return Group(*lines)
-    checked = f"Checked: it answers {n_checked} clips as the model in memory did, to {tolerance:g}."
-    lines.append(Text(checked, "dim"))
+    verified = (
+        f"Verified on {n_checked} golden clips: probabilities as of the model in memory, to {tolerance:g}."
+    )
+    lines.append(Text(verified, "dim"))
     if record.quantised:
-        lines.append(Text("Clips that are less clear than those may differ by more.", "dim"))
+        lines.append(Text("On clips that are less clear, quantised weights may differ by more.", "dim"))
     return Group(*lines)
 
 
 def prediction_table(predictions: list[tuple[Path, Prediction]]) -> Table:
-    """A row a file, below the folder of all: label, confidence, then the other classes by probability."""
+    """One row per file, below their common folder: label, confidence, then the next two classes."""
     table = empty_table("file", "label", "confidence", "then")
     top = _common_folder([path for path, _ in predictions])
     if top is not None:
@@ -63,7 +65,7 @@ def prediction_table(predictions: list[tuple[Path, Prediction]]) -> Table:
 
 
 def _common_folder(paths: list[Path]) -> Path | None:
-    """The deepest folder that holds them all, unless that says nothing."""
+    """The deepest folder that holds all files; None if it is the root or the working directory."""
     if len({path.is_absolute() for path in paths}) != 1:
         return None
     top = Path(os.path.commonpath([path.parent for path in paths]))
@@ -71,7 +73,7 @@ def _common_folder(paths: list[Path]) -> Path | None:
 
 
 def timeline(path: Path, prediction: Prediction) -> RenderableType:
-    """A row a window of a long recording."""
+    """One row per window of a long recording."""
     table = empty_table("from", "to", "label", "confidence")
     table.title = f"\n{escape(shown_path(path))}: {prediction.seconds:.1f} s"
     for window in prediction.windows:

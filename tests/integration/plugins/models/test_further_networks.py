@@ -6,9 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from marsbench.deployment.bundle import Bundle
-from marsbench.deployment.model_file import SUFFIXES, FileForm, open_model_file
-from marsbench.deployment.model_files import model_file
+from marsbench.deployment.model_format import find_format
 from marsbench.errors import PluginError
 from marsbench.plugin.checks import check
 from marsbench.plugin.features import Features
@@ -109,21 +107,6 @@ def test_attention_gives_a_mean_over_time() -> None:
     assert np.abs(network(values).numpy() - values.mean(axis=1)).max() > 0.1, "all steps weigh the same"
 
 
-class Fake:
-    """What `model_file` looks at in a bundle."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-
-    @property
-    def extractor(self) -> Any:
-        return type("Extractor", (), {"kind": self.model.accepts})
-
-    @property
-    def record(self) -> Any:
-        return type("Record", (), {"model": self.model})
-
-
 @pytest.mark.slow
 @every_network
 def test_a_network_keeps_its_contract(plugin: Network) -> None:
@@ -133,17 +116,12 @@ def test_a_network_keeps_its_contract(plugin: Network) -> None:
 @pytest.mark.slow
 @every_network
 @pytest.mark.parametrize("n_frames", [13, 1])
-def test_every_form_of_file_answers_as_the_network(plugin: Network, n_frames: int, tmp_path: Path) -> None:
+def test_every_format_predicts_as_the_network(plugin: Network, n_frames: int, tmp_path: Path) -> None:
     examples = clips(n_frames)
     model = plugin(epochs=3).fit(examples, Defaults(TINY[plugin]), FitContext(N_CLASSES, 0))
-    forms: tuple[tuple[FileForm, str, float], ...] = (
-        ("keras", "keras", 1e-5),
-        ("onnx", "onnxruntime", 1e-5),
-        ("litert", "ai_edge_litert", 1e-4),
-    )
-    for form, module, tolerance in forms:
-        pytest.importorskip(module, reason="an extra of this form is not installed")
-        path = tmp_path / f"model{SUFFIXES[form]}"
-        path.write_bytes(model_file(cast("Bundle", Fake(model)), form, None).data)
-        answer = open_model_file(form, path).predict_proba(examples.features)
-        assert np.abs(answer - model.predict_proba(examples.features)).max() < tolerance, form
+    for name, module in (("keras", "keras"), ("onnx", "onnxruntime"), ("litert", "ai_edge_litert")):
+        pytest.importorskip(module, reason="an extra of this format is not installed")
+        form, path = find_format(name), tmp_path / f"model{find_format(name).suffix}"
+        form.write(path, model, model.accepts, None)
+        answer = form.open(path, Model).predict_proba(examples.features)
+        assert np.abs(answer - model.predict_proba(examples.features)).max() < form.tolerance, name

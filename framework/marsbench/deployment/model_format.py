@@ -1,0 +1,170 @@
+"""The contract of a model format: how a bundle stores its model.
+
+Each module of `marsbench.deployment.formats` defines one subclass of `ModelFormat`; the module's name is the
+format's name. A new format is one new file there.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sized
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from marsbench.deployment.formats import format_names
+from marsbench.environment import import_extra
+from marsbench.errors import BenchError, ExportError, PluginError, unknown
+from marsbench.plugin.features import FeatureKind, Features, Floats
+from marsbench.plugin.model import Model, Probabilities
+from marsbench.plugin.registry import Entry
+
+
+class Predictor(Protocol):
+    """What a bundle predicts with: a model plugin, or a model read from a file."""
+
+    @property
+    def accepts(self) -> FeatureKind:
+        """Kind of its features."""
+
+    def predict_proba(self, features: Features) -> Probabilities:
+        """Probability of each class, float64 (n_clips, n_classes), rows summing to 1."""
+
+
+@dataclass(frozen=True)
+class FileModel:
+    """A model read from a file, which predicts without its plugin."""
+
+    accepts: FeatureKind
+    outputs: Callable[[Features], Floats]
+    """The file's outputs, (n_clips, n_classes)."""
+
+    def predict_proba(self, features: Features) -> Probabilities:
+        """Outputs divided by their sum, float64 (n_clips, n_classes).
+
+        Raises:
+            PluginError: an output is NaN, infinite or negative, or all are 0.
+        """
+        probabilities = self.outputs(features).astype(np.float64)
+        sums = probabilities.sum(axis=1, keepdims=True)
+        if not (np.isfinite(sums) & (sums > 0)).all() or probabilities.min() < 0:
+            raise PluginError("the outputs of the model's file are not probabilities (NaN, infinite or < 0)")
+        return np.asarray(probabilities / sums)
+
+
+class ModelFormat(ABC):
+    """How a fitted model is written into a bundle and read again.
+
+    The input of a model's file is what the feature extractor returns for a clip: scaling is part of the file.
+    """
+
+    suffix: ClassVar[str]
+    """Of the file, such as `.onnx`."""
+    models: ClassVar[tuple[type[Model], ...]]
+    """Base classes of the models that have this format."""
+    packages: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Packages that write and read it, each with the extra of marsbench that installs it."""
+    tolerance: ClassVar[float] = 1e-5
+    """Largest difference of a probability on the golden clips."""
+    precisions: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    """Number types that weights can be quantised to, each with its tolerance."""
+    needs_plugin: ClassVar[bool] = False
+    """Whether the model's plugin reads it."""
+    any_length: ClassVar[bool] = False
+    """Whether clips of any number of frames can be predicted, not only those of the training's length."""
+
+    @abstractmethod
+    def write(self, path: Path, model: Model, kind: FeatureKind, quantised: str | None) -> None:
+        """Write a fitted model.
+
+        Args:
+            path: of the file.
+            model: fitted, of one of the types in `models`.
+            kind: of the extractor's features.
+            quantised: one of `precisions`, or None for the weights as trained.
+
+        Raises:
+            ExportError: the model cannot be converted.
+        """
+
+    @abstractmethod
+    def read(self, path: Path, plugin: Callable[[], Model]) -> Predictor:
+        """Read what `write` wrote without running code from it; `plugin` makes the model, not fitted."""
+
+    @property
+    def name(self) -> str:
+        """Name of the module that defines it."""
+        return type(self).__module__.rpartition(".")[2]
+
+    def location(self, model: str) -> str:
+        """Path below the bundle's folder of the model of that name."""
+        return f"emotion_{model}{self.suffix}"
+
+    def open(self, path: Path, plugin: Callable[[], Model]) -> Predictor:
+        """`read`, where whatever goes wrong is one line.
+
+        Raises:
+            PluginError: the file is not of this format, or is damaged.
+            ExportError: a package is not installed.
+        """
+        try:
+            return self.read(path, plugin)
+        except BenchError:
+            raise
+        except Exception as error:  # each library has exceptions of its own for what it cannot read
+            raise PluginError(
+                f"{path} cannot be read in the format '{self.name}': {first_line(error)}"
+            ) from error
+
+    def require(self, model: Entry, quantised: str | None = None) -> None:
+        """Refuse before a fit what `write` could not write.
+
+        Raises:
+            ExportError: the model has not this format, or the format not this precision; or a package is not
+                installed.
+        """
+        if not issubclass(model.plugin, self.models):
+            possible = [name for name in format_names() if issubclass(model.plugin, find_format(name).models)]
+            raise ExportError(
+                f"Model '{model.name}' cannot be exported in the format '{self.name}'. "
+                f"Available: {', '.join(possible)}."
+            )
+        self.tolerance_of(quantised)
+        for package, extra in self.packages.items():
+            import_extra(package, extra)
+
+    def tolerance_of(self, quantised: str | None) -> float:
+        """Largest difference of a probability on the golden clips; raises ExportError: no such precision."""
+        if quantised is None:
+            return self.tolerance
+        if quantised not in self.precisions:
+            raise ExportError(
+                f"Format '{self.name}' cannot be quantised to '{quantised}'. "
+                f"Available: {', '.join(self.precisions) or 'none'}."
+            )
+        return self.precisions[quantised]
+
+
+def find_format(name: str) -> ModelFormat:
+    """The format of that name, whose module is imported now; raises ExportError: there is none."""
+    if name not in format_names():
+        raise ExportError(unknown("format", name, format_names()))
+    module = import_module(f"marsbench.deployment.formats.{name}")
+    (found,) = (value for value in vars(module).values() if _is_defined_in(value, module.__name__))
+    return found()  # type: ignore[no-any-return] # a class found by its name has no static type
+
+
+def feature_kind(clip_shape: Sized) -> FeatureKind:
+    """Kind of features by the shape of one clip's, (n_frames, n_dims) or (n_dims,)."""
+    return "frames" if len(clip_shape) == 2 else "vector"
+
+
+def first_line(error: Exception) -> str:
+    """First line of a library's message."""
+    return str(error).strip().partition("\n")[0]
+
+
+def _is_defined_in(value: Any, module: str) -> bool:
+    return isinstance(value, type) and issubclass(value, ModelFormat) and value.__module__ == module
