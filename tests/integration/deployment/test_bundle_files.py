@@ -1,6 +1,9 @@
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +15,10 @@ from marsbench.deployment.bundle_files import golden_samples, read_bundle, write
 from marsbench.errors import BenchError, PluginError, ResultsError, StorageError
 from marsbench.plugin.registry import Registry, discover
 
+Values = dict[str, Any]
 
-def edit(folder: Path, change: Callable[[dict[str, object]], object]) -> None:
+
+def edit(folder: Path, change: Callable[[Values], object]) -> None:
     """Change `bundle.json` and give it a new checksum, as an attacker would."""
     values = json.loads(read_checksummed(folder / "bundle.json"))
     change(values)
@@ -71,8 +76,8 @@ def test_a_damaged_bundle_is_one_line(folder: Path, registry: Registry, name: st
 def test_a_bundle_whose_labels_were_swapped_does_not_pass(folder: Path, registry: Registry) -> None:
     """The golden answers are by position: another order of classes answers other classes."""
 
-    def swap(values: dict[str, object]) -> None:
-        for clip in values["golden"]:  # type: ignore[attr-defined]
+    def swap(values: Values) -> None:
+        for clip in values["golden"]:
             clip["probabilities"].reverse()
 
     edit(folder, swap)
@@ -80,16 +85,91 @@ def test_a_bundle_whose_labels_were_swapped_does_not_pass(folder: Path, registry
         read_bundle(folder, registry)
 
 
+def reverse_golden_labels(values: Values) -> None:
+    for clip, label in zip(values["golden"], reversed(values["labels"]), strict=True):
+        clip["label"] = label
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values["labels"].reverse(),
+        lambda values: values.update(labels=[values["labels"][place] for place in (1, 2, 0)]),
+        lambda values: values.update(labels=["low", "middle", "angry"]),
+        lambda values: values.update(labels=["low", "low", "high"]),
+        lambda values: values["golden"][2].update(label="low"),
+        reverse_golden_labels,
+    ],
+)
+def test_labels_that_are_not_those_of_the_golden_clips_are_refused(
+    folder: Path, registry: Registry, change: Callable[[Values], object]
+) -> None:
+    edit(folder, change)
+    with pytest.raises(ResultsError, match=r"bundle\.json was changed after export: its labels are"):
+        read_bundle(folder, registry)
+
+
+def test_labels_of_another_number_than_the_models_classes_are_refused(
+    folder: Path, registry: Registry
+) -> None:
+    edit(folder, lambda values: values["labels"].append("angry"))
+    with pytest.raises(BenchError, match="gives 3 probabilities for 4 classes"):
+        read_bundle(folder, registry)
+
+
+def test_golden_clips_are_stored_in_the_order_of_the_classes(
+    bundle: Bundle, corpus: CheckedCorpus, registry: Registry
+) -> None:
+    write_bundle(bundle, Path("bundle"), list(golden_samples(corpus))[::-1])
+    assert [clip.label for clip in read_bundle(Path("bundle"), registry).record.golden] == [*bundle.labels]
+
+
+def test_a_file_of_the_model_that_is_not_listed_is_not_read(folder: Path, registry: Registry) -> None:
+    edit(folder, lambda values: values["files"].pop("model/means.npz"))
+    with pytest.raises(ResultsError, match=r"a file that bundle\.json does not list: model/means\.npz"):
+        read_bundle(folder, registry)
+
+
+@pytest.mark.parametrize("name", ["means.npz", "further.npz", "."])
+def test_a_model_that_is_a_link_to_elsewhere_is_not_read(folder: Path, registry: Registry, name: str) -> None:
+    """Another file of the same content, or of another name, or the whole folder."""
+    shutil.copytree(folder / "model", "elsewhere")
+    link, target = folder / "model" / name, Path("elsewhere").absolute()
+    if name == ".":
+        shutil.rmtree(link)
+        (folder / "model").symlink_to(target)
+    else:
+        link.unlink(missing_ok=True)
+        link.symlink_to(target / "means.npz")
+    with pytest.raises(ResultsError, match=r"outside its folder: model/means|does not list: model/further"):
+        read_bundle(folder, registry)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_refused(folder: Path, registry: Registry) -> None:
+    (folder / "model" / "means.npz").unlink()
+    os.mkfifo(folder / "model" / "means.npz")
+    with pytest.raises(ResultsError, match=r"model/means\.npz is not a regular file"):
+        read_bundle(folder, registry)
+
+
+def test_a_bundle_of_other_code_is_used_if_it_answers_the_same(folder: Path, registry: Registry) -> None:
+    """Such as one that was written when digests of code were computed in another way."""
+    edit(folder, lambda values: [values[kind].update(source="older") for kind in ("features", "model")])
+    bundle = read_bundle(folder, registry)
+    assert bundle.changed == ("crossings", "nearest_mean")
+    assert bundle.predict(folder / "golden" / "2.flac").label == "high"
+
+
 def test_a_file_outside_the_folder_is_not_read(folder: Path, registry: Registry) -> None:
     Path("secret").write_text("x")
-    edit(folder, lambda values: values["files"].update({"../secret": ""}))  # type: ignore[attr-defined]
+    edit(folder, lambda values: values["files"].update({"../secret": ""}))
     with pytest.raises(ResultsError, match="lists a file outside its folder"):
         read_bundle(folder, registry)
 
 
 def test_a_golden_clip_outside_the_folder_is_not_read(folder: Path, registry: Registry) -> None:
     Path("secret.flac").write_bytes(b"x")
-    edit(folder, lambda values: values["golden"][0].update(file="../secret.flac"))  # type: ignore[index]
+    edit(folder, lambda values: values["golden"][0].update(file="../secret.flac"))
     with pytest.raises(ResultsError, match=r"has a file that bundle\.json does not list"):
         read_bundle(folder, registry)
 

@@ -1,0 +1,218 @@
+"""Bundles and runs whose plugins have been edited since: what decides is what they answer."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import marsbench
+from marsbench.data.corpus import CheckedCorpus
+from marsbench.deployment.bundle import Bundle
+from marsbench.deployment.bundle_files import golden_samples, read_bundle, write_bundle
+from marsbench.deployment.refit import fit_bundle
+from marsbench.errors import ResultsError
+from marsbench.planning import make_pipeline
+from marsbench.plugin.registry import Registry, discover
+from marsbench.results.store import RunFolder, find_runs
+
+Bench = Callable[..., Any]
+SAME = ("crossings = np", "crossings = 1 * np")
+OTHER_SCALE = ("1000", "500")
+RAISES = ("crossings = np", "crossings = np.nonsense")
+TWO_DIMS = ("/ 1000]", "/ 1000, 0.0]")
+SAME_MODEL = ("self.means_ = stored", "self.means_ = 1 * stored")
+OTHER_KEYS = ('"means.npz", allow', '"centres.npz", allow')
+
+
+class Plugins(NamedTuple):
+    """A folder with copies of the kit's `crossings` and `nearest_mean` under other names."""
+
+    folder: Path
+
+    def edit(self, plugin: str, change: tuple[str, str]) -> Registry:
+        """Change the code of a plugin, and forget what was imported."""
+        (path,) = self.folder.glob(f"*/{plugin}.py")
+        code = path.read_text()
+        assert change[0] in code
+        path.write_text(code.replace(*change))
+        return self.discovered()
+
+    def discovered(self) -> Registry:
+        """As a new process finds them."""
+        for path in self.folder.glob("*/*.py"):
+            sys.modules.pop(path.stem, None)
+            if str(path.parent) in sys.path:
+                sys.path.remove(str(path.parent))
+        discover.cache_clear()
+        return discover((self.folder,))
+
+
+@pytest.fixture
+def plugins(kit: Path, tmp_path: Path) -> Iterator[Plugins]:
+    pairs = (
+        ("features/crossings", "features/passings", "Crossings", "Passings"),
+        ("models/nearest_mean", "models/centroid", "NearestMean", "Centroid"),
+        ("datasets/tones", "datasets/pitches", "Tones", "Pitches"),
+    )
+    for source, copy, old, new in pairs:
+        path = tmp_path / "own" / f"{copy}.py"
+        path.parent.mkdir(parents=True)
+        path.write_text((kit / f"{source}.py").read_text().replace(old, new))
+    yield Plugins(tmp_path / "own")
+    Plugins(tmp_path / "own").discovered()
+
+
+@pytest.fixture
+def edited(plugins: Plugins, corpus: CheckedCorpus) -> Callable[..., Registry]:
+    """Writes a bundle, then edits one of its plugins."""
+
+    def write_then_edit(plugin: str, change: tuple[str, str], *, is_golden: bool = True) -> Registry:
+        registry = plugins.discovered()
+        bundle = fit_bundle(corpus, make_pipeline(registry, "passings", "centroid", {}), registry, seed=0)
+        write_bundle(bundle, Path("bundle"), golden_samples(corpus) if is_golden else ())
+        return plugins.edit(plugin, change)
+
+    return write_then_edit
+
+
+@pytest.mark.parametrize(("plugin", "change"), [("passings", SAME), ("centroid", SAME_MODEL)])
+def test_a_changed_plugin_that_answers_the_same_is_a_warning(
+    edited: Callable[..., Registry], plugin: str, change: tuple[str, str]
+) -> None:
+    bundle = read_bundle(Path("bundle"), edited(plugin, change))
+    assert bundle.changed == (plugin,)
+    assert bundle.warning == (
+        f"Warning: the code of {plugin} has changed since the model was fitted. "
+        "Its 3 golden clips are predicted as at export (to 1e-05), so it is used."
+    )
+
+
+def test_a_plugin_that_has_not_changed_is_no_warning(plugins: Plugins, corpus: CheckedCorpus) -> None:
+    registry = plugins.discovered()
+    bundle = fit_bundle(corpus, make_pipeline(registry, "passings", "centroid", {}), registry, seed=0)
+    write_bundle(bundle, Path("bundle"), golden_samples(corpus))
+    again = read_bundle(Path("bundle"), plugins.discovered())
+    assert (again.changed, again.warning) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "change", "reason"),
+    [
+        ("passings", OTHER_SCALE, "is not predicted as at export"),
+        ("passings", RAISES, "has no attribute 'nonsense'"),
+        ("passings", TWO_DIMS, ""),
+        ("passings", ("scale: float", "factor: float"), ""),
+        ("centroid", OTHER_KEYS, r"centres\.npz"),
+    ],
+)
+def test_a_changed_plugin_that_answers_otherwise_is_named_as_the_cause(
+    edited: Callable[..., Registry], plugin: str, change: tuple[str, str], reason: str
+) -> None:
+    cause = f"{reason}.* Likely cause: the code of {plugin} has changed since the model was fitted"
+    with pytest.raises(ResultsError, match=cause) as caught:
+        read_bundle(Path("bundle"), edited(plugin, change))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_changed_plugin_cannot_be_verified_without_golden_clips(edited: Callable[..., Registry]) -> None:
+    message = "cannot be verified: the code of passings has changed .*, and there are no golden clips"
+    with pytest.raises(ResultsError, match=message):
+        read_bundle(Path("bundle"), edited("passings", SAME, is_golden=False))
+
+
+def test_predict_and_export_warn_of_it_in_one_line(
+    edited: Callable[..., Registry], plugins: Plugins, corpus: CheckedCorpus, bench: Bench
+) -> None:
+    edited("centroid", SAME_MODEL)
+    words = ("--plugins", plugins.folder)
+    for result in (
+        bench("predict", "bundle", corpus.clips[0].path, *words),
+        bench("export", "bundle", "-o", "again", *words),
+        bench("predict", "again", corpus.clips[0].path, *words),
+    ):
+        assert result.exit_code == 0, result.stderr
+        assert result.stderr.count("Warning: the code of centroid has changed") == 1
+
+
+def test_load_warns_of_it(edited: Callable[..., Registry], plugins: Plugins) -> None:
+    edited("passings", SAME)
+    with pytest.warns(UserWarning, match="the code of passings has changed"):
+        marsbench.load("bundle", plugins=[plugins.folder])
+
+
+def test_a_model_in_a_file_does_not_care_for_its_plugin(
+    plugins: Plugins, corpus: CheckedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from marsbench.deployment.formats.plugin import PluginFormat
+
+    monkeypatch.setattr(PluginFormat, "needs_plugin", False)
+    registry = plugins.discovered()
+    bundle = fit_bundle(corpus, make_pipeline(registry, "passings", "centroid", {}), registry, seed=0)
+    write_bundle(bundle, Path("bundle"), golden_samples(corpus))
+    assert read_bundle(Path("bundle"), plugins.edit("centroid", SAME_MODEL)).warning is None
+
+
+@pytest.fixture
+def run(plugins: Plugins, bench: Bench) -> RunFolder:
+    """A finished run of `passings` and `centroid` by speaker."""
+    plugins.discovered()
+    grid = ("--features", "passings", "--model", "centroid", "--data", "pitches", "--protocol", "speaker5")
+    result = bench("run", *grid, "--plugins", plugins.folder)
+    assert result.exit_code == 0, result.stderr
+    return next(find_runs(Path("results")))
+
+
+def exported(bench: Bench, plugins: Plugins, *words: object) -> str:
+    """What `bench export` tells beside its result."""
+    result = bench("export", *words, "--plugins", plugins.folder)
+    assert result.exit_code == 0, result.stderr
+    return str(result.stderr)
+
+
+@pytest.mark.parametrize("words", [("--best",), ("passings", "--fold", "1")])
+def test_a_run_of_a_changed_plugin_is_fitted_and_compared(
+    bench: Bench, plugins: Plugins, run: RunFolder, words: tuple[str, ...]
+) -> None:
+    plugins.edit("passings", SAME)
+    told = exported(bench, plugins, *words)
+    assert told.count(f"Warning: the code of passings has changed since {run.path.name}") == 1
+    assert told.count(f"Fold 1 of {run.path.name}, fitted again, reproduces the recorded predictions") == 1
+    assert read_bundle(Path("bundle"), discover((plugins.folder,))).warning is None
+
+
+@pytest.mark.parametrize("words", [("--best",), ("passings", "--fold", "1")])
+def test_a_changed_plugin_that_predicts_otherwise_is_told(
+    bench: Bench, plugins: Plugins, run: RunFolder, words: tuple[str, ...]
+) -> None:
+    plugins.edit("passings", OTHER_SCALE)
+    told = exported(bench, plugins, *words)
+    assert f"Fold 1 of {run.path.name}, fitted again, does not reproduce the recorded predictions" in told
+
+
+def test_recorded_predictions_that_are_gone_cannot_be_compared_with(
+    bench: Bench, plugins: Plugins, run: RunFolder
+) -> None:
+    plugins.edit("passings", SAME)
+    run.predictions.unlink()
+    told = exported(bench, plugins, run.path)
+    assert f"Whether {run.path.name} is reproduced cannot be checked: " in told
+    assert Path("bundle", "bundle.json").is_file()
+
+
+def test_an_ensemble_with_a_changed_member_is_fitted_and_compared(
+    bench: Bench, plugins: Plugins, run: RunFolder
+) -> None:
+    grid = ("--features", "passings", "--model", "centroid", "--data", "pitches", "--protocol", "speaker5")
+    assert bench("run", *grid, "--seed", "1", "--plugins", plugins.folder).exit_code == 0
+    members = sorted(run.path.parent.glob("passings-*"))
+    assert bench("ensemble", *members, "--equal").exit_code == 0
+    plugins.edit("passings", SAME)
+    told = exported(bench, plugins, next(Path("results").glob("*/*/ensemble-*")))
+    for member in members:
+        assert f"Fold 1 of {member.name}, fitted again, reproduces the recorded predictions" in told
+    plugins.edit("passings", ("1 * np", "np"))
+    bundle = read_bundle(Path("bundle"), discover((plugins.folder,)))
+    assert not isinstance(bundle, Bundle)
+    assert bundle.changed == ("passings",)
