@@ -107,7 +107,7 @@ class Refit:
     def _whole(self, folder: RunFolder) -> Bundle:
         run = folder.read_run()
         units = units_of(run, self.corpus, self.registry)
-        if self._tell_changes(run, units.pipeline):
+        if changed_plugins(run, units.pipeline, self.progress):
             self._compare_first_fold(folder)
         chosen = _best_of_folds(run)
         return _fit(units, partial(units.whole, configuration=chosen), chosen, self.progress, run=run)[0]
@@ -116,7 +116,7 @@ class Refit:
         run = folder.read_run()
         _require_fold(run, number)
         units = units_of(run, self.corpus, self.registry, folds_of(folder, run, self.corpus))
-        has_changed = self._tell_changes(run, units.pipeline)
+        has_changed = bool(changed_plugins(run, units.pipeline, self.progress))
         fit = self._fitted_fold(run, units, number - 1)
         self._compare(folder, number, fit.clips, fit.probabilities, always=has_changed)
         return fit
@@ -128,15 +128,6 @@ class Refit:
         model = cast("Model", bundle.model)
         probabilities = model.predict_proba(features_of(unit, model, unit.test))
         return FoldFit(bundle, [self.corpus.clips[row].id for row in unit.test], probabilities)
-
-    def _tell_changes(self, run: Run, pipeline: Pipeline) -> bool:
-        changed = changed_plugins(run, pipeline)
-        if changed:
-            self.progress.say(
-                f"Warning: the code of {', '.join(changed)} has changed since {run.run_id}; "
-                "it is fitted with the code of today."
-            )
-        return bool(changed)
 
     def _compare_first_fold(self, folder: RunFolder) -> None:
         try:

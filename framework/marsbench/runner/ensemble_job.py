@@ -40,7 +40,7 @@ from marsbench.results.studies import StudyFolder
 from marsbench.runner.fold_queue import FoldQueue, FoldWork
 from marsbench.runner.holdout_predictions import InnerPredictions, Weighing
 from marsbench.runner.record import FEATURES, fused_predictions, model_name, recorded_ensemble
-from marsbench.runner.reload import chosen_by, corpus_of, folds_of, units_of
+from marsbench.runner.reload import changed_plugins, chosen_by, corpus_of, folds_of, units_of
 from marsbench.runner.resources import Resources
 from marsbench.runner.units import Units
 
@@ -154,6 +154,8 @@ class EnsembleJob:
         corpus = corpus_of(first.run, registry, self.asked.data, self.progress)
         folds = folds_of(first.folder, first.run, corpus)
         units = [units_of(member.run, corpus, registry, folds) for member in self.members]
+        for member, its in zip(self.members, units, strict=True):
+            changed_plugins(member.run, its.pipeline, self.progress)
         return _Refits(corpus, units, executor)
 
     def refuse_what_cannot_be_fitted(self) -> None:

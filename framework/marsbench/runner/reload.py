@@ -90,10 +90,16 @@ def units_of(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequenc
     return Units(corpus, pipeline, run.seed, run.protocol.by_speaker, folds, registry.folders)
 
 
-def changed_plugins(run: Run, pipeline: Pipeline) -> list[str]:
-    """Names of a pipeline's plugins whose code is not the code that the run was made with."""
+def changed_plugins(run: Run, pipeline: Pipeline, progress: Progress) -> list[str]:
+    """Names of a pipeline's plugins whose code is not the code of the run; `progress` is warned of them."""
     pairs = (pipeline.features, run.features), (pipeline.model, run.model)
-    return [now.name for now, then in pairs if now.source != then.source]
+    changed = [now.name for now, then in pairs if now.source != then.source]
+    if changed:
+        progress.say(
+            f"Warning: the code of {', '.join(changed)} has changed since {run.run_id}; "
+            "it is fitted with the code of today."
+        )
+    return changed
 
 
 def chosen_by(run: Run, fold: int) -> Configuration:

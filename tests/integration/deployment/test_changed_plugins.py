@@ -22,8 +22,7 @@ SAME = ("crossings = np", "crossings = 1 * np")
 OTHER_SCALE = ("1000", "500")
 RAISES = ("crossings = np", "crossings = np.nonsense")
 TWO_DIMS = ("/ 1000]", "/ 1000, 0.0]")
-SAME_MODEL = ("self.means_ = stored", "self.means_ = 1 * stored")
-OTHER_KEYS = ('"means.npz", allow', '"centres.npz", allow')
+SAME_MODEL = ("scores = np.exp", "scores = 1 * np.exp")
 
 
 class Plugins(NamedTuple):
@@ -52,9 +51,9 @@ class Plugins(NamedTuple):
 @pytest.fixture
 def plugins(kit: Path, tmp_path: Path) -> Iterator[Plugins]:
     pairs = (
-        ("features/crossings", "features/passings", "Crossings", "Passings"),
-        ("models/nearest_mean", "models/centroid", "NearestMean", "Centroid"),
-        ("datasets/tones", "datasets/pitches", "Tones", "Pitches"),
+        ("features/crossings", "features/own_crossings", "Crossings", "OwnCrossings"),
+        ("models/nearest_mean", "models/own_means", "NearestMean", "OwnMeans"),
+        ("datasets/tones", "datasets/own_tones", "Tones", "OwnTones"),
     )
     for source, copy, old, new in pairs:
         path = tmp_path / "own" / f"{copy}.py"
@@ -70,14 +69,16 @@ def edited(plugins: Plugins, corpus: CheckedCorpus) -> Callable[..., Registry]:
 
     def write_then_edit(plugin: str, change: tuple[str, str], *, is_golden: bool = True) -> Registry:
         registry = plugins.discovered()
-        bundle = fit_bundle(corpus, make_pipeline(registry, "passings", "centroid", {}), registry, seed=0)
+        bundle = fit_bundle(
+            corpus, make_pipeline(registry, "own_crossings", "own_means", {}), registry, seed=0
+        )
         write_bundle(bundle, Path("bundle"), golden_samples(corpus) if is_golden else ())
         return plugins.edit(plugin, change)
 
     return write_then_edit
 
 
-@pytest.mark.parametrize(("plugin", "change"), [("passings", SAME), ("centroid", SAME_MODEL)])
+@pytest.mark.parametrize(("plugin", "change"), [("own_crossings", SAME), ("own_means", SAME_MODEL)])
 def test_a_changed_plugin_that_answers_the_same_is_a_warning(
     edited: Callable[..., Registry], plugin: str, change: tuple[str, str]
 ) -> None:
@@ -91,7 +92,7 @@ def test_a_changed_plugin_that_answers_the_same_is_a_warning(
 
 def test_a_plugin_that_has_not_changed_is_no_warning(plugins: Plugins, corpus: CheckedCorpus) -> None:
     registry = plugins.discovered()
-    bundle = fit_bundle(corpus, make_pipeline(registry, "passings", "centroid", {}), registry, seed=0)
+    bundle = fit_bundle(corpus, make_pipeline(registry, "own_crossings", "own_means", {}), registry, seed=0)
     write_bundle(bundle, Path("bundle"), golden_samples(corpus))
     again = read_bundle(Path("bundle"), plugins.discovered())
     assert (again.changed, again.warning) == ((), None)
@@ -100,11 +101,10 @@ def test_a_plugin_that_has_not_changed_is_no_warning(plugins: Plugins, corpus: C
 @pytest.mark.parametrize(
     ("plugin", "change", "reason"),
     [
-        ("passings", OTHER_SCALE, "is not predicted as at export"),
-        ("passings", RAISES, "has no attribute 'nonsense'"),
-        ("passings", TWO_DIMS, ""),
-        ("passings", ("scale: float", "factor: float"), ""),
-        ("centroid", OTHER_KEYS, r"centres\.npz"),
+        ("own_crossings", OTHER_SCALE, "is not predicted as at export"),
+        ("own_crossings", RAISES, "has no attribute 'nonsense'"),
+        ("own_crossings", TWO_DIMS, ""),
+        ("own_crossings", ("scale: float", "factor: float"), ""),
     ],
 )
 def test_a_changed_plugin_that_answers_otherwise_is_named_as_the_cause(
@@ -116,16 +116,25 @@ def test_a_changed_plugin_that_answers_otherwise_is_named_as_the_cause(
     assert "\n" not in str(caught.value)
 
 
+def test_a_changed_plugin_that_cannot_load_its_model_is_named_as_the_cause(
+    edited: Callable[..., Registry], plugins: Plugins
+) -> None:
+    edited("own_means", SAME_MODEL)
+    registry = plugins.edit("own_means", ('"means.npz", allow', '"centres.npz", allow'))
+    with pytest.raises(ResultsError, match=r"centres\.npz.* Likely cause: the code of own_means has changed"):
+        read_bundle(Path("bundle"), registry)
+
+
 def test_a_changed_plugin_cannot_be_verified_without_golden_clips(edited: Callable[..., Registry]) -> None:
-    message = "cannot be verified: the code of passings has changed .*, and there are no golden clips"
+    message = "cannot be verified: the code of own_crossings has changed .*, and there are no golden clips"
     with pytest.raises(ResultsError, match=message):
-        read_bundle(Path("bundle"), edited("passings", SAME, is_golden=False))
+        read_bundle(Path("bundle"), edited("own_crossings", SAME, is_golden=False))
 
 
 def test_predict_and_export_warn_of_it_in_one_line(
     edited: Callable[..., Registry], plugins: Plugins, corpus: CheckedCorpus, bench: Bench
 ) -> None:
-    edited("centroid", SAME_MODEL)
+    edited("own_means", SAME_MODEL)
     words = ("--plugins", plugins.folder)
     for result in (
         bench("predict", "bundle", corpus.clips[0].path, *words),
@@ -133,12 +142,12 @@ def test_predict_and_export_warn_of_it_in_one_line(
         bench("predict", "again", corpus.clips[0].path, *words),
     ):
         assert result.exit_code == 0, result.stderr
-        assert result.stderr.count("Warning: the code of centroid has changed") == 1
+        assert result.stderr.count("Warning: the code of own_means has changed") == 1
 
 
 def test_load_warns_of_it(edited: Callable[..., Registry], plugins: Plugins) -> None:
-    edited("passings", SAME)
-    with pytest.warns(UserWarning, match="the code of passings has changed"):
+    edited("own_crossings", SAME)
+    with pytest.warns(UserWarning, match="the code of own_crossings has changed"):
         marsbench.load("bundle", plugins=[plugins.folder])
 
 
@@ -149,16 +158,25 @@ def test_a_model_in_a_file_does_not_care_for_its_plugin(
 
     monkeypatch.setattr(PluginFormat, "needs_plugin", False)
     registry = plugins.discovered()
-    bundle = fit_bundle(corpus, make_pipeline(registry, "passings", "centroid", {}), registry, seed=0)
+    bundle = fit_bundle(corpus, make_pipeline(registry, "own_crossings", "own_means", {}), registry, seed=0)
     write_bundle(bundle, Path("bundle"), golden_samples(corpus))
-    assert read_bundle(Path("bundle"), plugins.edit("centroid", SAME_MODEL)).warning is None
+    assert read_bundle(Path("bundle"), plugins.edit("own_means", SAME_MODEL)).warning is None
 
 
 @pytest.fixture
 def run(plugins: Plugins, bench: Bench) -> RunFolder:
-    """A finished run of `passings` and `centroid` by speaker."""
+    """A finished run of `own_crossings` and `own_means` by speaker."""
     plugins.discovered()
-    grid = ("--features", "passings", "--model", "centroid", "--data", "pitches", "--protocol", "speaker5")
+    grid = (
+        "--features",
+        "own_crossings",
+        "--model",
+        "own_means",
+        "--data",
+        "own_tones",
+        "--protocol",
+        "speaker5",
+    )
     result = bench("run", *grid, "--plugins", plugins.folder)
     assert result.exit_code == 0, result.stderr
     return next(find_runs(Path("results")))
@@ -171,22 +189,22 @@ def exported(bench: Bench, plugins: Plugins, *words: object) -> str:
     return str(result.stderr)
 
 
-@pytest.mark.parametrize("words", [("--best",), ("passings", "--fold", "1")])
+@pytest.mark.parametrize("words", [("--best",), ("own_crossings", "--fold", "1")])
 def test_a_run_of_a_changed_plugin_is_fitted_and_compared(
     bench: Bench, plugins: Plugins, run: RunFolder, words: tuple[str, ...]
 ) -> None:
-    plugins.edit("passings", SAME)
+    plugins.edit("own_crossings", SAME)
     told = exported(bench, plugins, *words)
-    assert told.count(f"Warning: the code of passings has changed since {run.path.name}") == 1
+    assert told.count(f"Warning: the code of own_crossings has changed since {run.path.name}") == 1
     assert told.count(f"Fold 1 of {run.path.name}, fitted again, reproduces the recorded predictions") == 1
     assert read_bundle(Path("bundle"), discover((plugins.folder,))).warning is None
 
 
-@pytest.mark.parametrize("words", [("--best",), ("passings", "--fold", "1")])
+@pytest.mark.parametrize("words", [("--best",), ("own_crossings", "--fold", "1")])
 def test_a_changed_plugin_that_predicts_otherwise_is_told(
     bench: Bench, plugins: Plugins, run: RunFolder, words: tuple[str, ...]
 ) -> None:
-    plugins.edit("passings", OTHER_SCALE)
+    plugins.edit("own_crossings", OTHER_SCALE)
     told = exported(bench, plugins, *words)
     assert f"Fold 1 of {run.path.name}, fitted again, does not reproduce the recorded predictions" in told
 
@@ -194,7 +212,7 @@ def test_a_changed_plugin_that_predicts_otherwise_is_told(
 def test_recorded_predictions_that_are_gone_cannot_be_compared_with(
     bench: Bench, plugins: Plugins, run: RunFolder
 ) -> None:
-    plugins.edit("passings", SAME)
+    plugins.edit("own_crossings", SAME)
     run.predictions.unlink()
     told = exported(bench, plugins, run.path)
     assert f"Whether {run.path.name} is reproduced cannot be checked: " in told
@@ -204,15 +222,24 @@ def test_recorded_predictions_that_are_gone_cannot_be_compared_with(
 def test_an_ensemble_with_a_changed_member_is_fitted_and_compared(
     bench: Bench, plugins: Plugins, run: RunFolder
 ) -> None:
-    grid = ("--features", "passings", "--model", "centroid", "--data", "pitches", "--protocol", "speaker5")
+    grid = (
+        "--features",
+        "own_crossings",
+        "--model",
+        "own_means",
+        "--data",
+        "own_tones",
+        "--protocol",
+        "speaker5",
+    )
     assert bench("run", *grid, "--seed", "1", "--plugins", plugins.folder).exit_code == 0
-    members = sorted(run.path.parent.glob("passings-*"))
+    members = sorted(run.path.parent.glob("own_crossings-*"))
     assert bench("ensemble", *members, "--equal").exit_code == 0
-    plugins.edit("passings", SAME)
+    plugins.edit("own_crossings", SAME)
     told = exported(bench, plugins, next(Path("results").glob("*/*/ensemble-*")))
     for member in members:
         assert f"Fold 1 of {member.name}, fitted again, reproduces the recorded predictions" in told
-    plugins.edit("passings", ("1 * np", "np"))
+    plugins.edit("own_crossings", ("1 * np", "np"))
     bundle = read_bundle(Path("bundle"), discover((plugins.folder,)))
     assert not isinstance(bundle, Bundle)
-    assert bundle.changed == ("passings",)
+    assert bundle.changed == ("own_crossings",)
