@@ -51,7 +51,7 @@ def look(told_run: Callable[..., RunFolder], page_of: Callable[..., str], tmp_pa
     folder = told_run("c-cccccc", settings={"tiny.C": 1}, clip="a/very/long/name/" + "y" * 200)
     run = folder.read_run()
     assert run.metrics is not None
-    lower = run.metrics.accuracy.model_copy(update={"value": 0.5})
+    lower = run.metrics["accuracy"].model_copy(update={"value": 0.5})
     folder.write_run(run.model_copy(update={"metrics": run.metrics.model_copy(update={"accuracy": lower})}))
     path = tmp_path / "probe.html"
     path.write_text(PROBE.format(page=escape(page_of(folder))), "utf-8")

@@ -156,7 +156,7 @@ def test_a_run_is_the_one_that_the_command_makes(run: Run, bench: Callable[..., 
 
 def test_a_result_tells_scores_verdict_and_interval(run: Run) -> None:
     (result,) = run()
-    assert result.metrics.accuracy.value == 1.0
+    assert result.metrics["accuracy"].value == 1.0
     assert result.verdict == "undecided"
     assert result.grades.loc["class_recall low", "must_exceed"] == 0.75
     assert repr(result).startswith("<Result crossings + nearest_mean, tones, stratified5: macro F1 100.0 % (")

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from marsbench.errors import ResultsError
 from marsbench.evaluation.criteria import Outcome
+from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import Metrics
 from marsbench.results.plots import draw_confusion, plot_confusion
 from marsbench.results.predictions import data_frame, read_predictions
@@ -27,15 +28,18 @@ class Result:
     def __repr__(self) -> str:
         if self.run.metrics is None:
             return f"<Result {self.run.title}: failed>"
-        score = self.run.metrics.macro_f1
+        score = self.run.metrics[RANKED_BY]
         interval = f"{100 * score.low:.1f} to {100 * score.high:.1f}"
-        return (
-            f"<Result {self.run.title}: macro F1 {100 * score.value:.1f} % ({interval}), {self.run.verdict}>"
-        )
+        scored = f"{METRICS[RANKED_BY].title} {100 * score.value:.1f} % ({interval})"
+        return f"<Result {self.run.title}: {scored}, {self.run.verdict}>"
 
     @property
     def metrics(self) -> Metrics:
-        """Scores with their 95 % intervals; raises ResultsError, with the reason, if a fold failed."""
+        """Scores with their 95 % intervals, such as `metrics["macro_f1"].low`, by class and by fold.
+
+        Raises:
+            ResultsError: a fold failed, with the reason.
+        """
         if self.run.metrics is None:
             reason = self.run.failures[0].message if self.run.failures else "unknown"
             raise ResultsError(f"{self.run.run_id} has no scores, it failed: {reason}")

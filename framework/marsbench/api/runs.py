@@ -14,11 +14,11 @@ from marsbench.config import Experiment, Fusion, Search, parse_experiment, parse
 from marsbench.errors import ConfigError, unknown
 from marsbench.plugin.registry import drop_in_folders
 from marsbench.progress import progress_for
+from marsbench.report.columns import data_keys, data_rows
 from marsbench.report.page import Options, build_page
 from marsbench.report.selection import select_all, select_run
 from marsbench.results import comparison
 from marsbench.results.leaderboard import leaderboards
-from marsbench.results.row import Row
 from marsbench.results.store import RunFolder
 from marsbench.runner import runner
 from marsbench.runner.ensemble_job import fuse_runs
@@ -176,7 +176,7 @@ def leaderboard(
     boards, left_out = leaderboards(Path(results), data, protocol, older=older)
     for line in left_out:
         warnings.warn(line, stacklevel=2)
-    return pd.DataFrame([row for board in boards for row in board.rows], columns=list(Row._fields))
+    return pd.DataFrame(data_rows(boards), columns=data_keys())
 
 
 def compare(first: Result, second: Result) -> comparison.Comparison:

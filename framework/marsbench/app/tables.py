@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from marsbench.app.figures import segments
+from marsbench.config import Criteria
 from marsbench.deployment.bundle_record import Origin
 from marsbench.deployment.prediction import Prediction
 from marsbench.evaluation.criteria import Outcome, grade
 from marsbench.evaluation.scores import Metrics
+from marsbench.report.columns import Column, shown_in
 from marsbench.report.phrases import criterion_name, verdict_words
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import Row
@@ -102,26 +104,25 @@ def _cells(truth: str, labels: Sequence[str], counts: Sequence[int]) -> Markup:
 
 def leaderboard(board: Board, run_id: str | None) -> Markup:
     """One row per configuration; the one of `run_id` is marked."""
+    columns = shown_in("app")
     return table(
-        ("#", "features + model", "accuracy", "macro F1", "worst class", "verdict"),
-        [_board_cells(row) for row in board.rows],
+        [column.header for column in columns],
+        [[_board_cell(column, row, board.criteria) for column in columns] for row in board.rows],
         [run_id in row.run_ids for row in board.rows],
         "plain board",
     )
 
 
-def _board_cells(row: Row) -> tuple[object, ...]:
-    name = Markup('{} + {}<br><small class="id">{}</small>').format(row.features, row.model, row.run_id)
-    if row.macro_f1 is None:
-        return "-", name, "-", "-", "-", row.status
-    return (
-        row.rank,
-        name,
-        _with_range(row.accuracy, row.accuracy_low, row.accuracy_high),
-        _with_range(row.macro_f1, row.macro_f1_low, row.macro_f1_high),
-        _over(_percent(row.worst_recall), row.worst_class),
-        badge(row.verdict),
-    )
+def _board_cell(column: Column, row: Row, criteria: Criteria) -> object:
+    cell = column.cell(row, criteria)
+    if column.name == "pipeline":
+        return Markup('{}<br><small class="id">{}</small>').format(cell.text, row.run_id)
+    if column.name == "verdict":
+        return badge(row.verdict) if row.verdict else row.status
+    if column.unit != "share" or cell.low is None or cell.high is None:
+        return cell.text or "-"
+    interval = f"{100 * cell.low:.1f}-{100 * cell.high:.1f}"
+    return _over(f"{cell.text}{_UNIT}", ", ".join(word for word in (cell.note, interval) if word))
 
 
 def badge(outcome: Outcome | None) -> Markup:

@@ -31,29 +31,28 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     if as_json + as_csv + as_markdown > 1:
         raise typer.BadParameter("--json, --csv and --markdown exclude each other: print one of them")
     from marsbench.config import parse_criteria
+    from marsbench.report.columns import data_keys, data_rows
     from marsbench.results.leaderboard import leaderboards
-    from marsbench.results.row import Row
 
     boards, left_out = leaderboards(results, data, protocol, parse_criteria(criteria), older=older)
     tell_left_out(left_out)
-    rows = [row for board in boards for row in board.rows]
     if as_json:
-        typer.echo(json.dumps([row._asdict() for row in rows], indent=1))
+        typer.echo(json.dumps(data_rows(boards), indent=1))
     elif as_csv:
-        writer = csv.DictWriter(sys.stdout, Row._fields)
+        writer = csv.DictWriter(sys.stdout, data_keys())
         writer.writeheader()
-        for row in rows:
-            writer.writerow({name: _cell(value) for name, value in row._asdict().items()})
+        for row in data_rows(boards):
+            writer.writerow({name: _cell(value) for name, value in row.items()})
     elif as_markdown:
         from marsbench.report.markdown import board as as_table
 
         typer.echo("\n\n".join(as_table(board, top) for board in boards))
     else:
-        from marsbench.report.terminal import runs
+        from marsbench.report.terminal.board import board as table
         from marsbench.report.terminal.console import out
 
         for board in boards:
-            out.print(runs.board(board, top))
+            out.print(table(board, top, out.width))
 
 
 def _cell(value: object) -> object:

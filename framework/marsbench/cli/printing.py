@@ -9,6 +9,7 @@ import typer
 from marsbench.errors import ResultsError
 from marsbench.report.terminal import runs as run_tables
 from marsbench.report.terminal import tuning
+from marsbench.report.terminal.board import board as board_table
 from marsbench.report.terminal.console import out, print_path
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.plots import plot_history
@@ -36,7 +37,7 @@ def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     boards, _ = leaderboards(results, criteria=runs[-1][1].criteria)
     for board in boards:
         if board.hash in shown:
-            out.print(run_tables.board(board))
+            out.print(board_table(board, width=out.width))
 
 
 def print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> None:

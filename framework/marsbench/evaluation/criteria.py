@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from marsbench.config import Criteria
-from marsbench.evaluation.scores import Metrics, Score
+from marsbench.evaluation.scores import GRADED, Metrics, Score
 
 Outcome = Literal["pass", "fail", "undecided"]
 
@@ -36,8 +36,7 @@ def grade(metrics: Metrics, criteria: Criteria, odds: Mapping[str, float] | None
         odds: probability of exceeding the threshold, by criterion.
     """
     asked = [
-        ("accuracy", criteria.accuracy, metrics.accuracy),
-        ("macro_f1", criteria.macro_f1, metrics.macro_f1),
+        *((name, float(getattr(criteria, name)), metrics[name]) for name in GRADED),
         *((f"class_recall {c.label}", criteria.class_recall, c.recall) for c in metrics.classes),
     ]
     return [_grade(*entry, (odds or {}).get(entry[0])) for entry in asked]

@@ -10,14 +10,14 @@ never narrower than that of single clips where there are few speakers, nor, for 
 Wilson's (1927) score interval.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.evaluation.metrics import Confusion
+from marsbench.evaluation.confusion import Confusion, Rates
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score
 
@@ -27,6 +27,8 @@ _BLOCK = 250
 _TAIL = 0.025
 _Z = 1.959964
 _FEW_SPEAKERS = 8
+Scored = Callable[[Confusion], Rates]
+"""A score of each matrix: (..., n_classes, n_classes) -> (...), or (..., n_classes) for one by class."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,17 @@ class Draws:
 
     ways: tuple[Way, ...]
 
-    def interval(self, value: float, score: str, class_index: int | None = None) -> Score:
+    def interval(self, value: float, score: Scored, class_index: int | None = None) -> Score:
         """A score with the hull of its middle 95 % over all ways of drawing.
 
         Args:
             value: the score itself.
-            score: name of a property of `Confusion`.
+            score: gives it for each confusion matrix.
             class_index: which class, for a score by class.
         """
         bounds = []
         for way in self.ways:
-            drawn = getattr(way.confusion, score)
+            drawn = score(way.confusion)
             drawn = drawn if class_index is None else drawn[:, class_index]
             bounds.append(percentiles(drawn, way.n_clusters))
         return Score(
@@ -63,9 +65,9 @@ class Draws:
             high=max(value, *(high for _, high in bounds)),
         )
 
-    def exceeds(self, score: str, threshold: float, class_index: int | None = None) -> NDArray[np.bool_]:
+    def exceeds(self, score: Scored, threshold: float, class_index: int | None = None) -> NDArray[np.bool_]:
         """Whether a score exceeds a threshold, for each draw of each way; one that is NaN does not."""
-        drawn = np.concatenate([getattr(way.confusion, score) for way in self.ways])
+        drawn = np.concatenate([score(way.confusion) for way in self.ways])
         return np.asarray((drawn if class_index is None else drawn[:, class_index]) > threshold)
 
 

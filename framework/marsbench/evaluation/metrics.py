@@ -1,77 +1,141 @@
-"""Scores from probabilities. Accuracy per class is the recall of that class, and is called so."""
+"""The list of metrics. Everything that computes, stores or shows metrics reads `METRICS`.
 
+To add a metric, add an entry here and nothing else. It is then computed for every new run, and from the
+stored predictions of older ones; `bench leaderboard` shows it in the terminal, Markdown, JSON and CSV, the
+report and the app show it in HTML:
+
+    Metric(
+        name="true_probability", header="P(true)", title="mean probability of the true class",
+        explanation="Probability given to the true class, mean over the clips.",
+        from_probabilities=lambda targets, p: float(p[range(len(targets)), targets].mean()),
+    )
+
+A metric of the confusion matrix gets a 95 % interval and a value for each fold; one of the probabilities
+has a value alone. This module imports no arrays, so that listing results stays fast.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # numpy takes a tenth of a second, which showing stored results does not need
+    import numpy as np
+    from numpy.typing import NDArray
 
-Rates = NDArray[np.float64]
+    from marsbench.evaluation.confusion import Confusion, Rates
 
+Unit = Literal["share", "nats", "none", "count", "seconds", "milliseconds", "bytes"]
+"""What a number is measured in; shares are shown in %."""
 
-@dataclass(frozen=True)
-class Confusion:
-    """Counts of (true class, predicted class), int64 (..., n_classes, n_classes).
-
-    Leading axes are separate matrices; every score has their shape. A class without clips has no recall and
-    no F1 (NaN), and macro means leave it out; a class that was never predicted has precision 0.
-    """
-
-    counts: NDArray[np.int64]
-
-    @property
-    def accuracy(self) -> Rates:
-        """Share of clips that are right, (...)."""
-        return _ratio(self._right.sum(axis=-1), self.counts.sum(axis=(-2, -1)))
-
-    @property
-    def recall(self) -> Rates:
-        """Share of each true class that is right, (..., n_classes)."""
-        return _ratio(self._right, self._clips, np.nan)
-
-    @property
-    def precision(self) -> Rates:
-        """Share of each predicted class that is right, (..., n_classes)."""
-        return _ratio(self._right, self.counts.sum(axis=-2))
-
-    @property
-    def f1(self) -> Rates:
-        """Harmonic mean of precision and recall, (..., n_classes)."""
-        f1 = _ratio(2 * self._right, self.counts.sum(axis=-2) + self._clips)
-        return np.where(self._clips > 0, f1, np.nan)
-
-    @property
-    def macro_f1(self) -> Rates:
-        """Mean F1 over the classes that have clips, (...)."""
-        return np.asarray(np.nanmean(self.f1, axis=-1))
-
-    @property
-    def uar(self) -> Rates:
-        """Unweighted average recall over the classes that have clips, (...)."""
-        return np.asarray(np.nanmean(self.recall, axis=-1))
-
-    @property
-    def _clips(self) -> NDArray[np.int64]:
-        """Clips of each true class."""
-        return np.asarray(self.counts.sum(axis=-1))
-
-    @property
-    def _right(self) -> NDArray[np.int64]:
-        return np.diagonal(self.counts, axis1=-2, axis2=-1)
+RANKED_BY = "macro_f1"
+"""The metric that ranks a leaderboard, and that gain, speaker gap, spreads and significance are told in."""
 
 
-def confusion(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> Confusion:
-    """Count true against most probable classes; ties go to the class that comes first."""
-    n_classes = probabilities.shape[1]
-    cells = targets * n_classes + probabilities.argmax(axis=1)
-    return Confusion(np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes))
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One number for a whole set of predictions."""
+
+    name: str
+    """Key in `run.json`, JSON and CSV."""
+    header: str
+    """A few letters for tables."""
+    title: str
+    """Name in full, as in a sentence."""
+    explanation: str
+    """What it says, in one sentence."""
+    unit: Unit = "share"
+    digits: int = 1
+    """Decimal places that are shown, of % for shares."""
+    higher_is_better: bool = True
+    from_confusion: "Callable[[Confusion], Rates] | None" = None
+    """Value of each matrix: `Confusion` of shape (..., n_classes, n_classes) -> (...)."""
+    from_probabilities: "Callable[[NDArray[np.int64], NDArray[np.floating]], float] | None" = None
+    """Value from true classes (n_clips,) and probabilities (n_clips, n_classes); in place of the former."""
+    is_share_of_clips: bool = False
+    """Whether it counts single clips, so that its interval can be no narrower than Wilson's."""
+
+    def value(self, targets: "NDArray[np.int64]", probabilities: "NDArray[np.floating]") -> float:
+        """The metric of predictions.
+
+        Args:
+            targets: true classes, (n_clips,).
+            probabilities: (n_clips, n_classes), rows summing to 1.
+        """
+        if self.from_probabilities is not None:
+            return self.from_probabilities(targets, probabilities)
+        from marsbench.evaluation.confusion import confusion
+
+        return float(self.of(confusion(targets, probabilities)))
+
+    def of(self, matrix: "Confusion") -> "Rates":
+        """The metric of each confusion matrix, (...); only for metrics with `from_confusion`."""
+        if self.from_confusion is None:
+            raise TypeError(f"{self.name} is not computed from a confusion matrix")
+        return self.from_confusion(matrix)
 
 
-def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], otherwise: float = 0.0) -> Rates:
-    result = np.full(numerator.shape, otherwise)
-    np.divide(numerator, denominator, out=result, where=denominator > 0)
-    return result
+def _log_loss(targets: "NDArray[np.int64]", probabilities: "NDArray[np.floating]") -> float:
+    from marsbench.evaluation.calibration import log_loss
+
+    return log_loss(targets, probabilities)
 
 
-def objective_score(objective: str, probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> float:
-    """Score in [0, 1] of predictions; `objective` names a score of `Confusion`."""
-    return float(getattr(confusion(targets, probabilities), objective))
+def _calibration_error(targets: "NDArray[np.int64]", probabilities: "NDArray[np.floating]") -> float:
+    from marsbench.evaluation.calibration import calibration_error, reliability
+
+    return calibration_error(reliability(targets, probabilities))
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="accuracy",
+            header="accuracy",
+            title="accuracy",
+            explanation="Share of clips whose class is recognised.",
+            from_confusion=lambda matrix: matrix.accuracy,
+            is_share_of_clips=True,
+        ),
+        Metric(
+            name="macro_f1",
+            header="macro F1",
+            title="macro F1",
+            explanation="Mean over the classes of F1, the harmonic mean of precision and recall.",
+            from_confusion=lambda matrix: matrix.macro_f1,
+        ),
+        Metric(
+            name="uar",
+            header="UAR",
+            title="unweighted average recall",
+            explanation="Mean over the classes of their recall.",
+            from_confusion=lambda matrix: matrix.uar,
+        ),
+        Metric(
+            name="log_loss",
+            header="loss",
+            title="log loss",
+            explanation="Mean negative natural logarithm of the true class's probability.",
+            unit="nats",
+            digits=2,
+            higher_is_better=False,
+            from_probabilities=_log_loss,
+        ),
+        Metric(
+            name="calibration_error",
+            header="ECE",
+            title="expected calibration error",
+            explanation="Mean distance between confidence and accuracy, over 15 steps of confidence.",
+            higher_is_better=False,
+            from_probabilities=_calibration_error,
+        ),
+    )
+}
+"""Every metric by its name, in the order of tables."""
+
+
+def objective_score(
+    objective: str, probabilities: "NDArray[np.floating]", targets: "NDArray[np.int64]"
+) -> float:
+    """Score in [0, 1] of predictions by the metric that tuning maximises; shapes as for `Metric.value`."""
+    return METRICS[objective].value(targets, probabilities)

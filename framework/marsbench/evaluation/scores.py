@@ -1,12 +1,14 @@
-"""What a set of predictions scores. Records alone, so that reading results imports no arrays."""
+"""Scores of a set of predictions, as they are stored. Imports no arrays: listing results stays fast."""
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 _Kind = TypeVar("_Kind", bound="_Record")
+GRADED = ("accuracy", "macro_f1")
+"""The metrics that criteria set a threshold for, each under its own name."""
 
 
 class _Record(BaseModel):
@@ -21,6 +23,10 @@ class Score(_Record):
     high: float
 
 
+Scores = dict[str, Score | float]
+"""Metrics by name: a `Score` where a metric has an interval, else its value."""
+
+
 class ClassScores(_Record):
     """Scores of one class; its accuracy is its recall."""
 
@@ -32,29 +38,59 @@ class ClassScores(_Record):
 
 
 class FoldScores(_Record):
-    """Scores of one fold."""
+    """Scores of one fold; those of a confusion matrix, by the name of the metric."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
 
     fold: int
+    """Counted from 0."""
     n_clips: int
-    accuracy: float
-    macro_f1: float
-    uar: float
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Every metric that was recorded, by its name."""
+        return self.__pydantic_extra__
 
 
 class Metrics(_Record):
-    """Scores from the pooled out-of-fold predictions, and by fold."""
+    """Scores of the pooled out-of-fold predictions, by metric and by fold.
 
-    accuracy: Score
-    macro_f1: Score
-    uar: Score
+    Beside the fields there is one key for each metric, so that a metric more needs no change here: a `Score`
+    where it has an interval, else its value. A record that was written before a metric was added lacks it.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: Scores
+
     classes: list[ClassScores]
     confusion: list[list[int]]
     """Rows are true classes, columns predicted ones."""
     folds: list[FoldScores]
-    log_loss: float
-    """Mean negative natural logarithm of the true class's probability."""
-    calibration_error: float
-    """Expected calibration error of the most probable class, 15 bins."""
+
+    @model_validator(mode="after")
+    def _has_what_is_graded(self) -> Self:
+        for name in GRADED:
+            if not isinstance(self.scores.get(name), Score):
+                raise ValueError(f"{name} is missing")  # noqa: TRY004 - pydantic reports ValueError alone
+        return self
+
+    def __getitem__(self, metric: str) -> Score:
+        """A metric with its interval; raises KeyError if the record has none of that name."""
+        score = self.scores[metric]
+        if not isinstance(score, Score):
+            raise KeyError(f"{metric} has no interval")
+        return score
+
+    @property
+    def scores(self) -> Scores:
+        """Every metric that was recorded, by its name."""
+        return self.__pydantic_extra__
+
+    def value(self, metric: str) -> float | None:
+        """A metric without its interval; None if it was not recorded."""
+        score = self.scores.get(metric)
+        return score.value if isinstance(score, Score) else score
 
     @property
     def worst(self) -> ClassScores:
@@ -82,12 +118,18 @@ def mean_metrics(metrics: Sequence[Metrics]) -> Metrics:
 
 
 def _mean(records: Sequence[_Kind]) -> _Kind:
-    """The first record with the means of all numbers that are no counts, and of all scores."""
-    means: dict[str, Any] = {}
-    for name in type(records[0]).model_fields:
-        values = [getattr(record, name) for record in records]
-        if isinstance(values[0], Score):
-            means[name] = _mean(values)
-        elif isinstance(values[0], float):
-            means[name] = fmean(values)
-    return records[0].model_copy(update=means)
+    """The first record with the means of all numbers that are no counts, and of all scores.
+
+    A metric that one of the records lacks is left out.
+    """
+    tables = [dict(record) for record in records]
+    shared = set.intersection(*map(set, tables))
+    means = tables[0].copy()
+    for name, first in tables[0].items():
+        if name not in shared:
+            del means[name]
+        elif isinstance(first, Score):
+            means[name] = _mean([table[name] for table in tables])
+        elif isinstance(first, float):
+            means[name] = fmean(table[name] for table in tables)
+    return type(records[0]).model_construct(**means)

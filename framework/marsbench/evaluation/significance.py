@@ -13,8 +13,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.evaluation.confusion import Confusion
 from marsbench.evaluation.intervals import counts_by_cluster, percentiles, ways_to_draw, weights
-from marsbench.evaluation.metrics import Confusion, confusion
+from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score
 
@@ -23,7 +24,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """Macro F1 of the first configuration less that of the second."""
+    """The ranking metric of the first configuration minus that of the second."""
 
     score: Score
     p_clips: float
@@ -114,9 +115,9 @@ def corrected_t(by_fold: NDArray[np.float64], test_share: float) -> float | None
 
 
 def _scores(predictions: Predictions) -> NDArray[np.float64]:
-    """Macro F1 of all clips, then that of each fold's, (1 + n_folds,)."""
+    """The ranking metric of all clips, then that of each fold's, (1 + n_folds,)."""
     parts = [predictions, *(predictions.of_fold(fold) for fold in np.unique(predictions.folds))]
-    return np.array([confusion(part.targets, part.probabilities).macro_f1 for part in parts])
+    return np.array([METRICS[RANKED_BY].value(part.targets, part.probabilities) for part in parts])
 
 
 def _test_share(predictions: Predictions) -> float:
@@ -128,7 +129,7 @@ def _test_share(predictions: Predictions) -> float:
 def _drawn_scores(
     contenders: Sequence[Sequence[Predictions]], cluster_of: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], int]:
-    """Macro F1 of every contender on the same draws, (n_contenders, n_draws), and the number of clusters."""
+    """The ranking metric of all contenders on the same draws, (n_contenders, n_draws); number of clusters."""
     n_classes = contenders[0][0].n_classes
     counts = [
         [
@@ -138,17 +139,15 @@ def _drawn_scores(
         for seeds in contenders
     ]
     blocks = [
-        [
-            np.mean([_macro_f1(block @ by_cluster, n_classes) for by_cluster in seeds], axis=0)
-            for seeds in counts
-        ]
+        [np.mean([_drawn(block @ by_cluster, n_classes) for by_cluster in seeds], axis=0) for seeds in counts]
         for block in weights(len(counts[0][0]))
     ]
     return np.concatenate(blocks, axis=1), len(counts[0][0])
 
 
-def _macro_f1(cells: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
-    return Confusion(cells.reshape(-1, n_classes, n_classes)).macro_f1
+def _drawn(cells: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+    """The ranking metric of flattened confusion matrices, (n_draws, n_classes ** 2) -> (n_draws,)."""
+    return METRICS[RANKED_BY].of(Confusion(cells.reshape(-1, n_classes, n_classes)))
 
 
 def _difference(

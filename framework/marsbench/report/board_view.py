@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from marsbench.evaluation.scores import ClassScores, Score
+from marsbench.report.columns import Column, shown_in
+from marsbench.report.phrases import row_details
 from marsbench.report.selection import Selection
 from marsbench.results.leaderboard import Board
 from marsbench.results.reproduce import Reproduction, reproduce
-from marsbench.results.row import Row, words_of
+from marsbench.results.row import Row
 from marsbench.results.schema import Standing
 
 MOST_ROWS = 200
@@ -23,21 +24,9 @@ class RowView:
     is_focus: bool
 
     @property
-    def scores(self) -> list[Score | None]:
-        """Accuracy, macro F1, UAR."""
-        metrics = self.standing.metrics if self.standing else None
-        return [metrics.accuracy, metrics.macro_f1, metrics.uar] if metrics else [None] * 3
-
-    @property
-    def worst(self) -> ClassScores | None:
-        """The class with the lowest recall."""
-        metrics = self.standing.metrics if self.standing else None
-        return metrics.worst if metrics else None
-
-    @property
     def details(self) -> list[str]:
-        """Settings, seed and tuning."""
-        return words_of(self.row)
+        """Settings, seeds, tuning, members, and the score under the other kind of split."""
+        return row_details(self.row)
 
     @property
     def reproduction(self) -> Reproduction | None:
@@ -54,9 +43,9 @@ class BoardView:
     n_hidden: int
 
     @property
-    def thresholds(self) -> list[float | None]:
-        """Of accuracy, macro F1 and UAR."""
-        return [self.board.criteria.accuracy, self.board.criteria.macro_f1, None]
+    def columns(self) -> list[Column]:
+        """The columns of the table."""
+        return shown_in("page")
 
     @property
     def best(self) -> RowView | None:

@@ -3,21 +3,11 @@
 import re
 
 from marsbench.config import Criteria
-from marsbench.report.terminal.runs import facts, percent, pipeline_words
+from marsbench.report.columns import Column, formatted, shown_in
+from marsbench.report.phrases import board_facts, row_details
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import Row
 
-_COLUMNS = {
-    "#": "--:",
-    "pipeline": ":--",
-    "accuracy": "--:",
-    "macro F1": "--:",
-    "UAR": "--:",
-    "worst class": ":--",
-    "verdict": ":--",
-    "run": ":--",
-}
-"""Headers, and to which side each column is set."""
 _SPECIAL = re.compile(r"[\\`*<>|~&\[\]]|(?<![^\W_])_|_(?![^\W_])")
 """Signs that Markdown takes for its own; it leaves an underscore inside a word alone."""
 
@@ -27,9 +17,14 @@ def board(shown: Board, top: int = 30) -> str:
     rows = shown.rows[: top or None]
     synthetic = ", synthetic" if shown.synthetic else ""
     title = f"**{escaped(shown.corpus)}{synthetic}, {escaped(shown.protocol)}**, protocol {shown.hash[:8]}"
-    table = [_line(list(_COLUMNS)), _line(list(_COLUMNS.values())), *(_line(_cells(row)) for row in rows)]
+    columns = shown_in("markdown")
+    table = [
+        _line([column.header for column in columns]),
+        _line([":--" if column.unit is None or column.note else "--:" for column in columns]),
+        *(_line([_cell(column, row, shown.criteria) for column in columns]) for row in rows),
+    ]
     failed = [f"{row.run_id} failed: {row.reason}." for row in rows if row.status == "failed"]
-    below = " ".join([_thresholds(shown.criteria), *map(escaped, [*facts(shown, rows), *failed])])
+    below = " ".join([_thresholds(shown.criteria), *map(escaped, [*board_facts(shown, rows), *failed])])
     return "\n".join([title, "", *table, "", below])
 
 
@@ -49,22 +44,18 @@ def _thresholds(asked: Criteria) -> str:
     )
 
 
-def _cells(row: Row) -> list[str]:
-    pipeline = escaped(", ".join([f"{row.features} + {row.model}", *pipeline_words(row)]))
-    worst = _score(row.worst_recall, row.worst_recall_low, row.worst_recall_high)
-    return [
-        "-" if row.rank is None else str(row.rank),
-        pipeline,
-        _score(row.accuracy, row.accuracy_low, row.accuracy_high),
-        _score(row.macro_f1, row.macro_f1_low, row.macro_f1_high),
-        "" if row.uar is None else percent(row.uar),
-        f"{escaped(row.worst_class or '')} {worst}".strip(),
-        row.verdict or row.status,
-        f"`{row.short_id}`",
-    ]
-
-
-def _score(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None or low is None or high is None:
-        return ""
-    return f"{percent(value)} ({percent(low)} to {percent(high)})"
+def _cell(column: Column, row: Row, criteria: Criteria) -> str:
+    if column.name == "pipeline":
+        return escaped(", ".join([f"{row.features} + {row.model}", *row_details(row)]))
+    if column.name == "verdict":
+        return row.verdict or row.status
+    if column.name == "run":
+        return f"`{row.short_id}`"
+    cell = column.cell(row, criteria)
+    if column.name == "rank":
+        return cell.text or "-"
+    interval = ""
+    if column.criterion and cell.low is not None and cell.high is not None:
+        low, high = (formatted(end, column.unit or "none", column.digits) for end in (cell.low, cell.high))
+        interval = f"({low} to {high})"
+    return " ".join(word for word in (escaped(cell.note), cell.text, interval) if word)

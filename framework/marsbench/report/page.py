@@ -11,9 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from marsbench.config import Criteria
 from marsbench.errors import ResultsError
+from marsbench.evaluation.metrics import METRICS
 from marsbench.report import phrases
 from marsbench.report.audio import Sound, find_sound
 from marsbench.report.board_view import view_board
+from marsbench.report.columns import formatted
 from marsbench.report.run_view import RunView, listen, view_run
 from marsbench.report.selection import Selection
 from marsbench.report.speaker_gap import MOST_GAPS, gaps
@@ -53,7 +55,9 @@ def build_page(selection: Selection, options: Options) -> str:
         with_audio=options.audio,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("marsbench"),
+        by_fold=[metric for metric in METRICS.values() if metric.from_confusion],
         phrases=phrases,
+        formatted=formatted,
     )  # fmt: skip
 
 
@@ -67,7 +71,7 @@ def _runs(selection: Selection, options: Options, notes: list[str]) -> list[RunV
         row, board = rows.get(folder.path.name, (None, None))
         criteria = options.criteria or (board.criteria if board else None)
         try:
-            view = view_run(folder, f"run-{number}", criteria, row.gain if row else None)
+            view = view_run(folder, f"run-{number}", criteria, row.scores.get("gain") if row else None)
         except ResultsError as error:
             notes.append(str(error))
             continue

@@ -120,7 +120,7 @@ def select_all(root: Path, criteria: Criteria | None) -> Selection:
 
 def _deepest(rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
     """The best few runs, and a line on the others."""
-    scored = [row for row in rows if row.macro_f1 is not None]
+    scored = [row for row in rows if row.ranked_score is not None]
     best = list(ranked(scored)[:MOST_IN_DEPTH])
     best = [row for row in scored if row.run_id in {top.run_id for top in best}]
     if len(best) == len(scored):

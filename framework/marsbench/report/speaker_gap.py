@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from marsbench.evaluation.metrics import RANKED_BY
 from marsbench.evaluation.scores import Score
 from marsbench.results.row import Row
 
@@ -31,27 +32,27 @@ class Gap:
 def gaps(rows: Iterable[Row]) -> list[Gap]:
     """Both views of every row that has them, best first; one that stands on both boards once."""
     found = {
-        (row.corpus, row.fingerprint, row.configuration): _gap(row) for row in rows if row.gap is not None
+        (row.board.corpus, row.board.fingerprint, row.configuration): _gap(row, row.other)
+        for row in rows
+        if row.other is not None and row.speaker_gap is not None
     }
     return sorted(found.values(), key=lambda pair: -pair.known.value)
 
 
-def _gap(row: Row) -> Gap:
-    own = _score(row.macro_f1, row.macro_f1_low, row.macro_f1_high), row.protocol
-    other = (
-        _score(row.other_macro_f1, row.other_macro_f1_low, row.other_macro_f1_high),
-        str(row.other_protocol),
+def _gap(row: Row, other: Row) -> Gap:
+    unknown, known = (row, other) if row.board.speakers_apart else (other, row)
+    return Gap(
+        corpus=row.board.corpus,
+        pipeline=_pipeline(row),
+        known=_score(known),
+        known_protocol=known.board.protocol,
+        unknown=_score(unknown),
+        unknown_protocol=unknown.board.protocol,
     )
-    (known, known_protocol), (unknown, unknown_protocol) = (
-        (other, own) if row.speakers_apart else (own, other)
-    )
-    return Gap(row.corpus, _pipeline(row), known, known_protocol, unknown, unknown_protocol)
 
 
-def _score(value: float | None, low: float | None, high: float | None) -> Score:
-    assert value is not None  # noqa: S101 - a row with a gap has all of these
-    assert low is not None  # noqa: S101
-    assert high is not None  # noqa: S101
+def _score(row: Row) -> Score:
+    value, low, high = (row.scores[f"{RANKED_BY}{end}"] for end in ("", "_low", "_high"))
     return Score(value=value, low=low, high=high)
 
 

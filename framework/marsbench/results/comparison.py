@@ -28,7 +28,7 @@ class Comparison:
 
     @cached_property
     def difference(self) -> Difference:
-        """Macro F1 of the first less that of the second, and what chance could have done."""
+        """The ranking metric of the first run minus that of the second, with its interval and p values."""
         return differences([[predictions] for predictions in self.predictions])[0, 1]
 
     @property

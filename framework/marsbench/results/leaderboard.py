@@ -1,4 +1,4 @@
-"""Leaderboards: runs ranked, only ever among runs of one protocol on one corpus."""
+"""Leaderboards: runs ranked by `RANKED_BY`, only ever among runs of one protocol on one corpus."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from marsbench.config import Criteria
 from marsbench.errors import ResultsError, unknown
+from marsbench.evaluation.metrics import METRICS, RANKED_BY
+from marsbench.results.missing_metrics import with_missing_metrics
 from marsbench.results.row import Row, merged, row_of
 from marsbench.results.store import RunFolder, find_runs, run_folders
 from marsbench.results.ties import with_tie_ranks
@@ -17,7 +19,7 @@ _Group = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Board:
-    """The runs of one protocol on one corpus, best macro F1 first, failed runs last."""
+    """The runs of one protocol on one corpus, best first, failed runs last."""
 
     corpus: str
     protocol: str
@@ -77,11 +79,13 @@ def _rows_by_board(
         except ResultsError as error:
             left_out.append(str(error))
             continue
-        if run is not None:
-            group = (run.corpus.name, run.protocol.name, run.protocol.hash)
-            groups.setdefault(group, []).append(row_of(run, criteria))
-        else:
+        if run is None:
             n_unfinished += folder.is_planned
+            continue
+        run, problem = with_missing_metrics(folder, run)
+        left_out += [problem] if problem else []
+        group = (run.corpus.name, run.protocol.name, run.protocol.hash)
+        groups.setdefault(group, []).append(row_of(run, criteria))
     if n_unfinished:
         left_out.append(f"{n_unfinished} run(s) that are not finished; bench status shows them")
     return groups, left_out
@@ -115,9 +119,9 @@ def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -
 
 
 def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria) -> Board:
-    first = rows[0]
+    first = rows[0].board
     in_order = ranked(rows)
-    complete = [row for row in in_order if row.macro_f1 is not None]
+    complete = [row for row in in_order if row.ranked_score is not None]
     tied, n_compared = with_tie_ranks(complete, [folders_of(root, row) for row in complete])
     return Board(
         corpus=first.corpus,
@@ -133,7 +137,7 @@ def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria) -> Boar
 
 def folders_of(root: Path, row: Row) -> list[RunFolder]:
     """The runs behind a row, one a seed."""
-    return [RunFolder(root / row.corpus / row.protocol / run_id) for run_id in row.run_ids]
+    return [RunFolder(root / row.board.corpus / row.board.protocol / run_id) for run_id in row.run_ids]
 
 
 def _one_a_configuration(root: Path, rows: Sequence[Row], criteria: Criteria) -> list[Row]:
@@ -141,7 +145,7 @@ def _one_a_configuration(root: Path, rows: Sequence[Row], criteria: Criteria) ->
     by_configuration: dict[str, list[Row]] = {}
     for row in _with_gains(_latest(rows)):
         # A run that failed has no scores to be merged: it stays a row with its reason.
-        key = row.configuration if row.macro_f1 is not None else row.run_id
+        key = row.configuration if row.ranked_score is not None else row.run_id
         by_configuration.setdefault(key, []).append(row)
     return [
         group[0] if len(group) == 1 else _of_all_seeds(root, group, criteria)
@@ -151,8 +155,10 @@ def _one_a_configuration(root: Path, rows: Sequence[Row], criteria: Criteria) ->
 
 def _of_all_seeds(root: Path, rows: list[Row], criteria: Criteria) -> Row:
     rows = sorted(rows, key=lambda row: row.seeds)
-    runs = [folder.read_standing() for row in rows for folder in folders_of(root, row)]
-    return merged(rows, [run.metrics for run in runs if run and run.metrics], criteria)
+    folders = [folder for row in rows for folder in folders_of(root, row)]
+    runs = [(folder, folder.read_standing()) for folder in folders]
+    completed = [with_missing_metrics(folder, run)[0].metrics for folder, run in runs if run]
+    return merged(rows, [metrics for metrics in completed if metrics], criteria)
 
 
 def _latest(rows: Sequence[Row]) -> list[Row]:
@@ -168,61 +174,57 @@ def _with_gains(rows: list[Row]) -> list[Row]:
     if all(row.tuner is None for row in rows):
         return rows
     in_time = sorted(rows, key=lambda row: row.finished)
-    untuned = {(row.configuration, row.seeds): row.macro_f1 for row in in_time if row.tuner is None}
+    untuned = {(row.configuration, row.seeds): row.ranked_score for row in in_time if row.tuner is None}
     return [_with_gain(row, untuned.get((row.untuned_configuration, row.seeds))) for row in rows]
 
 
 def _with_gain(row: Row, untuned: float | None) -> Row:
-    if row.tuner is None or row.macro_f1 is None or untuned is None:
+    if row.tuner is None or row.ranked_score is None or untuned is None:
         return row
-    return row._replace(gain=row.macro_f1 - untuned)
+    return row._replace(scores={**row.scores, "gain": row.ranked_score - untuned})
 
 
 def _with_other_views(groups: dict[_Group, list[Row]]) -> dict[_Group, list[Row]]:
     """Rows that know what the same configuration scores on the same clips, split by speaker or not."""
-    complete = [row for rows in groups.values() for row in rows if row.macro_f1 is not None]
-    if len({row.speakers_apart for row in complete}) < 2:
+    complete = [row for rows in groups.values() for row in rows if row.ranked_score is not None]
+    if len({row.board.speakers_apart for row in complete}) < 2:
         return groups
     views: dict[tuple[object, ...], Row] = {}
     # Of several protocols the first by name stands, but those of the default kind come before all others.
-    for row in sorted(complete, key=lambda row: (row.protocol not in _USUAL, row.protocol), reverse=True):
-        views[_same_clips(row), row.speakers_apart] = row
-    return {
-        group: [_with_view(row, views.get((_same_clips(row), not row.speakers_apart))) for row in rows]
-        for group, rows in groups.items()
-    }
+    for row in sorted(complete, key=_usual_last, reverse=True):
+        views[_same_clips(row), row.board.speakers_apart] = row
+    return {group: [_with_view(row, views) for row in rows] for group, rows in groups.items()}
 
 
 _USUAL = ("stratified5", "speaker5")
 
 
-def _same_clips(row: Row) -> tuple[object, ...]:
-    return row.corpus, row.fingerprint, row.n_clips, row.configuration
+def _usual_last(row: Row) -> tuple[bool, str]:
+    return row.board.protocol not in _USUAL, row.board.protocol
 
 
-def _with_view(row: Row, other: Row | None) -> Row:
-    if row.macro_f1 is None or other is None or other.macro_f1 is None:
+def _with_view(row: Row, views: dict[tuple[object, ...], Row]) -> Row:
+    if row.ranked_score is None:
         return row
-    gap = row.macro_f1 - other.macro_f1
-    return row._replace(
-        other_protocol=other.protocol,
-        other_macro_f1=other.macro_f1,
-        other_macro_f1_low=other.macro_f1_low,
-        other_macro_f1_high=other.macro_f1_high,
-        gap=-gap if row.speakers_apart else gap,
-    )
+    return row._replace(other=views.get((_same_clips(row), not row.board.speakers_apart)))
+
+
+def _same_clips(row: Row) -> tuple[object, ...]:
+    return row.board.corpus, row.board.fingerprint, row.scores.get("n_clips"), row.configuration
 
 
 def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Rows by macro F1, then accuracy, then id; equal scores share a rank; failed runs, last, have none."""
+    """Rows by `RANKED_BY`, accuracy and id; equal scores share a rank; failed runs, last, have none."""
     ordered: list[Row] = []
     for position, row in enumerate(sorted(rows, key=_place), 1):
         rank = ordered[-1].rank if ordered and _place(ordered[-1])[:2] == _place(row)[:2] else position
-        ordered.append(row if row.macro_f1 is None else row._replace(rank=rank))
+        ordered.append(row if row.ranked_score is None else row._replace(rank=rank))
     return tuple(ordered)
 
 
 def _place(row: Row) -> tuple[float, float, str]:
-    if row.macro_f1 is None or row.accuracy is None:
+    """What a row is sorted by, the best one least."""
+    if row.ranked_score is None:
         return inf, inf, row.run_id
-    return -row.macro_f1, -row.accuracy, row.run_id
+    sign = -1 if METRICS[RANKED_BY].higher_is_better else 1
+    return sign * row.ranked_score, -row.scores["accuracy"], row.run_id

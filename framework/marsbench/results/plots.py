@@ -12,6 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from marsbench.atomic_files import write_atomically
 from marsbench.errors import ResultsError
+from marsbench.evaluation.metrics import METRICS
+from marsbench.evaluation.scores import GRADED
 from marsbench.results.schema import Run
 from marsbench.results.studies import Study, Trial
 
@@ -35,12 +37,9 @@ def draw_confusion(run: Run) -> Figure:
     figure = _draw(labels, counts, shares)
     axes = figure.axes[0]
     synthetic = " (synthetic)" if run.corpus.synthetic else ""
-    accuracy, f1 = 100 * run.metrics.accuracy.value, 100 * run.metrics.macro_f1.value
-    axes.set_title(
-        f"{run.features.name} + {run.model.name}\n{run.corpus.name}{synthetic}, {run.protocol.name}: "
-        f"accuracy {accuracy:.1f} %, macro F1 {f1:.1f} %",
-        fontsize=10,
-    )
+    graded = ", ".join(f"{METRICS[name].title} {100 * run.metrics[name].value:.1f} %" for name in GRADED)
+    place = f"{run.corpus.name}{synthetic}, {run.protocol.name}"
+    axes.set_title(f"{run.features.name} + {run.model.name}\n{place}: {graded}", fontsize=10)
     return figure
 
 

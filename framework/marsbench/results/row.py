@@ -1,213 +1,191 @@
 """A run, or one configuration's runs with several seeds, as a row of a leaderboard."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import dist, sqrt
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from marsbench.config import Criteria
 from marsbench.evaluation.criteria import Outcome, grade, verdict
-from marsbench.evaluation.scores import Metrics, mean_metrics
+from marsbench.evaluation.metrics import RANKED_BY
+from marsbench.evaluation.scores import Metrics, Score, mean_metrics
 from marsbench.hashing import canonical_json
-from marsbench.results.schema import Standing, Status, TuningRecord
+from marsbench.results.schema import Standing, Status
+
+WORST_RECALL = "worst_recall"
+"""Recall of the class that is recognised worst."""
+
+
+class BoardKey(NamedTuple):
+    """What all runs of one leaderboard share."""
+
+    corpus: str
+    protocol: str
+    protocol_hash: str
+    fingerprint: str
+    """Digest of the corpus."""
+    synthetic: bool
+    speakers_apart: bool
+    """Whether the protocol splits by speaker."""
+    speakers_shared: int
+    """How many speakers are in the training and in the test clips of some fold."""
+    statements_shared: int
 
 
 class Row(NamedTuple):
-    """One configuration on the leaderboard; scores are None for a run without all its folds.
+    """One configuration on the leaderboard."""
 
-    With several seeds every score is the mean of theirs, and so is each end of an interval.
-    """
-
-    rank: int | None
-    """Shared by configurations that the data cannot tell apart."""
-    run_id: str
-    """Of the first seed."""
+    board: BoardKey
     run_ids: tuple[str, ...]
-    """Of every seed."""
+    """One run for each seed."""
+    seeds: tuple[int, ...]
     finished: str
-    """UTC, ISO 8601; of the last one finished."""
-    corpus: str
-    synthetic: bool
-    protocol: str
-    protocol_hash: str
-    speakers_apart: bool
-    """Whether the protocol goes by speaker."""
-    speakers_shared: int
-    """How many speakers stand on both sides of a split."""
-    statements_shared: int
-    fingerprint: str
-    """Of the corpus."""
+    """UTC, ISO 8601; when the last of the runs was finished."""
     features: str
     model: str
     settings: dict[str, object]
-    seeds: tuple[int, ...]
-    status: Status
-    train_seconds: float
-    """Of all folds."""
-    parameters: int | None
-    model_bytes: int | None
-    reason: str | None = None
-    """Why a failed run failed."""
-    n_clips: int | None = None
-    """Tested ones."""
-    accuracy: float | None = None
-    accuracy_low: float | None = None
-    accuracy_high: float | None = None
-    macro_f1: float | None = None
-    macro_f1_low: float | None = None
-    macro_f1_high: float | None = None
-    uar: float | None = None
-    worst_recall: float | None = None
-    worst_recall_low: float | None = None
-    worst_recall_high: float | None = None
-    worst_class: str | None = None
-    accuracy_reached: bool | None = None
-    macro_f1_reached: bool | None = None
-    class_recall_reached: bool | None = None
-    verdict: Outcome | None = None
-    pass_probability: float | None = None
-    """Of meeting every criterion; None if the run was graded by other criteria than the board's."""
-    log_loss: float | None = None
-    calibration_error: float | None = None
-    milliseconds_per_clip: float | None = None
-    """From a file to its class: its features one by one, the model many clips at a time."""
-    fold_spread: float | None = None
-    """Standard deviation of macro F1 over folds; None for a single fold."""
-    seed_spread: float | None = None
-    """Standard deviation of macro F1 over seeds; None for a single one."""
-    tuner: str | None = None
+    tuner: str | None
     """None for the untuned configuration."""
-    trials: int | None = None
-    """Configurations tried, over all folds."""
-    gain: float | None = None
-    """Macro F1 above that of the untuned run of the same pipeline, settings and seed on this board."""
-    optimism: float | None = None
-    """Inner minus outer score by the tuner's objective, mean over folds."""
-    asked: str | None = None
-    """Digest of how tuning was asked for."""
-    other_protocol: str | None = None
-    """By speakers if this board's is not, else not: the other view of the same clips."""
-    other_macro_f1: float | None = None
-    """What the same configuration scores there."""
-    other_macro_f1_low: float | None = None
-    other_macro_f1_high: float | None = None
-    gap: float | None = None
-    """Macro F1 with speakers on both sides, less that without."""
-
-    ensemble: str | None = None
-    """Digest of what the members of an ensemble are, whatever their code; None for a run of one pipeline."""
-    members: dict[str, float] | None = None
-    """Share that each member of an ensemble has of the weights, by its run id, mean over folds."""
+    asked: str | None
+    """Digest of the tuning that was asked for."""
+    ensemble: str | None
+    """Digest of an ensemble's members, whatever their code; None for a run of one pipeline."""
+    members: dict[str, float] | None
+    """Share of an ensemble's weights by the member's run id, mean over folds."""
+    status: Status
+    reason: str | None
+    """Why a failed run failed."""
+    scores: Mapping[str, float]
+    """Metrics, with `NAME_low` and `NAME_high` for the ends of an interval, and measures of cost, by name. A
+    run without all its folds has no metrics; with several seeds each number is the mean of theirs."""
+    worst_class: str | None = None
+    verdict: Outcome | None = None
+    rank: int | None = None
+    """Shared by configurations without a significant difference."""
+    other: "Row | None" = None
+    """The same configuration on the same clips, split by speaker if this board is not, else not."""
 
     @property
-    def configuration(self) -> str:
-        """Equal for runs that differ in seed and code alone."""
-        return canonical_json([self.features, self.model, self.settings, self.asked, self.ensemble])
+    def run_id(self) -> str:
+        """Id of the first seed's run."""
+        return self.run_ids[0]
 
     @property
     def short_id(self) -> str:
-        """What tells this run from others of its pipeline: the beginning of its id's digest."""
+        """Beginning of the run id's digest, by which commands find the run."""
         return short_id_of(self.run_id)
 
     @property
+    def ranked_score(self) -> float | None:
+        """The metric that ranks; None for a run without all its folds."""
+        return self.scores.get(RANKED_BY)
+
+    @property
+    def speaker_gap(self) -> float | None:
+        """The ranking metric with the test speakers in training minus that without; None if not known."""
+        own, other = self.ranked_score, self.other.ranked_score if self.other else None
+        if own is None or other is None:
+            return None
+        return other - own if self.board.speakers_apart else own - other
+
+    @property
+    def configuration(self) -> str:
+        """Key that is equal for runs that differ in seed and code alone."""
+        return canonical_json([self.features, self.model, self.settings, self.asked, self.ensemble])
+
+    @property
     def untuned_configuration(self) -> str:
-        """That of the same pipeline untuned."""
+        """Key of the same pipeline untuned."""
         return canonical_json([self.features, self.model, self.settings, None, None])
+
+
+def short_id_of(run_id: str) -> str:
+    """Beginning of an id's digest, by which commands find the run."""
+    return run_id.rpartition("-")[2][:6]
 
 
 def row_of(run: Standing, criteria: Criteria) -> Row:
     """A run held against the board's criteria, whatever it was graded by when it was made."""
+    protocol, corpus, leakage = run.protocol, run.corpus, run.protocol.leakage
+    scores = _scores(run.metrics) if run.metrics else {}
+    for name, measure in _MEASURES.items():
+        if (value := measure(run)) is not None:
+            scores[name] = value
+    if run.criteria == criteria and run.pass_probability is not None:
+        scores["pass_probability"] = run.pass_probability
     return Row(
-        rank=None,
-        run_id=run.run_id,
+        board=BoardKey(
+            corpus.name, protocol.name, protocol.hash, corpus.fingerprint, corpus.synthetic,
+            protocol.by_speaker, leakage.speakers_shared, leakage.statements_shared,
+        ),
         run_ids=(run.run_id,),
+        seeds=(run.seed,),
         finished=run.finished,
-        corpus=run.corpus.name,
-        synthetic=run.corpus.synthetic,
-        protocol=run.protocol.name,
-        protocol_hash=run.protocol.hash,
-        speakers_apart=run.protocol.by_speaker,
-        speakers_shared=run.protocol.leakage.speakers_shared,
-        statements_shared=run.protocol.leakage.statements_shared,
-        fingerprint=run.corpus.fingerprint,
         features=run.features.name,
         model=run.model.name,
         settings=run.settings,
-        seeds=(run.seed,),
-        status=run.status,
-        train_seconds=run.fit_seconds,
-        parameters=run.n_parameters,
-        model_bytes=run.model_bytes,
-        reason=run.failures[0].message if run.failures else None,
-        **(_scores(run.metrics, criteria) if run.metrics else {}),
-        **(_speed(run, run.metrics) if run.metrics else {}),
-        verdict=_verdict(run, criteria),
-        pass_probability=run.pass_probability if run.criteria == criteria else None,
-        **(_tuning(run.tuning) if run.tuning else {}),
+        tuner=run.tuning.asked.tuner if run.tuning else None,
+        asked=run.tuning.asked.key if run.tuning else None,
         ensemble=run.ensemble.key if run.ensemble else None,
         members=run.ensemble.mean_shares if run.ensemble else None,
-    )
+        status=run.status,
+        reason=run.failures[0].message if run.failures else None,
+        scores=scores,
+        worst_class=run.metrics.worst.label if run.metrics else None,
+        verdict=_verdict(run, criteria),
+    )  # fmt: skip
 
 
 def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) -> Row:
     """The row of one configuration's runs with several seeds; `rows` by seed, with the metrics of each."""
-    together, first = mean_metrics(metrics), rows[0]
+    mean, first = mean_metrics(metrics), rows[0]
+    scores = _scores(mean)
+    for name, merge in _MERGES.items():
+        if values := [row.scores[name] for row in rows if name in row.scores]:
+            scores[name] = merge(values)
+    spread = _spread([entry.value(RANKED_BY) for entry in metrics])
     return first._replace(
         run_ids=tuple(run_id for row in rows for run_id in row.run_ids),
         finished=max(row.finished for row in rows),
         seeds=tuple(seed for row in rows for seed in row.seeds),
-        train_seconds=fmean(row.train_seconds for row in rows),
-        model_bytes=_mean([row.model_bytes for row in rows], whole=True),
-        **_scores(together, criteria),
-        verdict=verdict(grade(together, criteria)),
-        pass_probability=_mean([row.pass_probability for row in rows]),
-        milliseconds_per_clip=_mean([row.milliseconds_per_clip for row in rows]),
-        seed_spread=_spread([entry.macro_f1.value for entry in metrics]),
-        trials=None if first.trials is None else sum(row.trials or 0 for row in rows),
-        gain=_mean([row.gain for row in rows]),
-        optimism=_mean([row.optimism for row in rows]),
+        scores=scores if spread is None else scores | {"seed_spread": spread},
+        worst_class=mean.worst.label,
+        verdict=verdict(grade(mean, criteria)),
     )
 
 
-def short_id_of(run_id: str) -> str:
-    """The beginning of an id's digest, by which commands find the run."""
-    return run_id.rpartition("-")[2][:6]
+def _n_clips(run: Standing) -> int | None:
+    return sum(fold.n_clips for fold in run.metrics.folds) if run.metrics else None
 
 
-def words_of(row: Row) -> list[str]:
-    """What tells a configuration from others of the same two plugins: settings, seeds, tuning, members."""
-    settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
-    return [*settings, *_seeds_words(row), *_tuning_words(row), *_member_words(row)]
+def _milliseconds_per_clip(run: Standing) -> float | None:
+    n_clips = _n_clips(run)
+    return 1000 * ((run.extraction_seconds or 0.0) + run.predict_seconds / n_clips) if n_clips else None
 
 
-def _seeds_words(row: Row) -> list[str]:
-    """Which seeds and what they differ by, or the one if it is not the default."""
-    if len(row.seeds) > 1:
-        first, last = min(row.seeds), max(row.seeds)
-        without_gaps = last - first == len(row.seeds) - 1
-        named = f"seeds {first} to {last}" if without_gaps else f"{len(row.seeds)} seeds"
-        return [f"{named}, ± {100 * (row.seed_spread or 0):.1f}"]
-    return [f"seed {row.seeds[0]}"] if row.seeds[0] else []
+_MEASURES: dict[str, Callable[[Standing], float | None]] = {
+    "n_clips": _n_clips,
+    "train_seconds": lambda run: run.fit_seconds,
+    "parameters": lambda run: run.n_parameters,
+    "model_bytes": lambda run: run.model_bytes,
+    "milliseconds_per_clip": _milliseconds_per_clip,
+    "trials": lambda run: run.tuning.n_trials if run.tuning else None,
+    "optimism": lambda run: run.tuning.optimism if run.tuning else None,
+}
+"""What a run's record tells beside its metrics; None where it is not known."""
 
-
-def _tuning_words(row: Row) -> list[str]:
-    if row.tuner is None:
-        return []
-    words = [] if row.gain is None else [f"gain {100 * row.gain:+.1f}"]
-    words += [] if row.optimism is None else [f"optimism {100 * row.optimism:+.1f}"]
-    return [f"tuned, {row.trials} trials", *([", ".join(words)] if words else [])]
-
-
-def _member_words(row: Row) -> list[str]:
-    """Share and mark of each member, the heaviest first, two a line."""
-    members = sorted((row.members or {}).items(), key=lambda member: -member[1])
-    words = [f"{100 * weight:.0f} % {short_id_of(run_id)}" for run_id, weight in members]
-    return [", ".join(words[start : start + 2]) for start in range(0, len(words), 2)]
-
-
-def _tuning(tuning: TuningRecord) -> dict[str, Any]:
-    asked = tuning.asked
-    return {"tuner": asked.tuner, "trials": tuning.n_trials, "optimism": tuning.optimism, "asked": asked.key}
+_MERGES: dict[str, Callable[[Sequence[float]], float]] = {
+    "n_clips": lambda values: values[0],
+    "train_seconds": fmean,
+    "parameters": lambda values: values[0],
+    "model_bytes": lambda values: round(fmean(values)),
+    "milliseconds_per_clip": fmean,
+    "trials": sum,
+    "optimism": fmean,
+    "pass_probability": fmean,
+    "gain": fmean,
+}
+"""How what is no metric becomes one number for several seeds."""
 
 
 def _verdict(run: Standing, criteria: Criteria) -> Outcome | None:
@@ -217,46 +195,22 @@ def _verdict(run: Standing, criteria: Criteria) -> Outcome | None:
     return verdict(grade(run.metrics, criteria))
 
 
-def _scores(metrics: Metrics, criteria: Criteria) -> dict[str, Any]:
-    accuracy, macro_f1, worst = metrics.accuracy, metrics.macro_f1, metrics.worst
-    return {
-        "n_clips": sum(fold.n_clips for fold in metrics.folds),
-        "accuracy": accuracy.value,
-        "accuracy_low": accuracy.low,
-        "accuracy_high": accuracy.high,
-        "macro_f1": macro_f1.value,
-        "macro_f1_low": macro_f1.low,
-        "macro_f1_high": macro_f1.high,
-        "uar": metrics.uar.value,
-        "worst_recall": worst.recall.value,
-        "worst_recall_low": worst.recall.low,
-        "worst_recall_high": worst.recall.high,
-        "worst_class": worst.label,
-        "accuracy_reached": accuracy.value > criteria.accuracy,
-        "macro_f1_reached": macro_f1.value > criteria.macro_f1,
-        "class_recall_reached": worst.recall.value > criteria.class_recall,
-        "log_loss": metrics.log_loss,
-        "calibration_error": metrics.calibration_error,
-        "fold_spread": _spread([fold.macro_f1 for fold in metrics.folds]),
-    }
+def _scores(metrics: Metrics) -> dict[str, float]:
+    """Every recorded metric, those of the worst class, and the spread of the ranking one over folds."""
+    numbers: dict[str, float] = {}
+    for name, score in [*metrics.scores.items(), (WORST_RECALL, metrics.worst.recall)]:
+        if isinstance(score, Score):
+            numbers |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
+        else:
+            numbers[name] = score
+    spread = _spread([fold.scores.get(RANKED_BY) for fold in metrics.folds])
+    return numbers if spread is None else numbers | {"fold_spread": spread}
 
 
-def _speed(run: Standing, metrics: Metrics) -> dict[str, Any]:
-    n_clips = sum(fold.n_clips for fold in metrics.folds)
-    seconds = (run.extraction_seconds or 0.0) + run.predict_seconds / n_clips
-    return {"milliseconds_per_clip": 1000 * seconds}
-
-
-def _mean(values: Sequence[float | None], *, whole: bool = False) -> Any:
-    """Mean of those that are known; None if none is."""
+def _spread(values: Sequence[float | None]) -> float | None:
+    """Sample standard deviation; None for a single value, or if one is not known."""
     known = [value for value in values if value is not None]
-    if not known:
+    if len(known) < max(2, len(values)):
         return None
-    return round(fmean(known)) if whole else fmean(known)
-
-
-def _spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; that of `statistics`, exact to the last bit, takes forty times as long."""
-    if len(values) < 2:
-        return None
-    return dist(values, [fmean(values)] * len(values)) / sqrt(len(values) - 1)
+    # That of `statistics`, exact to the last bit, takes forty times as long.
+    return dist(known, [fmean(known)] * len(known)) / sqrt(len(known) - 1)

@@ -44,7 +44,7 @@ def test_a_run_ends_with_metrics_and_a_verdict(kit: Path) -> None:
     _, done = only(run(experiment(kit)))
     assert done.status == "complete"
     assert done.metrics is not None
-    assert done.metrics.accuracy.value == 1.0
+    assert done.metrics["accuracy"].value == 1.0
     assert done.verdict == "undecided"  # ten clips a class, all right, are not enough to be sure of 75 %
     assert done.n_parameters == 3
 

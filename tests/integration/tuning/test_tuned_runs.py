@@ -35,7 +35,7 @@ def test_tuning_finds_what_is_better_and_says_what_it_gained(tuned: Tune) -> Non
     untuned = next(other.read_run() for other in find_runs(Path("results")) if other.path != folder.path)
     assert untuned.tuning is None
     assert untuned.metrics is not None
-    assert done.metrics.macro_f1.value > untuned.metrics.macro_f1.value + 0.2
+    assert done.metrics["macro_f1"].value > untuned.metrics["macro_f1"].value + 0.2
     assert [fold.complete + fold.pruned + fold.failed for fold in done.tuning.folds] == [12] * 5
 
 

@@ -20,7 +20,7 @@ def test_a_comparison_shows_difference_chance_table_and_clips(bench: Bench, ids:
     shown = bench("compare", *reversed(ids), "--top", "2").stdout
     for expected in (
         *ids,
-        "Macro F1, A less B: +83.3 points, 95 % interval",
+        "Difference in macro F1, A minus B: +83.3 points, 95 % interval",
         "by chance of the clips and speakers (paired bootstrap)",
         "by chance of the training (corrected t-test over folds)",
         "The data tell them apart.",

@@ -193,7 +193,7 @@ def test_a_pipeline_under_both_kinds_of_split_shows_the_gap(told_run: Write, pag
     run = folder.read_run()
     assert run.metrics is not None
     lower = run.metrics.model_copy(
-        update={"macro_f1": run.metrics.macro_f1.model_copy(update={"value": 0.5, "low": 0.4})}
+        update={"macro_f1": run.metrics["macro_f1"].model_copy(update={"value": 0.5, "low": 0.4})}
     )
     other.write_run(run.model_copy(update={"run_id": "b", "protocol": BY_SPEAKER, "metrics": lower}))
     told = without_tags(page_of(folder))

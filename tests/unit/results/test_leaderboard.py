@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from marsbench.config import Criteria
 from marsbench.errors import ResultsError
+from marsbench.report.columns import data_rows
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import _spread
 from marsbench.results.store import RunFolder
@@ -35,9 +36,9 @@ def test_a_run_is_graded_by_the_criteria_asked_for_not_by_its_own(
 ) -> None:
     finished_run("a", 0.5)
     asked = Criteria(accuracy=threshold, macro_f1=threshold, class_recall=threshold)
-    (row,) = leaderboards(RESULTS, criteria=asked)[0][0].rows
-    assert row.verdict == outcome
-    assert (row.accuracy_reached, row.macro_f1_reached, row.class_recall_reached) == (reached,) * 3
+    (told,) = data_rows(leaderboards(RESULTS, criteria=asked)[0])
+    assert told["verdict"] == outcome
+    assert {told[f"{name}_reached"] for name in ("accuracy", "macro_f1", "class_recall")} == {reached}
 
 
 def test_a_run_that_was_graded_by_the_criteria_asked_for_keeps_its_verdict(finished_run: Write) -> None:

@@ -10,6 +10,8 @@ from rich.text import Text
 
 from marsbench.deployment.bundle_record import BaseRecord
 from marsbench.deployment.prediction import Prediction
+from marsbench.evaluation.metrics import METRICS
+from marsbench.evaluation.scores import GRADED
 from marsbench.report.terminal.console import table as empty_table
 from marsbench.validation import shown_path
 
@@ -29,10 +31,10 @@ def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> Rend
         lines.append(Text("The training audio is synthetic: it will not recognise people.", "yellow"))
     if record.origin is not None:
         metrics, origin = record.origin.metrics, record.origin
+        graded = ", ".join(f"{METRICS[name].title} {100 * metrics[name].value:.1f} %" for name in GRADED)
         lines.append(
             Text(
-                f"Scores of {origin.run_id} under {origin.protocol}: accuracy "
-                f"{100 * metrics.accuracy.value:.1f} %, macro F1 {100 * metrics.macro_f1.value:.1f} %, worst "
+                f"Scores of {origin.run_id} under {origin.protocol}: {graded}, worst "
                 f"class {metrics.worst.label} {100 * metrics.worst.recall.value:.1f} %; {origin.verdict}."
             )
         )

@@ -7,7 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.significance import ALPHA, Difference
+from marsbench.report.columns import metric_text
 from marsbench.report.terminal.console import table as empty_table
 from marsbench.results.comparison import Comparison
 from marsbench.results.schema import Run
@@ -29,7 +31,7 @@ def as_values(found: Comparison) -> dict[str, Any]:
     return {
         "first": found.first.run_id,
         "second": found.second.run_id,
-        "macro_f1_difference": difference.score.model_dump(),
+        f"{RANKED_BY}_difference": difference.score.model_dump(),
         "p_clips": difference.p_clips,
         "p_folds": difference.p_folds,
         "is_real": difference.is_real(),
@@ -40,16 +42,14 @@ def as_values(found: Comparison) -> dict[str, Any]:
 
 def _scores(*runs: Run) -> Table:
     table = empty_table("", "run", title=f"{runs[0].corpus.name}, {runs[0].protocol.name}")
-    for name in ("accuracy", "macro F1", "log loss"):
-        table.add_column(name, justify="right")
+    for metric in METRICS.values():
+        table.add_column(metric.header, justify="right")
     for mark, run in zip("AB", runs, strict=True):
         metrics = run.metrics
         assert metrics is not None, "compare() refuses runs without"  # noqa: S101 - for the type checker
         name = f"{run.features.name} + {run.model.name}{', tuned' if run.tuning else ''}, seed {run.seed}"
-        scores = (100 * metrics.accuracy.value, 100 * metrics.macro_f1.value)
-        table.add_row(
-            mark, escape(f"{name}\n{run.run_id}"), *map("{:.1f}".format, scores), f"{metrics.log_loss:.3f}"
-        )
+        scores = (metric_text(metrics, metric) for metric in METRICS.values())
+        table.add_row(mark, escape(f"{name}\n{run.run_id}"), *scores)
     return table
 
 
@@ -62,7 +62,7 @@ def _difference(difference: Difference) -> Text:
         else "The data do not tell them apart: other clips or another training could turn it."
     )
     return Text(
-        f"\nMacro F1, A less B: {100 * score.value:+.1f} points, "
+        f"\nDifference in {METRICS[RANKED_BY].title}, A minus B: {100 * score.value:+.1f} points, "
         f"95 % interval {100 * score.low:+.1f} to {100 * score.high:+.1f}\n"
         f"  by chance of the clips and speakers (paired bootstrap)      p = {_p(difference.p_clips)}\n"
         f"  by chance of the training (corrected t-test over folds)     {folds}\n"

@@ -1,0 +1,74 @@
+"""Counts of true against predicted classes, and the scores that follow from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rates = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of (true class, predicted class), int64 (..., n_classes, n_classes).
+
+    Leading axes are separate matrices; every score has their shape. A class without clips has no recall and
+    no F1 (NaN), and macro means leave it out; a class that was never predicted has precision 0. The accuracy
+    of one class is its recall, and is called so.
+    """
+
+    counts: NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> Rates:
+        """Share of clips whose class is predicted correctly, (...)."""
+        return _ratio(self._right.sum(axis=-1), self.counts.sum(axis=(-2, -1)))
+
+    @property
+    def recall(self) -> Rates:
+        """Share of each true class that is predicted correctly, (..., n_classes)."""
+        return _ratio(self._right, self._clips, np.nan)
+
+    @property
+    def precision(self) -> Rates:
+        """Share of the predictions of each class that are correct, (..., n_classes)."""
+        return _ratio(self._right, self.counts.sum(axis=-2))
+
+    @property
+    def f1(self) -> Rates:
+        """Harmonic mean of precision and recall, (..., n_classes)."""
+        f1 = _ratio(2 * self._right, self.counts.sum(axis=-2) + self._clips)
+        return np.where(self._clips > 0, f1, np.nan)
+
+    @property
+    def macro_f1(self) -> Rates:
+        """Mean F1 over the classes that have clips, (...)."""
+        return np.asarray(np.nanmean(self.f1, axis=-1))
+
+    @property
+    def uar(self) -> Rates:
+        """Unweighted average recall over the classes that have clips, (...)."""
+        return np.asarray(np.nanmean(self.recall, axis=-1))
+
+    @property
+    def _clips(self) -> NDArray[np.int64]:
+        """Clips of each true class, (..., n_classes)."""
+        return np.asarray(self.counts.sum(axis=-1))
+
+    @property
+    def _right(self) -> NDArray[np.int64]:
+        """Correctly predicted clips of each class, (..., n_classes)."""
+        return np.diagonal(self.counts, axis1=-2, axis2=-1)
+
+
+def confusion(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> Confusion:
+    """Count true against most probable classes; ties go to the class that comes first."""
+    n_classes = probabilities.shape[1]
+    cells = targets * n_classes + probabilities.argmax(axis=1)
+    return Confusion(np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes))
+
+
+def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], otherwise: float = 0.0) -> Rates:
+    result = np.full(numerator.shape, otherwise)
+    np.divide(numerator, denominator, out=result, where=denominator > 0)
+    return result

@@ -1,0 +1,263 @@
+"""The columns of a leaderboard: one list that the terminal, Markdown, HTML, JSON and CSV are made from.
+
+`columns` has an entry for each metric of `evaluation.metrics.METRICS`: a metric that is added there is shown
+everywhere. Whatever else a row tells is added in this file, by an entry that says how it is taken from a row:
+
+    Column("fingerprint", lambda row: row.board.fingerprint, "corpus digest", outputs={"data", "page"})
+"""
+
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from marsbench.config import Criteria
+from marsbench.evaluation.metrics import METRICS, RANKED_BY, Metric, Unit
+from marsbench.evaluation.scores import GRADED, Metrics
+from marsbench.results.leaderboard import Board
+from marsbench.results.row import WORST_RECALL, Row
+
+Output = Literal["data", "terminal", "markdown", "page", "app"]
+"""`data` is JSON, CSV and the API's data frame; `page` the HTML report; `app` the web page of a model."""
+_TABLES: AbstractSet[Output] = {"terminal", "markdown", "page", "app"}
+_EVERYWHERE: AbstractSet[Output] = {"data", *_TABLES}
+_NOT_SHOWN: dict[str, AbstractSet[Output]] = {
+    "uar": {"app"},
+    "log_loss": {"markdown", "app"},
+    "calibration_error": {"markdown", "app"},
+}
+"""Where a metric would make tables too wide; one that is not named here is shown in every output."""
+_MIN_WIDTH = {"uar": 100}
+"""Columns that a terminal must have before it shows a metric."""
+
+
+class Cell(NamedTuple):
+    """One row's entry in one column; each renderer sets it in its own way."""
+
+    value: Any
+    """What the column sorts by; None if it is not known."""
+    text: str
+    """The value as it is shown; empty if it is not known."""
+    low: float | None = None
+    """Ends of the 95 % interval, if it has one."""
+    high: float | None = None
+    threshold: float | None = None
+    """What the value must exceed to meet the board's criteria."""
+    note: str = ""
+    """What belongs to the value, such as the class that it is of."""
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the value exceeds its threshold; None without one."""
+        return None if self.threshold is None else bool(self.value > self.threshold)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One fact of a row: how it is taken from it, how it is shown, and where."""
+
+    name: str
+    """Key in JSON and CSV."""
+    value: Callable[[Row], Any]
+    header: str = ""
+    title: str = ""
+    """Name in full, for a legend."""
+    explanation: str = ""
+    """What it says, in a sentence, for a tooltip."""
+    unit: Unit | None = None
+    """None for what is no number."""
+    digits: int = 1
+    """Decimal places that are shown, of % for shares."""
+    outputs: AbstractSet[Output] = frozenset({"data"})
+    has_interval: bool = False
+    """Whether the row's scores hold `NAME_low` and `NAME_high`."""
+    criterion: str = ""
+    """Name of its threshold in `Criteria`; empty if it has none."""
+    note: Callable[[Row], str | None] | None = None
+    below: str = ""
+    """Column under whose value a terminal shows this one, to save width; empty for a column of its own."""
+    min_width: int = 0
+    """Columns that a terminal must have before it shows this one."""
+
+    def cell(self, row: Row, criteria: Criteria) -> Cell:
+        """The entry of a row; `criteria` are the board's."""
+        value = self.value(row)
+        if value is None:
+            return Cell(None, "")
+        return Cell(
+            value,
+            str(value) if self.unit is None else formatted(value, self.unit, self.digits),
+            row.scores.get(f"{self.name}_low"),
+            row.scores.get(f"{self.name}_high"),
+            getattr(criteria, self.criterion) if self.criterion else None,
+            (self.note(row) if self.note else None) or "",
+        )
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys in JSON and CSV: the value, ends of its interval, whether its threshold is exceeded."""
+        ends = [f"{self.name}_low", f"{self.name}_high"] if self.has_interval else []
+        return [self.name, *ends, *([f"{self.criterion}_reached"] if self.criterion else [])]
+
+    def data(self, row: Row, criteria: Criteria) -> dict[str, Any]:
+        """The entry of a row for programs, by `keys`."""
+        cell = self.cell(row, criteria)
+        ends = [cell.low, cell.high] if self.has_interval else []
+        reached = [cell.reached] if self.criterion else []
+        return dict(zip(self.keys, [cell.value, *ends, *reached], strict=True))
+
+
+def shown_in(output: Output, width: int | None = None) -> list[Column]:
+    """The columns of one output, in order; of a terminal those that its `width` has room for."""
+    fits = (column for column in columns() if width is None or width >= column.min_width)
+    return [column for column in fits if output in column.outputs]
+
+
+def data_keys() -> list[str]:
+    """Keys of every row in JSON, CSV and the API's data frame, in order."""
+    return [key for column in shown_in("data") for key in column.keys]
+
+
+def data_rows(boards: Iterable[Board]) -> list[dict[str, Any]]:
+    """Every row of the boards for programs, each by `data_keys`."""
+    chosen = shown_in("data")
+    return [
+        {key: value for column in chosen for key, value in column.data(row, board.criteria).items()}
+        for board in boards
+        for row in board.rows
+    ]
+
+
+def columns() -> tuple[Column, ...]:
+    """Every column, in the order of all outputs."""
+    of_counts = [_of_metric(metric) for metric in METRICS.values() if metric.from_confusion]
+    of_probabilities = [_of_metric(metric) for metric in METRICS.values() if not metric.from_confusion]
+    return *_IDENTITY, *of_counts, *_COSTS, *_VERDICT, *of_probabilities, *_MORE
+
+
+def formatted(value: float, unit: Unit, digits: int = 1) -> str:
+    """A number with its unit; shares in %, without the sign."""
+    if unit == "share":
+        return f"{100 * value:.{digits}f}"
+    if unit == "seconds":
+        return f"{value:,.1f} s" if value < 100 else f"{value:,.0f} s"
+    if unit == "milliseconds":
+        return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
+    if unit == "bytes":
+        return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
+    return f"{value:,.0f}" if unit == "count" else f"{value:.{digits}f}"
+
+
+def metric_text(metrics: Metrics, metric: Metric) -> str:
+    """A run's value of a metric as it is shown; empty if it was not recorded."""
+    value = metrics.value(metric.name)
+    return "" if value is None else formatted(value, metric.unit, metric.digits)
+
+
+def _of_metric(metric: Metric) -> Column:
+    is_graded = metric.name in GRADED
+    return Column(
+        metric.name,
+        _score(metric.name),
+        metric.header,
+        metric.title,
+        f"{metric.explanation} {'Higher' if metric.higher_is_better else 'Lower'} is better.",
+        metric.unit,
+        metric.digits,
+        _EVERYWHERE - _NOT_SHOWN.get(metric.name, set()),
+        has_interval=metric.from_confusion is not None,
+        criterion=metric.name if is_graded else "",
+        below="" if is_graded else "verdict",
+        min_width=_MIN_WIDTH.get(metric.name, 0),
+    )
+
+
+def _score(name: str) -> Callable[[Row], Any]:
+    return lambda row: row.scores.get(name)
+
+
+def _other(name: str) -> Callable[[Row], Any]:
+    """A score under the other kind of split."""
+    return lambda row: row.other.scores.get(name) if row.other else None
+
+
+_IDENTITY = (
+    Column(
+        "rank", lambda row: row.rank, "#", "rank", "Runs without a significant difference share one.",
+        "none", 0, _EVERYWHERE,
+    ),
+    Column("pipeline", lambda row: f"{row.features} + {row.model}", "pipeline", outputs=_TABLES),
+    Column("run_id", lambda row: row.run_id),
+    Column("run_ids", lambda row: row.run_ids),
+    Column("finished", lambda row: row.finished),
+    Column("corpus", lambda row: row.board.corpus),
+    Column("synthetic", lambda row: row.board.synthetic),
+    Column("protocol", lambda row: row.board.protocol),
+    Column("protocol_hash", lambda row: row.board.protocol_hash),
+    Column("speakers_apart", lambda row: row.board.speakers_apart),
+    Column("speakers_shared", lambda row: row.board.speakers_shared),
+    Column("statements_shared", lambda row: row.board.statements_shared),
+    Column("fingerprint", lambda row: row.board.fingerprint),
+    Column("features", lambda row: row.features),
+    Column("model", lambda row: row.model),
+    Column("settings", lambda row: row.settings),
+    Column("seeds", lambda row: row.seeds),
+    Column("status", lambda row: row.status),
+    Column("reason", lambda row: row.reason),
+    Column("n_clips", _score("n_clips")),
+)  # fmt: skip
+_COSTS = (
+    Column(
+        WORST_RECALL, _score(WORST_RECALL), "worst class", "recall of the worst class",
+        "Share of the clips of the class that is recognised worst.", "share", outputs=_EVERYWHERE,
+        has_interval=True, criterion="class_recall", note=lambda row: row.worst_class,
+    ),
+    Column("worst_class", lambda row: row.worst_class),
+    Column(
+        "train_seconds", _score("train_seconds"), "training", "training time",
+        "Seconds of fitting, summed over the folds.", "seconds", outputs={"data", "terminal", "page"},
+    ),
+    Column(
+        "parameters", _score("parameters"), "parameters", "trained parameters", unit="count",
+        outputs={"data", "terminal"}, below="train_seconds",
+    ),
+    Column(
+        "model_bytes", _score("model_bytes"), "size", "model size",
+        "Bytes of the saved model, mean over folds.", "bytes",
+        outputs={"data", "terminal", "page"}, below="train_seconds",
+    ),
+    Column(
+        "milliseconds_per_clip", _score("milliseconds_per_clip"), "latency",
+        "time from a clip's file to its class",
+        "Features one clip at a time, the model many clips at a time, on the machine that made the run.",
+        "milliseconds", outputs={"data", "terminal", "page"}, below="train_seconds",
+    ),
+)  # fmt: skip
+_VERDICT = (
+    Column("verdict", lambda row: row.verdict, "verdict", outputs=_EVERYWHERE),
+    Column(
+        "pass_probability", _score("pass_probability"), "P", "probability of passing, %",
+        "Share of resampled corpora on which every criterion is met.", "share", 0,
+        outputs={"data", "terminal", "page"}, below="verdict",
+    ),
+)  # fmt: skip
+_MORE = (
+    Column(
+        "fold_spread", _score("fold_spread"), "±", "standard deviation over folds", unit="share",
+        outputs={"data", "terminal"}, below=RANKED_BY,
+    ),
+    Column("seed_spread", _score("seed_spread")),
+    Column("tuner", lambda row: row.tuner),
+    Column("trials", _score("trials")),
+    Column("gain", _score("gain")),
+    Column("optimism", _score("optimism")),
+    Column("asked", lambda row: row.asked),
+    Column("other_protocol", lambda row: row.other.board.protocol if row.other else None),
+    Column(f"other_{RANKED_BY}", _other(RANKED_BY)),
+    Column(f"other_{RANKED_BY}_low", _other(f"{RANKED_BY}_low")),
+    Column(f"other_{RANKED_BY}_high", _other(f"{RANKED_BY}_high")),
+    Column("gap", lambda row: row.speaker_gap),
+    Column("ensemble", lambda row: row.ensemble),
+    Column("members", lambda row: row.members),
+    Column("run", lambda row: row.short_id, "run", outputs={"markdown"}),
+)  # fmt: skip

@@ -1,0 +1,217 @@
+"""A metric is one entry of one list; records that were made before it are completed from predictions."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from marsbench.app.tables import leaderboard as app_table
+from marsbench.config import Criteria
+from marsbench.evaluation.criteria import grade
+from marsbench.evaluation.metrics import METRICS, Metric
+from marsbench.evaluation.scores import Metrics
+from marsbench.report.columns import columns, data_keys, data_rows, formatted
+from marsbench.report.markdown import board as markdown_board
+from marsbench.report.terminal.board import board as terminal_board
+from marsbench.results.leaderboard import Board, leaderboards
+from marsbench.results.store import RunFolder
+
+Bench = Callable[..., Any]
+Write = Callable[..., RunFolder]
+RESULTS = Path("results")
+KAPPA = Metric(
+    name="kappa",
+    header="kappa",
+    title="Cohen's kappa",
+    explanation="Agreement with the true classes beyond chance.",
+    unit="none",
+    digits=2,
+    # Of two classes of equal size, which is what these runs have.
+    from_confusion=lambda matrix: 2 * matrix.accuracy - 1,
+)
+TRUE_PROBABILITY = Metric(
+    name="true_probability",
+    header="P(true)",
+    title="mean probability of the true class",
+    explanation="Probability given to the true class, mean over the clips.",
+    from_probabilities=lambda targets, p: float(p[range(len(targets)), targets].mean()),
+)
+
+
+@pytest.fixture(params=[KAPPA, TRUE_PROBABILITY], ids=lambda metric: metric.name)
+def metric(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Metric:
+    """A metric that is on the list and nowhere else."""
+    added: Metric = request.param
+    monkeypatch.setitem(METRICS, added.name, added)
+    return added
+
+
+def the_board() -> Board:
+    (board,), left_out = leaderboards(RESULTS)
+    assert left_out == []
+    return board
+
+
+def without(metrics: Metrics | None, *names: str) -> Metrics:
+    """A record that was written before these metrics were added."""
+    assert metrics is not None
+    kept = {name: value for name, value in metrics if name not in names}
+    return Metrics.model_construct(**kept)
+
+
+def words_of(shown: str) -> str:
+    """What is shown, wherever its lines are wrapped."""
+    return " ".join(shown.split())
+
+
+def test_a_metric_on_the_list_is_scored_with_its_interval(metric: Metric, predicted_run: Write) -> None:
+    found = predicted_run("a", range(0, 48, 2)).read_run().metrics
+    assert found is not None
+    expected = {"kappa": 0.8, "true_probability": 0.9 * 0.9 + 0.1 * 0.1}[metric.name]
+    assert found.value(metric.name) == pytest.approx(expected)
+    if metric.from_confusion:
+        assert found[metric.name].low < expected < found[metric.name].high
+        assert all(metric.name in fold.scores for fold in found.folds)
+
+
+def test_a_metric_on_the_list_is_in_every_output(
+    metric: Metric, bench: Bench, told_run: Write, page_of: Callable[..., str]
+) -> None:
+    folder = told_run()
+    run = folder.read_run()
+    folder.write_run(run.model_copy(update={"grades": grade(without(run.metrics), Criteria())}))
+    row = the_board().rows[0]
+    shown = formatted(row.scores[metric.name], metric.unit, metric.digits)
+    assert f"{metric.header} {shown}" in bench("leaderboard").stdout
+    assert metric.title in words_of(bench("leaderboard").stdout)
+    head, _, cells = bench("leaderboard", "--markdown").stdout.splitlines()[2:5]
+    assert dict(zip(head.split(" | "), cells.split(" | "), strict=True))[metric.header] == shown
+    (told,) = json.loads(bench("leaderboard", "--json").stdout)
+    assert told[metric.name] == row.scores[metric.name]
+    (line,) = csv.DictReader(io.StringIO(bench("leaderboard", "--csv").stdout))
+    assert float(line[metric.name]) == row.scores[metric.name]
+    assert ("kappa_low" in told) == (metric is KAPPA)
+    page = page_of(folder)
+    assert f">{metric.header[:1].upper()}{metric.header[1:]}</abbr>" in page
+    assert f'data-value="{row.scores[metric.name]}">{shown}</td>' in page
+    assert f"<td>{shown}</td>" in app_table(the_board(), None)
+    assert f"{metric.title} {shown}" in words_of(bench("show", folder.path.name).stdout)
+
+
+def test_a_metric_on_the_list_is_a_mean_over_seeds(metric: Metric, predicted_run: Write) -> None:
+    runs = [predicted_run(f"s{seed}", range(12 * seed), seed=seed, settings={}) for seed in (1, 2)]
+    values = [(run.read_run().metrics or pytest.fail("none")).value(metric.name) for run in runs]
+    (row,) = the_board().rows
+    assert row.scores[metric.name] == pytest.approx(np.mean([value or 0.0 for value in values]))
+
+
+def test_a_metric_that_a_record_lacks_is_computed_from_the_predictions(
+    metric: Metric, predicted_run: Write
+) -> None:
+    folder = predicted_run("a", range(24))
+    whole = the_board().rows
+    run = folder.read_run()
+    folder.write_run(run.model_copy(update={"metrics": without(run.metrics, metric.name)}))
+    assert metric.name not in (folder.read_run().metrics or pytest.fail("none")).scores
+    assert the_board().rows == whole
+
+
+def test_what_was_computed_for_a_record_is_kept(
+    metric: Metric, predicted_run: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = predicted_run("a", range(24))
+    run = folder.read_run()
+    folder.write_run(run.model_copy(update={"metrics": without(run.metrics, metric.name)}))
+    first = the_board().rows
+    folder.predictions.unlink()
+    assert the_board().rows == first
+    monkeypatch.setenv("MARSBENCH_HOME", "another")
+    _, (line,) = leaderboards(RESULTS)
+    assert line.startswith(f"{metric.title} of a: ")
+
+
+def test_without_predictions_the_cell_is_empty_and_a_line_says_so(bench: Bench, predicted_run: Write) -> None:
+    folder = predicted_run("a")
+    run = folder.read_run()
+    folder.write_run(run.model_copy(update={"metrics": without(run.metrics, "uar", "log_loss")}))
+    folder.predictions.unlink()
+    result = bench("leaderboard", "--json")
+    (told,) = json.loads(result.stdout)
+    assert (told["rank"], told["uar"], told["uar_low"], told["log_loss"]) == (1, None, None, None)
+    assert "unweighted average recall, log loss of a: " in words_of(result.stderr)
+    assert "loss" not in bench("leaderboard").stdout.partition("In %.")[0]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1"])
+def test_a_record_without_what_is_graded_is_left_out(predicted_run: Write, name: str) -> None:
+    folder = predicted_run("a")
+    run = folder.read_run()
+    folder.write_run(run.model_copy(update={"metrics": without(run.metrics, name)}))
+    boards, (line,) = leaderboards(RESULTS)
+    assert boards == []
+    assert f"{name} is missing" in line
+
+
+def test_a_wide_terminal_shows_more(predicted_run: Write) -> None:
+    predicted_run("a")
+    from rich.console import Console
+
+    shown = {}
+    for width in (80, 120):
+        console = Console(width=width)
+        with console.capture() as capture:
+            console.print(terminal_board(the_board(), width=width))
+        shown[width] = capture.get()
+    assert "UAR 100.0" not in shown[80]
+    assert "UAR 100.0" in shown[120]
+    assert max(map(len, shown[80].splitlines())) <= 80
+
+
+def test_keys_are_told_once_and_rows_have_all_of_them(predicted_run: Write, finished_run: Write) -> None:
+    predicted_run("a")
+    finished_run("b", None)
+    keys = data_keys()
+    assert len(set(keys)) == len(keys)
+    assert all(list(row) == keys for row in data_rows([the_board()]))
+
+
+def test_every_column_has_a_name_of_its_own_and_stands_below_one_that_there_is() -> None:
+    names = [column.name for column in columns()]
+    assert len(set(names)) == len(names)
+    assert {column.below for column in columns()} - {""} <= set(names)
+
+
+def test_markdown_leaves_out_what_would_make_it_too_wide(predicted_run: Write) -> None:
+    predicted_run("a")
+    head = markdown_board(the_board()).splitlines()[2]
+    assert head == "| # | pipeline | accuracy | macro F1 | UAR | worst class | verdict | run |"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.1234, "share", "12.3"),
+        (77.66, "seconds", "77.7 s"),
+        (1307.2, "seconds", "1,307 s"),
+        (4.94, "milliseconds", "4.9 ms"),
+        (772.4, "milliseconds", "772 ms"),
+        (379_400, "bytes", "379 kB"),
+        (50_020_000, "bytes", "50.0 MB"),
+        (185_481, "count", "185,481"),
+        (0.745, "nats", "0.7"),
+    ],
+)
+def test_numbers_are_shown_with_their_unit(value: float, unit: Any, text: str) -> None:
+    assert formatted(value, unit) == text
+
+
+def test_a_cell_knows_whether_its_threshold_is_exceeded(predicted_run: Write) -> None:
+    predicted_run("a", range(24))
+    (row,) = the_board().rows
+    (accuracy,) = [column for column in columns() if column.name == "accuracy"]
+    assert [accuracy.cell(row, Criteria(accuracy=bound)).reached for bound in (0.5, 0.95)] == [True, False]
