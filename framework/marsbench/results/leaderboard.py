@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import itemgetter
 from pathlib import Path
 
 from marsbench.config import Criteria
@@ -216,9 +217,12 @@ def _same_clips(row: Row) -> tuple[object, ...]:
 def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
     """Rows by `RANKED_BY`, accuracy and id; equal scores share a rank; failed runs, last, have none."""
     ordered: list[Row] = []
-    for position, row in enumerate(sorted(rows, key=_place), 1):
-        rank = ordered[-1].rank if ordered and _place(ordered[-1])[:2] == _place(row)[:2] else position
-        ordered.append(row if row.ranked_score is None else row._replace(rank=rank))
+    before, rank = (inf, inf), 0
+    placed = sorted(((_place(row), row) for row in rows), key=itemgetter(0))
+    for position, (place, row) in enumerate(placed, 1):
+        rank = rank if place[:2] == before else position
+        before = place[:2]
+        ordered.append(row if before[0] == inf else row._replace(rank=rank))
     return tuple(ordered)
 
 

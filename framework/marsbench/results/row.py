@@ -8,7 +8,7 @@ from typing import NamedTuple
 from marsbench.config import Criteria
 from marsbench.evaluation.criteria import Outcome, grade, verdict
 from marsbench.evaluation.metrics import RANKED_BY
-from marsbench.evaluation.scores import Metrics, Score, mean_metrics
+from marsbench.evaluation.scores import ClassScores, Metrics, Score, mean_metrics
 from marsbench.hashing import canonical_json
 from marsbench.results.schema import Standing, Status
 
@@ -107,11 +107,14 @@ def short_id_of(run_id: str) -> str:
 def row_of(run: Standing, criteria: Criteria) -> Row:
     """A run held against the board's criteria, whatever it was graded by when it was made."""
     protocol, corpus, leakage = run.protocol, run.corpus, run.protocol.leakage
-    scores = _scores(run.metrics) if run.metrics else {}
+    worst = run.metrics.worst if run.metrics else None
+    scores = _scores(run.metrics, worst) if run.metrics and worst else {}
     for name, measure in _MEASURES.items():
         if (value := measure(run)) is not None:
             scores[name] = value
-    if run.criteria == criteria and run.pass_probability is not None:
+    # Grading takes as long as reading, and most runs were graded by the same criteria when they were made.
+    was_graded_so = run.criteria == criteria
+    if was_graded_so and run.pass_probability is not None:
         scores["pass_probability"] = run.pass_probability
     return Row(
         board=BoardKey(
@@ -131,15 +134,16 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         status=run.status,
         reason=run.failures[0].message if run.failures else None,
         scores=scores,
-        worst_class=run.metrics.worst.label if run.metrics else None,
-        verdict=_verdict(run, criteria),
+        worst_class=worst.label if worst else None,
+        verdict=verdict(grade(run.metrics, criteria)) if run.metrics and not was_graded_so else run.verdict,
     )  # fmt: skip
 
 
 def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) -> Row:
     """The row of one configuration's runs with several seeds; `rows` by seed, with the metrics of each."""
     mean, first = mean_metrics(metrics), rows[0]
-    scores = _scores(mean)
+    worst = mean.worst
+    scores = _scores(mean, worst)
     for name, merge in _MERGES.items():
         if values := [row.scores[name] for row in rows if name in row.scores]:
             scores[name] = merge(values)
@@ -149,13 +153,13 @@ def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) 
         finished=max(row.finished for row in rows),
         seeds=tuple(seed for row in rows for seed in row.seeds),
         scores=scores if spread is None else scores | {"seed_spread": spread},
-        worst_class=mean.worst.label,
+        worst_class=worst.label,
         verdict=verdict(grade(mean, criteria)),
     )
 
 
 def _n_clips(run: Standing) -> int | None:
-    return sum(fold.n_clips for fold in run.metrics.folds) if run.metrics else None
+    return sum([scores.n_clips for scores in run.metrics.classes]) if run.metrics else None
 
 
 def _milliseconds_per_clip(run: Standing) -> float | None:
@@ -188,19 +192,14 @@ _MERGES: dict[str, Callable[[Sequence[float]], float]] = {
 """How what is no metric becomes one number for several seeds."""
 
 
-def _verdict(run: Standing, criteria: Criteria) -> Outcome | None:
-    # Grading takes as long as reading, and most runs were graded by the same criteria when they were made.
-    if run.metrics is None or run.criteria == criteria:
-        return run.verdict
-    return verdict(grade(run.metrics, criteria))
-
-
-def _scores(metrics: Metrics) -> dict[str, float]:
-    """Every recorded metric, those of the worst class, and the spread of the ranking one over folds."""
+def _scores(metrics: Metrics, worst: ClassScores) -> dict[str, float]:
+    """Every recorded metric, the recall of the worst class, and the spread of the ranking metric over folds."""
     numbers: dict[str, float] = {}
-    for name, score in [*metrics.scores.items(), (WORST_RECALL, metrics.worst.recall)]:
+    for name, score in [*metrics.scores.items(), (WORST_RECALL, worst.recall)]:
         if isinstance(score, Score):
-            numbers |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
+            numbers[name] = score.value
+            numbers[f"{name}_low"] = score.low
+            numbers[f"{name}_high"] = score.high
         else:
             numbers[name] = score
     spread = _spread([fold.scores.get(RANKED_BY) for fold in metrics.folds])
