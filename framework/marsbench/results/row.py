@@ -193,7 +193,7 @@ _MERGES: dict[str, Callable[[Sequence[float]], float]] = {
 
 
 def _scores(metrics: Metrics, worst: ClassScores) -> dict[str, float]:
-    """Every recorded metric, the recall of the worst class, and the spread of the ranking metric over folds."""
+    """Every recorded metric, the recall of the worst class, the spread of the ranking metric over folds."""
     numbers: dict[str, float] = {}
     for name, score in [*metrics.scores.items(), (WORST_RECALL, worst.recall)]:
         if isinstance(score, Score):
