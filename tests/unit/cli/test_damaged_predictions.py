@@ -56,7 +56,7 @@ def test_a_report_tells_the_scores_that_the_run_recorded_and_one_line(
     assert bench(*words.split()).exit_code == 0
     page = Path("report.html").read_text()
     assert page.count(REASON) == 1
-    assert f"{100 * metrics.accuracy.value:.1f}" in page
+    assert f"{100 * metrics['accuracy'].value:.1f}" in page
 
 
 @pytest.mark.usefixtures("damaged")
