@@ -1,17 +1,14 @@
 """What the built-in extractors share: which stretch of a clip they hear, and how they normalise it."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self, cast, get_args
+from typing import ClassVar, Self, cast, get_args
 
 import numpy as np
 
 from marsbench.data.audio import MAX_SECONDS
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Floats
-from marsbench.plugin.onnx import Value
 from marsbench.plugin.search_space import HyperParameters
 from marsbench_plugins.normalisation import Normalisation, normalised
-from marsbench_plugins.onnx_graphs.hearing import Hearing, frames_model
-from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import Spectrum
 
 _BITS_OF_FLOAT32 = 24
@@ -52,11 +49,6 @@ class SpectralExtractor(FeatureExtractor):
             require_seconds("duration", self.duration, self.n_fft / self.sample_rate)
         if self.bits is not None:
             require_whole("bits", self.bits, _BITS_OF_FLOAT32)
-
-    @property
-    def hearing(self) -> Hearing:
-        """What is heard, for a graph."""
-        return Hearing(self.sample_rate, self.n_fft, self.hop_length, self.offset, self.duration, self.bits)
 
     def excerpt(self, waveform: Floats, sample_rate: int) -> Floats:
         """Samples that features are computed from, float32 (n_samples,)."""
@@ -106,14 +98,6 @@ class FrameExtractor(SpectralExtractor):
 
     def describe(self, spectrum: Spectrum) -> Floats:
         """The features before normalisation, (any number of frames, n_dims)."""
-        raise NotImplementedError
-
-    def onnx_graph(self) -> Any:
-        """`extract` as an ONNX graph, equal to it up to rounding."""
-        return frames_model(self.name, self.hearing, self.describe_graph, self.n_frames, self.normalisation)
-
-    def describe_graph(self, spectrum: SpectrumGraph) -> Value:
-        """`describe` for a graph."""
         raise NotImplementedError
 
 

@@ -8,7 +8,7 @@ import pytest
 
 FRAMEWORK = Path(__file__).parents[2] / "framework" / "marsbench"
 LAYERS = [
-    {"errors", "progress", "hashing"},
+    {"errors", "progress", "hashing", "versions"},
     {"environment", "atomic_files", "locks", "validation"},
     {"config"},
     {"data"},

@@ -19,7 +19,7 @@ from typing import Any, Literal, cast, get_args
 from marsbench.errors import PluginError, unknown
 from marsbench.hashing import digest, is_jsonable
 from marsbench.plugin.base import Plugin
-from marsbench.plugin.identity import source_files, source_hash
+from marsbench.plugin.identity import Identity, identity_of
 
 Kind = Literal["datasets", "features", "models"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -34,7 +34,7 @@ class Recipe:
     name: str
     parameters: dict[str, Any]
     source: str
-    """Hash of its local source."""
+    """Digest of its code, by `identity_of`."""
     versions: dict[str, str]
     """Of the distributions it declares."""
 
@@ -87,12 +87,12 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """Hash of its local source, taken when the class is imported; raises PluginError as `plugin` does."""
-        return self._loaded[1]
+        """Digest of its code, taken when the class is imported; raises PluginError as `plugin` does."""
+        return self._loaded[1].digest
 
     @cached_property
-    def _loaded(self) -> tuple[type[Plugin], str]:
-        """The class with the hash of the code that it was made from, though its file be edited later."""
+    def _loaded(self) -> tuple[type[Plugin], Identity]:
+        """The class with the identity of the code that it was made from, though its file be edited later."""
         module = _import(self)
         base = _base_class(self.kind)
         classes = [
@@ -109,9 +109,10 @@ class Entry:
                 f"{self.file} must define one public {base.__name__} class; found {found} "
                 "(the name of a file that is no plugin begins with _)"
             )
+        identity = identity_of(classes[0], _local_packages())
         if self.is_drop_in:
-            _refuse_mixed_helpers(self)
-        return classes[0], source_hash(classes[0])
+            _refuse_mixed_helpers(identity.files, self.top)
+        return classes[0], identity
 
     def recipe(self, parameters: dict[str, Any]) -> Recipe:
         """The plugin with `parameters` set and all others at their defaults; raises ConfigError."""
@@ -231,7 +232,7 @@ def _installed(refused: list[str]) -> Iterator[Entry]:
             refused.append(f"{point.value}: entry point '{point.name}' names no package")
             continue
         origin = point.dist.name if point.dist else point.name
-        top = Path(spec).parents[point.value.count(".")]
+        top = _packages[point.value.partition(".")[0]] = Path(spec).resolve().parents[point.value.count(".")]
         yield from _entries_below(Path(spec), origin, top, f"{point.value}.")
 
 
@@ -310,14 +311,23 @@ def _make_importable(entry: Entry) -> None:
         _appended.add(folder)
 
 
-def _refuse_mixed_helpers(entry: Entry) -> None:
-    """Refuse a plugin that got another folder's helper of the same name: it would not be what was hashed."""
-    for file in source_files(entry.file, entry.top):
+def _refuse_mixed_helpers(files: Iterable[Path], folder: Path) -> None:
+    """Refuse a plugin that got another folder's helper of the same name: it would not be what was read."""
+    for file in files:
         loaded = sys.modules.get(file.stem)
-        if file.parent == entry.top and loaded is not None and Path(loaded.__file__ or "") != file:
+        if file.parent == folder and loaded is not None and Path(loaded.__file__ or "") != file:
             raise PluginError(f"{file}: another '{file.stem}' is loaded from {loaded.__file__}; rename one")
 
 
+def _local_packages() -> dict[str, Path]:
+    """Folders of what plugins may import from each other: packages of plugins, loaded modules of drop-ins."""
+    tops = [name for name in sys.modules if "." not in name and _appended]
+    files = {name: Path(str(vars(sys.modules[name]).get("__file__"))) for name in tops}
+    return _packages | {name: file.parent for name, file in files.items() if str(file.parent) in _appended}
+
+
+_packages: dict[str, Path] = {}
+"""Folder in which each package of plugins lies, once they were listed."""
 _appended: set[str] = set()
 """Folders that this process put on sys.path."""
 

@@ -8,9 +8,9 @@ import numpy as np
 from marsbench.plugin.features import FeatureKind, Floats
 from marsbench.plugin.onnx import Value
 from marsbench_plugins.framing import SpectralExtractor, require_percentiles, require_whole
+from marsbench_plugins.onnx_graphs import statistics
 from marsbench_plugins.onnx_graphs.hearing import vector_model
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
-from marsbench_plugins.onnx_graphs.statistics import liveliness, moments, percentiles
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands
 
 
@@ -52,14 +52,16 @@ class Functionals(SpectralExtractor):
 
     def onnx_graph(self) -> Any:
         """`extract` as an ONNX graph, equal to it up to rounding."""
-        return vector_model(self.name, self.hearing, self._statistics_graph)
 
-    def _statistics_graph(self, spectrum: SpectrumGraph) -> Value:
-        log_mel = spectrum.log_mel(self.n_mels)
-        parts = [spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast(), log_mel]
-        frames = spectrum.graph.joined(parts, axis=1)
-        rows = [*moments(frames), *liveliness(frames), percentiles(frames, self.percentiles)]
-        return spectrum.graph.joined(rows, axis=0).cast(np.float32).reshape(-1)
+        def describe(spectrum: SpectrumGraph) -> Value:
+            log_mel = spectrum.log_mel(self.n_mels)
+            parts = [spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast(), log_mel]
+            frames = spectrum.graph.joined(parts, axis=1)
+            spread = [*statistics.moments(frames), *statistics.liveliness(frames)]
+            rows = [*spread, statistics.percentiles(frames, self.percentiles)]
+            return spectrum.graph.joined(rows, axis=0).cast(np.float32).reshape(-1)
+
+        return vector_model(self, describe)
 
     def _describe(self, spectrum: Spectrum) -> Floats:
         """MFCC, chroma, contrast and log-mel bands side by side."""

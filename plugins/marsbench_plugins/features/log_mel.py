@@ -1,11 +1,11 @@
 """Mel spectrogram in decibels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from marsbench.plugin.features import Floats
-from marsbench.plugin.onnx import Value
 from marsbench_plugins.framing import FrameExtractor, require_whole
-from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
+from marsbench_plugins.onnx_graphs.hearing import frames_model
 from marsbench_plugins.spectrum import Spectrum
 
 
@@ -27,6 +27,6 @@ class LogMel(FrameExtractor):
         """Levels in dB, (n_frames, n_mels)."""
         return spectrum.log_mel(self.n_mels)
 
-    def describe_graph(self, spectrum: SpectrumGraph) -> Value:
-        """The same for a graph."""
-        return spectrum.log_mel(self.n_mels)
+    def onnx_graph(self) -> Any:
+        """`extract` as an ONNX graph, equal to it up to rounding."""
+        return frames_model(self, lambda spectrum: spectrum.log_mel(self.n_mels))

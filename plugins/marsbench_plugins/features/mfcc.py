@@ -1,11 +1,11 @@
 """Mel-frequency cepstral coefficients."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from marsbench.plugin.features import Floats
-from marsbench.plugin.onnx import Value
 from marsbench_plugins.framing import FrameExtractor, require_whole
-from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
+from marsbench_plugins.onnx_graphs.hearing import frames_model
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum
 
 
@@ -27,6 +27,6 @@ class Mfcc(FrameExtractor):
         """Coefficients from the zeroth on, (n_frames, n_mfcc)."""
         return spectrum.mfcc(self.n_mfcc)
 
-    def describe_graph(self, spectrum: SpectrumGraph) -> Value:
-        """The same for a graph."""
-        return spectrum.mfcc(self.n_mfcc)
+    def onnx_graph(self) -> Any:
+        """`extract` as an ONNX graph, equal to it up to rounding."""
+        return frames_model(self, lambda spectrum: spectrum.mfcc(self.n_mfcc))

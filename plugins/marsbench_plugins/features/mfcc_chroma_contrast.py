@@ -1,12 +1,14 @@
 """The reference features."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from marsbench.plugin.features import Floats
 from marsbench.plugin.onnx import Value
 from marsbench_plugins.framing import FrameExtractor, require_whole
+from marsbench_plugins.onnx_graphs.hearing import frames_model
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands
 
@@ -30,7 +32,11 @@ class MfccChromaContrast(FrameExtractor):
         """MFCC, chroma, contrast side by side, (n_frames, n_mfcc + 19)."""
         return np.hstack([spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast()])
 
-    def describe_graph(self, spectrum: SpectrumGraph) -> Value:
-        """The same for a graph."""
-        parts = [spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast()]
-        return spectrum.graph.joined(parts, axis=1)
+    def onnx_graph(self) -> Any:
+        """`extract` as an ONNX graph, equal to it up to rounding."""
+
+        def describe(spectrum: SpectrumGraph) -> Value:
+            parts = [spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast()]
+            return spectrum.graph.joined(parts, axis=1)
+
+        return frames_model(self, describe)

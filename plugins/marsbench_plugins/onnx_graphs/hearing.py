@@ -1,7 +1,7 @@
 """What `framing` does before and after the spectrum: the stretch that is heard, and normalisation."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from marsbench_plugins.normalisation import FLAT, Normalisation
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 
 
-class Hearing(NamedTuple):
-    """Parameters of `framing.SpectralExtractor`, in its words."""
+class Hearing(Protocol):
+    """What a graph reads of a `framing.SpectralExtractor`."""
 
     sample_rate: int
     n_fft: int
@@ -21,27 +21,32 @@ class Hearing(NamedTuple):
     duration: float | None
     bits: int | None
 
+    @property
+    def name(self) -> str:
+        """Of the extractor."""
 
-def frames_model(
-    name: str,
-    hearing: Hearing,
-    describe: Callable[[SpectrumGraph], Value],
-    n_frames: int | None,
-    normalisation: Normalisation,
-) -> Any:
+
+class FramesHearing(Hearing, Protocol):
+    """What a graph reads of a `framing.FrameExtractor`."""
+
+    n_frames: int | None
+    normalisation: Normalisation
+
+
+def frames_model(extractor: FramesHearing, describe: Callable[[SpectrumGraph], Value]) -> Any:
     """An extractor's graph; `describe` gives its (any number of frames, n_dims) before normalisation."""
-    graph = Graph(name)
+    graph = Graph(extractor.name)
     waveform = graph.input(WAVEFORM, np.float32, ["n_samples"])
-    frames = describe(heard(waveform, hearing)).part(0, n_frames or LARGEST)
-    graph.output(FEATURES, normalised(frames, normalisation), ["n_frames", "n_dims"])
+    frames = describe(heard(waveform, extractor)).part(0, extractor.n_frames or LARGEST)
+    graph.output(FEATURES, normalised(frames, extractor.normalisation), ["n_frames", "n_dims"])
     return graph.model()
 
 
-def vector_model(name: str, hearing: Hearing, describe: Callable[[SpectrumGraph], Value]) -> Any:
+def vector_model(extractor: Hearing, describe: Callable[[SpectrumGraph], Value]) -> Any:
     """An extractor's graph; `describe` gives its (n_dims,) values."""
-    graph = Graph(name)
+    graph = Graph(extractor.name)
     waveform = graph.input(WAVEFORM, np.float32, ["n_samples"])
-    graph.output(FEATURES, describe(heard(waveform, hearing)), ["n_dims"])
+    graph.output(FEATURES, describe(heard(waveform, extractor)), ["n_dims"])
     return graph.model()
 
 

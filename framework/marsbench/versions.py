@@ -1,0 +1,52 @@
+"""The framework's own part in what runs, cached features and plugins are known by: small numbers.
+
+A person raises a number with a change of the code behind it that changes results. Until then, rewording and
+rearranging the framework keeps finished runs and cached features valid. tests/unit/test_versions.py holds the
+digest of that code: it fails when the code changes, and says what to do.
+"""
+
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """Code of the framework that has one version."""
+
+    version: int
+    code: tuple[str, ...]
+    """MODULE or MODULE:NAME, below `marsbench`; all that they use belongs to it too."""
+
+
+PARTS = {
+    # What keys are made from.
+    "audio_facts": Part(1, ("data.audio:examine",)),
+    "duplicates": Part(1, ("data.duplicates:near_duplicates",)),
+    "extraction": Part(1, ("features.store:FeatureStore", "features.store:Extraction")),
+    "fit": Part(1, ("evaluation.fit",)),
+    "ensembling": Part(1, ("evaluation.ensembling",)),
+    "ties": Part(1, ("results.ties:with_tie_ranks",)),
+    # What plugins derive from and use.
+    "datasets": Part(1, ("plugin.dataset", "data.corpus", "data.archives", "data.download")),
+    "features": Part(1, ("plugin.features", "data.audio")),
+    "encoders": Part(1, ("features.pretrained", "plugin.onnx:onnx_session")),
+    "models": Part(1, ("plugin.model", "plugin.search_space")),
+    "sklearn": Part(1, ("plugin.sklearn",)),
+    "keras": Part(1, ("plugin.keras",)),
+    "hashing": Part(1, ("hashing",)),
+}
+INERT = ("errors", "progress", "locks", "atomic_files", "environment", "plugin.registry", "plugin.identity")
+"""Modules that compute no result: messages, files, what is found where."""
+
+
+def parts_of(module: str, name: str | None) -> list[str]:
+    """Parts to which a module below `marsbench` belongs, or a name in it."""
+    return [part for part, (_, code) in PARTS.items() if any(_holds(entry, module, name) for entry in code)]
+
+
+def _holds(entry: str, module: str, name: str | None) -> bool:
+    where, _, only = entry.partition(":")
+    return f"{module}.".startswith(f"{where}.") and only in {"", name}
+
+
+def versions_of(*parts: str) -> list[str]:
+    """What stands for some parts in a key."""
+    return [f"{part} {PARTS[part].version}" for part in parts]
