@@ -1,36 +1,53 @@
 """What only a browser can tell: that a file or a voice goes up and its answer comes back."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import soundfile
 
 pytest.importorskip("streamlit", reason="no streamlit here: pip install 'marsbench[app]'")
-pytest.importorskip("websockets")
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
 
 
 @pytest.fixture
-def page(browser: Any, served: Any) -> Any:
-    return browser.visit(served.address)
+def visit(page: "Page", served: Any) -> "Page":
+    """A visitor of the page that `bench app` serves."""
+    page.goto(served.address)
+    return page
+
+
+def upload(page: "Page", path: Path) -> None:
+    page.locator("input[type=file]").set_input_files(path)
+
+
+def wait_for_answer(page: "Page", label: str) -> None:
+    page.locator(".answer strong", has_text=label).wait_for()
+
+
+def wait_for_words(page: "Page", words: str) -> None:
+    """In the page's text or in its style."""
+    refusal = "getComputedStyle(document.querySelector('.stFileUploader'), '::after').content"
+    page.wait_for_function(f"(document.body.innerText + {refusal}).includes({json.dumps(words)})")
 
 
 def test_a_clip_is_told_with_bars_and_pictures_and_no_other_host_is_asked(
-    page: Any, served: Any, clip: Path
+    page: "Page", served: Any, clip: Path
 ) -> None:
-    page.upload(clip)
-    page.wait_for_answer("high")
-    assert page.ask("[...document.querySelectorAll('.bars th')].map((cell) => cell.innerText)") == [
-        "low",
-        "middle",
-        "high",
-    ]
-    page.wait_for("[...document.querySelectorAll('img.plot')].filter((p) => p.naturalWidth).length == 2")
-    hosts = (
-        "[...new Set(performance.getEntriesByType('resource').map((entry) => new URL(entry.name).origin))]"
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(served.address)
+    upload(page, clip)
+    wait_for_answer(page, "high")
+    assert page.locator(".bars th").all_inner_texts() == ["low", "middle", "high"]
+    page.wait_for_function(
+        "[...document.querySelectorAll('img.plot')].filter((p) => p.naturalWidth).length == 2"
     )
-    assert page.ask(hosts) == [served.address]
+    assert [url for url in asked if not url.startswith((served.address, "data:", "blob:"))] == []
 
 
 def a_text(path: Path) -> None:
@@ -60,29 +77,30 @@ def an_hour(path: Path) -> None:
     ],
 )
 def test_a_bad_file_is_refused_in_words_and_the_next_clip_is_told(
-    page: Any, clip: Path, tmp_path: Path, write: Any, words: str
+    visit: "Page", clip: Path, tmp_path: Path, write: Any, words: str
 ) -> None:
     bad = tmp_path / "bad.wav"
     write(bad)
-    page.upload(bad)
-    page.wait_for_words(words)
-    page.upload(clip)
-    page.wait_for_answer("high")
+    upload(visit, bad)
+    wait_for_words(visit, words)
+    upload(visit, clip)
+    wait_for_answer(visit, "high")
 
 
-def test_what_the_microphone_hears_is_told_with_all_its_tones(page: Any) -> None:
-    page.click("[aria-label='Record']")
-    page.wait_for_words("00:01")
-    page.click("[aria-label='Stop recording']")
-    page.wait_for_answer("high")
-    assert not page.ask("document.body.innerText.includes('missing high frequencies')")
+def test_what_the_microphone_hears_is_told_with_all_its_tones(visit: "Page") -> None:
+    visit.get_by_label("Record", exact=True).click()
+    wait_for_words(visit, "00:01")
+    visit.get_by_label("Stop recording").click()
+    wait_for_answer(visit, "high")
+    assert "missing high frequencies" not in visit.locator("body").inner_text()
 
 
 def test_two_visitors_at_once_get_their_own_answers(
-    browser: Any, served: Any, clips: dict[str, Path]
+    browser: "BrowserContext", served: Any, clips: dict[str, Path]
 ) -> None:
-    visitors = {label: browser.visit(served.address) for label in ("low", "high")}
+    visitors = {label: browser.new_page() for label in ("low", "high")}
     for label, page in visitors.items():
-        page.upload(clips[label])
+        page.goto(served.address)
+        upload(page, clips[label])
     for label, page in visitors.items():
-        page.wait_for_answer(label)
+        wait_for_answer(page, label)
