@@ -18,7 +18,7 @@ from marsbench.progress import Progress, Silent
 MAX_MEGABYTES = 50
 MAX_SECONDS = 600.0
 UPLOAD_SUFFIXES = ("wav", "flac", "ogg", "oga", "opus", "mp3")
-"""Of files that can be uploaded: those that browsers play too."""
+"""Suffixes of files that can be uploaded: those that browsers can play."""
 DEMO_CORPUS, DEMO_FEATURES, DEMO_MODEL = "demo", "functionals", "svm"
 _LOCK = Lock()
 """Each visitor has a thread, but a prediction sets the number of threads of the whole process, decoding may

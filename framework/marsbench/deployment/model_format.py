@@ -61,7 +61,7 @@ class ModelFormat(ABC):
     """
 
     suffix: ClassVar[str]
-    """Of the file, such as `.onnx`."""
+    """Suffix of the model's file, such as `.onnx`."""
     models: ClassVar[tuple[type[Model], ...]]
     """Base classes of the models that have this format."""
     packages: ClassVar[Mapping[str, str]] = MappingProxyType({})

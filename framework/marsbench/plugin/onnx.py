@@ -1,11 +1,11 @@
-"""Writing ONNX graphs as arithmetic: what a plugin's `onnx_graph` is made with.
+"""ONNX graphs written as arithmetic, for a plugin's `onnx_graph`.
 
     graph = Graph("loudness")
     waveform = graph.input("waveform", np.float32, ["n_samples"])
     graph.output("features", (waveform * waveform).mean(0, keep=True), [1])
     model = graph.model()
 
-The package onnx, of the extra `export`, is imported by `Graph.model` and nothing before.
+The package onnx, of the extra `export`, is imported by `Graph.model`, not before.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from marsbench.environment import import_extra
 
 OPSET = 18
-"""Newest that onnxruntime, tf2onnx and skl2onnx agree on."""
+"""Newest version that onnxruntime, tf2onnx and skl2onnx all support."""
 IR_VERSION = 10
 LARGEST = np.iinfo(np.int64).max
-"""Where a part that goes on to the end ends."""
+"""End of a part that extends to the end of its axis."""
 
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A tensor that a graph will compute. Plain numbers and arrays beside it take its type."""
+    """A tensor that a graph will compute. Numbers and arrays combined with it are converted to its type."""
 
     graph: "Graph"
     name: str
@@ -64,70 +64,70 @@ class Value:
         return self._with("GreaterOrEqual", other, np.bool_)
 
     def apply(self, operator: str, **attributes: Any) -> "Value":
-        """An operator of one input, whose result has its type."""
+        """Result of an operator with this one input, of the same type."""
         return self.graph.node(operator, self, kind=self.kind, **attributes)
 
     def cast(self, kind: DTypeLike) -> "Value":
-        """The same in another type."""
+        """The same values in another type."""
         number = _onnx_type(kind)
         return self.graph.node("Cast", self, kind=kind, to=number) if self.kind != kind else self
 
     def at_least(self, other: "Operand") -> "Value":
-        """The larger of both, element by element."""
+        """Element-wise maximum."""
         return self._with("Max", other)
 
     def at_most(self, other: "Operand") -> "Value":
-        """The smaller of both, element by element."""
+        """Element-wise minimum."""
         return self._with("Min", other)
 
     def where(self, yes: "Value", no: "Operand") -> "Value":
-        """`yes` where this is true, else `no`."""
+        """`yes` where this is true, `no` elsewhere."""
         return self.graph.node("Where", self, yes, yes.like(no), kind=yes.kind)
 
     def sum(self, axis: int | None = None, *, keep: bool = False) -> "Value":
-        """Over an axis, or everything."""
+        """Sum over an axis, or over all of them."""
         return self._reduced("ReduceSum", axis, keep)
 
     def mean(self, axis: int | None = None, *, keep: bool = False) -> "Value":
-        """Over an axis, or everything."""
+        """Mean over an axis, or over all of them."""
         return self._reduced("ReduceMean", axis, keep)
 
     def max(self, axis: int | None = None, *, keep: bool = False) -> "Value":
-        """Over an axis, or everything."""
+        """Maximum over an axis, or over all of them."""
         return self._reduced("ReduceMax", axis, keep)
 
     def part(self, start: "Size", end: "Size" = LARGEST, axis: int = 0) -> "Value":
-        """`start` to `end` (excluded) of an axis."""
+        """Elements from `start` to `end` (excluded) along an axis."""
         graph = self.graph
         ends = graph.vector(start), graph.vector(end), graph.vector(axis)
         return graph.node("Slice", self, *ends, kind=self.kind)
 
     def take(self, indices: "Operand", axis: int = 0) -> "Value":
-        """Those elements of an axis."""
+        """Elements at some indices along an axis."""
         places = self.graph.value(indices, np.int64)
         return self.graph.node("Gather", self, places, kind=self.kind, axis=axis)
 
     def reshape(self, *shape: "Size") -> "Value":
-        """Of another shape; 0 leaves a size as it is, -1 follows from the others."""
+        """The same values in another shape; 0 keeps a size, -1 is computed from the others."""
         return self.graph.node("Reshape", self, self.graph.vector(*shape), kind=self.kind)
 
     def transpose(self, *order: int) -> "Value":
-        """Axes in that order."""
+        """Axes permuted into that order."""
         return self.apply("Transpose", perm=list(order))
 
     def size(self, axis: int) -> "Value":
-        """Length of an axis, an int64 number."""
+        """Length of an axis, an int64 scalar."""
         shape = self.graph.node("Shape", self, kind=np.int64)
         return shape.take(np.int64(axis))
 
     def sorted(self, n: "Size", axis: int, *, largest: bool = False) -> "Value":
-        """The `n` smallest elements along an axis, rising, or the largest, falling."""
+        """The `n` smallest elements along an axis in ascending order, or the largest in descending order."""
         kinds = {"values": self.kind, "places": np.dtype(np.int64)}
         n_first = self.graph.vector(n)
         return self.graph.nodes("TopK", [self, n_first], kinds, axis=axis, largest=int(largest))[0]
 
     def like(self, other: "Operand") -> "Value":
-        """`other` as a value, of this one's type if it is a plain number or array."""
+        """`other` as a value; a number or an array becomes a constant of this value's type."""
         return self.graph.value(other, self.kind)
 
     def _with(self, operator: str, other: "Operand", kind: DTypeLike | None = None) -> "Value":
@@ -143,7 +143,7 @@ Size = Value | int
 
 
 class Graph:
-    """Nodes in the order in which they were asked for."""
+    """A graph under construction: nodes in the order of the calls that add them."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -152,17 +152,17 @@ class Graph:
         self._ends: dict[str, list[tuple[str, Any, Sequence[int | str]]]] = {"inputs": [], "outputs": []}
 
     def input(self, name: str, kind: DTypeLike, shape: Sequence[int | str]) -> Value:
-        """What the graph is given; a word in `shape` stands for any size."""
+        """Add an input; a name in `shape` stands for any size."""
         self._ends["inputs"].append((name, kind, shape))
         return Value(self, name, np.dtype(kind))
 
     def output(self, name: str, value: Value, shape: Sequence[int | str]) -> None:
-        """What the graph answers."""
+        """Add an output."""
         self._nodes.append({"op_type": "Identity", "inputs": [value.name], "outputs": [name]})
         self._ends["outputs"].append((name, value.kind, shape))
 
     def value(self, operand: Operand, kind: DTypeLike) -> Value:
-        """The operand itself, or a constant of that type."""
+        """The operand itself if it is a value, else a constant of that type."""
         if isinstance(operand, Value):
             return operand
         name = f"constant_{len(self._constants)}"
@@ -170,7 +170,7 @@ class Graph:
         return Value(self, name, np.dtype(kind))
 
     def vector(self, *sizes: Size) -> Value:
-        """Sizes side by side, int64 (n_sizes,)."""
+        """Sizes as a vector, int64 (n_sizes,)."""
         if not any(isinstance(size, Value) for size in sizes):
             return self.value(np.array(sizes), np.int64)
         rows = [
@@ -179,21 +179,21 @@ class Graph:
         return self.joined(rows, axis=0)
 
     def joined(self, parts: Sequence[Value], axis: int) -> Value:
-        """Values behind each other along an axis."""
+        """Values concatenated along an axis."""
         return self.node("Concat", *parts, kind=parts[0].kind, axis=axis)
 
     def range(self, end: Value) -> Value:
-        """0, 1, ... before `end`, int64."""
+        """0, 1, ..., `end` - 1, int64."""
         return self.node("Range", *(self.value(number, np.int64) for number in (0, end, 1)), kind=np.int64)
 
     def node(self, operator: str, *inputs: Value, kind: DTypeLike, **attributes: Any) -> Value:
-        """Result of an operator, of type `kind`."""
+        """Add an operator; its result has the type `kind`."""
         return self.nodes(operator, inputs, {"result": np.dtype(kind)}, **attributes)[0]
 
     def nodes(
         self, operator: str, inputs: Sequence[Value], kinds: dict[str, "np.dtype[Any]"], **attributes: Any
     ) -> tuple[Value, ...]:
-        """Results of an operator that has several, by what they are called."""
+        """Add an operator with several results; `kinds` has their names and types."""
         number = len(self._nodes)
         results = tuple(
             Value(self, f"{operator}_{number}_{word}", np.dtype(kind)) for word, kind in kinds.items()
@@ -203,7 +203,7 @@ class Graph:
         return results
 
     def model(self) -> Any:
-        """The `onnx.ModelProto`."""
+        """The graph as an `onnx.ModelProto`."""
         onnx = import_onnx()
         make = onnx.helper
         inputs, outputs = (
@@ -218,7 +218,7 @@ class Graph:
 
 
 def import_onnx() -> Any:
-    """The package onnx; raises ExportError where it is missing."""
+    """The package onnx; raises ExportError if it is not installed."""
     return import_extra("onnx", "export")
 
 
@@ -236,10 +236,10 @@ def _onnx_type(kind: DTypeLike) -> int:
 
 
 def onnx_session(data: bytes, extra: str) -> Any:
-    """An `onnxruntime.InferenceSession` on one core, whose last digits do not depend on the machine's cores.
+    """An `onnxruntime.InferenceSession` on one core, so that results do not depend on the number of cores.
 
-    Weights in other files, which `data` may point to, are not looked for. `extra` is named in the ExportError
-    raised where onnxruntime is missing.
+    Weights in other files, to which `data` may refer, are not read. `extra` is named in the ExportError raised
+    if onnxruntime is not installed.
     """
     runtime = import_extra("onnxruntime", extra)
     options = runtime.SessionOptions()
@@ -249,7 +249,7 @@ def onnx_session(data: bytes, extra: str) -> Any:
 
 
 def chained(parts: Sequence[Any]) -> Any:
-    """One `onnx.ModelProto` that gives each part's last output to the next one's only input.
+    """One `onnx.ModelProto` in which each part's last output is the next part's only input.
 
     The first part's input and the last part's output keep their names.
     """
@@ -268,13 +268,13 @@ def _joined(first: Any, second: Any) -> Any:
 
 
 def _prefixed(part: Any, prefix: str, *, is_first: bool, is_last: bool) -> Any:
-    """A copy in which no name can meet one of another part."""
+    """A copy whose names have a prefix, so that they differ from those of other parts."""
     add_prefix = import_onnx().compose.add_prefix
     return _plain(add_prefix(part, prefix, rename_inputs=not is_first, rename_outputs=not is_last))
 
 
 def _plain(model: Any) -> Any:
-    """One version of the format for all, each set of operators named once, nobody's advertisement."""
+    """The model with one format version and each operator set declared once."""
     versions = {entry.domain: entry.version for entry in model.opset_import}
     make_opsetid = import_onnx().helper.make_opsetid
     del model.opset_import[:]
