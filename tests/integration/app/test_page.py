@@ -1,6 +1,7 @@
 """The page without a browser."""
 
 import io
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from streamlit.testing.v1 import AppTest
 import marsbench.app
 from marsbench.app import inference
 from marsbench.app.page import escaped
+from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import write_bundle
@@ -156,6 +158,15 @@ def test_a_bundle_whose_plugin_is_not_here_is_one_line(folder: Path, monkeypatch
     monkeypatch.setattr(sys, "argv", ["page.py", str(folder)])
     (error,) = AppTest.from_file(SCRIPT, default_timeout=60).run().error
     assert "needs the features plugin 'crossings', which was not found" in error.value
+
+
+def test_a_bundle_of_other_code_is_shown_with_a_warning(opened: Opened, folder: Path, tmp_path: Path) -> None:
+    shown = shutil.copytree(folder, tmp_path / "shown")
+    values = json.loads(read_checksummed(shown / "bundle.json"))
+    values["model"]["source"] = "older"
+    write_checksummed(shown / "bundle.json", json.dumps(values))
+    for page in (opened(shown), opened(shown)):
+        assert any("code of nearest\\_mean has changed" in warning.value for warning in page.warning)
 
 
 def test_a_bundle_that_is_not_there_is_one_line(opened: Opened) -> None:
