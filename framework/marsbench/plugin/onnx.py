@@ -238,8 +238,10 @@ def _onnx_type(kind: DTypeLike) -> int:
 def onnx_session(data: bytes, extra: str) -> Any:
     """An `onnxruntime.InferenceSession` on one core, so that results do not depend on the number of cores.
 
-    Weights in other files, to which `data` may refer, are not read. Where onnxruntime is not installed, `extra`
-    is named in the ExportError.
+    Weights in other files, to which `data` may refer, are not read.
+
+    Raises:
+        ExportError: onnxruntime is not installed; `extra` of marsbench installs it.
     """
     runtime = import_extra("onnxruntime", extra)
     options = runtime.SessionOptions()
