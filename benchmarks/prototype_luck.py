@@ -13,7 +13,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from statistics import fmean, stdev
 
-from marsbench.config import parse_experiment
+from marsbench.config import Experiment
 from marsbench.evaluation.fit import Unit, fit_unit
 from marsbench.features.store import FeatureStore
 from marsbench.planning import make_plans
@@ -35,7 +35,7 @@ def units(data: str, n_splits: int) -> list[Unit]:
         "protocol": "holdout80",
         "set": {"cnn_lstm.epochs": N_EPOCHS, "cnn_lstm.patience": N_EPOCHS},
     }
-    (plan,) = make_plans(parse_experiment(values, "prototype_luck"), Silent())
+    (plan,) = make_plans(Experiment.parse(values, "prototype_luck"), Silent())
     pipeline, targets = plan.pipelines[0], plan.corpus.targets
     features = FeatureStore(pipeline.features, plan.folders).features_of(plan.corpus)
     made = []

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from marsbench.config import Tuning, parse_experiment
+from marsbench.config import Experiment, Tuning
 from marsbench.evaluation.fit_result import UnitResult
 from marsbench.execution.base import Outcome, Task
 from marsbench.features.store import FeatureStore
@@ -55,7 +55,7 @@ def record(data: str) -> None:
     from marsbench.evaluation.metrics import objective_score
 
     values = {"features": "mfcc_chroma_contrast", "model": "svm", "data": data}
-    (plan,) = make_plans(parse_experiment(values, "record"), Silent())
+    (plan,) = make_plans(Experiment.parse(values, "record"), Silent())
     pipeline = plan.pipelines[0]
     scores: list[list[float]] = []
     for number, (normalisation, c, gamma) in enumerate(product(NORMALISATIONS, CS, GAMMAS)):

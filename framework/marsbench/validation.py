@@ -1,14 +1,13 @@
-"""Texts of options as values, and what pydantic found wrong with a value, as one line."""
+"""What pydantic found wrong with a file or an option, as one line."""
 
-import re
 import reprlib
 import unicodedata
 from collections.abc import Iterable, Mapping
-from math import isfinite
 from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from marsbench.errors import unknown
 
@@ -16,26 +15,52 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def first_problem(error: ValidationError, model: type[BaseModel], if_missing: str = "") -> str:
+def first_problem(
+    error: ValidationError,
+    model: type[BaseModel],
+    source: str = "",
+    typed: Mapping[str, object] | None = None,
+    if_missing: str = "",
+) -> str:
     """The first wrong key, with the nearest known one, or value of what should have been a `model`.
 
-    `if_missing` is added where a key is missing.
+    Args:
+        error: what pydantic found.
+        model: what should have been read.
+        source: the file or function that gave the values; empty for a command line alone.
+        typed: what came from a command line, by key; it is named as an option.
+        if_missing: added where a key is missing.
     """
     # A misspelt key also counts as a missing one: what is there and wrong says more than what is not there.
     first = min(error.errors(), key=lambda problem: problem["type"] == "missing")
-    *above, last = (str(part) for part in first["loc"] or ("a key",))
-    place = ".".join([*above, last])
-    if first["type"] == "extra_forbidden":
-        fields = _inside(model, above).model_fields.items()
-        return unknown("key", shown(last), [field.alias or name for name, field in fields])
+    keys = [str(part) for part in first["loc"] or ("a key",)]
+    place = shown(".".join(keys))
     if first["type"] == "missing":
-        return f"'{place}' is missing{if_missing}"
-    return f"{shown(place)} = {_SHORT.repr(first['input'])}: {reason(first['msg'])}"
+        return (
+            f"{source}: '{place}' is missing{if_missing}" if source else f"--{place} is missing{if_missing}"
+        )
+    if first["type"] == "extra_forbidden":
+        fields = _inside(model, keys[:-1]).model_fields.items()
+        problem = unknown("key", shown(keys[-1]), [field.alias or name for name, field in fields])
+        place = ""
+    else:
+        problem = _reason(first)
+        place = f"{place} = {_SHORT.repr(first['input'])}: "
+    if typed and keys[0] in typed:
+        return f"--{keys[0]} {_as_typed(typed[keys[0]])}: {problem}"
+    return f"{source}: {place}{problem}"
 
 
-def reason(message: str) -> str:
-    """A message of pydantic's as the end of a line."""
-    text = message.removeprefix("Value error, ")
+def _as_typed(value: object) -> str:
+    return shown(", ".join(map(str, value)) if isinstance(value, list) else str(value)) or "''"
+
+
+def _reason(problem: ErrorDetails) -> str:
+    """Pydantic's message as the end of a line."""
+    if problem["type"] == "too_long":
+        limits = problem["ctx"]
+        return f"at most {limits['max_length']} may be given, not {limits['actual_length']}"
+    text = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{text[0].lower()}{text[1:]}"
 
 
@@ -67,40 +92,3 @@ def _inside(model: type[BaseModel], keys: Iterable[str]) -> type[BaseModel]:
 
 def _is_model(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def seconds(text: str) -> float:
-    """Seconds that `90s`, `30m`, `2h` or `1h30m` says.
-
-    Raises:
-        ValueError: it is no such text. A number without a unit is refused, not guessed at.
-    """
-    return _amount(text, _SECONDS, "a time such as 90s, 30m, 2h or 1h30m is needed", "{0}s, {0}m or {0}h")
-
-
-def size(text: str) -> int:
-    """Bytes that `500MB`, `4GB` (powers of 1000) or `2GiB` (of 1024) says; raises ValueError as `seconds`."""
-    units = {unit + end: factor for unit, factor in _BYTES.items() for end in ("", "b")}
-    return int(_amount(text, units, "a size such as 500MB, 4GB or 2GiB is needed", "{0}MB or {0}GB"))
-
-
-def _amount(text: str, units: Mapping[str, float], wanted: str, examples: str) -> float:
-    """The sum of all numbers, each times its unit; finite."""
-    text = text.strip().lower()
-    if re.fullmatch(_NUMBER, text):
-        raise ValueError(f"{text} what? Write {examples.format(text)}")
-    parts = re.findall(_PART, text)
-    if not re.fullmatch(rf"({_PART})+", text) or any(unit not in units for _, unit in parts):
-        raise ValueError(wanted)
-    total = sum(float(number) * units[unit] for number, unit in parts)
-    if not isfinite(total):
-        raise ValueError(wanted)
-    return total
-
-
-_NUMBER = r"\d+\.?\d*(?:e[+-]?\d+)?"
-_PART = rf"\s*({_NUMBER})\s*([a-z]+)"
-_SECONDS = {"ms": 1e-3, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-_BYTES = {
-    "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40
-}  # fmt: skip

@@ -10,6 +10,7 @@ FRAMEWORK = Path(__file__).parents[2] / "framework" / "marsbench"
 LAYERS = [
     {"errors", "progress", "hashing", "versions"},
     {"environment", "atomic_files", "locks", "validation"},
+    {"options"},
     {"config"},
     {"data"},
     {"plugin"},

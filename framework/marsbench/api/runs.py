@@ -1,17 +1,17 @@
 """Experiments and what came of them."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import pandas as pd
 
+from marsbench.api.options import EnsembleOptions, RunOptions, SearchOptions, asked_for, takes
 from marsbench.api.result import Result
 from marsbench.atomic_files import write_text
 from marsbench.automl import search as automl
-from marsbench.config import Experiment, Fusion, Search, parse_experiment, parse_fusion, parse_search
-from marsbench.errors import ConfigError, unknown
+from marsbench.config import Experiment, Fusion, Search
 from marsbench.plugin.registry import drop_in_folders
 from marsbench.progress import progress_for
 from marsbench.report.columns import data_keys, data_rows
@@ -23,49 +23,24 @@ from marsbench.results.store import RunFolder
 from marsbench.runner import runner
 from marsbench.runner.ensemble_job import fuse_runs
 
-Words = str | Sequence[str]
 
-
-def run(  # noqa: PLR0913 - one argument an option
-    *,
-    features: Words,
-    model: Words,
-    data: str | Path = "demo",
-    protocol: Words = "stratified5",
-    trials: int | None = None,
-    results: str | Path = "results",
-    retry_failed: bool = False,
-    verbose: bool = False,
-    **options: Any,
-) -> list[Result]:
-    """Run every pair of features and model, as `bench run` does; what is finished already is reused.
+@takes(Experiment)
+def run(*, retry_failed: bool = False, verbose: bool = False, **options: Unpack[RunOptions]) -> list[Result]:
+    """Run every pair of features and model, as `bench run` does; results of earlier runs are reused.
 
     Args:
-        features: name of a feature extractor, or several.
-        model: name of a model, or several.
-        data: a dataset's name, or a path to audio.
-        protocol: how the corpus is split: a name that `bench protocols list` shows, a file, or several.
-        trials: configurations that a tuner tries for each fold; 0 for the untuned one alone; None for 3, or
-            what `time_budget` allows.
-        results: folder of runs.
-        retry_failed: also try units again that failed earlier.
+        **options: those of `bench run`, as `RunOptions` lists them.
+        retry_failed: also repeat fits that failed earlier.
         verbose: print what is under way.
-        **options: the other options of `bench run`: seed, repeats, set (`{"svm.C": 1.0}`), criteria
-            (`{"accuracy": 0.85}`), plugins, bad_audio, tuner, time_budget, inner_folds, objective, workers,
-            cluster, threads, unit_timeout, unit_memory.
 
     Returns:
-        The runs; behind each untuned one the tuned one where there is something to tune. A fold that fails is
-        no error: its run has `run.status` "failed" and the reasons in `run.failures`.
+        The runs; after each untuned one the tuned one, if there is anything to tune. A fold that fails raises
+        nothing: its run has `run.status` "failed" and the reasons in `run.failures`.
 
     Raises:
         BenchError: an option or name that does not exist, a value or pair that does not fit, unusable audio.
     """
-    _refuse_unknown(options, Experiment.model_fields, "marsbench.run")
-    values = options | {"features": features, "model": model, "data": str(data), "protocol": protocol}
-    values |= {"trials": trials, "results": results}
-    given = {name: value for name, value in values.items() if value is not None}
-    asked = parse_experiment(given, "marsbench.run")
+    asked = asked_for(Experiment, options, "marsbench.run")
     finished = runner.run(asked, progress_for(verbose), retry_failed=retry_failed)
     return [Result(folder.path, record) for folder, record in finished]
 
@@ -74,80 +49,52 @@ class Found(NamedTuple):
     """What a search came to."""
 
     winner: Result
-    """What was best inside the training parts; `bench export` makes a bundle of it."""
+    """The best by scores inside the training parts; `bench export` makes a bundle of it."""
     results: list[Result]
     """All runs that were made: finalists, tuned ones, the ensemble."""
 
 
-def search(
-    *,
-    data: str | Path = "demo",
-    time_budget: str | float = "30m",
-    protocol: str = "stratified5",
-    results: str | Path = "results",
-    verbose: bool = False,
-    **options: Any,
-) -> Found:
-    """Choose by itself which pipelines are worth the time, as `bench search` does, and make them runs.
+@takes(Search)
+def search(*, verbose: bool = False, **options: Unpack[SearchOptions]) -> Found:
+    """Choose pipelines for a corpus, tune and combine the best, as `bench search` does.
+
+    Some of the time budget is kept for an export.
 
     Args:
-        data: a dataset's name, or a path to audio.
-        time_budget: all that may be taken, in seconds or such as "5m"; some of it is kept for an export.
-        protocol: how the corpus is split: a name that `bench protocols list` shows, or a file.
-        results: folder of runs.
+        **options: those of `bench search`, as `SearchOptions` lists them.
         verbose: print what is under way.
-        **options: the other options of `bench search`: features and model (None for all that can be used),
-            seed, set, criteria, plugins, bad_audio, objective, workers, cluster, threads, unit_timeout,
-            unit_memory.
 
     Raises:
         BenchError: an option or name that does not exist, unusable audio, nothing that could be fitted.
     """
-    _refuse_unknown(options, Search.model_fields, "marsbench.search")
-    values = options | {"data": str(data), "time_budget": time_budget, "protocol": protocol}
-    given = {name: value for name, value in (values | {"results": results}).items() if value is not None}
-    found = automl.search(parse_search(given, "marsbench.search"), progress_for(verbose))
+    found = automl.search(asked_for(Search, options, "marsbench.search"), progress_for(verbose))
     made = {record.run_id: Result(folder.path, record) for folder, record in found.runs}
     return Found(made[found.winner[1].run_id], list(made.values()))
 
 
+@takes(Fusion)
 def ensemble(
     runs: Iterable[Result | str | Path],
     *,
-    equal: bool = False,
-    results: str | Path = "results",
     retry_failed: bool = False,
     verbose: bool = False,
-    **options: Any,
+    **options: Unpack[EnsembleOptions],
 ) -> Result:
-    """Fuse finished runs of one leaderboard into one more, by a pool of their probabilities.
+    """Fuse finished runs of one leaderboard into one more, by a weighted pool of their probabilities.
 
     Args:
         runs: results, run ids or folders of two runs or more.
-        equal: their plain mean; else a logarithmic pool with weights fitted inside each fold's training
-            clips.
-        results: folder of runs, in which the ensemble is written.
-        retry_failed: also try inner fits again that failed earlier.
+        **options: those of `bench ensemble`, as `EnsembleOptions` lists them.
+        retry_failed: also repeat inner fits that failed earlier.
         verbose: print what is under way.
-        **options: the other options of `bench ensemble`: inner_folds, data, criteria, plugins, workers,
-            cluster, unit_timeout, unit_memory.
 
     Raises:
-        BenchError: as `bench ensemble`, in one line.
+        BenchError: the runs cannot be fused, or an option does not exist or fit.
     """
-    known = Fusion.model_fields.keys() - {"threads"}  # as many as its members'
-    _refuse_unknown(options, known, "marsbench.ensemble")
     named = [str(run.folder if isinstance(run, Result) else run) for run in runs]
-    asked = parse_fusion(options | {"runs": named, "equal": equal, "results": results}, "marsbench.ensemble")
+    asked = asked_for(Fusion, {**options, "runs": named}, "marsbench.ensemble")
     folder, record = fuse_runs(asked, progress_for(verbose), retry_failed=retry_failed)
     return Result(folder.path, record)
-
-
-def _refuse_unknown(options: Iterable[str], known: Iterable[str], function: str) -> None:
-    """Raise ConfigError for an option that there is not."""
-    for name in options:
-        if name not in known:
-            raise ConfigError(f"{function}: {unknown('option', name, known)}")
 
 
 def leaderboard(

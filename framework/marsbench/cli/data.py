@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 import typer
 
-from marsbench.cli.options import Plugins
+from marsbench.cli.options import Plugins, Settings
 
 app = typer.Typer(no_args_is_help=True, help="Corpora: list, check, fetch.")
 
@@ -24,12 +24,10 @@ def list_datasets(plugins: Plugins = None) -> None:
 def check(
     data: Annotated[str, typer.Argument(metavar="NAME|PATH", help="Dataset, or path to audio.")],
     plugins: Plugins = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME.PARAMETER=VALUE; may be repeated.")
-    ] = None,
+    settings: Settings = None,
 ) -> None:
     """Open every file: counts by class and speaker, rates, durations, duplicates, and every bad file."""
-    from marsbench.config import parse_setting
+    from marsbench.config import parse_settings
     from marsbench.planning import checked_corpus
     from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal.console import TerminalProgress, out
@@ -37,7 +35,7 @@ def check(
 
     registry = discover(drop_in_folders(plugins or ()))
     with TerminalProgress() as progress:
-        corpus = checked_corpus(registry, data, dict(map(parse_setting, settings or ())), progress)
+        corpus = checked_corpus(registry, data, parse_settings(settings), progress)
     out.print(corpus_report(corpus))
 
 

@@ -1,10 +1,76 @@
-"""Options and a message that several commands share, spelled once."""
+"""Options of commands, made from the fields of a model, and what several commands share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
+
+from marsbench.config import Experiment
+from marsbench.options import Option, options_of
+
+Command = Callable[..., None]
+Given = dict[str, Any]
+"""What a user gave on a command line, by the keys that a TOML file has."""
+
+
+def takes(model: type[BaseModel], *only: str) -> Callable[[Command], Command]:
+    """Give a command the options of a model, all or those of some names.
+
+    They stand where the command has its parameter `given`, which gets what the user gave.
+    """
+    options = [option for name, option in options_of(model).items() if not only or name in only]
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def with_options(**values: Any) -> None:
+            typed = {option.key: values.pop(option.name) for option in options}
+            command(**values, given={key: value for key, value in typed.items() if value is not None})
+
+        own = signature(command)
+        made = [_parameter(option) for option in options]
+        parameters = [
+            one
+            for name, parameter in own.parameters.items()
+            for one in (made if name == "given" else [parameter.replace(kind=Parameter.KEYWORD_ONLY)])
+        ]
+        # Typer reads both.
+        with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {one.name: one.annotation for one in parameters}
+        return with_options
+
+    return decorate
+
+
+def _parameter(option: Option) -> Parameter:
+    plain = {bool: bool, int: int, Path: Path}.get(option.kind, str) if option.hint.texts is None else str
+    kind: Any = list[str] if option.is_repeated else plain
+    is_needed = option.hint.is_argument and option.field.is_required()
+    annotation: Any = Annotated[kind if is_needed else kind | None, declared(option)]
+    default = Parameter.empty if is_needed else None
+    return Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def declared(option: Option) -> Any:
+    """What Typer has to know of an option beside its type."""
+    if option.hint.is_argument:
+        return typer.Argument(metavar=option.metavar, help=_help(option))
+    return typer.Option(
+        f"--{option.key}",
+        metavar=option.metavar or None,
+        help=_help(option),
+        parser=folder if option.kind is Path else None,
+        show_default=False,
+    )
+
+
+def _help(option: Option) -> str:
+    repeated = " May be repeated." if option.is_repeated and not option.hint.is_argument else ""
+    default = f" [default: {option.default}]" if option.default else ""
+    return f"{option.field.description}{repeated}{default}"
 
 
 def folder(text: str | Path) -> Path:
@@ -12,6 +78,16 @@ def folder(text: str | Path) -> Path:
     if not str(text):
         raise typer.BadParameter("a folder is needed")
     return Path(text)
+
+
+_SHARED = options_of(Experiment)
+Results = Annotated[Path, declared(_SHARED["results"])]
+Plugins = Annotated[list[Path] | None, declared(_SHARED["plugins"])]
+CriteriaOption = Annotated[list[str] | None, declared(_SHARED["criteria"])]
+Settings = Annotated[list[str] | None, declared(_SHARED["set"])]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+DEFAULT_RESULTS = Path("results")
 
 
 def tell_left_out(lines: Sequence[str]) -> None:
@@ -23,48 +99,3 @@ def tell_left_out(lines: Sequence[str]) -> None:
 
 
 _TOLD = 10
-
-
-Results = Annotated[Path, typer.Option(help="Folder of runs.", parser=folder, metavar="DIR")]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option(help="Further folder with datasets/, features/ and models/ in it; may be repeated."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-CriteriaOption = Annotated[
-    list[str] | None,
-    typer.Option("--criteria", help="accuracy=0.8, macro_f1=0.8 or class_recall=0.75; may be repeated."),
-]
-
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="NAME.PARAMETER=VALUE for a plugin of this run; may be repeated."),
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of training. [default: 0]")]
-BadAudio = Annotated[
-    str | None, typer.Option(help="skip bad audio files and name them, or fail. [default: skip]")
-]
-ObjectiveOption = Annotated[
-    str | None, typer.Option(help="macro_f1, accuracy or uar, to be maximised. [default: macro_f1]")
-]
-Threads = Annotated[int | None, typer.Option(help="Threads that one unit computes with. [default: 1]")]
-
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        help="Worker processes; 0: all in this process, for debugging. [default: as cores and memory allow]"
-    ),
-]
-Cluster = Annotated[
-    str | None, typer.Option(help="Dask scheduler to run units on instead, such as tcp://HOST:8786.")
-]
-UnitTimeout = Annotated[
-    str | None, typer.Option(help="Longest time for one unit, such as 90s, 30m or 2h. [default: none]")
-]
-UnitMemory = Annotated[
-    str | None,
-    typer.Option(help="Most memory for one unit, such as 4GB. [default: an even share of the machine's]"),
-]
-
-DEFAULT_RESULTS = Path("results")

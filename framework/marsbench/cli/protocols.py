@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import Json, Plugins
+from marsbench.cli.options import Json, Plugins, Settings
 
 app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, look, write to a file.")
 
@@ -37,9 +37,7 @@ def show(
         str, typer.Option(metavar="NAME|PATH", help="Dataset, or path to audio, that is split.")
     ] = "demo",
     plugins: Plugins = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME.PARAMETER=VALUE; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.json", help="Write the splits, to publish and rerun."),
@@ -47,7 +45,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show how a protocol splits a corpus: clips, classes and speakers by fold; what both sides share."""
-    from marsbench.config import parse_setting
+    from marsbench.config import parse_settings
     from marsbench.planning import checked_corpus
     from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.protocols.apply import apply_protocol, find_protocol
@@ -59,7 +57,7 @@ def show(
         require_json(output)
     registry = discover(drop_in_folders(plugins or ()))
     with TerminalProgress() as progress:
-        corpus = checked_corpus(registry, data, dict(map(parse_setting, settings or ())), progress)
+        corpus = checked_corpus(registry, data, parse_settings(settings), progress)
     applied = apply_protocol(definition, corpus)
     if output is not None:
         write_protocol_file(output, applied, corpus)

@@ -5,21 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from marsbench.cli.options import (
-    DEFAULT_RESULTS,
-    Cluster,
-    Json,
-    Results,
-    UnitMemory,
-    UnitTimeout,
-    Workers,
-    folder,
-    tell_left_out,
-)
+from marsbench.cli.options import DEFAULT_RESULTS, Given, Json, Results, takes, tell_left_out
+from marsbench.config import Execution, Experiment, read_experiment_file
 
 
 def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
-    """Show how far runs are: what is done, running, failed and to do, and how long the rest may take."""
+    """Show the progress of runs: fits done, running, failed and to do, and the time left."""
     from marsbench.runner.status import states
 
     found, unreadable = states(results)
@@ -33,57 +24,48 @@ def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
     out.print(state_table(found, finished_too=False))
 
 
+@takes(Experiment, "results", "workers")
 def plan(
     experiment: Annotated[
         Path, typer.Argument(metavar="EXPERIMENT.toml", help="Experiment as `bench run` takes it.")
     ],
-    results: Annotated[
-        Path | None, typer.Option(help="Folder of runs. [default: results]", parser=folder, metavar="DIR")
-    ] = None,
-    workers: Workers = None,
+    given: Given,
     as_json: Json = False,
 ) -> None:
-    """Show what running an experiment would find done and would have to do; nothing is run or written."""
-    from marsbench.config import parse_experiment, read_experiment_file
+    """Show which runs of an experiment are finished and which are not; nothing is run or written."""
     from marsbench.report.terminal.console import TerminalProgress, out
     from marsbench.report.terminal.status import state_table
     from marsbench.runner.status import planned_states
 
-    values = read_experiment_file(experiment) | _given(results=results, workers=workers)
+    asked = Experiment.parse(read_experiment_file(experiment), str(experiment), given)
     with TerminalProgress() as progress:
-        found = planned_states(parse_experiment(values, str(experiment)), progress)
+        found = planned_states(asked, progress)
     if as_json:
         _print_json(found)
     else:
         out.print(state_table(found, finished_too=True))
 
 
+@takes(Execution, "workers", "cluster", "unit_timeout", "unit_memory")
 def retry(
+    given: Given,
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids or what begins them.")
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids, or their beginnings.")
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Every run with a failed unit.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Every run with a failed fit.")] = False,
     results: Results = DEFAULT_RESULTS,
-    workers: Workers = None,
-    cluster: Cluster = None,
-    unit_timeout: UnitTimeout = None,
-    unit_memory: UnitMemory = None,
 ) -> None:
-    """Try again the units that failed, with everything else as it was asked for at first."""
+    """Repeat the fits that failed; everything else stays as the run was first asked for."""
     from marsbench.cli.printing import print_report
     from marsbench.report.terminal.console import TerminalProgress
     from marsbench.runner.retry import retried
 
     if failed == bool(runs):
         raise typer.BadParameter("name some runs, or say --failed for all that failed")
-    changes = _given(workers=workers, cluster=cluster, unit_timeout=unit_timeout, unit_memory=unit_memory)
+    Execution.parse({}, typed=given)  # here, where a wrong value can be named as an option
     with TerminalProgress() as progress:
-        done = retried(results, runs or None, changes, progress)
+        done = retried(results, runs or None, given, progress)
     print_report(done, results)
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name.replace("_", "-"): value for name, value in options.items() if value is not None}
 
 
 def _print_json(found: "list[Any]") -> None:

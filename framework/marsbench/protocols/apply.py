@@ -9,10 +9,10 @@ from pkgutil import iter_modules
 
 import numpy as np
 
-from marsbench.config import is_protocol_path
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import digest
+from marsbench.options import is_protocol_path
 from marsbench.protocols import builtin
 from marsbench.protocols.groups import n_recordings, require_speakers_apart
 from marsbench.protocols.leakage import leakage_notes, without_duplicates

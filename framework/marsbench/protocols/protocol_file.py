@@ -102,7 +102,7 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     try:
         file = ProtocolFile.model_validate(_parsed(path, _bytes(path)))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {first_problem(error, ProtocolFile)}") from error
+        raise ConfigError(first_problem(error, ProtocolFile, str(path))) from error
     except RecursionError as error:
         raise ConfigError(f"{path} is nested too deeply for a protocol file") from error
     if problem := next(_problems(file), None):

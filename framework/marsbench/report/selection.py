@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from marsbench.config import Criteria, Experiment, parse_experiment, read_experiment_file
+from marsbench.config import Criteria, Experiment, read_experiment_file
 from marsbench.errors import ResultsError
 from marsbench.evaluation.scores import mean_metrics
 from marsbench.protocols.apply import find_protocol
@@ -82,7 +82,7 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
         ConfigError: the file is none.
         ResultsError: there is no finished run of it.
     """
-    asked = parse_experiment(read_experiment_file(path), str(path))
+    asked = Experiment.parse(read_experiment_file(path), str(path))
     home = root or asked.results
     boards, left_out = leaderboards(home, criteria=criteria or asked.criteria)
     standings = _standings(home, boards)

@@ -1,81 +1,86 @@
-"""The shell line that makes a run again, told from its record alone."""
+"""The shell command that repeats a run, made from its record alone."""
 
-import json
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from marsbench.config import Criteria, Experiment, Tuning, parse_setting
+from pydantic import BaseModel
+
+from marsbench.config import Experiment, Fusion
 from marsbench.errors import PluginError
+from marsbench.options import options_of, setting_text
 from marsbench.plugin.registry import KINDS, discover
 from marsbench.protocols.apply import builtin_protocol
 from marsbench.results.schema import EnsembleRecord, Standing
 
-_DEFAULTS = {name: field.default for name, field in Experiment.model_fields.items()}
-_BARE = re.compile(r"[A-Za-z_/][\w./+-]*", re.ASCII)
-"""Texts that need quotes in no shell."""
-
 
 class Reproduction(NamedTuple):
-    """How a run, or a configuration's runs with several seeds, can be made once more."""
+    """How a run, or a configuration's runs with several seeds, can be repeated."""
 
     commands: tuple[str, ...]
-    """Shell lines; more than one only where seeds do not follow each other."""
+    """Shell commands; more than one only where seeds do not follow each other."""
     notes: tuple[str, ...]
     """What the record does not hold, so that the reader has to see to it."""
 
 
 def reproduce(run: Standing, seeds: Sequence[int] = ()) -> Reproduction:
-    """The line for a run's seed, or for several `seeds` of its configuration."""
+    """The command for a run's seed, or for several `seeds` of its configuration."""
     if run.ensemble is not None:
         return _fused(run, run.ensemble)
     settings, unsayable = _settings(run)
-    head = ["bench", "run", "--features", run.features.name, "--model", run.model.name]
-    head += ["--data", run.corpus.dataset.name, "--protocol", run.protocol.name]
-    tail = [*_tuning(run.tuning.asked if run.tuning else None), *_option("threads", run.threads)]
-    tail += [*settings, *_criteria(run.criteria)]
+    asked = {
+        "features": [run.features.name],
+        "model": [run.model.name],
+        "data": run.corpus.dataset.name,
+        "protocol": [run.protocol.name],
+        "set": settings,
+        "criteria": run.criteria,
+        "threads": run.threads,
+        **_tuning(run),
+    }
     commands = [
-        shlex.join([*head, *_option("seed", first), *_option("repeats", count), *tail])
+        command("bench run", Experiment, asked | {"seed": first, "repeats": count}, ("data", "protocol"))
         for first, count in _blocks(seeds or [run.seed])
     ]
     return Reproduction(tuple(commands), (*_notes(run), *unsayable))
 
 
 def _fused(run: Standing, ensemble: EnsembleRecord) -> Reproduction:
-    words = ["bench", "ensemble", *(member.run_id for member in ensemble.members)]
-    words += ["--equal"] if ensemble.inner_folds == 0 else []
-    words += ["--inner-folds", str(ensemble.inner_folds)] if ensemble.inner_folds > 1 else []
+    asked = {
+        "runs": [member.run_id for member in ensemble.members],
+        "equal": ensemble.inner_folds == 0,
+        "inner_folds": ensemble.inner_folds or 1,
+        "criteria": run.criteria,
+    }
     note = "its members must be among the results: bench show MEMBER tells how each is made"
-    return Reproduction((shlex.join([*words, *_criteria(run.criteria)]),), (note,))
+    return Reproduction((command("bench ensemble", Fusion, asked),), (note,))
 
 
-def _option(name: str, value: object) -> list[str]:
-    """The option, unless it is at its default."""
-    return [] if value == _DEFAULTS[name.replace("-", "_")] else [f"--{name}", str(value)]
+def command(name: str, model: type[BaseModel], values: Mapping[str, Any], always: Sequence[str] = ()) -> str:
+    """The shell command that asks for a model of these values; defaults are left out unless in `always`."""
+    words = name.split()
+    for option in options_of(model).values():
+        value = values.get(option.name, option.field.default)
+        if value == option.field.default and option.name not in always:
+            continue
+        if option.kind is bool:
+            words.append(f"--{option.key}")
+            continue
+        for text in option.texts(value):
+            words += [text] if option.hint.is_argument else [f"--{option.key}", text]
+    return shlex.join(words)
 
 
-def _tuning(asked: Tuning | None) -> list[str]:
-    if asked is None:
-        return ["--trials", "0"]
-    words = [] if asked.is_endless and asked.time_budget else ["--trials", str(asked.trials)]
-    words += [*_option("tuner", asked.tuner), *_option("objective", asked.objective)]
-    # Its default depends on the model.
-    words += ["--inner-folds", str(asked.inner_folds)]
-    if asked.time_budget is not None:
-        words += ["--time-budget", f"{repr(asked.time_budget).removesuffix('.0')}s"]
-    return words
-
-
-def _criteria(criteria: Criteria) -> list[str]:
-    usual = Criteria().model_dump()
-    changed = {name: value for name, value in criteria.model_dump().items() if value != usual[name]}
-    return [word for name, value in changed.items() for word in ("--criteria", f"{name}={value!r}")]
+def _tuning(run: Standing) -> dict[str, Any]:
+    if run.tuning is None:
+        return {"trials": 0}
+    asked = run.tuning.asked
+    return asked.model_dump() | ({"trials": None} if asked.is_endless and asked.time_budget else {})
 
 
 def _blocks(seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """First seed and number of each row of seeds that follow each other."""
+    """First seed and length of each row of consecutive seeds."""
     blocks: list[tuple[int, int]] = []
     for seed in sorted(seeds):
         if blocks and seed == sum(blocks[-1]):
@@ -85,16 +90,18 @@ def _blocks(seeds: Sequence[int]) -> list[tuple[int, int]]:
     return blocks
 
 
-def _settings(run: Standing) -> tuple[list[str], list[str]]:
-    """`--set` words for all that was set, and lines on what no word can say."""
-    words: list[str] = []
+def _settings(run: Standing) -> tuple[dict[str, Any], list[str]]:
+    """All that was set and can be written as `--set`, and a line on each value that cannot."""
+    settings: dict[str, Any] = {}
     unsayable: list[str] = []
     for name, value in (_of_dataset(run) | run.settings).items():
         try:
-            words += ["--set", setting(name, value)]
+            setting_text(name, value)
         except ValueError:
             unsayable.append(f"{name} was {value!r}, which --set cannot say: it must be the plugin's default")
-    return words, unsayable
+        else:
+            settings[name] = value
+    return settings, unsayable
 
 
 def _of_dataset(run: Standing) -> dict[str, Any]:
@@ -110,32 +117,6 @@ def _dataset_defaults(name: str) -> Mapping[str, Any]:
         return discover(()).get("datasets", name).plugin.parameter_defaults()
     except PluginError:
         return {}
-
-
-def setting(name: str, value: object) -> str:
-    """`NAME.PARAMETER=VALUE`, from which `parse_setting` gets the same.
-
-    Raises:
-        ValueError: TOML has no such value.
-    """
-    if isinstance(value, str) and _BARE.fullmatch(value) and parse_setting(f"{name}={value}")[1] == value:
-        return f"{name}={value}"
-    return f"{name}={_toml(value)}"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, str):
-        # JSON escapes what TOML does, but for this one.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{_toml(key)} = {_toml(item)}' for key, item in value.items())}}}"
-    raise ValueError(value)
 
 
 def _notes(run: Standing) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from marsbench.config import parse_experiment
+from marsbench.config import Experiment
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ResultsError
 from marsbench.planning import Pipeline, checked_corpus, make_pipeline, resolve_dataset
@@ -117,7 +117,7 @@ def folds_of(folder: RunFolder, run: Run, corpus: CheckedCorpus) -> tuple[Fold, 
     """
     word = run.protocol.name
     if folder.is_planned:  # a published run is not: there is no more than `run.json` of it
-        (word,) = parse_experiment(folder.read_plan().experiment, str(folder.path)).protocol
+        (word,) = Experiment.parse(folder.read_plan().experiment, str(folder.path)).protocol
     protocol = apply_protocol(word, corpus)
     if protocol.hash != run.protocol.hash:
         raise ResultsError(f"{word} is no longer the protocol that {run.run_id} was made under")

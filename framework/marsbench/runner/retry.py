@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from marsbench.config import parse_experiment, parse_fusion
+from marsbench.config import Experiment, Fusion
 from marsbench.errors import ResultsError
 from marsbench.progress import Progress
 from marsbench.results.schema import Run
@@ -27,10 +27,10 @@ def retried(
     for state in _failed(root, names):
         at = {"results": str(root)} | dict(changes)
         if state.plan.fusion is not None:
-            fusion = parse_fusion(state.plan.fusion | at, str(state.folder.path))
+            fusion = Fusion.parse(state.plan.fusion | at, str(state.folder.path))
             done.append(fuse_runs(fusion, progress, retry_failed=True))
         else:
-            experiment = parse_experiment(state.plan.experiment | at, str(state.folder.path))
+            experiment = Experiment.parse(state.plan.experiment | at, str(state.folder.path))
             done += run(experiment, progress, retry_failed=True)
     return done
 

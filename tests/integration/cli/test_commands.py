@@ -82,11 +82,11 @@ def test_several_protocols_in_one_command_show_both_views(bench: Bench, kit: Pat
     [
         (("leaderboard",), "no runs in "),
         (("show", "x"), "no runs in "),
-        (("run", "--features", "crossings"), "'model' is missing"),
+        (("run", "--features", "crossings"), "--model is missing"),
         (("run", "--features", "nothing", "--model", "svm"), "Unknown feature extractor 'nothing'"),
         (("run", "--features", "mfcc", "--model", "svm", "--data", "./gone"), "There is no file or folder"),
         (("run", "gone.toml"), "gone.toml cannot be read: No such file or directory"),
-        (("run", "--criteria", "accuracy"), "'accuracy' is no criterion"),
+        (("run", "--criteria", "accuracy"), "--criteria accuracy: write NAME=NUMBER"),
         (("run", "--features", "mfcc", "--model", "svm", "--criteria", "recall=1"), "Unknown key 'recall'"),
         (("plugins", "check", "svn"), "Unknown plugin 'svn'. Did you mean 'svm'?"),
         (("plugins", "new", "features", "1st"), "'1st' cannot be a plugin's name"),

@@ -52,7 +52,7 @@ def test_equal_weights_have_no_inner_folds(bench: Bench) -> None:
     ("words", "message"),
     [
         (["crossings"], "an ensemble needs two runs or more; only crossings-nearest_mean-s0-"),
-        ([*MEMBERS, "--inner-folds", "0"], "bench ensemble: inner-folds = 0: input should be greater than"),
+        ([*MEMBERS, "--inner-folds", "0"], "--inner-folds 0: should be greater than"),
         ([*MEMBERS], "Unknown dataset 'tones'"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from marsbench.config import Experiment, parse_experiment
+from marsbench.config import Experiment
 from marsbench.errors import BenchError, StorageError
 from marsbench.evaluation.fit import Unit, fit_unit
 from marsbench.evaluation.fit_result import UnitResult
@@ -250,7 +250,7 @@ def test_a_worker_that_dies_during_extraction_costs_only_its_own_runs(
 def test_a_setting_that_no_file_could_hold_is_refused(value: object) -> None:
     values = {"features": "crossings", "model": "nearest_mean", "set": {"crossings.scale": value}}
     with pytest.raises(BenchError, match=r"set crossings\.scale = .*: text, a finite number"):
-        parse_experiment(values, "bench run")
+        Experiment.parse(values, "bench run")
 
 
 @pytest.mark.parametrize(

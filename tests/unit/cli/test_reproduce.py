@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from marsbench.cli.main import app
-from marsbench.config import Criteria, Experiment, Fusion, Tuning, parse_experiment
+from marsbench.config import Criteria, Experiment, Fusion, Tuning
+from marsbench.options import setting_text
 from marsbench.plugin.registry import Recipe
-from marsbench.results.reproduce import reproduce, setting
+from marsbench.results.reproduce import reproduce
 from marsbench.results.schema import EnsembleRecord, MemberRecord, TuningRecord
 from marsbench.results.store import RunFolder
 
@@ -41,11 +42,12 @@ SHARES = st.floats(0, 1)
 
 def understood(command: str) -> Experiment:
     """What `bench run` makes of the words of a command, before it runs anything."""
-    with mock.patch("marsbench.cli.run._run") as run:
+    run, report = "marsbench.runner.runner.run", "marsbench.cli.printing.print_report"
+    with mock.patch(run) as asked, mock.patch(report):
         COMMANDS.main(shlex.split(command)[1:], standalone_mode=False)
-    path, options, retry_failed = run.call_args.args
-    assert (path, retry_failed) == (None, False)
-    return parse_experiment(options, "bench run")
+    assert asked.call_args.kwargs == {"retry_failed": False}
+    experiment: Experiment = asked.call_args.args[0]
+    return experiment
 
 
 def test_bench_run_understands_the_command_as_the_same_experiment(
@@ -80,7 +82,9 @@ def test_bench_run_understands_the_command_as_the_same_experiment(
 
 @given(VALUES)
 def test_a_setting_keeps_its_kind(value: object) -> None:
-    words = shlex.join(["bench", "run", "--features", "f", "--model", "m", "--set", setting("a.b", value)])
+    words = shlex.join(
+        ["bench", "run", "--features", "f", "--model", "m", "--set", setting_text("a.b", value)]
+    )
     assert repr(understood(words).set) == repr({"a.b": value})
 
 
@@ -88,7 +92,7 @@ def test_a_setting_keeps_its_kind(value: object) -> None:
     "value", ["it's", "$HOME `ls` $(ls)", 'a "b" \\ c', "two\nlines", "ä | *", "~/x", ""]
 )
 def test_a_shell_hands_the_words_over_as_they_are(value: str) -> None:
-    words = ["--set", setting("a.b", value)]
+    words = ["--set", setting_text("a.b", value)]
     script = f"printf '%s\\0' {shlex.join(words)}"
     printed = subprocess.run(["/bin/sh", "-c", script], check=True, capture_output=True, text=True).stdout
     assert printed.split("\0")[:-1] == words
@@ -133,5 +137,5 @@ def test_show_prints_the_command_on_one_line_however_narrow_the_terminal_is(
     monkeypatch.setattr("marsbench.report.terminal.console.out.width", 40)
     lines = bench("show", "a-b").stdout.splitlines()
     command, note = lines[lines.index("Again") + 1 :]
-    assert command.endswith(f"""'tiny.text="[bold] :smile: {90 * "x"}"'""")
+    assert command.endswith(f"""'tiny.text="[bold] :smile: {90 * "x"}"' --trials 0""")
     assert note.startswith("(not among the installed plugins: tiny")

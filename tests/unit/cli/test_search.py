@@ -48,12 +48,12 @@ def test_the_same_search_again_ends_with_the_same_winner(searched: Callable[...,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--time-budget", "5s"], "bench search: time-budget = '5s': input should be greater than"),
-        (["--time-budget", "soon"], "bench search: time-budget = 'soon': a time such as 90s"),
-        (["--protocol", "stratified5,loso"], "bench search: protocol = "),
+        (["--time-budget", "5s"], "--time-budget 5s: should be greater than"),
+        (["--time-budget", "soon"], "--time-budget soon: a time such as 90s"),
+        (["--protocol", "stratified5,loso"], "--protocol stratified5,loso: at most 1 may be given, not 2"),
         (["--model", "nearest_maen"], "Unknown model 'nearest_maen'. Did you mean 'nearest_mean'?"),
         (["--set", "svm.C=1"], "set svm.C: plugin 'svm' is not in this run"),
-        (["--objective", "beauty"], "bench search: objective = 'beauty': "),
+        (["--objective", "beauty"], "--objective beauty: "),
     ],
 )
 def test_what_cannot_be_searched_is_one_line(

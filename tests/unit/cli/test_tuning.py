@@ -90,11 +90,11 @@ def test_the_space_of_a_plugin_is_shown_with_its_conditions(bench: Bench, kit: P
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--trials", "-1"], "trials = -1"),
-        (["--tuner", "grid"], "tuner = 'grid'"),
+        (["--trials", "-1"], "--trials -1: should be"),
+        (["--tuner", "grid"], "--tuner grid: should be"),
         (["--time-budget", "soon"], "a time such as 90s, 30m, 2h or 1h30m is needed"),
-        (["--inner-folds", "0"], "inner-folds = 0"),
-        (["--objective", "loss"], "objective = 'loss'"),
+        (["--inner-folds", "0"], "--inner-folds 0: should be"),
+        (["--objective", "loss"], "--objective loss: should be"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(bench: Bench, words: list[str], message: str) -> None:

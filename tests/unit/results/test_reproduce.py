@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from marsbench.config import Criteria, Tuning
+from marsbench.options import setting_text
 from marsbench.plugin.registry import Recipe
-from marsbench.results.reproduce import reproduce, setting
+from marsbench.results.reproduce import reproduce
 from marsbench.results.schema import (
     CorpusRecord,
     EnsembleRecord,
@@ -50,19 +51,19 @@ def tuned(**changes: Any) -> TuningRecord:
     [
         ({}, " --trials 0"),
         ({"seed": 7, "threads": 2}, " --seed 7 --trials 0 --threads 2"),
-        ({"settings": {"svm.C": 2.5}}, " --trials 0 --set svm.C=2.5"),
-        ({"settings": {"functionals.layers": [1, 2]}}, " --trials 0 --set 'functionals.layers=[1, 2]'"),
+        ({"settings": {"svm.C": 2.5}}, " --set svm.C=2.5 --trials 0"),
+        ({"settings": {"functionals.layers": [1, 2]}}, " --set 'functionals.layers=[1, 2]' --trials 0"),
         (
             {"corpus": RAVDESS.model_copy(update={"dataset": SPEECH})},
-            " --trials 0 --set ravdess.channels=speech",
+            " --set ravdess.channels=speech --trials 0",
         ),
-        ({"criteria": Criteria(macro_f1=0.7)}, " --trials 0 --criteria macro_f1=0.7"),
+        ({"criteria": Criteria(macro_f1=0.7)}, " --criteria macro_f1=0.7 --trials 0"),
         ({"tuning": tuned()}, " --trials 5 --inner-folds 3"),
         (
             {"tuning": tuned(tuner="keras-tuner", objective="uar", inner_folds=1)},
-            " --trials 5 --tuner keras-tuner --objective uar --inner-folds 1",
+            " --objective uar --trials 5 --tuner keras-tuner --inner-folds 1",
         ),
-        ({"tuning": tuned(trials=1_000_000, time_budget=1800)}, " --inner-folds 3 --time-budget 1800s"),
+        ({"tuning": tuned(trials=1_000_000, time_budget=1800)}, " --inner-folds 3 --time-budget 30m"),
         ({"tuning": tuned(time_budget=0.5)}, " --trials 5 --inner-folds 3 --time-budget 0.5s"),
     ],
 )
@@ -78,8 +79,8 @@ def test_derived_parameters_are_left_to_the_plugins(run_with: Callable[..., Run]
         run_with(features=encoder, settings={"speech_encoder.encoder": "smart_turn"})
     ).commands
     assert command == (
-        "bench run --features speech_encoder --model svm --data ravdess --protocol stratified5 --trials 0 "
-        "--set speech_encoder.encoder=smart_turn"
+        "bench run --features speech_encoder --model svm --data ravdess --protocol stratified5 "
+        "--set speech_encoder.encoder=smart_turn --trials 0"
     )
 
 
@@ -162,4 +163,4 @@ def test_a_run_of_built_in_parts_needs_no_further_word(
     ],
 )
 def test_text_that_toml_would_take_for_something_else_is_quoted(value: object, words: str) -> None:
-    assert setting("a.b", value) == words
+    assert setting_text("a.b", value) == words

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marsbench.validation import seconds, size
+from marsbench.options import seconds, size
 
 
 @pytest.mark.parametrize(
