@@ -256,7 +256,7 @@ def _settings(value: object) -> object:
         if not all(key.partition(".")[::2]):
             raise ValueError(f"{key}: write NAME.PARAMETER, such as mfcc.n_frames")
         if not is_jsonable({key: entry}):
-            raise ValueError(f"{key}: text, a finite number, true, false or a list is needed")
+            raise ValueError(f"{key} = {entry}: text, a finite number, true, false or a list is needed")
     return table
 
 

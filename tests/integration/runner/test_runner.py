@@ -249,7 +249,7 @@ def test_a_worker_that_dies_during_extraction_costs_only_its_own_runs(
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), dt.date(2020, 1, 1)])
 def test_a_setting_that_no_file_could_hold_is_refused(value: object) -> None:
     values = {"features": "crossings", "model": "nearest_mean", "set": {"crossings.scale": value}}
-    with pytest.raises(BenchError, match=r"set crossings\.scale = .*: text, a finite number"):
+    with pytest.raises(BenchError, match=r"crossings\.scale = .*: text, a finite number"):
         Experiment.parse(values, "bench run")
 
 
