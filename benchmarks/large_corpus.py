@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +24,7 @@ import soundfile
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.execution.base import Task
-from marsbench.execution.dask_cluster import local_executor
+from marsbench.execution.local_pool import LocalPool
 from marsbench.execution.worker import Limits
 from marsbench.features.store import Extracted, Extraction, FeatureStore
 from marsbench.plugin.registry import discover
@@ -123,11 +124,11 @@ def main(n_clips: int) -> None:
         meter = Meter(n_clips)
         folders = (folder / "plugins",)
         store = FeatureStore(discover(folders).get("features", "wide").recipe({}), folders)
-        with local_executor(2, 1, Limits()) as executor:
+        with LocalPool(2, 1, Limits()) as executor, ThreadPoolExecutor(executor.slots) as pool:
 
             def run_all(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
                 tasks = (Task("extraction", extraction) for extraction in extractions)
-                for _, outcome in executor.run(tasks, Deaf(), lambda: False):
+                for outcome in pool.map(lambda task: executor.submit(task, Deaf()), tasks):
                     yield outcome.value
 
             ended = threading.Event()

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -155,8 +156,8 @@ def through_workers(folder: Path, folds: range, n_folds: int, epochs: int, worke
     """Folds as they are done."""
     work = importlib.import_module(Path(__file__).stem).by_marsbench  # `__main__` is another in a worker
     tasks = [Task(f"fold {fold}", partial(work, folder, fold, n_folds, epochs)) for fold in folds]
-    with open_executor(Execution(workers=workers)) as executor:
-        for _, outcome in executor.run(tasks, Deaf(), lambda: False):
+    with open_executor(Execution(workers=workers)) as executor, ThreadPoolExecutor(workers) as pool:
+        for outcome in pool.map(lambda task: executor.submit(task, Deaf()), tasks):
             if isinstance(outcome.value, Failure):
                 raise SystemExit(f"{outcome.value.message}\n{outcome.value.traceback}\n{outcome.log}")
             yield outcome.value

@@ -21,7 +21,7 @@ def try_lock(folder: Path) -> FileLock | None:
     Raises:
         StorageError: the lock cannot be written there.
     """
-    lock = FileLock(folder / _NAME)
+    lock = FileLock(folder / _NAME, thread_local=False)  # it may be released in another thread
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)

@@ -10,7 +10,6 @@ A program: it reads a JSON request a line on standard input and answers each wit
 
 import faulthandler
 import gc
-import importlib
 import json
 import os
 import pickle
@@ -56,10 +55,6 @@ def reply(answer: object) -> None:
 
 def warm_up() -> None:
     """Import what a run imports, by a run in this process: it leaves no thread behind."""
-    for name in ("scheduler", "worker"):  # which a local cluster imports as it starts
-        importlib.import_module(f"distributed.http.{name}.prometheus")
-    import marsbench.execution.dask_cluster  # noqa: F401 - a run in this process does without
-
     words = ["run", "--features", "crossings,slow_crossings", "--model", "nearest_mean,slow_mean"]
     words += ["--data", "tones", "--plugins", str(KIT), "--protocol", "holdout80", "--workers", "0"]
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as null:

@@ -16,13 +16,13 @@ from marsbench.automl.selection import Candidate, Contender
 from marsbench.automl.state import Clock
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import objective_score
-from marsbench.execution.base import Outcome
+from marsbench.execution.base import Outcome, Task
+from marsbench.execution.scheduler import Function
 from marsbench.hashing import digest
 from marsbench.planning import Plan
 from marsbench.progress import Advance
 from marsbench.results.studies import StudyFolder
-from marsbench.runner.fold_queue import FoldQueue, FoldWork, Steps
-from marsbench.runner.holdout_predictions import InnerPredictions, Weighing
+from marsbench.runner.holdout_predictions import HoldoutPredictions, InnerPredictions
 from marsbench.runner.resources import Resources
 from marsbench.tuning.cached_fits import CachedFits
 from marsbench.tuning.search_space import Configuration
@@ -52,7 +52,7 @@ class Screening:
 
     def look(self, candidates: Sequence[Candidate]) -> None:
         """Note what a first look at each of them tells, and why most go no further."""
-        self._extract(candidates)
+        self.place.run([partial(self._extract, candidates)])
         in_one_go = [one for one in candidates if not one.pipeline.rungs]
         with ExitStack() as stack:
             advance = stack.enter_context(self.place.progress.track("First look, pipelines", len(candidates)))
@@ -92,41 +92,34 @@ class Screening:
         self, asked: Iterator[tuple[Candidate, Sequence[Configuration]]], advance: Advance
     ) -> list[Contender]:
         """Candidates with a configuration for each fold that were fitted in all folds."""
-        said: list[tuple[Candidate, dict[int, InnerPredictions]]] = []
+        answers: list[tuple[Candidate, dict[int, InnerPredictions]]] = []
 
-        def take(
-            candidate: Candidate, answers: dict[int, InnerPredictions], fold: int, outcome: Outcome
-        ) -> None:
-            if isinstance(outcome.value, Failure):
-                candidate.note(reason=outcome.value.message)
-            else:
-                answers[fold] = outcome.value
-            advance(1)
+        def hold_out(candidate: Candidate, configurations: Sequence[Configuration]) -> None:
+            inner: dict[int, InnerPredictions] = {}
+            answers.append((candidate, inner))
 
-        def batches() -> Iterator[list[FoldWork]]:
-            for candidate, configurations in asked:
-                answers: dict[int, InnerPredictions] = {}
-                said.append((candidate, answers))
-                yield [
-                    self._work(
-                        self.weighing.steps(candidate.units, configuration, fold),
-                        partial(take, candidate, answers, fold),
-                    )
-                    for fold, configuration in enumerate(configurations)
-                ]
+            def predict(fold: int) -> None:
+                answer = self.holdouts.of(candidate.units, configurations[fold], fold, self._submit)
+                if isinstance(answer, Failure):
+                    candidate.note(reason=answer.message)
+                else:
+                    inner[fold] = answer
+                advance(1)
 
-        self._run(batches())
+            self.place.side_by_side([partial(predict, fold) for fold in range(len(configurations))])
+
+        self.place.run(partial(hold_out, *pair) for pair in asked)
         folds = range(len(self.plan.protocol.folds))
         return [
-            Contender(candidate, tuple(answers[fold] for fold in folds), self.objective)
-            for candidate, answers in said
-            if len(answers) == len(folds)
+            Contender(candidate, tuple(inner[fold] for fold in folds), self.objective)
+            for candidate, inner in answers
+            if len(inner) == len(folds)
         ]
 
     @property
-    def weighing(self) -> Weighing:
+    def holdouts(self) -> HoldoutPredictions:
         """Hold-outs of every fold; the same fits that an ensemble's weights rest on."""
-        return Weighing(
+        return HoldoutPredictions(
             protocol_hash=self.plan.protocol.hash,
             n_folds=1,
             threads=self.place.asked.threads,
@@ -182,59 +175,61 @@ class Screening:
     ) -> None:
         """Fit those that go on up to an epoch; those that there is no time for go no further."""
 
-        def batches() -> Iterator[list[FoldWork]]:
+        def looks() -> Iterator[Function]:
             for candidate in candidates:
                 if not candidate.goes_on:
                     advance(1)
                 elif not self.has_looked or self.clock.reaches(share):
                     self.has_looked = True
-                    steps = self._steps(candidate, until, below)
-                    yield [self._work(steps, partial(self._take, candidate, until, advance))]
+                    yield partial(self._look, candidate, until, below, advance)
                 else:
                     candidate.note(reason=NO_TIME)
                     advance(1)
 
-        self._run(batches())
+        self.place.run(looks())
 
-    def _steps(self, candidate: Candidate, until: int | None, below: int | None) -> Steps:
+    def _look(self, candidate: Candidate, until: int | None, below: int | None, advance: Advance) -> None:
+        """Fit one candidate up to an epoch and note its score."""
+        result = self._fit(candidate, until, below)
+        if isinstance(result, Failure):
+            candidate.note(reason=result.message)
+        else:
+            score, seconds = result
+            candidate.note(score=score, epochs=until, seconds=candidate.looked.seconds + seconds)
+        advance(1)
+
+    def _fit(
+        self, candidate: Candidate, until: int | None, below: int | None
+    ) -> tuple[float, float] | Failure:
+        """Score and seconds of a fit up to an epoch on the hold-out of the first fold."""
         features = self.place.features_by(candidate.pipeline.features)
         if isinstance(features, Failure):
-            return Outcome(features)
+            return features
         units, targets = candidate.units.inner(0, features, 1)
         fits = CachedFits(
             name=f"{candidate.name}, first look",
             fold=0,
             units=units,
             recipe=candidate.pipeline.features,
-            context=digest([self.weighing.context(candidate.units), "first look"]),
+            context=digest([self.holdouts.context(candidate.units), "first look"]),
             folder=self.folder,
             others=(),
             features_by=self.place.features_by,
+            submit=self._submit,
             say=self.place.progress.say,
         )
         rungs = candidate.pipeline.rungs
-        result = yield from fits.fit({}, 0, None if rungs and until == rungs[-1] else until, below)
+        result = fits.fit({}, 0, None if rungs and until == rungs[-1] else until, below)
         if isinstance(result, Failure):
-            return Outcome(result)
+            return result
         score = objective_score(self.objective, result.probabilities, targets[0])
-        return Outcome((score, result.fit_seconds + result.predict_seconds))
+        return score, result.fit_seconds + result.predict_seconds
 
-    def _take(self, candidate: Candidate, until: int | None, advance: Advance, outcome: Outcome) -> None:
-        if isinstance(outcome.value, Failure):
-            candidate.note(reason=outcome.value.message)
-        else:
-            score, seconds = outcome.value
-            candidate.note(score=score, epochs=until, seconds=candidate.looked.seconds + seconds)
-        advance(1)
-
-    def _work(self, steps: Steps, end: "partial[None]") -> FoldWork:
-        return FoldWork(steps, lambda: None, end)
-
-    def _run(self, batches: Iterator[list[FoldWork]]) -> None:
-        queue = FoldQueue(batches)
-        for task, outcome in self.place.run(queue):
-            queue.take(task, outcome)
-            self.folder.write_seconds_spent(self.clock.elapsed)
+    def _submit(self, task: Task) -> Outcome:
+        """Have a fit run; how much of the time is gone is kept after each."""
+        outcome = self.place.submit(task)
+        self.folder.write_seconds_spent(self.clock.elapsed)
+        return outcome
 
 
 def _rung(candidate: Candidate, position: int) -> tuple[int, int]:

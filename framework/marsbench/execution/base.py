@@ -1,7 +1,7 @@
 """What is run, what comes of it, and what every executor does."""
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -16,7 +16,7 @@ Work = Callable[[OnEpoch], Any]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A piece of work with a name that screens show; each is itself alone."""
+    """A piece of work with a name that screens show; two tasks are never equal."""
 
     name: str
     work: Work
@@ -24,7 +24,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task."""
+    """The result of a task."""
 
     value: Any
     """Whatever the work returned, or a `Failure`."""
@@ -32,22 +32,12 @@ class Outcome:
     """What it printed, the middle left out if it is long; empty if that went to the terminal."""
 
 
-class Led(Iterator[Task]):
-    """A first task, then those of an iterator that may have more after it had none."""
-
-    def __init__(self, first: Task, others: Iterator[Task]) -> None:
-        self._first: Task | None = first
-        self._others = others
-
-    def __next__(self) -> Task:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        return next(self._others)
+Submit = Callable[[Task], Outcome]
+"""Has a task run and waits for its outcome."""
 
 
 class Listener(Protocol):
-    """Whoever wants to know how tasks get on; called from any thread."""
+    """Is told how tasks proceed, from any thread."""
 
     def started(self, task: Task) -> None:
         """A task begins, or begins again after its worker died."""
@@ -60,23 +50,21 @@ class Listener(Protocol):
 
 
 class Executor(Protocol):
-    """Runs tasks somewhere, a few at a time. A context manager: what it started ends with the context."""
+    """Runs tasks somewhere. A context manager: the processes that it started end with the context."""
+
+    runs_in_caller: bool
+    """Whether a task runs in the very thread that submits it, so that this should be the main thread."""
 
     @property
     def slots(self) -> int:
-        """How many tasks run at a time."""
+        """Number of tasks that run at a time."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(
-        self, tasks: Iterable[Task], listener: Listener, stop: Callable[[], bool]
-    ) -> Iterator[tuple[Task, Outcome]]:
-        """Outcomes as tasks finish, in any order; a task that fails disturbs no other.
-
-        Tasks are taken from the iterable when there is room for them, and no more once `stop()` is true. It
-        is asked again after each outcome, though it had none before: what follows may depend on outcomes.
+    def submit(self, task: Task, listener: Listener) -> Outcome:
+        """Run a task and wait for its outcome; may be called from any thread.
 
         Raises:
             ConfigError: a value that the user set is refused by the plugin that it is for.

@@ -1,28 +1,27 @@
-"""Tasks on Dask `distributed`: a scheduler in this process, or a cluster that the user owns.
+"""Tasks on a Dask cluster that the user owns; imported for `--cluster` alone.
 
 Dask decides where and when a task runs and sees to workers that come and go. The task itself runs in a worker
-process of its own (`isolated`), so that it can take neither a Dask worker nor its neighbours with it.
+process of its own (`local_pool`), so that it can take neither a Dask worker nor its neighbours with it.
 """
 
 import asyncio
 import logging
 import pickle
+import threading
+import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Self
 
-import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, get_worker, wait
+from distributed import Client, Future, KilledWorker, get_worker, wait
 from distributed.core import connect
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.security import Security
-from distributed.system import MEMORY_LIMIT
 
 from marsbench.atomic_files import write_atomically
 from marsbench.errors import BenchError, ExecutionError
@@ -33,27 +32,50 @@ from marsbench.execution.worker import Limits
 from marsbench.features.store import local_place
 
 _LOOK = 1.0
-"""Seconds between two looks at the cluster while no task ends."""
+"""Seconds between two looks at the cluster while a task runs."""
 _PATIENCE = 10.0
 """Seconds that a scheduler may take to answer, and a cluster to have its first worker."""
-_SHARE_OF_MEMORY = 0.9
-_LOOPBACK = "127.0.0.1:0"
-"""Dask serves pages of its own; nobody else on the network is to see them."""
+_RESUME = "rerun the same command to resume"
 
 
 class DaskExecutor:
-    """Tasks on the workers of a Dask scheduler, each in a worker process there."""
+    """The workers of a scheduler, at an address such as tcp://HOST:8786."""
 
-    def __init__(self, connect: Callable[[ExitStack], Client], threads: int, limits: Limits) -> None:
-        self._connect = connect
+    runs_in_caller = False
+
+    def __init__(self, address: str, threads: int, limits: Limits) -> None:
+        self._address = address
         self._isolation = Isolation(uuid.uuid4().hex, threads, limits)
         self._open = ExitStack()
+        self._topic = f"marsbench-{uuid.uuid4().hex}"
+        self._listeners: dict[str, tuple[Task, Listener]] = {}
+        """By the key of the task."""
+        self._lock = threading.Lock()
+        self._n_slots = 0
+        self._counted_at = -_LOOK
+        self._lost_all = False
+        """Whether there were workers and none is left."""
+        self._has_told = False
+        """Whether the user knows that all are lost."""
 
     def __enter__(self) -> Self:
+        """Connect; raises ExecutionError if no scheduler answers."""
         # Dask's own lines are for people who run clusters; what happens to a task is in its outcome.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        self._client = self._connect(self._open)
+        # Dask would rather have a checkpoint sent ahead; it is needed once.
+        self._open.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "Sending large graph")
+        try:
+            _ping(self._address)
+            client = Client(self._address, timeout=_PATIENCE, set_as_default=False)
+        except Exception as error:  # whatever answers there, its bytes may raise anything
+            self._open.close()
+            raise ExecutionError(
+                f"no Dask scheduler answers at {self._address}; start one with: dask scheduler"
+            ) from error
+        self._client = self._open.enter_context(client)
         self._open.callback(self._end_session)
+        self._client.subscribe_topic(self._topic, self._pass_on)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,30 +83,30 @@ class DaskExecutor:
 
     @property
     def slots(self) -> int:
-        """Threads of all workers that are there now."""
-        return sum(self._asked(self._client.nthreads).values())
+        """Threads of all workers, counted at most once a second; 1 while there are none, for one to wait."""
+        with self._lock:
+            return max(1, self._count())
 
-    def run(
-        self, tasks: Iterable[Task], listener: Listener, stop: Callable[[], bool]
-    ) -> Iterator[tuple[Task, Outcome]]:
-        """Keep as many tasks under way as there are slots."""
-        under_way = _UnderWay(self._client, self._isolation, listener)
-        waiting = iter(tasks)
+    def submit(self, task: Task, listener: Listener) -> Outcome:
+        """Send the task to the cluster and wait until one of its workers has done it."""
+        self._require_workers()
+        key = f"{task.name}-{uuid.uuid4().hex}"
+        self._listeners[key] = task, listener
         try:
-            slots = self._slots_once_there()
-            while True:
-                # With no workers there may be new ones: one task waits for them.
-                room = max(slots, 1)
-                while len(under_way) < room and not stop() and (task := next(waiting, None)) is not None:
-                    under_way.submit(task)
-                if not len(under_way):
-                    return
-                yield from under_way.finished()
-                before, slots = slots, self.slots
-                if before and not slots:
-                    listener.waiting("the cluster has no workers left; waiting for new ones")
+            future = self._client.submit(
+                _run_on_worker,
+                pickle.dumps(task.work),
+                self._isolation,
+                self._topic,
+                key,
+                key=key,
+                pure=False,
+            )
+            while not self._has_ended(future):
+                self._tell_if_workers_are_gone(listener)
+            return _outcome(future)
         finally:
-            under_way.drop()
+            del self._listeners[key]
 
     def sees(self, path: Path) -> bool:
         """Whether the file exists on every worker; those that are still to come are asked nothing."""
@@ -97,67 +119,61 @@ class DaskExecutor:
         if missing:
             self._asked(self._client.register_plugin, _Delivery.of(missing))
 
-    def _slots_once_there(self) -> int:
-        with suppress(TimeoutError):
-            self._client.wait_for_workers(1, timeout=_PATIENCE)
-        if not (slots := self.slots):
-            address = self._client.scheduler.address
-            raise ExecutionError(
-                f"the cluster at {address} has no workers; start one with: dask worker {address}"
-            )
-        return slots
+    def _require_workers(self) -> None:
+        """Wait for the first worker; raises ExecutionError if none comes."""
+        with self._lock:
+            if self._n_slots or self._lost_all:
+                return  # where all are lost later, tasks wait for new ones
+            with suppress(TimeoutError):
+                self._client.wait_for_workers(1, timeout=_PATIENCE)
+            self._counted_at = -_LOOK
+            if not self._count():
+                raise ExecutionError(
+                    f"the cluster at {self._client.scheduler.address} has no workers; start one with: "
+                    f"dask worker {self._client.scheduler.address}"
+                )
+
+    def _count(self) -> int:
+        """Number of slots; the lock is held."""
+        if time.monotonic() > self._counted_at + _LOOK:
+            before, self._n_slots = self._n_slots, sum(self._asked(self._client.nthreads).values())
+            self._counted_at = time.monotonic()
+            self._lost_all = not self._n_slots and (self._lost_all or before > 0)
+        return self._n_slots
+
+    def _has_ended(self, future: Future) -> bool:
+        """Whether the task has ended; waits for a second if it has not."""
+        with suppress(TimeoutError), self._client.as_current():
+            wait([future], timeout=_LOOK)
+        if self._client.status != "running":
+            raise ExecutionError(f"the connection to the cluster is lost; {_RESUME}")
+        return bool(future.done())
+
+    def _tell_if_workers_are_gone(self, listener: Listener) -> None:
+        with self._lock:
+            if not self._count() and self._lost_all and not self._has_told:
+                listener.waiting("the cluster has no workers left; waiting for new ones")
+            self._has_told = self._lost_all
+
+    def _pass_on(self, event: tuple[float, tuple[str, tuple[int, int] | None]]) -> None:
+        """Tell the task's listener what its worker tells."""
+        key, epoch = event[1]
+        if known := self._listeners.get(key):
+            task, listener = known
+            if epoch is None:
+                listener.started(task)
+            else:
+                listener.epoch(task, *epoch)
 
     def _asked(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments)
         except (OSError, TimeoutError, RuntimeError) as error:
-            raise ExecutionError(f"the cluster does not answer: {error}; {_GO_ON}") from error
+            raise ExecutionError(f"the cluster does not answer: {error}; {_RESUME}") from error
 
     def _end_session(self) -> None:
         with suppress(OSError, TimeoutError, RuntimeError):  # a cluster that is gone has no processes of ours
             self._client.run(close_session, self._isolation.session)
-
-
-_GO_ON = "the same command goes on from what is finished"
-
-
-def local_executor(workers: int, threads: int, limits: Limits) -> DaskExecutor:
-    """So many worker processes on this machine."""
-
-    def connect(stack: ExitStack) -> Client:
-        # Dask gives up a worker it has not heard of for minutes: here both were asleep, as a laptop is.
-        with dask.config.set({"distributed.scheduler.worker-ttl": None}):
-            cluster = LocalCluster(
-                n_workers=1,
-                threads_per_worker=workers,
-                processes=False,  # one Dask worker in this process; what it runs has processes of its own
-                memory_limit=0,  # `Limits` holds those processes
-                dashboard_address=_LOOPBACK,
-                worker_dashboard_address=_LOOPBACK,
-            )
-        stack.enter_context(cluster)
-        return stack.enter_context(Client(cluster))
-
-    return DaskExecutor(connect, threads, limits)
-
-
-def remote_executor(address: str, threads: int, limits: Limits) -> DaskExecutor:
-    """The workers of the scheduler at `address`, such as tcp://HOST:8786.
-
-    Raises:
-        ExecutionError: on entering, if no scheduler answers there.
-    """
-
-    def connect(stack: ExitStack) -> Client:
-        try:
-            _ping(address)
-            return stack.enter_context(Client(address, timeout=_PATIENCE, set_as_default=False))
-        except Exception as error:  # whatever answers there, its bytes may raise anything
-            raise ExecutionError(
-                f"no Dask scheduler answers at {address}; start one with: dask scheduler"
-            ) from error
-
-    return DaskExecutor(connect, threads, limits)
 
 
 def _ping(address: str) -> None:
@@ -174,65 +190,9 @@ def _ping(address: str) -> None:
         thread.submit(asyncio.run, knock_patiently()).result()
 
 
-@dataclass
-class _UnderWay:
-    """The tasks that Dask has, and what it tells of them."""
-
-    client: Client
-    isolation: Isolation
-    listener: Listener
-    topic: str = field(default_factory=lambda: f"marsbench-{uuid.uuid4().hex}")
-    tasks: dict[Future, Task] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.client.subscribe_topic(self.topic, self._hear)
-        self._by_key: dict[str, Task] = {}
-
-    def __len__(self) -> int:
-        return len(self.tasks)
-
-    def submit(self, task: Task) -> None:
-        key = f"{task.name}-{uuid.uuid4().hex}"
-        self._by_key[key] = task
-        payload = pickle.dumps(task.work)
-        with warnings.catch_warnings():
-            # Dask would rather have a checkpoint sent ahead; it is needed once.
-            warnings.filterwarnings("ignore", "Sending large graph")
-            future = self.client.submit(
-                _run_on_worker, payload, self.isolation, self.topic, key, key=key, pure=False
-            )
-        self.tasks[future] = task
-
-    def finished(self) -> Iterator[tuple[Task, Outcome]]:
-        """Outcomes of the tasks that have ended; looks in vain for a second if none has."""
-        with suppress(TimeoutError), self.client.as_current():
-            wait(list(self.tasks), timeout=_LOOK, return_when="FIRST_COMPLETED")
-        if self.client.status != "running":
-            raise ExecutionError(f"the connection to the cluster is lost; {_GO_ON}")
-        for future in [future for future in self.tasks if future.done()]:
-            task = self.tasks.pop(future)
-            del self._by_key[future.key]
-            yield task, _outcome(future)
-
-    def drop(self) -> None:
-        """Forget what has not ended."""
-        if self.client.status == "running":  # else Dask has forgotten them
-            self.client.unsubscribe_topic(self.topic)
-            self.client.cancel(list(self.tasks))
-        self.tasks.clear()
-
-    def _hear(self, event: tuple[float, tuple[str, tuple[int, int] | None]]) -> None:
-        key, epoch = event[1]
-        if task := self._by_key.get(key):
-            if epoch is None:
-                self.listener.started(task)
-            else:
-                self.listener.epoch(task, *epoch)
-
-
 def _outcome(future: Future) -> Outcome:
     if future.cancelled():
-        raise ExecutionError(f"the cluster has dropped a task; {_GO_ON}")
+        raise ExecutionError(f"the cluster has dropped a task; {_RESUME}")
     error = future.exception()
     if error is None:
         outcome: Outcome = future.result()
@@ -252,16 +212,8 @@ def _run_on_worker(payload: bytes, isolation: Isolation, topic: str, key: str) -
     def tell(epoch: tuple[int, int] | None) -> None:
         worker.log_event(topic, (key, epoch))
 
-    limited = _with_memory_limit(isolation, worker.state.nthreads)
+    limited = isolation.shared_by(worker.state.nthreads)
     return run_isolated(payload, limited, lambda: tell(None), lambda epoch, most: tell((epoch, most)))
-
-
-def _with_memory_limit(isolation: Isolation, n_processes: int) -> Isolation:
-    """An even share of this machine's memory, where the user set no limit."""
-    if isolation.limits.memory is not None:
-        return isolation
-    share = int(_SHARE_OF_MEMORY * MEMORY_LIMIT / n_processes)
-    return replace(isolation, limits=replace(isolation.limits, memory=share))
 
 
 def _exists(path: str) -> bool:

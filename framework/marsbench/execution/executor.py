@@ -1,14 +1,16 @@
-"""From settings to an executor."""
+"""From settings to an executor, and the executor without worker processes."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterable
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 from marsbench.config import Execution
 from marsbench.errors import ConfigError
 from marsbench.execution.base import Executor, Listener, Outcome, Task, attempt
+from marsbench.execution.local_pool import LocalPool
+from marsbench.execution.machine import memory_limit, n_cores
 from marsbench.execution.threads import limited_threads
 from marsbench.execution.worker import Limits
 
@@ -24,17 +26,17 @@ def open_executor(asked: Execution) -> Executor:
         ConfigError: settings that exclude each other.
     """
     limits = Limits(asked.unit_timeout, asked.unit_memory)
-    if asked.cluster is None and (workers := n_workers(asked)) == 0:
+    if asked.cluster is None:
+        if workers := n_workers(asked):
+            return LocalPool(workers, asked.threads, limits)
         if limits != Limits():
             raise ConfigError("a unit in this process has no limits; use --workers 1 with them")
         return InProcess(asked.threads)
-    from marsbench.execution.dask_cluster import local_executor, remote_executor
+    if asked.workers is not None:
+        raise ConfigError("--workers and --cluster exclude each other: a cluster has its own workers")
+    from marsbench.execution.dask_cluster import DaskExecutor
 
-    if asked.cluster is not None:
-        if asked.workers is not None:
-            raise ConfigError("--workers and --cluster exclude each other: a cluster has its own workers")
-        return remote_executor(asked.cluster, asked.threads, limits)
-    return local_executor(workers, asked.threads, limits)
+    return DaskExecutor(asked.cluster, asked.threads, limits)
 
 
 def n_workers(asked: Execution) -> int:
@@ -49,36 +51,31 @@ def n_workers(asked: Execution) -> int:
         if not given.isdecimal():
             raise ConfigError(f"{WORKERS_VARIABLE}={given}: a whole number is needed")
         return int(given)
-    from dask.system import CPU_COUNT
-    from distributed.system import MEMORY_LIMIT
-
-    return int(max(1, min(CPU_COUNT // asked.threads, MEMORY_LIMIT // _MEMORY_A_WORKER)))
+    return int(max(1, min(n_cores() // asked.threads, memory_limit() // _MEMORY_A_WORKER)))
 
 
 class InProcess:
     """No isolation: a task that ends the process ends the run, and what it prints goes to the terminal."""
 
     slots = 1
+    runs_in_caller = True
 
     def __init__(self, threads: int) -> None:
-        self._threads: AbstractContextManager[None] = limited_threads(threads)
-        self._open = ExitStack()
+        self._threads = threads
+        self._one_at_a_time = Lock()
 
     def __enter__(self) -> Self:
-        self._open.enter_context(self._threads)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+    def __exit__(self, *_: object) -> None: ...
 
-    def run(
-        self, tasks: Iterable[Task], listener: Listener, stop: Callable[[], bool]
-    ) -> Iterator[tuple[Task, Outcome]]:
-        """Run each task when its outcome is asked for."""
-        waiting = iter(tasks)
-        while not stop() and (task := next(waiting, None)) is not None:
+    def submit(self, task: Task, listener: Listener) -> Outcome:
+        """Run the task here and now."""
+        with self._one_at_a_time, limited_threads(self._threads):
             listener.started(task)
-            yield task, Outcome(attempt(task.work, _reporter(task, listener)))
+            return Outcome(
+                attempt(task.work, lambda epoch, most, _metrics: listener.epoch(task, epoch, most))
+            )
 
     def sees(self, path: Path) -> bool:
         """Whether the file exists."""
@@ -86,7 +83,3 @@ class InProcess:
 
     def provide(self, files: Iterable[Path]) -> None:
         """Nothing: the files are here."""
-
-
-def _reporter(task: Task, listener: Listener) -> Callable[[int, int, dict[str, float]], None]:
-    return lambda epoch, most, _metrics: listener.epoch(task, epoch, most)

@@ -1,21 +1,30 @@
-"""A task in a worker process of its own, wherever this is called: in the driver or in a Dask worker.
+"""Worker processes on this machine, each of which runs one task at a time.
 
-Worker processes are kept for the next task of the same driver, since starting one and importing its libraries
-takes seconds. Whatever a task does to its process, no other task is in it.
+`LocalPool` is the executor over them; a Dask worker calls `run_isolated` itself. A process is kept for the
+next task of the same driver, since starting one and importing its libraries takes seconds. Whatever a task
+does to its process, no other task is in it.
 """
 
+import pickle
 import threading
+import uuid
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Self
 
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Outcome
+from marsbench.execution.base import Listener, Outcome, Task
+from marsbench.execution.machine import memory_limit
 from marsbench.execution.worker import Limits, WorkerDied, WorkerProcess
 
 _TRIES = 2
 """A task whose worker died is tried once more: the death may have been another's fault."""
+_SHARE_OF_MEMORY = 0.9
+"""Part of the machine's memory that its worker processes may take together."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +32,46 @@ class Isolation:
     """How worker processes are made and held."""
 
     session: str
-    """The driver's own mark: a process that has imported the plugins of one driver serves no other."""
+    """Id of the driver: a process that has imported the plugins of one driver serves no other."""
     threads: int
     limits: Limits
+
+    def shared_by(self, n_processes: int) -> Self:
+        """With an even share of this machine's memory as the limit, where the user set none."""
+        if self.limits.memory is not None:
+            return self
+        share = int(_SHARE_OF_MEMORY * memory_limit() / n_processes)
+        return replace(self, limits=replace(self.limits, memory=share))
+
+
+class LocalPool:
+    """The executor over worker processes of this machine; whichever thread submits a task drives one."""
+
+    runs_in_caller = False
+
+    def __init__(self, workers: int, threads: int, limits: Limits) -> None:
+        self.slots = workers
+        self._isolation = Isolation(uuid.uuid4().hex, threads, limits).shared_by(workers)
+        self._free = threading.BoundedSemaphore(workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        close_session(self._isolation.session)
+
+    def submit(self, task: Task, listener: Listener) -> Outcome:
+        """Run the task in an idle process or a new one, once one of the slots is free."""
+        started, on_epoch = partial(listener.started, task), partial(listener.epoch, task)
+        with self._free:
+            return run_isolated(pickle.dumps(task.work), self._isolation, started, on_epoch)
+
+    def sees(self, path: Path) -> bool:
+        """Whether the file exists."""
+        return path.exists()
+
+    def provide(self, files: Iterable[Path]) -> None:
+        """Nothing: the files are here."""
 
 
 def run_isolated(

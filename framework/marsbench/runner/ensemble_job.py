@@ -1,9 +1,9 @@
 """Ensembles: finished runs fused into one, by their probabilities.
 
 For each fold the members' recorded probabilities of its test clips are averaged or pooled; no member is
-trained on the whole training part again. The weights of the pool are fitted on what the members predict
-inside the fold's training part (`weighing`): the clips that a fold tests have no say in the weights that they
-meet.
+trained on the whole training part again. The weights of the pool are fitted on the members' predictions
+inside the fold's training part (`holdout_predictions`): the test clips of a fold have no influence on the
+weights that they are pooled by.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from marsbench.evaluation import ensembling
 from marsbench.evaluation.ensembling import average, fit_weights, pool
 from marsbench.evaluation.fit import fit_version
 from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.execution.base import Executor, Outcome
+from marsbench.execution.base import Executor
 from marsbench.execution.executor import n_workers, open_executor
 from marsbench.execution.interrupt import Stopped, graceful_interruption
 from marsbench.hashing import digest
@@ -37,8 +38,7 @@ from marsbench.results.predictions import write_predictions
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
-from marsbench.runner.fold_queue import FoldQueue, FoldWork
-from marsbench.runner.holdout_predictions import InnerPredictions, Weighing
+from marsbench.runner.holdout_predictions import HoldoutPredictions, InnerPredictions
 from marsbench.runner.record import FEATURES, fused_predictions, model_name, recorded_ensemble
 from marsbench.runner.reload import changed_plugins, chosen_by, corpus_of, folds_of, units_of
 from marsbench.runner.resources import Resources
@@ -195,7 +195,7 @@ class EnsembleJob:
         """Fit all members on parts of all folds' training parts, side by side; weights as soon as may be."""
         corpus, units, executor = self._refits
         place = Resources(corpus, units[0].folders, self.asked, executor, self.progress, stop, stack)
-        weighing = Weighing(
+        holdouts = HoldoutPredictions(
             protocol_hash=self.members[0].run.protocol.hash,
             n_folds=self.inner_folds,
             threads=self.asked.threads,
@@ -204,11 +204,9 @@ class EnsembleJob:
             others=self._others,
             say=self.progress.say,
         )
-        n_works = len(self.missing) * len(self.members)
-        advance = stack.enter_context(self.progress.track("Weights: members, folds", n_works))
-        queue = FoldQueue(iter([self._works(weighing, advance)]))
-        for task, outcome in place.run(queue):
-            queue.take(task, outcome)
+        each = list(product(self.missing, zip(self.members, units, strict=True)))
+        advance = stack.enter_context(self.progress.track("Weights: members, folds", len(each)))
+        place.run(partial(self._predict, holdouts, advance, fold, *member) for fold, member in each)
 
     @property
     def _others(self) -> tuple[StudyFolder, ...]:
@@ -216,25 +214,18 @@ class EnsembleJob:
         found = sorted(self.folder.path.parent.glob(f"{self._name}-*"))
         return (*self.known, *(RunFolder(path).study for path in found if path != self.folder.path))
 
-    def _works(self, weighing: Weighing, advance: Advance) -> list[FoldWork]:
-        return [
-            FoldWork(
-                weighing.steps(units, chosen_by(member.run, fold), fold),
-                begin=partial(self.folder.mark_running, fold),
-                end=partial(self._take, fold, member, advance),
-            )
-            for fold in self.missing
-            for member, units in zip(self.members, self._refits.units, strict=True)
-        ]
-
-    def _take(self, fold: int, member: Member, advance: Advance, outcome: Outcome) -> None:
-        """What came of a member's inner fits on a fold."""
-        if isinstance(outcome.value, Failure):
-            told = f"{member.run.run_id}: {outcome.value.message}"
-            self.failures[fold] = outcome.value.model_copy(update={"fold": fold, "message": told})
+    def _predict(
+        self, holdouts: HoldoutPredictions, advance: Advance, fold: int, member: Member, units: Units
+    ) -> None:
+        """Make a member's inner fits on a fold; the last member's are followed by the fold's weights."""
+        submit = partial(holdouts.place.submit, begin=partial(self.folder.mark_running, fold))
+        predictions = holdouts.of(units, chosen_by(member.run, fold), fold, submit)
+        if isinstance(predictions, Failure):
+            told = f"{member.run.run_id}: {predictions.message}"
+            self.failures[fold] = predictions.model_copy(update={"fold": fold, "message": told})
             self.folder.write_failure(self.failures[fold])
         else:
-            self.found.setdefault(fold, {})[member.run.run_id] = outcome.value
+            self.found.setdefault(fold, {})[member.run.run_id] = predictions
         found = self.found.get(fold, {})
         if len(found) == len(self.members):
             in_order = [found[run_id] for run_id in self.ids]

@@ -1,6 +1,6 @@
 """What a fold needs until it has a result: one fit, or a study and then a fit of what it found."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,13 +8,12 @@ from marsbench.config import Tuning
 from marsbench.errors import ResultsError
 from marsbench.evaluation.fit import Unit, fit_unit
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Outcome, Task
+from marsbench.execution.base import Outcome, Submit, Task
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import derived_seed
 from marsbench.plugin.registry import Recipe
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import Study, StudyFolder, Trial
-from marsbench.runner.fold_queue import Steps
 from marsbench.runner.units import Units
 from marsbench.tuning.cached_fits import CachedFits
 from marsbench.tuning.keras_tuner_engine import KerasTunerStudy
@@ -22,9 +21,9 @@ from marsbench.tuning.optuna_engine import OptunaStudy
 from marsbench.tuning.search_space import Configuration, SearchSpace, of_plugin, tuned_features
 
 
-def untuned(name: str, unit: Unit) -> Steps:
-    """One fit."""
-    return (yield Task(name, partial(fit_unit, unit)))
+def fit_once(name: str, unit: Unit, submit: Submit) -> Outcome:
+    """One fit, as a task of that name."""
+    return submit(Task(name, partial(fit_unit, unit)))
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ class TunedFold:
     keep: Callable[[Study], None]
     say: Callable[[str], None]
 
-    def steps(self, features: FeatureFile) -> Steps:
+    def fit(self, features: FeatureFile, submit: Submit) -> Outcome:
         """The study, then the fit of its best configuration on the whole training part."""
-        study = self._finished_study() or (yield from self._study(features))
+        study = self._finished_study() or self._study(features, submit)
         if isinstance(study, Failure):
             return Outcome(study)
         self.keep(study)
@@ -64,7 +63,7 @@ class TunedFold:
         tuned = self.features_by(tuned_features(self._recipe, self.units.folders, configuration))
         if isinstance(tuned, Failure):
             return Outcome(tuned)
-        return (yield from untuned(self.name, self.units.outer(self.fold, tuned, configuration)))
+        return fit_once(self.name, self.units.outer(self.fold, tuned, configuration), submit)
 
     @property
     def _recipe(self) -> Recipe:
@@ -96,10 +95,10 @@ class TunedFold:
         elif earlier and all(study.objective != self.tuning.objective for study in earlier):
             self.say("an earlier study had another objective; a new study begins")
 
-    def _study(self, features: FeatureFile) -> Generator[Task, Outcome, Study | Failure]:
+    def _study(self, features: FeatureFile, submit: Submit) -> Study | Failure:
         units, targets = self.units.inner(self.fold, features, self.tuning.inner_folds)
         if self.tuning.tuner == "keras-tuner":
-            return (yield from self._keras_tuner(units, [tuple(truth.tolist()) for truth in targets]))
+            return self._keras_tuner(units, [tuple(truth.tolist()) for truth in targets], submit)
         fits = CachedFits(
             name=self.name,
             fold=self.fold,
@@ -109,6 +108,7 @@ class TunedFold:
             folder=self.own.study,
             others=self.others,
             features_by=self.features_by,
+            submit=submit,
             say=self.say,
         )
         study = OptunaStudy(
@@ -121,11 +121,11 @@ class TunedFold:
             time_is_up=self.time_is_up,
             keep=self.keep,
         )
-        return (yield from study.trials())
+        return study.run()
 
     def _keras_tuner(
-        self, units: tuple[Unit, ...], targets: list[tuple[int, ...]]
-    ) -> Generator[Task, Outcome, Study | Failure]:
+        self, units: tuple[Unit, ...], targets: list[tuple[int, ...]], submit: Submit
+    ) -> Study | Failure:
         """The whole study as one piece of work: KerasTuner runs a loop of its own, and imports TensorFlow."""
         pipeline = self.units.pipeline
         study = KerasTunerStudy(
@@ -140,7 +140,7 @@ class TunedFold:
             folder=self.own.study.path / f"keras-tuner-{self.fold}" if self.workers_see_folder else None,
             deadline=self.deadline,
         )
-        outcome = yield Task(f"{self.name}, KerasTuner", study)
+        outcome = submit(Task(f"{self.name}, KerasTuner", study))
         if isinstance(outcome.value, Failure):
             return outcome.value
         trials: tuple[Trial, ...] = outcome.value

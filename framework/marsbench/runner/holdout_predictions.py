@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from marsbench.evaluation.fit import fit_version
 from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.execution.base import Outcome, failure
+from marsbench.execution.base import Submit, failure
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
 from marsbench.results.studies import StudyFolder
-from marsbench.runner.fold_queue import Steps
 from marsbench.runner.resources import Resources
 from marsbench.runner.units import Units
 from marsbench.tuning.cached_fits import CachedFits
@@ -31,8 +30,8 @@ class InnerPredictions(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Weighing:
-    """Fits what a pipeline is in a fold on parts of the fold's training clips, each fit kept as a file.
+class HoldoutPredictions:
+    """Fits pipelines on parts of each fold's training clips, each fit kept as a file.
 
     The test part of the fold is no part of any of it.
     """
@@ -45,21 +44,24 @@ class Weighing:
     folder: StudyFolder
     """Where fits are kept."""
     others: tuple[StudyFolder, ...]
-    """Of others: what they fitted is not fitted again."""
+    """Folders of other jobs: what they fitted is not fitted again."""
     say: Callable[[str], None]
 
-    def steps(self, units: Units, configuration: Configuration, fold: int) -> Steps:
-        """A pipeline's `InnerPredictions` on a fold, or the first failure.
+    def of(
+        self, units: Units, configuration: Configuration, fold: int, submit: Submit
+    ) -> InnerPredictions | Failure:
+        """A pipeline's predictions on a fold, or the first failure.
 
         Args:
             units: its fits.
             configuration: what a tuner chose in that fold; {} for none.
             fold: number of the fold, from 0.
+            submit: has a fit run.
         """
         features = self._features(units, configuration)
         if isinstance(features, Failure):
-            return Outcome(features)
-        inner, targets = units.weighing(fold, features, self.n_folds)
+            return features
+        inner, targets = units.for_holdout(fold, features, self.n_folds)
         fits = CachedFits(
             name=f"{units.pipeline.name}, fold {fold + 1}",
             fold=fold,
@@ -69,16 +71,17 @@ class Weighing:
             folder=self.folder,
             others=self.others,
             features_by=self.place.features_by,
+            submit=submit,
             say=self.say,
         )
         results: list[UnitResult] = []
         for number in range(len(inner)):
-            result = yield from fits.fit(configuration, number)
+            result = fits.fit(configuration, number)
             if isinstance(result, Failure):
-                return Outcome(result)
+                return result
             results.append(result)
         probabilities = np.concatenate([result.probabilities for result in results])
-        return Outcome(InnerPredictions(probabilities, np.concatenate(targets), tuple(results)))
+        return InnerPredictions(probabilities, np.concatenate(targets), tuple(results))
 
     def context(self, units: Units) -> str:
         """Digest of everything that a fit depends on beside fold, split and configuration."""

@@ -15,7 +15,7 @@ from filelock import FileLock
 from marsbench.config import Experiment, Tuning
 from marsbench.evaluation.fit import fit_version
 from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.execution.base import Outcome
+from marsbench.execution.base import Outcome, Submit
 from marsbench.execution.executor import n_workers
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
@@ -29,8 +29,7 @@ from marsbench.results.predictions import write_predictions
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import Study
-from marsbench.runner.fold import TunedFold
-from marsbench.runner.fold_queue import FoldWork, Steps
+from marsbench.runner.fold import TunedFold, fit_once
 from marsbench.runner.record import pooled, recorded
 from marsbench.runner.units import Units
 from marsbench.tuning.journal import Journal
@@ -154,16 +153,20 @@ class PipelineJob:
                 bar = self.progress.track(f"{self.name}, trials", n_trials)
                 self._trial_bar = self._bars.enter_context(bar)
         else:
-            self._finish()
+            self.finish()
         return True
 
     def task_name(self, fold: int) -> str:
         """Of a fold's work, as screens show it."""
         return f"{self.name}, fold {fold + 1}"
 
-    def work(self, fold: int, steps: Steps) -> FoldWork:
-        """A missing fold's work, which records what comes of it."""
-        return FoldWork(steps, partial(self.folder.mark_running, fold), partial(self.take, fold))
+    def make_fold(self, fold: int, fit: Callable[[Submit], Outcome], submit: Callable[..., Outcome]) -> None:
+        """Fit a missing fold and write what came of it; it is marked as running while its tasks are."""
+        self.take(fold, fit(partial(submit, begin=partial(self.folder.mark_running, fold))))
+
+    def fit_untuned(self, fold: int, features: FeatureFile, submit: Submit) -> Outcome:
+        """The one fit of a missing fold of an untuned run."""
+        return fit_once(self.task_name(fold), self.units.outer(fold, features), submit)
 
     def tuned_fold(
         self,
@@ -219,7 +222,7 @@ class PipelineJob:
         return max(self.untuned_folder.unit_seconds(), default=0.0)
 
     def take(self, fold: int, outcome: Outcome) -> None:
-        """Write what came of a unit; the run is recorded with its last one.
+        """Write what came of a unit.
 
         Raises:
             StorageError: it cannot be written, or the folder is gone.
@@ -234,13 +237,11 @@ class PipelineJob:
             self.folder.write_unit(outcome.value)
         if self._bar is not None:
             self._bar(1)
-        if not self.missing:
-            self._finish()
 
     def give_up(self, failure: Failure) -> None:
         """There are no features: no unit can be fitted. Not kept as a unit's failure: a rerun tries again."""
         self.failures[None] = failure
-        self._finish()
+        self.finish()
 
     def release(self) -> None:
         """Let go of the folder."""
@@ -264,7 +265,8 @@ class PipelineJob:
         if self.failures:
             self.say(f"{len(self.failures)} fold(s) failed earlier; bench retry --failed tries them again")
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Record the run and let go of its folder; every fold has a result or a failure."""
         self._bars.close()
         studies = list(self.folder.study.studies()) if self.tuning else []
         self._record = recorded(

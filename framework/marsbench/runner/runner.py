@@ -4,15 +4,16 @@ One way for data: names -> plugins -> corpus -> protocol (all in `planning`) -> 
 (a study of each fold ->) units -> out-of-fold probabilities -> run -> leaderboard.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 
 from marsbench.atomic_files import require_writable
 from marsbench.config import Experiment
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Task
+from marsbench.execution.base import Outcome, Submit, Task
 from marsbench.execution.executor import open_executor
 from marsbench.execution.interrupt import graceful_interruption
 from marsbench.locks import is_locked
@@ -20,8 +21,7 @@ from marsbench.planning import make_plans
 from marsbench.progress import Progress, Silent
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
-from marsbench.runner.fold import untuned
-from marsbench.runner.fold_queue import FoldQueue, FoldWork
+from marsbench.runner.fold import TunedFold
 from marsbench.runner.pipeline_job import PipelineJob, runs_of
 from marsbench.runner.resources import Resources
 from marsbench.runner.time_budget import TimeBudget
@@ -63,68 +63,74 @@ class Driver:
         """Finish every run, those that another process is making when that has ended."""
         for ongoing in runs:
             ongoing.announce()
-        for recipe in {r.features.key: r.features for r in runs if r.has_gaps(retry_failed)}.values():
-            self.place.features_by(recipe)
-        for ongoing in runs:
-            if ongoing.tuning is not None and ongoing.has_gaps(retry_failed):
-                self._space_of(ongoing)
+        self.place.run([partial(self._prepare, [r for r in runs if r.has_gaps(retry_failed)])])
         while runs := self._make_free(runs, retry_failed):
             runs[0].say("another process is making it; waiting for it")
             while is_locked(runs[0].folder.path):
                 self.place.pause()
 
+    def _prepare(self, runs: Sequence[PipelineJob]) -> None:
+        """Extract features and find search spaces, so that no run is held up by another's."""
+        for recipe in {ongoing.features.key: ongoing.features for ongoing in runs}.values():
+            self.place.features_by(recipe)
+        for ongoing in runs:
+            if ongoing.tuning is not None:
+                self._space_of(ongoing)
+
     def _make_free(self, runs: list[PipelineJob], retry_failed: bool) -> list[PipelineJob]:
         """Make the runs that no other process is making; gives the others."""
         taken: list[PipelineJob] = []
 
-        def batches() -> Iterator[list[FoldWork]]:
-            for position, ongoing in enumerate(runs):
-                if ongoing.open(retry_failed):
-                    yield self._works(ongoing, runs[position:])
-                else:
-                    taken.append(ongoing)
+        def make(ongoing: PipelineJob, to_come: Sequence[PipelineJob]) -> None:
+            if not ongoing.open(retry_failed):
+                taken.append(ongoing)
+            elif ongoing.missing:
+                self._make(ongoing, to_come)
 
-        queue = FoldQueue(batches())
         try:
-            for task, outcome in self.place.run(queue):
-                queue.take(task, outcome)
+            self.place.run(partial(make, ongoing, runs[number:]) for number, ongoing in enumerate(runs))
         finally:
             for ongoing in runs:
                 ongoing.release()
         return taken
 
-    def _works(self, ongoing: PipelineJob, to_come: Sequence[PipelineJob]) -> list[FoldWork]:
-        """What the missing folds need; nothing if the features that they need cannot be extracted."""
-        if not (missing := ongoing.missing):
-            return []
+    def _make(self, ongoing: PipelineJob, to_come: Sequence[PipelineJob]) -> None:
+        """Fit the missing folds and record the run; without features or a search space it records why."""
         features = self.place.features_by(ongoing.features)
         if isinstance(features, Failure):
             ongoing.give_up(features)
-            return []
+            return
+        folds: list[Callable[[Submit], Outcome]]
         if ongoing.tuning is None:
-            return [
-                ongoing.work(fold, untuned(ongoing.task_name(fold), ongoing.units.outer(fold, features)))
-                for fold in missing
+            folds = [partial(ongoing.fit_untuned, fold, features) for fold in ongoing.missing]
+        else:
+            space = self._space_of(ongoing)
+            if isinstance(space, Failure):
+                ongoing.give_up(space)
+                return
+            n_tuned = sum(run.tuning is not None for run in to_come)
+            until = self.budget.share(n_tuned, ongoing.seconds_spent)
+            folds = [
+                partial(self._tuned(ongoing, fold, space, until).fit, features) for fold in ongoing.missing
             ]
-        space = self._space_of(ongoing)
-        if isinstance(space, Failure):
-            ongoing.give_up(space)
-            return []
-        until = self.budget.share(sum(run.tuning is not None for run in to_come), ongoing.seconds_spent)
-        tuned = (
-            ongoing.tuned_fold(
-                fold,
-                space,
-                self.place.features_by,
-                time_is_up=lambda seconds: self.budget.is_up(
-                    until, seconds + self._seconds_of_folds(ongoing)
-                ),
-                deadline=self.budget.deadline(until, self._seconds_of_folds(ongoing)),
-                workers_see_folder=self.place.executor.sees(ongoing.folder.path),
-            )
-            for fold in missing
+        self.place.side_by_side(
+            [
+                partial(ongoing.make_fold, number, fold, self.place.submit)
+                for number, fold in zip(ongoing.missing, folds, strict=True)
+            ]
         )
-        return [ongoing.work(fold_tuned.fold, fold_tuned.steps(features)) for fold_tuned in tuned]
+        ongoing.finish()
+
+    def _tuned(self, ongoing: PipelineJob, fold: int, space: SearchSpace, until: float | None) -> TunedFold:
+        """One fold of a tuned run that should be finished at a moment."""
+        return ongoing.tuned_fold(
+            fold,
+            space,
+            self.place.features_by,
+            time_is_up=lambda seconds: self.budget.is_up(until, seconds + self._seconds_of_folds(ongoing)),
+            deadline=self.budget.deadline(until, self._seconds_of_folds(ongoing)),
+            workers_see_folder=self.place.executor.sees(ongoing.folder.path),
+        )
 
     def _seconds_of_folds(self, ongoing: PipelineJob) -> float:
         """What fitting the run's missing folds takes once tuning is done."""
@@ -141,6 +147,5 @@ class Driver:
         if isinstance(features, Failure):
             return features
         task = Task(f"{ongoing.name}, search space", ongoing.exploration(features.input_shape))
-        ((_, outcome),) = self.place.run(iter([task]))
-        space: SearchSpace | Failure = outcome.value
+        space: SearchSpace | Failure = self.place.submit(task).value
         return space

@@ -63,7 +63,7 @@ class Units:
         units, targets = self._inner(fold, features, n_folds, seed, seed)
         return tuple(replace(unit, is_draft=True) for unit in units), targets
 
-    def weighing(
+    def for_holdout(
         self, fold: int, features: FeatureFile, n_folds: int
     ) -> tuple[tuple[Unit, ...], list[NDArray[np.int64]]]:
         """As `inner`, for weights: whole fits, on splits that are the same for any pipeline and seed.

@@ -1,20 +1,17 @@
 """Fits inside one fold's training clips, each kept as a file, so that none is made twice."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from marsbench.evaluation.fit import Unit, fit_and_predict
 from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.execution.base import Outcome, Task, failure
+from marsbench.execution.base import Outcome, Submit, Task, failure
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
 from marsbench.results.studies import StudyFolder
 from marsbench.tuning.search_space import Configuration, of_plugin, tuned_features
-
-Steps = Generator[Task, Outcome, UnitResult | Failure]
-"""Yields the tasks that it needs, is sent their outcomes, and returns what came of the fit."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +31,12 @@ class CachedFits:
     others: tuple[StudyFolder, ...]
     """Of the same pipeline's other runs: what they fitted is not fitted again."""
     features_by: Callable[[Recipe], FeatureFile | Failure]
+    submit: Submit
     say: Callable[[str], None]
 
     def fit(
         self, configuration: Configuration, inner: int, until: int | None = None, below: int | None = None
-    ) -> Steps:
+    ) -> UnitResult | Failure:
         """What comes of a configuration on one inner split.
 
         Args:
@@ -64,7 +62,7 @@ class CachedFits:
             until=until,
             checkpoint=self._checkpoint(configuration, inner, below),
         )
-        outcome = yield Task(self._title(inner, until), partial(fit_and_predict, unit))
+        outcome = self.submit(Task(self._title(inner, until), partial(fit_and_predict, unit)))
         return self._kept(name, outcome)
 
     def _fitted_elsewhere(self, name: str) -> UnitResult | None:

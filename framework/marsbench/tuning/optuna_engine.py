@@ -11,7 +11,7 @@ were perfect on all remaining splits. Only trials with all splits compete.
 """
 
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from marsbench.config import Tuning
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.metrics import objective_score
-from marsbench.execution.base import Outcome, Task
 from marsbench.hashing import canonical_json, derived_seed
 from marsbench.results.studies import Study, Trial
 from marsbench.tuning.cached_fits import CachedFits
@@ -42,7 +41,7 @@ _REPEATS = 20
 
 @dataclass
 class OptunaStudy:
-    """Trials of one pipeline on one fold; `trials` yields what is to be computed for them."""
+    """Trials of one pipeline on one fold."""
 
     tuning: Tuning
     space: SearchSpace
@@ -57,7 +56,7 @@ class OptunaStudy:
     """Called after each trial."""
     done: list[Trial] = field(default_factory=list)
 
-    def trials(self) -> Generator[Task, Outcome, Study]:
+    def run(self) -> Study:
         """Try configurations until there are as many as asked for; returns the finished study."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
@@ -66,12 +65,12 @@ class OptunaStudy:
         )
         ended: str | None = None
         while ended is None:
-            ended = yield from self._next(study)
+            ended = self._next(study)
             self.keep(self._record(None))
         self.fits.clear_checkpoints()
         return self._record(ended)
 
-    def _next(self, study: optuna.Study) -> Generator[Task, Outcome, str | None]:
+    def _next(self, study: optuna.Study) -> str | None:
         """One more trial; returns why there is none."""
         if len(self.done) >= self.tuning.trials:
             return "all trials"
@@ -84,7 +83,7 @@ class OptunaStudy:
             seed = derived_seed(self.seed, "trial", len(self.done))
             study.sampler = seeded_sampler(seed, _STARTUP)
             asked, configuration = self._ask(study)
-        trial = self._repeated(configuration) or (yield from self._tried(asked, configuration))
+        trial = self._repeated(configuration) or self._tried(asked, configuration)
         self._tell(study, asked, trial)
         self.done.append(trial)
         return "time budget" if trial.reason == _TIME_IS_UP else None
@@ -114,7 +113,7 @@ class OptunaStudy:
                 return earlier.model_copy(update=changes)
         return None
 
-    def _tried(self, asked: optuna.Trial, configuration: Configuration) -> Generator[Task, Outcome, Trial]:
+    def _tried(self, asked: optuna.Trial, configuration: Configuration) -> Trial:
         """Score a configuration step by step."""
         scores: list[float] = []
         steps: dict[int, float] = {}
@@ -135,7 +134,7 @@ class OptunaStudy:
         for position, step in enumerate(schedule := self._schedule()):
             if self.done and self.time_is_up(self._longest_fit * step.share(self.rungs)):
                 return ended("pruned", fmean(scores) if scores else None, _TIME_IS_UP)
-            result = yield from self.fits.fit(configuration, step.inner, step.until, step.below)
+            result = self.fits.fit(configuration, step.inner, step.until, step.below)
             if isinstance(result, Failure):
                 return ended("failed", None, result.message)
             seconds += result.fit_seconds + result.predict_seconds

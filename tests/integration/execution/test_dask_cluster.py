@@ -1,10 +1,9 @@
-"""Workers of this machine, and clusters as users start them: processes that talk over the loopback."""
+"""Clusters as users start them: processes that talk over the loopback."""
 
 import asyncio
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,9 +15,8 @@ import pytest
 
 from marsbench.config import Experiment
 from marsbench.errors import ConfigError, ExecutionError
-from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Executor, Outcome, Task, Work
-from marsbench.execution.dask_cluster import DaskExecutor, local_executor, remote_executor
+from marsbench.execution.dask_cluster import DaskExecutor
 from marsbench.execution.worker import Limits
 from marsbench.features.store import FeatureStore
 from marsbench.planning import make_plans
@@ -39,105 +37,28 @@ class Deaf:
     def waiting(self, why: str) -> None: ...
 
 
-def never() -> bool:
-    return False
-
-
 def outcomes(executor: Executor, *works: Work) -> list[Outcome]:
     """In the order of the works."""
     tasks = [Task(str(number), work) for number, work in enumerate(works)]
-    done = dict(executor.run(tasks, Deaf(), never))
-    return [done[task] for task in tasks]
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return list(pool.map(lambda task: executor.submit(task, Deaf()), tasks))
 
 
-def children() -> list[psutil.Process]:
-    """Worker processes of this one; other tests may have processes of their own."""
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if "marsbench.execution.worker_main" in process.cmdline()]
-
-
-def listening(processes: list[psutil.Process]) -> set[str]:
-    """Addresses that others could connect to."""
-    connections = [found for process in processes for found in process.net_connections("inet")]
-    return {found.laddr.ip for found in connections if found.status == psutil.CONN_LISTEN}
-
-
-def test_nothing_listens_where_others_on_the_network_could_connect(works: Any) -> None:
-    with local_executor(2, 1, NO_LIMITS) as executor:
-        outcomes(executor, works.call(abs, -1), works.call(abs, -2))
-        assert listening([psutil.Process(), *children()]) <= {"127.0.0.1", "::1"}
-
-
-def test_workers_end_with_the_context_also_those_at_work(works: Any) -> None:
-    start = time.monotonic()
-    with local_executor(2, 1, NO_LIMITS) as executor:
-        running = executor.run(
-            [Task("short", works.call(abs, -1)), Task("long", works.call(time.sleep, 60))], Deaf(), never
-        )
-        next(running)
-        assert len(children()) == 2
-    assert children() == []
-    assert time.monotonic() - start < 20
-
-
-def test_a_context_that_is_left_by_an_exception_leaves_no_process(works: Any) -> None:
-    with pytest.raises(ValueError, match="no luck"), local_executor(1, 1, NO_LIMITS) as executor:  # noqa: PT012
-        outcomes(executor, works.call(abs, -1))
-        raise ValueError("no luck")
-    assert children() == []
-
-
-def test_deaths_are_outcomes_and_the_others_go_on(works: Any, tmp_path: Path) -> None:
-    dies_once = works.call(works.once, tmp_path / "marker", os._exit, 7)
-    with local_executor(2, 1, NO_LIMITS) as executor:
-        done = outcomes(executor, works.call(os._exit, 7), dies_once, works.call(print, "hello"))
-    message = "the worker process ended itself with exit status 7, twice"
-    assert done == [
-        Outcome(Failure(kind="WorkerDied", message=message)),
-        Outcome("survived", "trying\ntrying\n"),
-        Outcome(None, "hello\n"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("limits", "message"),
-    [
-        (Limits(seconds=0.5), "stopped at its time limit of 0.5 s"),
-        (Limits(memory=10_000_000), "GB, the limit is 0.01 GB"),
-    ],
-)
-def test_limits_hold_in_workers(works: Any, limits: Limits, message: str) -> None:
-    with local_executor(1, 1, limits) as executor:
-        (outcome,) = outcomes(executor, works.call(time.sleep, 60))
-    assert outcome.value.message.endswith(message)
-
-
-def test_without_a_limit_a_task_may_take_an_even_share_of_the_memory(
-    works: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("marsbench.execution.dask_cluster.MEMORY_LIMIT", 800_000_000)
-    with local_executor(2, 1, NO_LIMITS) as executor:
-        (outcome,) = outcomes(executor, works.call(works.fill, 1 << 30))
-    assert outcome.value.kind == "MemoryLimit"
-    assert outcome.value.message.endswith("the limit is 0.36 GB")
-
-
-def test_two_executors_at_once_do_not_disturb_each_other(works: Any) -> None:
-    with local_executor(1, 1, NO_LIMITS) as first, local_executor(1, 1, NO_LIMITS) as second:
-        for number in range(3):
-            assert outcomes(first, works.call(abs, -number)) == [Outcome(number)]
-            assert outcomes(second, works.call(abs, -number)) == [Outcome(number)]
-
-
-def test_workers_that_come_while_tasks_run_are_used(works: Any) -> None:
-    pids = set()
-    tasks = [Task(str(number), works.call(works.getpid_after, 0.2)) for number in range(8)]
-    with local_executor(1, 1, NO_LIMITS) as executor:
-        for _, outcome in executor.run(tasks, Deaf(), never):
-            pids.add(outcome.value)
-            executor._client.cluster.scale(2)
+def test_workers_that_come_while_tasks_run_are_used(cluster: Any, works: Any) -> None:
+    cluster.start_worker()
+    with DaskExecutor(cluster.address, 1, NO_LIMITS) as executor:
+        assert executor.slots == 1
+        threading.Timer(0.3, cluster.start_worker).start()
+        done = outcomes(executor, *[works.call(works.getpid_after, 1.0)] * 8)
         assert executor.slots == 2
-    assert len(pids) == 2
+    assert len({outcome.value for outcome in done}) == 2
+
+
+def test_no_process_is_left_on_the_workers_when_the_driver_ends(busy_cluster: Any, works: Any) -> None:
+    with DaskExecutor(busy_cluster.address, 1, NO_LIMITS) as executor:
+        (outcome,) = outcomes(executor, works.call(os.getpid))
+        assert psutil.pid_exists(outcome.value)
+    assert not psutil.pid_exists(outcome.value)
 
 
 def experiment(kit: Path, **changes: Any) -> Experiment:
@@ -213,7 +134,7 @@ def test_a_lost_scheduler_ends_the_run_which_goes_on_when_asked_again(
 ) -> None:
     monkeypatch.setattr("marsbench.execution.dask_cluster._PATIENCE", 1)
     cluster.start_worker()
-    with pytest.raises(ExecutionError, match=r"^the .*; the same command goes on from what is finished$"):
+    with pytest.raises(ExecutionError, match=r"^the .*; rerun the same command to resume$"):
         run(
             experiment(kit, set=SLOW, cluster=cluster.address),
             After(2, lambda: cluster.kill(cluster.scheduler)),
@@ -247,7 +168,7 @@ def test_features_reach_workers_that_come_later(kit: Path, cluster: Any, works: 
     (plan,) = make_plans(experiment(kit), Silent())
     features = FeatureStore(plan.pipelines[0].features, plan.folders).features_of(plan.corpus)
     expected = features.array(3).tolist()
-    with remote_executor(cluster.address, 1, NO_LIMITS) as executor:
+    with DaskExecutor(cluster.address, 1, NO_LIMITS) as executor:
         assert not executor.sees(features.path)
         executor.provide(features.files)
         (tmp_path / "home" / "features").rename(tmp_path / "away")
@@ -302,7 +223,7 @@ def no_scheduler(address: str) -> str:
 )
 def test_an_address_without_a_scheduler_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("marsbench.execution.dask_cluster._PATIENCE", 0.3)
-    with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
+    with pytest.raises(ExecutionError) as error, DaskExecutor(address, 1, NO_LIMITS):
         pass
     assert str(error.value) == no_scheduler(address)
 
@@ -313,14 +234,14 @@ def test_a_server_that_is_no_scheduler_is_one_line(
 ) -> None:
     monkeypatch.setattr("marsbench.execution.dask_cluster._PATIENCE", 0.3)
     with server(answer) as address:
-        with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
+        with pytest.raises(ExecutionError) as error, DaskExecutor(address, 1, NO_LIMITS):
             pass
         assert str(error.value) == no_scheduler(address)
 
 
 def test_a_worker_is_no_scheduler(busy_cluster: Any) -> None:
     address = busy_cluster.worker_address
-    with pytest.raises(ExecutionError) as error, remote_executor(address, 1, NO_LIMITS):
+    with pytest.raises(ExecutionError) as error, DaskExecutor(address, 1, NO_LIMITS):
         pass
     assert str(error.value) == no_scheduler(address)
 
@@ -349,7 +270,7 @@ def test_workers_with_another_marsbench_are_refused_in_one_line(
 
 def test_a_notebook_can_use_a_cluster(busy_cluster: Any, works: Any) -> None:
     async def cell() -> list[Outcome]:
-        with remote_executor(busy_cluster.address, 1, NO_LIMITS) as executor:
+        with DaskExecutor(busy_cluster.address, 1, NO_LIMITS) as executor:
             return outcomes(executor, works.call(abs, -1))
 
     assert asyncio.run(cell()) == [Outcome(1)]

@@ -2,9 +2,9 @@
 
 import math
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from marsbench.errors import ConfigError
 from marsbench.execution.base import Executor, Listener, Outcome, Task, Work
 from marsbench.execution.dask_cluster import DaskExecutor
 from marsbench.execution.executor import InProcess, n_workers, open_executor
+from marsbench.execution.local_pool import LocalPool
 
 
 class Heard:
@@ -40,10 +41,6 @@ def executor(request: pytest.FixtureRequest, works: Any) -> Iterator[Executor]: 
         yield executor
 
 
-def never() -> bool:
-    return False
-
-
 def tasks(*works: Work) -> list[Task]:
     return [Task(f"task {number}", work) for number, work in enumerate(works)]
 
@@ -51,7 +48,10 @@ def tasks(*works: Work) -> list[Task]:
 def outcomes(
     executor: Executor, tasks: Iterable[Task], listener: Listener | None = None
 ) -> dict[str, Outcome]:
-    return {task.name: outcome for task, outcome in executor.run(tasks, listener or Heard(), never)}
+    tasks = list(tasks)
+    with ThreadPoolExecutor(10) as pool:
+        done = pool.map(lambda task: executor.submit(task, listener or Heard()), tasks)
+        return {task.name: outcome for task, outcome in zip(tasks, done, strict=True)}
 
 
 def test_every_task_has_its_outcome(executor: Executor, works: Any) -> None:
@@ -65,16 +65,9 @@ def test_no_tasks_have_no_outcomes(executor: Executor) -> None:
 
 def test_tasks_of_one_name_are_kept_apart(executor: Executor, works: Any) -> None:
     twins = [Task("twin", works.call(abs, number)) for number in range(4)]
-    done = dict(executor.run(twins, Heard(), never))
-    assert [done[task].value for task in twins] == [0, 1, 2, 3]
-
-
-def test_an_executor_runs_more_tasks_while_it_runs_some(executor: Executor, works: Any) -> None:
-    def outer() -> Iterator[Task]:
-        (inner,) = outcomes(executor, tasks(works.call(abs, -7))).values()
-        yield from tasks(works.call(math.sqrt, inner.value + 2))
-
-    assert outcomes(executor, outer()) == {"task 0": Outcome(3.0)}
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda task: executor.submit(task, Heard()), twins))
+    assert [outcome.value for outcome in done] == [0, 1, 2, 3]
 
 
 def test_a_failing_task_disturbs_no_other(executor: Executor, works: Any) -> None:
@@ -103,37 +96,12 @@ def test_listeners_hear_of_starts_and_epochs_while_tasks_run(executor: Executor,
     assert ("task 1", "started") in heard.told
 
 
-def test_tasks_are_taken_when_there_is_room_for_them(executor: Executor, works: Any) -> None:
-    taken: list[int] = []
-
-    def source() -> Iterator[Task]:
-        for number in range(9):
-            taken.append(number)
-            yield Task(str(number), works.call(abs, number))
-
-    for n_done, _ in enumerate(executor.run(source(), Heard(), never)):
-        assert len(taken) - n_done <= executor.slots
-    assert len(taken) == 9
-
-
-def test_once_stopped_no_task_is_taken_and_those_under_way_are_finished(
-    executor: Executor, works: Any
-) -> None:
-    stop = threading.Event()
-    source = iter(tasks(*[works.call(time.sleep, 0.1)] * 50))
-    n_done = 0
-    for _ in executor.run(source, Heard(), stop.is_set):
-        n_done += 1
-        stop.set()
-    assert n_done == executor.slots
-    assert len(list(source)) == 50 - n_done
-
-
-def test_outcomes_that_nobody_asks_for_any_more_are_dropped(executor: Executor, works: Any) -> None:
-    running = executor.run(tasks(*[works.call(time.sleep, 0.05)] * 9), Heard(), never)
-    next(running)
-    running.close()  # type: ignore[attr-defined]  # it is a generator
-    assert outcomes(executor, tasks(works.call(abs, -1))) == {"task 0": Outcome(1)}
+def test_no_more_tasks_run_at_once_than_there_are_slots(executor: Executor, works: Any) -> None:
+    heard = Heard()
+    start = time.monotonic()
+    outcomes(executor, tasks(*[works.call(time.sleep, 0.3)] * 4), heard)
+    assert len(heard.told) == 4
+    assert time.monotonic() - start >= 4 * 0.3 / executor.slots
 
 
 def test_files_of_this_machine_are_seen(executor: Executor, tmp_path: Path) -> None:
@@ -147,9 +115,9 @@ def test_files_of_this_machine_are_seen(executor: Executor, tmp_path: Path) -> N
     [
         (Execution(workers=0), InProcess),
         (Execution(), InProcess),  # by the variable that tests are run with
-        (Execution(workers=3), DaskExecutor),
+        (Execution(workers=3), LocalPool),
         (Execution(cluster="tcp://127.0.0.1:8786"), DaskExecutor),
-        (Execution(workers=1, unit_timeout=1800, unit_memory=4 << 30), DaskExecutor),
+        (Execution(workers=1, unit_timeout=1800, unit_memory=4 << 30), LocalPool),
     ],
 )
 def test_the_executor_is_the_one_that_was_asked_for(asked: Execution, kind: type[Executor]) -> None:
@@ -192,6 +160,6 @@ def test_by_default_there_are_as_many_workers_as_cores_and_memory_allow(
     monkeypatch: pytest.MonkeyPatch, cores: int, memory: float, threads: int, expected: int
 ) -> None:
     monkeypatch.delenv("MARSBENCH_WORKERS")
-    monkeypatch.setattr("dask.system.CPU_COUNT", cores)
-    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", int(memory))
+    monkeypatch.setattr("marsbench.execution.executor.n_cores", lambda: cores)
+    monkeypatch.setattr("marsbench.execution.executor.memory_limit", lambda: int(memory))
     assert n_workers(Execution(threads=threads)) == expected

@@ -2,10 +2,13 @@ import ctypes
 import os
 import pickle
 import pydoc
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,8 @@ import pytest
 
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Outcome, Work
-from marsbench.execution.local_pool import Isolation, close_session, run_isolated
+from marsbench.execution.base import Outcome, Task, Work
+from marsbench.execution.local_pool import Isolation, LocalPool, close_session, run_isolated
 from marsbench.execution.worker import Limits
 
 Run = Callable[..., Outcome]
@@ -165,3 +168,114 @@ def test_closing_a_session_ends_what_is_under_way(run: Run, works: Any, another_
     assert outcome.value.kind == "WorkerDied"
     assert not psutil.pid_exists(idle)
     assert run(works.call(abs, -1), another_session).value.message == "the run was stopped"
+
+
+NO_LIMITS = Limits()
+
+
+class Deaf:
+    """Listens to nothing."""
+
+    def started(self, task: Task) -> None: ...
+
+    def epoch(self, task: Task, epoch: int, most: int) -> None: ...
+
+    def waiting(self, why: str) -> None: ...
+
+
+def outcomes(pool: LocalPool, *works: Work) -> list[Outcome]:
+    """Outcomes in the order of the works."""
+    tasks = [Task(str(number), work) for number, work in enumerate(works)]
+    with ThreadPoolExecutor(len(tasks)) as threads:
+        return list(threads.map(lambda task: pool.submit(task, Deaf()), tasks))
+
+
+def children() -> list[psutil.Process]:
+    """Worker processes of this one; other tests may have processes of their own."""
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if "marsbench.execution.worker_main" in process.cmdline()]
+
+
+def listening(processes: list[psutil.Process]) -> set[str]:
+    """Addresses that others could connect to."""
+    connections = [found for process in processes for found in process.net_connections("inet")]
+    return {found.laddr.ip for found in connections if found.status == psutil.CONN_LISTEN}
+
+
+def test_a_pool_listens_nowhere(works: Any) -> None:
+    before = listening([psutil.Process()])
+    with LocalPool(2, 1, NO_LIMITS) as pool:
+        outcomes(pool, works.call(abs, -1), works.call(abs, -2))
+        assert listening([psutil.Process(), *children()]) == before
+
+
+def test_workers_end_with_the_context_also_those_at_work(works: Any) -> None:
+    start = time.monotonic()
+    with ThreadPoolExecutor(1) as thread, LocalPool(2, 1, NO_LIMITS) as pool:
+        long = thread.submit(pool.submit, Task("long", works.call(time.sleep, 60)), Deaf())
+        outcomes(pool, works.call(abs, -1))
+        assert len(children()) == 2
+    assert children() == []
+    assert long.result().value.kind == "WorkerDied"
+    assert time.monotonic() - start < 20
+
+
+def test_a_context_that_is_left_by_an_exception_leaves_no_process(works: Any) -> None:
+    with pytest.raises(ValueError, match="no luck"), LocalPool(1, 1, NO_LIMITS) as pool:  # noqa: PT012
+        outcomes(pool, works.call(abs, -1))
+        raise ValueError("no luck")
+    assert children() == []
+
+
+def test_deaths_are_outcomes_and_the_others_go_on(works: Any, tmp_path: Path) -> None:
+    dies_once = works.call(works.once, tmp_path / "marker", os._exit, 7)
+    with LocalPool(2, 1, NO_LIMITS) as pool:
+        done = outcomes(pool, works.call(os._exit, 7), dies_once, works.call(print, "hello"))
+    message = "the worker process ended itself with exit status 7, twice"
+    assert done == [
+        Outcome(Failure(kind="WorkerDied", message=message)),
+        Outcome("survived", "trying\ntrying\n"),
+        Outcome(None, "hello\n"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Limits(seconds=0.5), "stopped at its time limit of 0.5 s"),
+        (Limits(memory=10_000_000), "GB, the limit is 0.01 GB"),
+    ],
+)
+def test_limits_hold_in_workers(works: Any, limits: Limits, message: str) -> None:
+    with LocalPool(1, 1, limits) as pool:
+        (outcome,) = outcomes(pool, works.call(time.sleep, 60))
+    assert outcome.value.message.endswith(message)
+
+
+def test_without_a_limit_a_task_may_take_an_even_share_of_the_memory(
+    works: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.execution.local_pool.memory_limit", lambda: 800_000_000)
+    with LocalPool(2, 1, NO_LIMITS) as pool:
+        (outcome,) = outcomes(pool, works.call(works.fill, 1 << 30))
+    assert outcome.value.kind == "MemoryLimit"
+    assert outcome.value.message.endswith("the limit is 0.36 GB")
+
+
+def test_two_pools_at_once_do_not_disturb_each_other(works: Any) -> None:
+    with LocalPool(1, 1, NO_LIMITS) as first, LocalPool(1, 1, NO_LIMITS) as second:
+        for number in range(3):
+            assert outcomes(first, works.call(abs, -number)) == [Outcome(number)]
+            assert outcomes(second, works.call(abs, -number)) == [Outcome(number)]
+
+
+def test_a_run_on_this_machine_imports_no_dask(kit: Path, tmp_path: Path) -> None:
+    words = ["run", "--features=crossings", "--model=nearest_mean", "--data=tones", f"--plugins={kit}"]
+    words += ["--workers=1", "--unit-timeout=1m", "--unit-memory=1GB"]
+    code = "import sys\nfrom marsbench.cli.main import app\n"
+    code += f"app({words}, standalone_mode=False)\n"
+    code += "print({name.partition('.')[0] for name in sys.modules} & {'dask', 'distributed'})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("set()\n"), done.stdout

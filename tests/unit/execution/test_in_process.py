@@ -1,8 +1,9 @@
 import os
+import threading
 
 import pytest
 
-from marsbench.execution.base import Task
+from marsbench.execution.base import Outcome, Task, Work
 from marsbench.execution.executor import InProcess
 from marsbench.execution.threads import VARIABLES
 from marsbench.plugin.model import OnEpoch
@@ -18,21 +19,20 @@ class Deaf:
     def waiting(self, why: str) -> None: ...
 
 
-def test_work_is_done_in_this_process_when_its_outcome_is_asked_for() -> None:
-    done: list[int] = []
-    tasks = [Task(str(number), lambda _, number=number: done.append(number)) for number in range(3)]  # type: ignore[misc]
+def outcome(executor: InProcess, work: Work) -> Outcome:
+    return executor.submit(Task("a", work), Deaf())
+
+
+def test_work_is_done_in_this_thread() -> None:
     with InProcess(1) as executor:
-        outcomes = executor.run(tasks, Deaf(), lambda: False)
-        assert done == []
-        next(outcomes)
-        assert done == [0]
+        done = outcome(executor, lambda _: threading.current_thread())
+    assert done.value is threading.current_thread()
 
 
 def test_what_is_printed_goes_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    greets = Task("a", lambda _: print("hello"))  # noqa: T201 - what is tested
     with InProcess(1) as executor:
-        ((_, outcome),) = executor.run([greets], Deaf(), lambda: False)
-    assert outcome.log == ""
+        done = outcome(executor, lambda _: print("hello"))  # noqa: T201 - what is tested
+    assert done.log == ""
     assert capsys.readouterr().out == "hello\n"
 
 
@@ -41,13 +41,12 @@ def test_ctrl_c_interrupts_the_work() -> None:
         raise KeyboardInterrupt
 
     with InProcess(1) as executor, pytest.raises(KeyboardInterrupt):
-        next(executor.run([Task("a", interrupted)], Deaf(), lambda: False))
+        outcome(executor, interrupted)
 
 
-def test_work_is_done_with_the_given_number_of_threads_which_end_with_the_context() -> None:
+def test_work_is_done_with_the_given_number_of_threads_and_what_follows_as_before() -> None:
     before = [os.environ.get(name) for name in VARIABLES]
     with InProcess(3) as executor:
-        task = Task("a", lambda _: [os.environ[name] for name in VARIABLES])
-        ((_, outcome),) = executor.run([task], Deaf(), lambda: False)
-    assert outcome.value == ["3"] * len(VARIABLES)
+        done = outcome(executor, lambda _: [os.environ[name] for name in VARIABLES])
+    assert done.value == ["3"] * len(VARIABLES)
     assert [os.environ.get(name) for name in VARIABLES] == before

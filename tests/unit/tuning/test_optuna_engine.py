@@ -1,6 +1,6 @@
 """The study alone, on scores that a test makes up."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from marsbench.config import Tuning
 from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.execution.base import Outcome, Task
 from marsbench.plugin.search_space import Dimension
 from marsbench.results.studies import Study
 from marsbench.tuning.cached_fits import CachedFits
@@ -34,10 +33,9 @@ class Fits:
 
     def fit(
         self, configuration: Configuration, inner: int, until: int | None = None, below: int | None = None
-    ) -> Generator[Task, Outcome, UnitResult | Failure]:
+    ) -> UnitResult | Failure:
         x = float(configuration["m.x"])
         self.asked.append((x, inner, until, below))
-        yield from ()
         score = self._score(x, inner, until)
         if np.isnan(score):
             return Failure(kind="TrainingError", message="NaN")
@@ -78,12 +76,7 @@ def studied(score: Score, trials: int, rungs: tuple[int, ...] = (), **changes: A
         "time_is_up": lambda _seconds: False,
         "keep": lambda _study: None,
     }
-    steps = Made(**arguments | changes).trials()
-    try:
-        next(steps)
-    except StopIteration as stop:
-        return stop.value, fits
-    raise AssertionError("nothing is to be computed here")
+    return Made(**arguments | changes).run(), fits
 
 
 def test_a_trial_stops_once_it_cannot_reach_the_best_though_it_were_perfect_from_there() -> None:

@@ -1,0 +1,294 @@
+"""Functions side by side in threads of their own, and the order in which an executor gets their tasks.
+
+The work of a run or a fold is a plain function that submits tasks and waits for their outcomes. Only one of
+the functions computes at a time: whoever waits lets another one go on. So what they share (results of a run,
+progress bars, studies, files) needs no locks. The thread that calls `Scheduler.run` hands out the tasks:
+first those of functions that were begun earlier, among them those that have had fewer tasks.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from marsbench.execution.base import Executor, Outcome, Task
+from marsbench.execution.interrupt import Stopped
+from marsbench.execution.progress_bars import ProgressBars
+from marsbench.progress import Progress
+
+Function = Callable[[], object]
+"""What runs in a thread of its own; its value is dropped."""
+
+_LOOK = 0.2
+"""Seconds between two looks at Ctrl-C."""
+_GRACE = 10.0
+"""Seconds that a function may take to end what it computes when another one has failed."""
+
+
+@dataclass(eq=False)
+class _Branch:
+    """A function that has begun."""
+
+    number: int
+    """Of the function that `run` took, which it is or was begun by."""
+    position: int
+    """Among those that were begun together."""
+    n_tasks: int = 0
+    """Tasks handed out so far."""
+    was_stopped: bool = False
+
+    @property
+    def priority(self) -> tuple[int, int, int]:
+        return self.number, self.n_tasks, self.position
+
+
+@dataclass(eq=False)
+class _Request:
+    """A task that waits for a slot, or has one."""
+
+    task: Task
+    executor: Executor
+    begin: Callable[[], object]
+    """Called when the task is handed out."""
+    branch: _Branch
+    holds_up: bool
+    """Whether the function can do nothing else meanwhile."""
+    is_handed_out: bool = False
+    outcome: Outcome | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the function can go on: to its outcome, or to run the task itself."""
+        return self.outcome is not None or (self.is_handed_out and not self.executor.runs_in_caller)
+
+    def run(self, bars: ProgressBars) -> Outcome:
+        """Run the task; its bar ends with it."""
+        self.begin()
+        try:
+            return self.executor.submit(self.task, bars)
+        finally:
+            bars.ended(self.task)
+
+
+class Scheduler:
+    """Runs functions and hands out their tasks."""
+
+    def __init__(self, stop: Callable[[], bool], progress: Progress) -> None:
+        self._stop = stop
+        """Whether no task is to begin any more."""
+        self._bars = ProgressBars(progress)
+        self._turn = threading.Lock()
+        """Held by the function that computes."""
+        self._changed = threading.Condition()
+        """Held while anything below is read or changed; then whoever waits is notified."""
+        self._waiting: list[_Request] = []
+        self._running: list[_Request] = []
+        self._n_begun = 0
+        """Functions that have not ended."""
+        self._n_active = 0
+        """Those of them that compute or could."""
+        self._is_closed = False
+        """Whether no task is handed out any more."""
+        self._error: BaseException | None = None
+        """The first that a function raised; none goes on after it."""
+        self._mine = threading.local()
+        """The `branch` of a thread."""
+
+    def run(self, functions: Iterable[Function]) -> None:
+        """Run functions until all have ended; called from the thread that began, not from a function.
+
+        One begins whenever those before leave a slot free. After Ctrl-C none begins, and tasks that run come
+        to their end.
+
+        Raises:
+            Stopped: once all that ran has ended after Ctrl-C.
+            Exception: what a function raised; what runs is abandoned.
+        """
+        source, threads = iter(functions), list[threading.Thread]()
+        try:
+            while (function := self._next_of(source)) is not None:
+                threads.append(self._begin(function, _Branch(len(threads), 0)))
+            self._hand_out_until(lambda: not self._n_begun)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+        for thread in threads:
+            thread.join()
+        if self._stop():
+            raise Stopped
+
+    def side_by_side(self, functions: Sequence[Function]) -> None:
+        """Run functions from within one, until all have ended; raises Stopped if one of them was stopped."""
+        own: _Branch = self._mine.branch
+        branches = [_Branch(own.number, position) for position, _ in enumerate(functions)]
+        threads = [self._begin(*pair) for pair in zip(functions, branches, strict=True)]
+        with self.others_go_on():
+            for thread in threads:
+                thread.join()
+        if any(branch.was_stopped for branch in branches):
+            raise Stopped
+
+    def submit(self, task: Task, executor: Executor, begin: Callable[[], object] = lambda: None) -> Outcome:
+        """Have a task run for the function that calls, which computes nothing until the outcome is there.
+
+        Raises:
+            Stopped: it did not begin, after Ctrl-C.
+            ConfigError, ExecutionError: as the executor raises.
+        """
+        request = self._enqueue(_Request(task, executor, begin, self._mine.branch, holds_up=True))
+        self._turn.release()
+        try:
+            return self._outcome(request)
+        finally:
+            self._take_turn()
+
+    def submit_all(self, tasks: Iterable[Task], executor: Executor) -> Iterator[Outcome]:
+        """Have tasks run for a function that lets others go on; their outcomes as they end.
+
+        Raises:
+            Stopped, ConfigError, ExecutionError: as `submit` does, in place of an outcome.
+        """
+        branch: _Branch = self._mine.branch
+
+        def outcome(task: Task) -> Outcome:
+            request = _Request(task, executor, lambda: None, branch, holds_up=False)
+            return self._outcome(self._enqueue(request))
+
+        pool, was_stopped = ThreadPoolExecutor(executor.slots), False
+        try:
+            for future in as_completed([pool.submit(outcome, task) for task in tasks]):
+                if isinstance(future.exception(), Stopped):
+                    was_stopped = True  # those that run are still to come
+                else:
+                    yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+        if was_stopped:
+            raise Stopped
+
+    @contextmanager
+    def others_go_on(self) -> Iterator[None]:
+        """Let other functions compute meanwhile; nothing that they share may be touched inside."""
+        with self._changed:
+            self._n_active -= 1
+            self._changed.notify_all()
+        self._turn.release()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_active += 1
+            self._take_turn()
+
+    def _next_of(self, source: Iterator[Function]) -> Function | None:
+        """The next function once there is room for its tasks; None if there is none, and after Ctrl-C."""
+        self._hand_out_until(lambda: self._is_closed or self._has_room())
+        if self._is_closed:
+            return None
+        with self._turn:  # whoever gives functions computes, too
+            return next(source, None)
+
+    def _has_room(self) -> bool:
+        """Whether every function waits, no task waits for a slot, and a slot is free."""
+        is_idle = not self._n_active and not self._waiting
+        return is_idle and all(self._has_slot(request.executor) for request in self._running)
+
+    def _begin(self, function: Function, branch: _Branch) -> threading.Thread:
+        with self._changed:
+            self._n_begun += 1
+            self._n_active += 1
+        thread = threading.Thread(target=self._follow, args=(function, branch), daemon=True)
+        thread.start()
+        return thread
+
+    def _follow(self, function: Function, branch: _Branch) -> None:
+        """What the thread of a function does."""
+        self._mine.branch = branch
+        try:
+            self._take_turn()
+            function()
+        except Stopped:
+            branch.was_stopped = True
+        except BaseException as error:  # noqa: BLE001 - raised by `run`
+            self._error = self._error or error
+        finally:
+            self._turn.release()
+            with self._changed:
+                self._n_begun -= 1
+                self._n_active -= 1
+                self._changed.notify_all()
+
+    def _take_turn(self) -> None:
+        """Wait for the turn; raises Stopped, with the turn held, if a function has failed."""
+        self._turn.acquire()
+        if self._error is not None:
+            raise Stopped
+
+    def _enqueue(self, request: _Request) -> _Request:
+        with self._changed:
+            self._waiting.append(request)
+            self._n_active -= request.holds_up
+            self._changed.notify_all()
+        return request
+
+    def _outcome(self, request: _Request) -> Outcome:
+        """Wait for a slot, then for the outcome."""
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: request.is_answered or self._is_closed)
+                if not request.is_answered:
+                    raise Stopped
+            return request.outcome or request.run(self._bars)
+        finally:
+            with self._changed:
+                (self._running if request.is_handed_out else self._waiting).remove(request)
+                self._n_active += request.holds_up
+                self._changed.notify_all()
+
+    def _hand_out_until(self, is_done: Callable[[], bool]) -> None:
+        """Hand out tasks until a condition holds; raises what a function raised."""
+        while True:
+            with self._changed:
+                if self._error is not None:
+                    raise self._error
+                if self._stop() and not self._is_closed:
+                    self._is_closed = True
+                    self._changed.notify_all()
+                if is_done():
+                    return
+                if (request := self._next()) is None:
+                    self._changed.wait(_LOOK)
+                    continue
+                self._waiting.remove(request)
+                self._running.append(request)
+                request.is_handed_out = True
+                request.branch.n_tasks += 1
+                self._changed.notify_all()
+            if request.executor.runs_in_caller:
+                self._run_here(request)
+
+    def _run_here(self, request: _Request) -> None:
+        with self._turn:
+            request.outcome = request.run(self._bars)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _next(self) -> _Request | None:
+        """The task to hand out, once every function waits: so the order is the same however fast they are."""
+        if self._n_active or self._is_closed:
+            return None
+        there = [request for request in self._waiting if self._has_slot(request.executor)]
+        return min(there, key=lambda request: request.branch.priority, default=None)
+
+    def _has_slot(self, executor: Executor) -> bool:
+        return sum(request.executor is executor for request in self._running) < executor.slots
+
+    def _abandon(self, error: BaseException) -> None:
+        """Let no function go on; the one that computes ends what it writes."""
+        with self._changed:
+            self._error = self._error or error
+            self._is_closed = True
+            self._changed.notify_all()
+        if self._turn.acquire(timeout=_GRACE):
+            self._turn.release()
