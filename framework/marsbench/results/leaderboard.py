@@ -1,6 +1,6 @@
 """Leaderboards: runs ranked by `RANKED_BY`, only ever among runs of one protocol on one corpus."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from operator import itemgetter
@@ -49,7 +49,8 @@ def leaderboards(
     their seed alone share a row, unless `older` ones are asked for: then each run has its own.
 
     Returns:
-        The boards, and lines on what is left out: each run that cannot be read, and how many are unfinished.
+        The boards, and lines on what is left out: each run that cannot be read, each whose predictions are
+        damaged so that it is compared with no other, and how many are unfinished.
 
     Raises:
         ResultsError: no runs there, or none of that corpus or protocol.
@@ -64,7 +65,10 @@ def leaderboards(
         for group, rows in groups.items()
     }
     shown = _with_other_views(shown)
-    return [_board(root, shown[group], len(groups[group]), asked) for group in sorted(wanted)], left_out
+    boards = [
+        _board(root, shown[group], len(groups[group]), asked, left_out.append) for group in sorted(wanted)
+    ]
+    return boards, left_out
 
 
 def _rows_by_board(
@@ -119,11 +123,11 @@ def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -
     raise ResultsError(f"no runs in {where}; make one with: bench run")
 
 
-def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria) -> Board:
+def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria, say: Callable[[str], None]) -> Board:
     first = rows[0].board
     in_order = ranked(rows)
     complete = [row for row in in_order if row.ranked_score is not None]
-    tied, n_compared = with_tie_ranks(complete, [folders_of(root, row) for row in complete])
+    tied, n_compared = with_tie_ranks(complete, [folders_of(root, row) for row in complete], say)
     return Board(
         corpus=first.corpus,
         protocol=first.protocol,

@@ -5,7 +5,7 @@ The answer is kept in the cache, so that showing a leaderboard again computes no
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,15 @@ MOST_COMPARED = 40
 """Rows, the best ones, that are compared with each other."""
 
 
-def with_tie_ranks(rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]]) -> tuple[list[Row], int]:
+def with_tie_ranks(
+    rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]], say: Callable[[str], None]
+) -> tuple[list[Row], int]:
     """Rows whose ranks are those of tie groups.
 
     Args:
         rows: complete ones of one board, best first, ranked by score alone.
         folders: the runs behind each row, one a seed.
+        say: told of each row whose predictions are damaged.
 
     Returns:
         The rows, and how many were compared. One whose predictions cannot be read keeps its rank by score,
@@ -36,20 +39,22 @@ def with_tie_ranks(rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]]) 
     if len(rows) < 2:
         return list(rows), 0
     compared, behind = rows[:MOST_COMPARED], rows[MOST_COMPARED:]
-    ranks = _known_ranks(compared, folders[:MOST_COMPARED])
+    ranks = _known_ranks(compared, folders[:MOST_COMPARED], say)
     shown = [
         row if rank is None else row._replace(rank=rank) for row, rank in zip(compared, ranks, strict=True)
     ]
     return [*shown, *behind], sum(rank is not None for rank in ranks)
 
 
-def _known_ranks(rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]]) -> list[int | None]:
+def _known_ranks(
+    rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]], say: Callable[[str], None]
+) -> list[int | None]:
     key = digest([_sources(), [[row.configuration, row.seeds, row.run_id, row.finished] for row in rows]])
     kept = home() / "ties" / f"{key[:32]}.json"
     try:
         ranks: list[int | None] = json.loads(read_checksummed(kept))["ranks"]
     except (OSError, DamagedError):
-        ranks = _tie_ranks(folders)
+        ranks = _tie_ranks(folders, say)
         if None not in ranks:  # what cannot be read now may be written again, and the rows stay the same
             write_checksummed(kept, json.dumps({"ranks": ranks}))
     return ranks
@@ -67,11 +72,11 @@ def _sources() -> list[str]:
     return [(package / name).read_text("utf-8") for name in names]
 
 
-def _tie_ranks(folders: Sequence[Sequence[RunFolder]]) -> list[int | None]:
+def _tie_ranks(folders: Sequence[Sequence[RunFolder]], say: Callable[[str], None]) -> list[int | None]:
     """Rank of each row, best first; None where predictions cannot be read or are not of most rows' clips."""
     from marsbench.evaluation.significance import differences, tie_groups
 
-    comparable = _comparable(folders)
+    comparable = _comparable(folders, say)
     ranks: list[int | None] = [None] * len(folders)
     if len(comparable) > 1:
         positions = list(comparable)
@@ -81,7 +86,9 @@ def _tie_ranks(folders: Sequence[Sequence[RunFolder]]) -> list[int | None]:
     return ranks
 
 
-def _comparable(folders: Sequence[Sequence[RunFolder]]) -> dict[int, list["Predictions"]]:
+def _comparable(
+    folders: Sequence[Sequence[RunFolder]], say: Callable[[str], None]
+) -> dict[int, list["Predictions"]]:
     """Predictions of each row's seeds, by the row's position; those alone that are of most rows' clips."""
     from marsbench.results.predictions import read_predictions
 
@@ -89,7 +96,9 @@ def _comparable(folders: Sequence[Sequence[RunFolder]]) -> dict[int, list["Predi
     for position, seeds in enumerate(folders):
         try:
             read = [read_predictions(folder, folder.read_run()) for folder in seeds]
-        except ResultsError:
+        except ResultsError as error:
+            if isinstance(error, DamagedError):
+                say(f"{seeds[0].path.name} is compared with no other run: {error}")
             continue
         if len({predictions.tested for predictions in read}) == 1:
             found[position] = read

@@ -39,7 +39,7 @@ def test_what_the_cache_holds_is_not_computed_again(
     predicted_run("a", some(0.1, 0))
     predicted_run("b", some(0.5, 1))
     before = ranks()
-    monkeypatch.setattr(ties, "_tie_ranks", lambda _folders: pytest.fail("computed again"))
+    monkeypatch.setattr(ties, "_tie_ranks", lambda *_: pytest.fail("computed again"))
     assert ranks() == before == {"a": 1, "b": 2}
 
 
@@ -85,9 +85,13 @@ def test_predictions_that_are_written_again_are_compared_again(predicted_run: Wr
     predicted_run("a", some(0.10, 0))
     content = (folder := predicted_run("b", some(0.11, 1))).predictions.read_bytes()
     folder.predictions.write_bytes(content[:-1])
+    (line,) = leaderboards(RESULTS)[1]
+    assert line.startswith("b is compared with no other run: ")
+    assert "is damaged: its checksum is not that in run.json" in line
     assert {*ranks().values()} == {1, 2}
     folder.predictions.write_bytes(content)
     assert {*ranks().values()} == {1}
+    assert leaderboards(RESULTS)[1] == []
 
 
 def test_a_single_run_is_compared_with_nothing(predicted_run: Write) -> None:
