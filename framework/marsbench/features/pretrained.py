@@ -1,9 +1,9 @@
-"""Pretrained speech encoders as ONNX files: which are known, which are here, and how they come here.
+"""Pretrained speech encoders as ONNX files: the registry of known ones, and the installed files.
 
-    <home>/encoders/NAME-SHA.onnx    SHA is the start of the sha256 of its bytes
+    <home>/encoders/NAME-SHA.onnx    SHA: first 16 digits of the file's sha256
 
-An encoder is its content. Wherever a file came from, a hub or a path, it is kept under its name and checksum,
-and whoever computes with it names both: so a result says what it was computed with, on any machine.
+A file from a hub or from a path is stored under its name and checksum. Extractors record both as parameters,
+so a result states exactly what it was computed with, on any machine.
 """
 
 import hashlib
@@ -20,29 +20,30 @@ from marsbench.hashing import slug
 from marsbench.progress import Progress
 
 _HUB = "https://huggingface.co"
-"""Where repositories are looked for unless HF_ENDPOINT, as that hub's own tools have it, names a mirror."""
+"""Overridden by the environment variable HF_ENDPOINT, as in the hub's own tools, to use a mirror."""
 _SHOWN_DIGITS = 16
 _POINTER_BYTES = 1024
-"""A pointer of Git's large file storage is shorter."""
+"""Upper limit of the size of a pointer of Git LFS."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One file of a repository on a hub."""
+    """An encoder that is downloaded from a repository on a hub."""
 
     name: str
     repository: str
     revision: str
-    """A commit, where its file is pinned."""
+    """A commit if the file is pinned, else a branch."""
     file: str
     licence: str
     reads: str
+    """Input: log-mel with its length, or waveform."""
     n_layers: int
     size: int | None = None
     """Bytes."""
     sha256: str | None = None
-    """None: not known; what the hub states at the first fetch is believed and becomes the file's name."""
+    """None if unknown: the one that the hub states at the first download is trusted and becomes the name."""
 
 
 KNOWN = (
@@ -114,35 +115,35 @@ KNOWN = (
         12,
     ),
 )
-"""Sizes, checksums and revisions are those that several public projects state for these files."""
+"""Sizes, checksums and revisions as several public projects state them for these files."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderFile:
-    """A file that is here."""
+    """An installed encoder."""
 
     name: str
     sha256: str
     path: Path
 
     def read(self) -> bytes:
-        """Its bytes; raises ConfigError unless they have that checksum."""
+        """Content of the file; raises ConfigError if it cannot be read or has another checksum."""
         try:
             data = self.path.read_bytes()
         except OSError as error:
             raise ConfigError(f"encoder {self.path} cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ConfigError(f"encoder {self.path} is damaged: remove it, then fetch or add it again")
+            raise ConfigError(f"encoder {self.path} is damaged; remove it, then fetch or add it again")
         return data
 
 
 def folder() -> Path:
-    """Where encoders are kept."""
+    """Folder of the installed encoders."""
     return home() / "encoders"
 
 
 def present() -> Iterator[tuple[str, Path]]:
-    """Name and file of every encoder here."""
+    """Name and file of every installed encoder."""
     for path in sorted(folder().glob("*.onnx")):
         name, _, digits = path.stem.rpartition("-")
         if name and re.fullmatch(rf"[0-9a-f]{{{_SHOWN_DIGITS}}}", digits):
@@ -150,14 +151,14 @@ def present() -> Iterator[tuple[str, Path]]:
 
 
 def find_encoder(word: str, sha256: str = "") -> EncoderFile:
-    """The encoder of a name, or the file at a path, which is then kept here.
+    """The installed encoder of a name, or the file at a path, which is installed.
 
     Args:
         word: a name that `bench models list` shows, or a path that ends in .onnx.
-        sha256: of its content; "" for whatever is found.
+        sha256: checksum that the file must have; "" for any.
 
     Raises:
-        ConfigError: there is none, or another than that.
+        ConfigError: no such encoder, or it has another checksum.
     """
     _require_sha256(sha256)
     if _is_path(word):
@@ -166,17 +167,22 @@ def find_encoder(word: str, sha256: str = "") -> EncoderFile:
     if wanted:
         path = _place(word, wanted)
         if not path.exists():
-            raise ConfigError(f"encoder {word} is not here: {_how_to_get(word, wanted)}")
+            raise ConfigError(f"encoder {word} is not installed: {_how_to_get(word, wanted)}")
         return EncoderFile(word, wanted, path)
     return _only_one(word)
 
 
 def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> EncoderFile:
-    """Keep the file at `source` here, under `name`, or its name as a known encoder, or what it is called.
+    """Install the file at `source`.
+
+    Args:
+        source: an ONNX file.
+        name: default: that of the known encoder with this checksum, else the file's own.
+        sha256: checksum that the file must have; "" for any.
 
     Raises:
-        ConfigError: it cannot be read, or has another checksum than that given or known for the name.
-        StorageError: it cannot be written here.
+        ConfigError: it cannot be read, or has another checksum than the one given or known for its name.
+        StorageError: it cannot be copied.
     """
     try:
         data = source.expanduser().read_bytes()
@@ -188,7 +194,7 @@ def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> Enco
     name = slug(name or recognised, "encoder")
     wanted = sha256 or next((known.sha256 for known in KNOWN if known.name == name), None) or found
     if found != wanted:
-        raise ConfigError(f"{source} is another file than asked for: expected sha256 {wanted}, found {found}")
+        raise ConfigError(f"{source} is not the encoder {name}: expected sha256 {wanted}, found {found}")
     path = _place(name, found)
     if not path.exists():
         write_atomically(path, lambda file: file.write(data))
@@ -196,16 +202,16 @@ def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> Enco
 
 
 def fetch_encoder(name: str, progress: Progress, sha256: str = "") -> EncoderFile:
-    """Download a known encoder unless it is here.
+    """Download a known encoder unless it is installed.
 
     Args:
         name: one that `bench models list` shows.
-        progress: shown bytes.
-        sha256: refuse any other content; "" for the known one, or else the one that the hub states.
+        progress: told the bytes received.
+        sha256: checksum that the file must have; "" for the known one, or else the one that the hub states.
 
     Raises:
         ConfigError: no such encoder.
-        FetchError: no connection, or another file than expected.
+        FetchError: no connection, or not the expected file.
     """
     _require_sha256(sha256)
     published = _published(name)
@@ -222,29 +228,30 @@ def _published(name: str) -> Published:
 
 
 def _download(published: Published, sha256: str, progress: Progress) -> Download:
-    """What to ask the hub for; its size and checksum are asked of the hub where they are not known."""
+    """Address, size and checksum of a known encoder; the hub is asked for those that are unknown."""
     place = f"{published.revision}/{published.file}"
     repository = f"{(os.environ.get('HF_ENDPOINT') or _HUB).rstrip('/')}/{published.repository}"
     size, checksum = published.size, published.sha256
     if size is None or checksum is None:
         size, checksum = _stated(f"{repository}/raw/{place}")
         if not sha256:
-            progress.say(
-                f"{published.name}: no checksum is known here, the hub's own is believed: {checksum}"
-            )
+            progress.say(f"{published.name}: no checksum is known here; trusting the hub's: {checksum}")
     if sha256 and sha256 != checksum:
-        raise FetchError(f"{published.name} has sha256 {checksum} there; {sha256} was asked for")
+        raise FetchError(f"{published.name} has sha256 {checksum} on the hub; {sha256} was asked for")
     file_name = _place(published.name, checksum).name
     return Download(f"{repository}/resolve/{place}", size, "sha256", checksum, file_name)
 
 
 def _stated(url: str) -> tuple[int, str]:
-    """Size and sha256 of a file as the pointer in its repository states them."""
+    """Size and sha256 of a file, read from its Git LFS pointer at `url`."""
     text = read_small(url, _POINTER_BYTES).decode("utf-8", "replace")
     size = re.search(r"^size (\d{1,15})$", text, re.MULTILINE)
     checksum = re.search(r"^oid sha256:([0-9a-f]{64})$", text, re.MULTILINE)
     if size is None or checksum is None:
-        raise FetchError(f"{url} is no pointer with size and sha256; fetch the file by hand and add it")
+        raise FetchError(
+            f"{url} is not a Git LFS pointer with size and sha256; download the file by hand and add it with "
+            "`bench models add`"
+        )
     return int(size[1]), checksum[1]
 
 
@@ -258,19 +265,19 @@ def _is_path(word: str) -> bool:
 
 def _require_sha256(sha256: str) -> None:
     if sha256 and not _SHA256.fullmatch(sha256):
-        raise ConfigError(f"'{sha256}' is no sha256: 64 digits of 0-9 and a-f are needed")
+        raise ConfigError(f"'{sha256}' is not a sha256: 64 digits 0-9 and a-f are needed")
 
 
 def _only_one(word: str) -> EncoderFile:
-    """The one file of that name, whose checksum is not known beforehand."""
+    """The installed encoder of that name, whose checksum is not known beforehand."""
     paths = [path for name, path in present() if name == word]
     if len(paths) == 1:
         return EncoderFile(word, hashlib.sha256(paths[0].read_bytes()).hexdigest(), paths[0])
     if paths:
-        raise ConfigError(f"several files are called {word}: say which by its sha256, or remove one: {paths}")
+        raise ConfigError(f"several encoders are called {word}; give the sha256, or remove one of {paths}")
     names = {known.name for known in KNOWN}
     if word in names:
-        raise ConfigError(f"encoder {word} is not here: bench models fetch {word}")
+        raise ConfigError(f"encoder {word} is not installed: bench models fetch {word}")
     told = unknown("encoder", word, names | {name for name, _ in present()})
     raise ConfigError(told if told.endswith("?") else f"{told} Or give the path of an .onnx file.")
 

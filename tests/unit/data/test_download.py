@@ -158,7 +158,7 @@ def test_a_download_that_is_cut_each_time_leaves_what_came_for_the_next_call(
     publisher: Publisher, target: Target
 ) -> None:
     publisher.cuts = [100, 50]
-    with pytest.raises(FetchError, match="the connection was cut after 150 of"):
+    with pytest.raises(FetchError, match="the connection was lost after 150 of"):
         go(publisher.archive, target, tries=2)
     assert target.part.read_bytes() == BODY[:150]
     go(publisher.archive, target)
@@ -235,7 +235,7 @@ def test_an_announced_wrong_size_is_refused_before_anything_is_read(
 ) -> None:
     publisher.body = BODY + b"x"
     with pytest.raises(
-        FetchError, match=f"{len(BODY) + 1:,} bytes are offered, {len(BODY):,} were published"
+        FetchError, match=f"the server offers {len(BODY) + 1:,} bytes, {len(BODY):,} were published"
     ):
         go(publisher.archive, target)
     assert not target.part.exists()
@@ -305,7 +305,7 @@ def test_a_server_that_never_answers_is_given_up(
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/clips.zip", "clips.zip"])
 def test_only_http_and_https_are_asked(url: str, target: Target, publisher: Publisher) -> None:
-    with pytest.raises(FetchError, match="is no http or https address"):
+    with pytest.raises(FetchError, match="is not an http or https address"):
         go(replace(publisher.archive, url=url), target)
 
 
@@ -342,5 +342,5 @@ def test_a_full_disk_is_named_before_the_download(
 
 def test_a_folder_that_cannot_be_made_is_named(publisher: Publisher, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(FetchError, match=r"no folder can be made at .*: (Not a directory|File exists)"):
+    with pytest.raises(FetchError, match=r"the folder .* cannot be created: (Not a directory|File exists)"):
         go(publisher.archive, Target(tmp_path / "file" / "below"))

@@ -95,14 +95,14 @@ def test_other_content_than_the_known_is_refused_and_removed(hub: Hub, home: Pat
 def test_where_no_checksum_is_known_the_hubs_own_is_believed_aloud(hub: Hub) -> None:
     heard = Heard()
     file = fetch_encoder("open", heard)
-    assert heard.lines == [f"open: no checksum is known here, the hub's own is believed: {sha256(BODY)}"]
+    assert heard.lines == [f"open: no checksum is known here; trusting the hub's: {sha256(BODY)}"]
     assert hub.asked == ["/some/open/raw/main/onnx/model.onnx", "/some/open/resolve/main/onnx/model.onnx"]
     assert find_encoder("open") == file
 
 
 def test_content_that_is_not_what_the_hub_stated_is_refused(hub: Hub) -> None:
     hub.files["/some/open/resolve/main/onnx/model.onnx"] = BODY[:-1] + b"x"
-    with pytest.raises(FetchError, match="gave another file: expected sha256"):
+    with pytest.raises(FetchError, match="is not the published file: expected sha256"):
         fetch_encoder("open", Silent())
 
 
@@ -111,7 +111,7 @@ def test_a_checksum_that_was_asked_for_is_held_against_the_hubs_before_the_downl
     hub: Hub, name: str
 ) -> None:
     with pytest.raises(
-        FetchError, match=f"{name} has sha256 {sha256(BODY)} there; {sha256(OTHER)} was asked"
+        FetchError, match=f"{name} has sha256 {sha256(BODY)} on the hub; {sha256(OTHER)} was asked"
     ):
         fetch_encoder(name, Silent(), sha256(OTHER))
     assert not any("resolve" in path for path in hub.asked)
@@ -127,7 +127,7 @@ def test_a_checksum_that_fits_is_not_talked_about(hub: Hub) -> None:
 @pytest.mark.parametrize("text", [b"", b"\x00\xff" * 20, pointer(BODY).replace(b"oid sha256", b"oid md5")])
 def test_what_is_no_pointer_is_refused(hub: Hub, text: bytes) -> None:
     hub.files["/some/open/raw/main/onnx/model.onnx"] = text
-    with pytest.raises(FetchError, match="is no pointer with size and sha256"):
+    with pytest.raises(FetchError, match="is not a Git LFS pointer with size and sha256"):
         fetch_encoder("open", Silent())
 
 
@@ -175,7 +175,7 @@ def test_a_file_of_another_checksum_than_asked_for_is_refused(tmp_path: Path) ->
         find_encoder(str(source), sha256(OTHER))
     with pytest.raises(ConfigError, match="whisper_tiny"):
         find_encoder("whisper_tiny")
-    with pytest.raises(ConfigError, match="is another file than asked for"):
+    with pytest.raises(ConfigError, match="is not the encoder whisper_tiny"):
         add_encoder(source, "whisper_tiny")
     assert list(present()) == []
 
@@ -190,7 +190,7 @@ def test_two_files_of_one_name_are_told_apart_by_checksum_alone(tmp_path: Path) 
     for data in (BODY, OTHER):
         (tmp_path / "a.onnx").write_bytes(data)
         add_encoder(tmp_path / "a.onnx")
-    with pytest.raises(ConfigError, match="several files are called a"):
+    with pytest.raises(ConfigError, match="several encoders are called a"):
         find_encoder("a")
     assert find_encoder("a", sha256(OTHER)).read() == OTHER
 
@@ -198,12 +198,16 @@ def test_two_files_of_one_name_are_told_apart_by_checksum_alone(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("word", "checksum", "told"),
     [
-        ("whisper_tiny", "", "encoder whisper_tiny is not here: bench models fetch whisper_tiny"),
-        ("hubert_base", "", "encoder hubert_base is not here: bench models fetch hubert_base"),
+        ("whisper_tiny", "", "encoder whisper_tiny is not installed: bench models fetch whisper_tiny"),
+        ("hubert_base", "", "encoder hubert_base is not installed: bench models fetch hubert_base"),
         ("wisper_tiny", "", "Unknown encoder 'wisper_tiny'. Did you mean 'whisper_tiny'"),
         ("mine", "", "Unknown encoder 'mine'. Available: hubert_base, .* Or give the path of an .onnx file"),
-        ("mine", "0" * 64, "encoder mine is not here: bench models add FILE --name mine, with the file of"),
-        ("mine", "0" * 63, "is no sha256: 64 digits"),
+        (
+            "mine",
+            "0" * 64,
+            "encoder mine is not installed: bench models add FILE --name mine, with the",
+        ),
+        ("mine", "0" * 63, "is not a sha256: 64 digits"),
         ("nowhere/mine.onnx", "", "encoder nowhere/mine.onnx cannot be read: No such file"),
         ("~nobody_here/mine.onnx", "", "encoder ~nobody_here/mine.onnx cannot be read"),
     ],
@@ -219,7 +223,7 @@ def test_a_file_that_is_no_longer_what_was_kept_is_refused(tmp_path: Path, damag
     (tmp_path / "a.onnx").write_bytes(BODY)
     file = add_encoder(tmp_path / "a.onnx")
     damage(file.path)
-    with pytest.raises(ConfigError, match=r"is damaged: remove it|cannot be read"):
+    with pytest.raises(ConfigError, match=r"is damaged; remove it|cannot be read"):
         file.read()
 
 
