@@ -1,6 +1,6 @@
-"""What a plugin author needs: derive from one of these classes in a file named like the plugin.
+"""The base classes of plugins: derive from one of them in a file that has the plugin's name.
 
-The names are loaded when asked for, so that listing plugins imports nothing heavy.
+The names are imported on first access, so that listing plugins imports nothing heavy.
 """
 
 from importlib import import_module

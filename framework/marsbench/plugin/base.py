@@ -1,4 +1,4 @@
-"""What every plugin is: one class in one file, whose constructor arguments are its parameters."""
+"""Base of all plugins: one class in one file, whose constructor arguments are its parameters."""
 
 import inspect
 from dataclasses import MISSING, fields, is_dataclass
@@ -10,38 +10,38 @@ from marsbench.errors import ConfigError, PluginError, unknown
 class Plugin:
     """Base of dataset, feature extractor and model plugins.
 
-    A subclass stores its constructor arguments untouched under their own names (a dataclass does that by
-    itself); what it computes later gets a trailing underscore.
+    A subclass stores its constructor arguments unchanged under their own names, as dataclasses do; attributes
+    that it computes later have a trailing underscore.
     """
 
     requires: ClassVar[tuple[str, ...]] = ()
-    """Distributions whose version changes what the plugin computes, as pip spells them."""
+    """Names on PyPI of the packages whose version affects what the plugin computes."""
 
     @property
     def name(self) -> str:
-        """The file's stem."""
+        """The stem of the plugin's file."""
         return type(self).__module__.rpartition(".")[2]
 
     @classmethod
     def parameter_defaults(cls) -> dict[str, Any]:
-        """Constructor arguments in order with their defaults, `inspect.Parameter.empty` for none."""
+        """Constructor arguments in order with their defaults; `inspect.Parameter.empty` if there is none."""
         arguments = inspect.signature(cls).parameters.values()
         defaults = {a.name: a.default for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)}
-        return defaults | _made_defaults(cls)
+        return defaults | _factory_defaults(cls)
 
     @classmethod
     def create(cls, parameters: dict[str, Any]) -> Self:
-        """Construct with some parameters given and the others at their defaults.
+        """Construct the plugin with `parameters` and all others at their defaults.
 
         Raises:
-            ConfigError: an unknown parameter, or a value that the constructor refuses.
+            ConfigError: an unknown parameter, or a value of a wrong type or that the constructor refuses.
         """
         name = cls.__module__.rpartition(".")[2]
         defaults = cls.parameter_defaults()
-        for word, value in parameters.items():
-            if word not in defaults:
-                raise ConfigError(f"{name}: {unknown('parameter', word, defaults)}")
-            _require_kind(f"{name}.{word}", value, defaults[word])
+        for parameter, value in parameters.items():
+            if parameter not in defaults:
+                raise ConfigError(f"{name}: {unknown('parameter', parameter, defaults)}")
+            _require_type(f"{name}.{parameter}", value, defaults[parameter])
         try:
             return cls(**parameters)
         except (TypeError, ValueError) as error:
@@ -49,20 +49,20 @@ class Plugin:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Every parameter with its present value; raises PluginError if the constructor did not store one."""
+        """Current value of every parameter by name; raises PluginError if one was not stored."""
         try:
             return {name: getattr(self, name) for name in self.parameter_defaults()}
         except AttributeError as error:
             raise PluginError(f"{self.name}: a constructor argument is not stored: {error}") from error
 
     def skip(self, other: "Plugin") -> str | None:  # noqa: ARG002 - for subclasses to look at
-        """Reason why this plugin and `other` make no sense together; None if they do."""
+        """Reason why this plugin cannot be combined with `other` in a pipeline; None if it can."""
         return None
 
 
-def _require_kind(parameter: str, value: Any, default: Any) -> None:
-    """Refuse a value of another kind than a plain default: "no" is not False, nor is "3" a number."""
-    for kind, wanted in _KINDS.items():
+def _require_type(parameter: str, value: Any, default: Any) -> None:
+    """Refuse a value of another type than a simple default's: "no" is not False, and "3" is not a number."""
+    for kind, wanted in TYPE_NAMES.items():
         if type(default) is kind:
             fits = type(value) is kind or (kind is float and type(value) is int)
             if not fits and value is not None:
@@ -70,11 +70,12 @@ def _require_kind(parameter: str, value: Any, default: Any) -> None:
                 raise ConfigError(f"{parameter} = {value!r}: {wanted} is needed{example}")
 
 
-_KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+TYPE_NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""Types of simple parameters, as messages name them."""
 
 
-def _made_defaults(cls: type) -> dict[str, Any]:
-    """Defaults that a dataclass makes anew for each object, such as lists."""
+def _factory_defaults(cls: type) -> dict[str, Any]:
+    """Defaults that a dataclass creates for each object, such as lists."""
     declared = fields(cls) if is_dataclass(cls) else ()
-    made = {field.name: field.default_factory for field in declared if field.init}
-    return {name: factory() for name, factory in made.items() if factory is not MISSING}
+    factories = {field.name: field.default_factory for field in declared if field.init}
+    return {name: factory() for name, factory in factories.items() if factory is not MISSING}

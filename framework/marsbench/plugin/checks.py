@@ -1,6 +1,6 @@
-"""What a plugin promises, tried out: shapes, determinism, pickling, saving, awkward input.
+"""Check that a plugin fulfils its contract: shapes, determinism, pickling, saving, unusual input.
 
-`check` never raises for what the plugin does wrong; it says so in the list that it returns.
+`check` does not raise when a plugin violates the contract; it returns a list of results.
 """
 
 import pickle
@@ -28,7 +28,7 @@ from marsbench.plugin.search_space import Defaults, Dimension
 
 Kind = TypeVar("Kind", bound=Plugin)
 Test = Callable[[], str | None]
-"""Returns what is wrong, or None; whatever it raises is wrong too."""
+"""Returns the problem, or None; an exception is a problem too."""
 
 _SEED = 7
 _N_CLASSES = 3
@@ -39,20 +39,20 @@ _N_DIMS = 5
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One promise, and what is wrong with it or None."""
+    """One requirement of the contract, and the problem with it or None."""
 
     name: str
     problem: str | None = None
 
 
 def check(plugin: type[Plugin], parameters: Mapping[str, Any] | None = None) -> list[Check]:
-    """Try out a dataset, feature extractor or model, with some constructor arguments given.
+    """Check a dataset, feature extractor or model plugin, constructed with `parameters`.
 
-    The list ends early where nothing is left to try: after a constructor, an `extract` or a `fit` that does
-    not work at all. A model with a parameter `epochs` is fitted for one unless it is given.
+    If the constructor, `extract` or `fit` does not work at all, the list ends with that check. A model with a
+    parameter `epochs` is fitted for one epoch unless `parameters` says otherwise.
 
     Raises:
-        PluginError: `plugin` is none of the three kinds.
+        PluginError: `plugin` is not a dataset, feature extractor or model.
     """
     given = dict(parameters or {})
     if issubclass(plugin, FeatureExtractor):
@@ -61,7 +61,7 @@ def check(plugin: type[Plugin], parameters: Mapping[str, Any] | None = None) -> 
         return _ModelBench(plugin, given).checks()
     if issubclass(plugin, Dataset):
         return _DatasetBench(plugin, given).checks()
-    raise PluginError(f"{plugin.__name__} is no Dataset, FeatureExtractor or Model")
+    raise PluginError(f"{plugin.__name__} is not a Dataset, FeatureExtractor or Model")
 
 
 def _run(name: str, test: Test) -> Check:
@@ -69,13 +69,13 @@ def _run(name: str, test: Test) -> Check:
         return Check(name, test())
     except BenchError as error:
         return Check(name, str(error))
-    except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything; it is the finding
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything; that is the result
         reason = str(error).strip().partition("\n")[0]
         return Check(name, f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
 
 
 def _in_order(gates: Iterable[tuple[str, Test]], others: Iterable[tuple[str, Test]]) -> list[Check]:
-    """Run `gates` until one fails, and `others` only if none did."""
+    """Run `gates` up to the first that fails, and `others` only if none did."""
     done = []
     for name, test in gates:
         done.append(_run(name, test))
@@ -85,7 +85,7 @@ def _in_order(gates: Iterable[tuple[str, Test]], others: Iterable[tuple[str, Tes
 
 
 class _Bench(Generic[Kind]):
-    """Checks that hold for every plugin."""
+    """Checks for every kind of plugin."""
 
     def __init__(self, plugin: type[Kind], parameters: dict[str, Any]) -> None:
         self.plugin = plugin
@@ -111,7 +111,7 @@ class _Bench(Generic[Kind]):
 
     def documented(self) -> str | None:
         text = self.plugin.__dict__.get("__doc__") or ""
-        # A dataclass without a docstring is given its own signature for one.
+        # A dataclass without a docstring gets its signature as docstring.
         missing = not text.strip() or text.startswith(f"{self.plugin.__name__}(")
         return "no docstring; its first line is what `bench plugins list` shows" if missing else None
 
@@ -126,15 +126,13 @@ class _Bench(Generic[Kind]):
         parameters = self.fresh().parameters
         changed = [name for name, value in parameters.items() if not is_jsonable({name: value})]
         if changed:
-            return (
-                f"{changed[0]}={parameters[changed[0]]!r} is changed by JSON; use numbers, text, lists, dicts"
-            )
+            return f"{changed[0]}={parameters[changed[0]]!r} does not survive JSON: use numbers, text, lists"
         return None
 
     def picklable(self) -> str | None:
         plugin = self.fresh()
-        copy = pickle.loads(pickle.dumps(plugin))  # noqa: S301 - made in the line itself
-        return None if copy.parameters == plugin.parameters else "a pickled copy has other parameters"
+        copy = pickle.loads(pickle.dumps(plugin))  # noqa: S301 - pickled in the same line
+        return None if copy.parameters == plugin.parameters else "a pickled copy has different parameters"
 
 
 class _DatasetBench(_Bench[Dataset]):
@@ -142,7 +140,7 @@ class _DatasetBench(_Bench[Dataset]):
         return _in_order([("constructs", self.constructs)], [*self.general(), ("load", self.loads)])
 
     def loads(self) -> str | None:
-        """A CorpusError is a clean answer: the files are perhaps not on this machine."""
+        """A CorpusError with a message is accepted: the files may not be on this machine."""
         try:
             corpus = self.fresh().load()
         except CorpusError as error:
@@ -183,14 +181,14 @@ class _FeatureBench(_Bench[FeatureExtractor]):
 
     def same_width(self, waveform: Floats) -> str | None:
         width, usual = self.extract(waveform).shape[-1], self.extract(_voice(self.rate)).shape[-1]
-        return None if width == usual else f"{width} dimensions, but {usual} for another clip"
+        return None if width == usual else f"{width} dimensions for this clip, but {usual} for another"
 
     def deterministic(self) -> str | None:
         extractor, wave = self.fresh(), _voice(self.rate)
         first = extractor.checked_extract(wave, self.rate)
         again = extractor.checked_extract(wave, self.rate)
         same = np.array_equal(first, again) and np.array_equal(first, self.extract(wave))
-        return None if same else "two calls with one waveform gave different values"
+        return None if same else "two calls with the same waveform returned different values"
 
     def input_kept(self) -> str | None:
         wave = _voice(self.rate)
@@ -203,7 +201,7 @@ class _FeatureBench(_Bench[FeatureExtractor]):
         wave = _voice(self.rate)
         wave.flags.writeable = False
         same = np.array_equal(self.extract(wave), self.extract(wave.copy()))
-        return None if same else "a read-only waveform gave other values"
+        return None if same else "a read-only waveform gave different values"
 
 
 class _ModelBench(_Bench[Model]):
@@ -254,8 +252,8 @@ class _ModelBench(_Bench[Model]):
         )
 
     def input_kept(self) -> str | None:
-        """Looked at after a fit and a prediction on these very arrays."""
-        self.answer  # noqa: B018 - the prediction is made on first access
+        """Compare the arrays with fresh ones after a fit and a prediction."""
+        self.answer  # noqa: B018 - the prediction is computed on first access
         before, after = _examples(self.plugin.accepts == "frames"), self.examples
         kept = (
             np.array_equal(before.features.values, after.features.values)
@@ -268,11 +266,15 @@ class _ModelBench(_Bench[Model]):
         features = Features(self.examples.features.values.copy(), self.examples.features.lengths.copy())
         features.values.flags.writeable = features.lengths.flags.writeable = False
         same = np.array_equal(self.trained[0].predict_proba(features), self.answer)
-        return None if same else "predicting the same clips again gave other probabilities"
+        return None if same else "predicting the same clips again gave different probabilities"
 
     def deterministic(self) -> str | None:
         again = self.fit(self.examples)[0].predict_proba(self.examples.features)
-        return None if np.array_equal(again, self.answer) else "two fits with one seed gave different models"
+        return (
+            None
+            if np.array_equal(again, self.answer)
+            else "two fits with the same seed gave different models"
+        )
 
     def missing_class(self) -> str | None:
         rows = np.flatnonzero(self.examples.targets != 1)
@@ -282,7 +284,7 @@ class _ModelBench(_Bench[Model]):
     def hyperparameters(self) -> str | None:
         first: dict[str, Dimension] = {}
         for dimension in self.trained[1].space:
-            # The same name may stand in two branches that are never active together.
+            # The same name may be declared in two branches that are never active together.
             known = first.setdefault(dimension.name, dimension)
             if replace(known, when=()) != replace(dimension, when=()):
                 return f"{dimension.name} is declared twice, as {known.describe()} and {dimension.describe()}"
@@ -296,10 +298,10 @@ class _ModelBench(_Bench[Model]):
             self.trained[0].save(folder)
             files = [path for path in folder.rglob("*") if path.is_file()]
             if pickled := [path.name for path in files if _is_pickle(path)]:
-                return f"save wrote the pickle {pickled[0]}, which runs code when read"
+                return f"save wrote the pickle {pickled[0]}, which may execute code when read"
             loaded = self.fresh().load(folder)
             same = np.array_equal(loaded.predict_proba(self.examples.features), self.answer)
-        return None if same else "the loaded model gave other probabilities than the saved one"
+        return None if same else "the loaded model gives different probabilities than the saved one"
 
 
 def _kind_problem(word: str, value: object) -> str | None:
@@ -315,11 +317,11 @@ def _probability_problem(answer: Any) -> str | None:
     if not np.isfinite(answer).all() or (answer < 0).any():
         return "predict_proba returned NaN, infinite or negative values"
     worst = float(abs(answer.sum(axis=1) - 1).max())
-    return None if worst < 1e-6 else f"rows of predict_proba sum to 1 only within {worst:.2g}"
+    return None if worst < 1e-6 else f"rows of predict_proba do not sum to 1: the error is {worst:.2g}"
 
 
 def _allows(dimension: Dimension) -> bool:
-    """Whether a tuner could choose the default."""
+    """Whether the default is among the values that a tuner may choose."""
     if dimension.choices is not None:
         return dimension.default in dimension.choices
     low, high = dimension.low, dimension.high
@@ -327,7 +329,7 @@ def _allows(dimension: Dimension) -> bool:
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a file begins as pickle protocols 2 and later do."""
+    """Whether a file starts like a pickle of protocol 2 or later."""
     with path.open("rb") as file:
         start = file.read(2)
     return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= pickle.HIGHEST_PROTOCOL
@@ -341,7 +343,7 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _examples(frames: bool) -> Examples:
-    """Clips of three classes at different means; `frames` of different lengths."""
+    """Random features of three classes with different means; `frames` have different lengths."""
     random = np.random.default_rng(_SEED)
     targets = np.arange(_N_CLIPS, dtype=np.int64) % _N_CLASSES
     lengths = random.integers(_N_FRAMES // 2, _N_FRAMES + 1, _N_CLIPS)
@@ -352,7 +354,7 @@ def _examples(frames: bool) -> Examples:
 
 
 def _voice(sample_rate: int, seconds: float = 1.0) -> Floats:
-    """Gliding harmonics of 150 Hz whose loudness comes and goes, with a little noise; peak below 1."""
+    """A voice-like tone: harmonics of a modulated pitch of 150 Hz with varying level and some noise."""
     time: NDArray[np.float64] = np.arange(ceil(seconds * sample_rate)) / sample_rate
     phase = 2 * np.pi * (150 * time + 2 * np.sin(2 * np.pi * 3 * time))
     harmonics = np.sum([np.sin(n * phase) / n for n in range(1, 9)], axis=0)
@@ -362,7 +364,7 @@ def _voice(sample_rate: int, seconds: float = 1.0) -> Floats:
 
 
 def _click(sample_rate: int) -> Floats:
-    """A second of zeros but for one faint sample, as quiet as a usable clip can be."""
+    """One second of zeros with a single sample of 1/32768, the quietest clip in a 16-bit file."""
     samples = np.zeros(sample_rate, np.float32)
     samples[sample_rate // 2] = 1 / 32768
     return samples

@@ -1,4 +1,4 @@
-"""What a dataset plugin is."""
+"""Base of dataset plugins."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -9,23 +9,23 @@ from marsbench.plugin.base import Plugin
 
 
 class Dataset(Plugin):
-    """Names a corpus's clips and their labels; opens no audio.
+    """Lists the clips of a corpus and their labels, without opening audio.
 
-    A dataset that can be read from a folder or file of the user's takes it as parameter `root` (text) and
-    says by `recognises` whether a path looks like its own.
+    A dataset that is read from a folder or file has a parameter `root` (its path as text) and implements
+    `recognises`.
     """
 
     archives: ClassVar[tuple[Archive, ...]] = ()
-    """What `bench data fetch` downloads and unpacks; empty if there is nothing to fetch."""
+    """Archives that `bench data fetch` downloads and unpacks."""
 
     fallback: ClassVar[bool] = False
-    """Whether it is asked only about paths that no other dataset recognises."""
+    """Whether the dataset is used only for paths that no other dataset recognises."""
 
     def load(self) -> Corpus:
-        """Make the clip table; raises CorpusError where the files are not there or not as expected."""
+        """List the clips; raises CorpusError if files are missing or not as expected."""
         raise NotImplementedError
 
     @classmethod
     def recognises(cls, path: Path) -> bool:  # noqa: ARG003 - for subclasses to look at
-        """Whether `--data PATH` should be read by this plugin; cheap, opens no audio."""
+        """Whether `--data PATH` should use this plugin; must be fast and open no audio."""
         return False

@@ -1,4 +1,4 @@
-"""What a feature extractor plugin is, and the arrays that its output becomes."""
+"""Base of feature extractor plugins, and `Features`: the features of several clips in one array."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
@@ -13,22 +13,23 @@ from marsbench.plugin.search_space import HyperParameters
 Floats = NDArray[np.float32]
 FeatureKind = Literal["frames", "vector"]
 WAVEFORM, FEATURES = "waveform", "features"
-"""What `FeatureExtractor.onnx_graph` calls its input and its output."""
+"""Names of the input and output of `FeatureExtractor.onnx_graph`."""
 
 
 class FeatureExtractor(Plugin):
-    """Waveform -> float32 array: `frames` (n_frames, n_dims) or `vector` (n_dims,)."""
+    """Computes features of a waveform: `frames` (n_frames, n_dims) or a `vector` (n_dims,), float32."""
 
     kind: ClassVar[FeatureKind]
     sample_rate: int = 22_050
-    """Rate in Hz that `extract` is given."""
+    """Sample rate in Hz of the waveforms that `extract` receives."""
     n_frames: int | None = None
-    """Most frames that `extract` returns; a model sees every clip padded to this (None: to the longest)."""
+    """Maximum number of frames that `extract` returns. Models receive every clip padded to it; if None, to
+    the longest clip of the corpus."""
 
     def build(self, hp: HyperParameters) -> Self:  # noqa: ARG002 - for subclasses to ask
-        """Extractor of this configuration: this one, or one with what `hp` answers for some parameters.
+        """Extractor with tuned parameters: a copy in which some parameters have the values that `hp` returns.
 
-        The default of each declaration is this extractor's own value, so that all defaults together are it.
+        The default of each hyperparameter is this extractor's own value.
         """
         return self
 
@@ -36,28 +37,28 @@ class FeatureExtractor(Plugin):
         """Features of one clip.
 
         Args:
-            waveform: mono samples, float32 (n_samples,), at least 0.1 s, not all zero; not to be modified.
+            waveform: mono samples, float32 (n_samples,), at least 0.1 s, not all zero; must not be modified.
             sample_rate: in Hz, always `self.sample_rate`.
 
         Returns:
-            float32 `frames` (n_frames, n_dims), real frames only, never padding; or `vector` (n_dims,).
+            float32 `frames` (n_frames, n_dims) without padding, or a `vector` (n_dims,).
         """
         raise NotImplementedError
 
     def onnx_graph(self) -> Any:
-        """`extract` as an `onnx.ModelProto`, for serving without Python's audio libraries; None: has none.
+        """`extract` as an `onnx.ModelProto`, for serving without Python; None if not implemented.
 
         Its input `waveform` is float32 (n_samples,) of any length at `sample_rate`, its output `features`
-        float32 (n_frames, n_dims) or (n_dims,), equal to what `extract` returns up to rounding. Standard
-        operators only, of the opset that `marsbench.plugin.onnx` writes.
+        float32 (n_frames, n_dims) or (n_dims,), equal to what `extract` returns up to rounding. Only standard
+        operators of the opset that `marsbench.plugin.onnx` writes.
         """
         return None
 
     def checked_extract(self, waveform: Floats, sample_rate: int) -> Floats:
-        """`extract`, refusing what breaks the contract: a wrong shape, another dtype, NaN or infinity.
+        """Call `extract` and check what it returns.
 
         Raises:
-            PluginError: naming the plugin and what it returned.
+            PluginError: a wrong shape or dtype, too many frames, or NaN or infinite values.
         """
         values = self.extract(waveform, sample_rate)
         if not isinstance(values, np.ndarray) or values.dtype != np.float32:
@@ -67,7 +68,9 @@ class FeatureExtractor(Plugin):
             wanted = "(n_frames, n_dims)" if self.kind == "frames" else "(n_dims,)"
             raise PluginError(f"{self.name}.extract returned shape {values.shape}; {wanted} is needed")
         if self.kind == "frames" and self.n_frames is not None and len(values) > self.n_frames:
-            raise PluginError(f"{self.name}.extract returned {len(values)} frames; at most {self.n_frames}")
+            raise PluginError(
+                f"{self.name}.extract returned {len(values)} frames; the maximum is n_frames={self.n_frames}"
+            )
         if not np.isfinite(values).all():
             raise PluginError(f"{self.name}.extract returned NaN or infinite values")
         return values
@@ -77,8 +80,8 @@ class FeatureExtractor(Plugin):
 class Features:
     """Features of several clips in one array.
 
-    `values` is float32 (n_clips, n_frames, n_dims), zeros behind each clip's real frames, or
-    (n_clips, n_dims); `lengths` int64 (n_clips,) counts real frames (1 for vectors).
+    `values` is float32 (n_clips, n_frames, n_dims), padded with zeros, or (n_clips, n_dims); `lengths` is the
+    number of real frames of each clip, int64 (n_clips,), 1 for vectors.
     """
 
     values: Floats
@@ -97,16 +100,16 @@ class Features:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one clip's features."""
+        """Shape of one clip's features: (n_frames, n_dims) or (n_dims,)."""
         return self.values.shape[1:]
 
     @property
     def is_real(self) -> NDArray[np.bool_]:
-        """True for real frames, False for padding, (n_clips, n_frames); for `frames` only."""
+        """Mask (n_clips, n_frames), True for real frames, False for padding; only for `frames`."""
         return np.arange(self.values.shape[1]) < self.lengths[:, None]
 
     def pooled(self) -> "Features":
-        """Mean over real frames, (n_clips, n_dims); vectors as they are."""
+        """Mean over each clip's real frames, (n_clips, n_dims); vectors are unchanged."""
         if self.kind == "vector":
             return self
         sums = self.values.sum(axis=1, dtype=np.float64)  # padding is zero
@@ -114,12 +117,12 @@ class Features:
 
 
 def for_model(arrays: list[Floats], accepts: FeatureKind, n_frames: int | None) -> Features:
-    """New clips' arrays as a model saw those of training.
+    """Features of new clips in the form that a model was trained on.
 
     Args:
-        arrays: what an extractor returned, clip by clip.
-        accepts: the model's.
-        n_frames: length that it was trained on, for frames; what is longer is cut off.
+        arrays: an extractor's output for each clip.
+        accepts: kind of features that the model accepts; frames are mean-pooled for "vector".
+        n_frames: number of frames that the model was trained on; longer clips are truncated.
     """
     if accepts == "vector":
         return pad(arrays, None).pooled()
@@ -127,7 +130,7 @@ def for_model(arrays: list[Floats], accepts: FeatureKind, n_frames: int | None) 
 
 
 def pad(arrays: list[Floats], n_frames: int | None) -> Features:
-    """Stack per-clip arrays; `frames` are padded with zeros to `n_frames` (None: to the longest)."""
+    """Stack arrays of clips; `frames` are padded with zeros to `n_frames`, or to the longest clip if None."""
     if arrays[0].ndim == 1:
         return Features(np.stack(arrays), np.ones(len(arrays), np.int64))
     lengths = np.array([len(array) for array in arrays], np.int64)

@@ -1,4 +1,4 @@
-"""What a model plugin is. `SklearnModel` and `KerasModel` leave only `build` to write."""
+"""Base of model plugins. `SklearnModel` and `KerasModel` implement all of it except `build`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from marsbench.plugin.search_space import HyperParameters, Scalar
 
 Probabilities = NDArray[np.float64]
 OnEpoch = Callable[[int, int, dict[str, float]], None]
-"""Called after each epoch with its number from 1, the most there can be, and its metrics."""
+"""Called after each epoch with its number, counted from 1, the maximum number of epochs, and its metrics."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Features with the class index of each, int64 (n_clips,)."""
+    """Features of clips and their class indices, int64 (n_clips,)."""
 
     features: Features
     targets: NDArray[np.int64]
@@ -28,8 +28,8 @@ class Examples:
         return len(self.targets)
 
 
-def joined(first: Examples, second: Examples) -> Examples:
-    """The examples of both."""
+def concatenate(first: Examples, second: Examples) -> Examples:
+    """The examples of both, in that order."""
     values = np.concatenate([first.features.values, second.features.values])
     lengths = np.concatenate([first.features.lengths, second.features.lengths])
     return Examples(Features(values, lengths), np.concatenate([first.targets, second.targets]))
@@ -37,52 +37,52 @@ def joined(first: Examples, second: Examples) -> Examples:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Everything a fit may know beside its training examples; nothing of the test part is in it."""
+    """Everything that a fit may use besides its training examples; test clips are not part of it."""
 
     n_classes: int
     seed: int
     validation: Examples | None = None
-    """A part of the training clips kept aside for early stopping, if the model `wants_validation`."""
+    """Training clips held out for early stopping, if the model `wants_validation`."""
     on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None
     is_draft: bool = False
-    """Whether only the most probable class of each clip will be looked at: no need to calibrate then."""
+    """Whether only the most probable class of each clip will be used, so that calibration can be skipped."""
     until: int | None = None
-    """Epoch to stop after for the time being, if the model has `rungs`; None for a fit in one go."""
+    """Epoch after which to pause, if the model has `rungs`; None to train to the end."""
     checkpoint: bytes | None = None
-    """`checkpoint_` of a fit of equal arguments that stopped earlier, to go on from."""
+    """`checkpoint_` of a paused fit with the same arguments, to resume from."""
 
 
 class Model(Plugin):
-    """Features -> class probabilities."""
+    """Predicts class probabilities from features."""
 
     starting_points: ClassVar[tuple[Mapping[str, Scalar], ...]] = ()
-    """Values by hyperparameter that a tuner should try first, all others at their defaults."""
+    """Configurations that a tuner tries first: values by hyperparameter, all others at their defaults."""
     accepts: ClassVar[FeatureKind]
-    """A `vector` model given `frames` is handed their mean over real frames."""
+    """Kind of features; a `vector` model receives the mean of `frames` over real frames."""
     n_parameters_: int | None = None
-    """Trained numbers, once fitted, where the notion makes sense."""
+    """Number of trained parameters after a fit; None if that is not defined for the model."""
     warnings_: tuple[str, ...] = ()
-    """What libraries warned of during the fit, each once; to be told, not printed."""
+    """Distinct warnings of libraries during the fit, which are recorded instead of printed."""
     history_: tuple[dict[str, float], ...] = ()
-    """Metrics by epoch, once fitted, where there are epochs."""
+    """Metrics of each epoch after a fit; empty for models without epochs."""
     checkpoint_: bytes | None = None
-    """What a later fit can go on from, after a fit with `until`; numbers only, nothing that is executed."""
+    """State to resume from after a fit with `until`; contains only numbers, no code."""
 
     @property
     def wants_validation(self) -> bool:
-        """Whether some training clips should be kept aside for early stopping."""
+        """Whether some training clips should be held out for early stopping."""
         return False
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs after which a tuner may stop a fit and go on with it later, rising; () if it cannot."""
+        """Epochs after which a tuner may pause a fit and resume it later, ascending; () if it cannot."""
         return ()
 
     def declare(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> None:
-        """Ask `hp` for everything that a fit on such input would ask for, without fitting."""
+        """Declare all hyperparameters of a fit on such input, without fitting."""
 
     def fit(self, train: Examples, hp: HyperParameters, context: FitContext) -> Self:
-        """Train on `train`; equal arguments give equal models.
+        """Train on `train` and return self; equal arguments give equal models.
 
         Raises:
             TrainingError: a loss that is NaN or infinite.
@@ -90,7 +90,7 @@ class Model(Plugin):
         raise NotImplementedError
 
     def predict_proba(self, features: Features) -> Probabilities:
-        """Probability of each class, float64 (n_clips, n_classes), rows summing to 1."""
+        """Class probabilities, float64 (n_clips, n_classes); each row sums to 1."""
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:
@@ -101,6 +101,6 @@ class Model(Plugin):
         """Read what `save` wrote.
 
         Raises:
-            PluginError: not a model of this plugin, or one that would execute code.
+            PluginError: the folder has no model of this plugin, or one that would execute code.
         """
         raise NotImplementedError

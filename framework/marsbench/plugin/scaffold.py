@@ -1,4 +1,4 @@
-"""Start a plugin: a file that works, to be changed."""
+"""Create a new plugin from a template that works."""
 
 import keyword
 from pathlib import Path
@@ -19,14 +19,14 @@ from marsbench.plugin import FeatureExtractor, FeatureKind, Floats
 
 @dataclass
 class {cls}(FeatureExtractor):
-    """RMS level in dB of each frame: replace by your own."""
+    """RMS level of each frame in dB (replace with your features)."""
 
     kind: ClassVar[FeatureKind] = "frames"
     frame_length: int = 2048
     hop_length: int = 512
 
     def extract(self, waveform: Floats, sample_rate: int) -> Floats:
-        """Return float32 (n_frames, n_dims) for mono samples at `sample_rate` Hz."""
+        """Compute float32 (n_frames, n_dims) of mono samples at `sample_rate` Hz."""
         padded = np.pad(waveform, (0, max(0, self.frame_length - len(waveform))))
         frames = np.lib.stride_tricks.sliding_window_view(padded, self.frame_length)[:: self.hop_length]
         power = np.mean(frames.astype(np.float64) ** 2, axis=1, keepdims=True)
@@ -47,7 +47,7 @@ from marsbench.plugin import FeatureKind, HyperParameters, SklearnModel
 
 @dataclass
 class {cls}(SklearnModel):
-    """Nearest neighbours: replace by your own."""
+    """Nearest neighbours (replace with your model)."""
 
     accepts: ClassVar[FeatureKind] = "vector"
 
@@ -64,26 +64,26 @@ def new_plugin(kind: Kind, name: str, folder: Path) -> Path:
     """Write a working plugin file into `folder`/<kind>/ and return its path.
 
     Raises:
-        PluginError: a name that Python cannot import, that is taken, or a kind without a template.
+        PluginError: a name that is not importable or already taken, or a kind without a template.
     """
     if kind not in _TEMPLATES:
         raise PluginError(f"No template for {kind}. Available: {', '.join(_TEMPLATES)}.")
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-        raise PluginError(f"'{name}' cannot be a plugin's name; use letters, digits and underscores")
+        raise PluginError(f"'{name}' is not a valid plugin name; use letters, digits and underscores")
     path = folder / kind / f"{name}.py"
     if path.exists():
         raise PluginError(f"{path} exists already; choose another name or edit it")
     words = name.split("_")
     title, cls = " ".join(words).capitalize(), "".join(word.capitalize() for word in words)
     if keyword.iskeyword(cls):
-        raise PluginError(f"'{name}' cannot be a plugin's name: its class would be called {cls}")
+        raise PluginError(f"'{name}' is not a valid plugin name: its class would be named {cls}")
     write_text(path, _TEMPLATES[kind].format(title=title, cls=cls))
     _refuse_taken_name(path, folder)
     return path
 
 
 def _refuse_taken_name(path: Path, folder: Path) -> None:
-    """Undo if the registry will not let the new file in."""
+    """Delete the new file and raise PluginError if the registry refuses it."""
     discover.cache_clear()
     for reason in discover(drop_in_folders([folder])).refused:
         if reason.startswith(f"{path.absolute()}: "):

@@ -1,4 +1,4 @@
-"""Base of scikit-learn models: a subclass writes `build`, the rest is here."""
+"""Base of scikit-learn models: a subclass implements `build`."""
 
 import warnings
 import zipfile
@@ -34,49 +34,49 @@ TRUSTED = frozenset(
         "sklearn.tree._tree.Tree",
     }
 )
-"""Parts of scikit-learn's classifiers that hold data only, beside those that skops itself takes for safe.
+"""Types of scikit-learn that only contain data, in addition to those that skops trusts by itself.
 
-Whole modules are not trusted: NumPy, SciPy and scikit-learn have functions that run the text they are given.
+Whole modules are not trusted: NumPy, SciPy and scikit-learn contain functions that execute text.
 """
 
 
 class SklearnModel(Model):
     """A scikit-learn classifier or pipeline.
 
-    An estimator without `predict_proba` (a support vector machine, say) gets probabilities by softmax of its
-    decision function over a temperature (Guo et al. 2017, arXiv:1706.04599) that minimises log loss on
-    held-out folds of the training clips, or of temperature 1 in a draft; the most probable class is the
-    estimator's own choice.
+    For an estimator without `predict_proba`, such as a support vector machine, probabilities are the softmax
+    of its decision function divided by a temperature (Guo et al. 2017, arXiv:1706.04599). The temperature
+    minimises the log loss on held-out folds of the training clips; it is 1 in a draft. The most probable
+    class is the one that the estimator predicts.
     """
 
     accepts: ClassVar[FeatureKind] = "vector"
     requires: ClassVar[tuple[str, ...]] = ("scikit-learn",)
     trusted: ClassVar[tuple[str, ...]] = ()
-    """Further types, by full name, that a saved estimator of this plugin may hold."""
+    """Full names of further types that a saved estimator of this plugin may contain."""
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
-        """Unfitted estimator of this configuration.
+        """Unfitted classifier of the configuration in `hp`.
 
-        `input_shape` is (n_dims,), or (n_frames, n_dims) if the plugin accepts `frames`, which then has to
-        deal with three-dimensional input. Every `random_state` is set to the fit's seed afterwards.
+        `input_shape` is (n_dims,), or (n_frames, n_dims) if the plugin accepts `frames`; its classifier is
+        then fitted on three-dimensional arrays. Every `random_state` is set to the fit's seed afterwards.
         """
         raise NotImplementedError
 
     def declare(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> None:
-        """Build an estimator and drop it."""
+        """Declare the hyperparameters of `build`."""
         self.build(hp, input_shape, n_classes)
 
     def fit(self, train: Examples, hp: HyperParameters, context: FitContext) -> Self:
         """Train on `train`.
 
         Raises:
-            PluginError: `build` returned no classifier.
+            PluginError: `build` did not return a classifier.
             TrainingError: fewer than two classes among the clips.
         """
-        present = len(np.unique(train.targets))
-        if present < 2:
+        n_present = len(np.unique(train.targets))
+        if n_present < 2:
             raise TrainingError(
-                f"{self.name}: {len(train)} clips of {present} classes; two classes are needed"
+                f"{self.name}: {len(train)} clips of {n_present} class(es); two classes are needed"
             )
         estimator = self.build(hp, train.features.input_shape, context.n_classes)
         self._require_classifier(estimator)
@@ -92,10 +92,10 @@ class SklearnModel(Model):
         return self
 
     def predict_proba(self, features: Features) -> Probabilities:
-        """Probability of each class, float64 (n_clips, n_classes); 0 for a class without training clips.
+        """Class probabilities, float64 (n_clips, n_classes); 0 for a class without training clips.
 
         Raises:
-            TrainingError: the estimator answers NaN.
+            TrainingError: the estimator returns NaN or infinite probabilities.
         """
         probabilities = np.zeros((len(features), self.n_classes_))
         if len(features):
@@ -106,7 +106,7 @@ class SklearnModel(Model):
         return probabilities
 
     def save(self, folder: Path) -> None:
-        """Write one skops file; raises PluginError if it holds types that `load` would refuse."""
+        """Write one skops file; raises PluginError if it contains types that `load` would refuse."""
         import skops.io
 
         state = {
@@ -122,7 +122,7 @@ class SklearnModel(Model):
         """Read what `save` wrote.
 
         Raises:
-            PluginError: not a skops file of `save`, or one with a type that is not trusted.
+            PluginError: not a skops file that `save` wrote, or one with a type that is not trusted.
         """
         import skops.io
 
@@ -132,19 +132,19 @@ class SklearnModel(Model):
             self.estimator_, self.n_classes_ = state["estimator"], int(state["n_classes"])
             self.temperature_, self.n_parameters_ = state["temperature"], state["n_parameters"]
         except (OSError, ValueError, TypeError, LookupError, AttributeError, zipfile.BadZipFile) as error:
-            raise PluginError(f"{path} is no model of {self.name}: {_first_line(error)}") from error
+            raise PluginError(f"{path} is not a model of {self.name}: {_first_line(error)}") from error
         return self
 
     def _require_classifier(self, estimator: Any) -> None:
-        able = hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")
-        if isinstance(estimator, type) or not hasattr(estimator, "get_params") or not able:
+        can_predict = hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")
+        if isinstance(estimator, type) or not hasattr(estimator, "get_params") or not can_predict:
             what = getattr(estimator, "__name__", type(estimator).__name__)
             raise PluginError(
                 f"{self.name}.build returned {what}; an unfitted scikit-learn classifier is needed"
             )
 
     def _probabilities(self, values: NDArray[np.float64]) -> Probabilities:
-        """One column for each class of the training clips."""
+        """Probabilities of the classes that have training clips, (n_clips, n_present_classes)."""
         if self.temperature_ is not None:
             return _softmax(_scores(self.estimator_.decision_function(values)) / self.temperature_)
         probabilities: Probabilities = np.asarray(self.estimator_.predict_proba(values), np.float64)
@@ -152,21 +152,21 @@ class SklearnModel(Model):
         return probabilities
 
     def _trusted_types(self, path: Path) -> list[str]:
-        """Types of the file beyond skops's own list, all of them trusted here."""
+        """Types in the file that skops does not trust; raises PluginError if this plugin does not either."""
         import skops.io
 
         types = list(skops.io.get_untrusted_types(file=path))
-        strangers = sorted(set(types) - TRUSTED - set(self.trusted))
-        if strangers:
+        untrusted = sorted(set(types) - TRUSTED - set(self.trusted))
+        if untrusted:
             raise PluginError(
-                f"{path.name} of {self.name} holds the type {strangers[0]}, which is not trusted; "
-                "if it runs no code when loaded, name it in the plugin's `trusted`"
+                f"{path.name} of {self.name} contains the type {untrusted[0]}, which is not trusted; "
+                "if loading it executes no code, add it to the plugin's `trusted`"
             )
         return types
 
 
 def seed_estimator(estimator: Any, seed: int) -> None:
-    """Set every `random_state` of an estimator, of those nested in it and of its shuffling splitters."""
+    """Set every `random_state` of an estimator, of nested estimators and of shuffling splitters."""
     parameters = estimator.get_params(deep=True)
     estimator.set_params(**{name: seed for name in parameters if name.split("__")[-1] == "random_state"})
     for value in parameters.values():
@@ -177,9 +177,9 @@ def seed_estimator(estimator: Any, seed: int) -> None:
 def _temperature(
     estimator: Any, values: NDArray[np.float64], targets: NDArray[np.int64], context: FitContext
 ) -> float | None:
-    """Temperature of least log loss on held-out folds; None if the estimator has probabilities of its own.
+    """Temperature with the least log loss on held-out folds; None if the estimator has `predict_proba`.
 
-    1 in a draft, and where the smallest class has one clip: no fold could hold it out.
+    1 in a draft, and if a class has a single clip, which cannot be held out.
     """
     if hasattr(estimator, "predict_proba"):
         return None
@@ -203,7 +203,7 @@ def _temperature(
 
 
 def _scores(decisions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Decision values with one column a class; two classes have one column between them."""
+    """Decision values (n_clips, n_classes); for two classes scikit-learn returns only (n_clips,)."""
     return np.column_stack([np.zeros_like(decisions), decisions]) if decisions.ndim == 1 else decisions
 
 
@@ -213,7 +213,7 @@ def _softmax(scores: NDArray[np.float64]) -> Probabilities:
 
 
 def _count_parameters(estimator: Any) -> int | None:
-    """Coefficients of a linear model, or support vectors and their weights; intercepts of both."""
+    """Size of the coefficients, or support vectors and dual coefficients, and intercepts; None for others."""
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
     names = ("support_vectors_", "dual_coef_") if hasattr(last, "support_vectors_") else ("coef_",)
     if not hasattr(last, names[0]):

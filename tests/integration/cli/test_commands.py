@@ -89,7 +89,7 @@ def test_several_protocols_in_one_command_show_both_views(bench: Bench, kit: Pat
         (("run", "--criteria", "accuracy"), "--criteria accuracy: write NAME=NUMBER"),
         (("run", "--features", "mfcc", "--model", "svm", "--criteria", "recall=1"), "Unknown key 'recall'"),
         (("plugins", "check", "svn"), "Unknown plugin 'svn'. Did you mean 'svm'?"),
-        (("plugins", "new", "features", "1st"), "'1st' cannot be a plugin's name"),
+        (("plugins", "new", "features", "1st"), "'1st' is not a valid plugin name"),
         (("plugins", "new", "features", "json"), "'json' is the name of an installed module; choose another"),
         (("plugins", "new", "models", "mfcc"), "'mfcc' is already a feature extractor of marsbench; choose"),
         (("data", "check", "nowhere"), "Unknown dataset 'nowhere'"),

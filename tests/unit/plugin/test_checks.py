@@ -173,9 +173,9 @@ def test_a_good_extractor_has_no_problem(plugin: type[Plugin]) -> None:
         (GreedyLevel, "read-only input", "read-only"),
         (DividingLevel, "near silence", "NaN"),
         (ImpatientLevel, "the shortest clip", "ValueError: too short"),
-        (EndlessLevel, "a long clip", "frames; at most 100"),
-        (WideningLevel, "a long clip", "9 dimensions, but 2"),
-        (WideningLevel, "the shortest clip", "1 dimensions, but 2"),
+        (EndlessLevel, "a long clip", "frames; the maximum is n_frames=100"),
+        (WideningLevel, "a long clip", "9 dimensions for this clip, but 2"),
+        (WideningLevel, "the shortest clip", "1 dimensions for this clip, but 2"),
         (DoubleLevel, "a voice-like tone", "float64"),
         (KindlessLevel, "kind", "'frame'; 'frames' or 'vector'"),
         (SilentLevel, "class docstring", "bench plugins list"),
@@ -254,5 +254,5 @@ def test_a_faulty_dataset_is_found(plugin: type[Plugin], problem: str) -> None:
 
 
 def test_what_is_of_no_kind_cannot_be_checked() -> None:
-    with pytest.raises(PluginError, match="Plugin is no Dataset, FeatureExtractor or Model"):
+    with pytest.raises(PluginError, match="Plugin is not a Dataset, FeatureExtractor or Model"):
         check(Plugin)

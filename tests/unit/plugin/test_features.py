@@ -48,7 +48,7 @@ def checked(extractor: Given, answer: object) -> Floats:
         (Given(), [[1.0]], "list; a float32 array"),
         (Given(), np.ones(3, np.float32), r"shape \(3,\); \(n_frames, n_dims\)"),
         (Given(), np.ones((0, 2), np.float32), r"shape \(0, 2\)"),
-        (Given(), np.ones((5, 2), np.float32), "5 frames; at most 4"),
+        (Given(), np.ones((5, 2), np.float32), "5 frames; the maximum is n_frames=4"),
         (Given(), np.full((3, 2), np.nan, np.float32), "NaN or infinite"),
         (Given(), np.full((3, 2), np.inf, np.float32), "NaN or infinite"),
         (GivenVector(), np.ones((3, 2), np.float32), r"shape \(3, 2\); \(n_dims,\)"),

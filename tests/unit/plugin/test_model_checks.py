@@ -195,7 +195,7 @@ def test_a_good_model_has_no_problem(plugin: type[Plugin]) -> None:
 @pytest.mark.parametrize(
     ("plugin", "name", "words"),
     [
-        (Unnormalised, "probabilities", "sum to 1 only within 0.5"),
+        (Unnormalised, "probabilities", "do not sum to 1: the error is 0.5"),
         (Transposed, "probabilities", r"shape \(3, 24\) for 24 clips and 3 classes"),
         (SinglePrecision, "probabilities", "float32; a float64"),
         (NotANumber, "probabilities", "NaN"),
@@ -206,7 +206,7 @@ def test_a_good_model_has_no_problem(plugin: type[Plugin]) -> None:
         (SeenClassesOnly, "a class without training clips", r"shape \(24, 2\)"),
         (OutOfRange, "hyperparameters", "default trees=5 is not in 10 to 20"),
         (Ambiguous, "hyperparameters", "width is declared twice, as 1 to 2 and 0.1 to 10"),
-        (Amnesiac, "save and load", "other probabilities"),
+        (Amnesiac, "save and load", "different probabilities"),
         (Pickler, "save and load", "pickle means.bin"),
         (Forgets, "fit", "NoneType; it should return self"),
         (Shapeless, "accepts", "'waveform'; 'frames' or 'vector'"),

@@ -145,4 +145,4 @@ def test_other_defaults_know_those_that_nothing_asked_for() -> None:
     hp = OtherDefaults(Defaults(), {"a": 7, "b": 8})
     with hp.conditional_scope("missing", [True]):
         hp.Int("a", 1, 9)
-    assert hp.unasked == {"b"}
+    assert hp.undeclared == {"b"}

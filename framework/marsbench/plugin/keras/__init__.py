@@ -1,1 +1,1 @@
-"""Keras models as plugins: training, checkpoints, TensorFlow's set-up."""
+"""Keras models as plugins."""

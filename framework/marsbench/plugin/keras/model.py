@@ -1,4 +1,4 @@
-"""Base of Keras models: a subclass writes `build`, the rest is here."""
+"""Base of Keras models: a subclass implements `build`."""
 
 import warnings
 from collections.abc import Mapping
@@ -16,31 +16,31 @@ from marsbench.plugin.features import FeatureKind, Features, Floats
 from marsbench.plugin.keras.preprocessing import Augmentation, Scaling
 from marsbench.plugin.keras.setup import import_keras, make_deterministic
 from marsbench.plugin.keras.trainer import Checkpoint, Trainer, trainer_for
-from marsbench.plugin.model import Examples, FitContext, Model, Probabilities, joined
+from marsbench.plugin.model import Examples, FitContext, Model, Probabilities, concatenate
 from marsbench.plugin.search_space import HyperParameters, OtherDefaults, Scalar
 
 _NETWORK = "model.keras"
 _SCALING = "scaling.npz"
 _RUNGS = (1 / 8, 3 / 8, 1.0)
-"""Parts of all epochs after which a tuner may look at a trial."""
+"""Shares of all epochs after which a tuner may stop a trial."""
 
 
 @dataclass(frozen=True)
-class _Course:
-    """How a network is trained, beside what its optimiser and loss are."""
+class _Schedule:
+    """How a network is trained, besides its optimiser and loss."""
 
     batch_size: int
     early_stopping: bool
-    """Whether validation clips decide when to stop; else they are trained on too."""
+    """Whether validation clips decide when to stop; if not, they are added to the training clips."""
     class_weights: bool
     augmentation: Augmentation | None
     learning_rate: float | None
-    """At the beginning, None where the network brings an optimiser of its own."""
+    """Initial learning rate; None if `build` compiled the network with its own optimiser."""
     is_cosine: bool
-    """Whether the rate falls to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
+    """Whether the rate decreases to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
 
     def rate(self, epoch: int, epochs: int) -> float | None:
-        """Learning rate of an epoch, counted from 0; None to leave it."""
+        """Learning rate of an epoch, counted from 0; None to leave it unchanged."""
         if self.learning_rate is None or not self.is_cosine:
             return None
         return self.learning_rate * 0.5 * (1 + cos(pi * epoch / epochs))
@@ -48,26 +48,26 @@ class _Course:
 
 @dataclass
 class KerasModel(Model):
-    """A Keras network on features standardised by the training clips.
+    """A Keras network on features that are standardised by training statistics.
 
-    Two fits with equal arguments are bit-identical on one machine. For that, a fit sets the process's global
-    seeds and leaves TensorFlow's deterministic operations switched on.
+    Two fits with equal arguments are bit-identical on one machine. For that, a fit sets the global seeds of
+    the process and leaves TensorFlow's deterministic operations enabled.
 
     Args:
-        epochs: most epochs.
-        batch_size: clips a step.
-        patience: epochs without a lower validation loss before training stops; the best epoch's weights are
-            kept. 0, or a fit without validation clips: all epochs are trained and the last weights kept.
+        epochs: maximum number of epochs.
+        batch_size: clips per step.
+        patience: epochs without a lower validation loss before training stops; the weights of the best epoch
+            are kept. With 0, or without validation clips, all epochs are trained and the last weights kept.
         standardise: scale each dimension by mean and standard deviation over the training clips' real frames.
 
     Raises:
-        ValueError: a parameter is out of its range.
+        ValueError: a parameter is out of range.
     """
 
     accepts: ClassVar[FeatureKind] = "frames"
     requires: ClassVar[tuple[str, ...]] = ("tensorflow", "keras")
     training: ClassVar[Mapping[str, Scalar]] = {}
-    """Other defaults of this network for what every Keras model may vary, such as {"schedule": "cosine"}."""
+    """Defaults of this network for hyperparameters of all Keras models, such as `{"schedule": "cosine"}`."""
 
     epochs: int = 40
     batch_size: int = 32
@@ -75,7 +75,7 @@ class KerasModel(Model):
     standardise: bool = True
 
     _n_steps = 0
-    """Of the fit; a loaded network had none here."""
+    """Total number of training steps; 0 for a loaded network."""
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
@@ -84,51 +84,51 @@ class KerasModel(Model):
 
     @property
     def wants_validation(self) -> bool:
-        """Only early stopping looks at validation clips."""
+        """Whether early stopping may be used, which needs validation clips."""
         return self.patience > 0
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
-        """Network of this configuration, which ends in `n_classes` probabilities.
+        """Network of the configuration in `hp`, with `n_classes` probabilities as output.
 
-        A `keras.Sequential`, or a `keras.Model` of inputs and outputs.
+        A `keras.Sequential`, or a functional `keras.Model(inputs, outputs)`. `input_shape` is
+        (n_frames, n_dims), or (n_dims,) for vectors.
 
         Compile it to choose optimiser and loss (targets are one-hot rows); otherwise it gets Adam with
-        `hp.Float("learning_rate")` and categorical cross-entropy. `input_shape` is (n_frames, n_dims), or
-        (n_dims,) for vectors.
+        `hp.Float("learning_rate")` and categorical cross-entropy.
         """
         raise NotImplementedError
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs after which a tuner may look at a trial: an eighth, three eighths, all."""
+        """Epochs after which a tuner may stop a trial: one eighth, three eighths and all of them."""
         return tuple(sorted({max(1, round(share * self.epochs)) for share in _RUNGS}))
 
     def declare(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> None:
-        """Build and compile a network and drop it."""
-        self._prepared(hp, input_shape, n_classes)
+        """Declare the hyperparameters of `build` and of training, by building a network."""
+        self._prepare(hp, input_shape, n_classes)
 
     def fit(self, train: Examples, hp: HyperParameters, context: FitContext) -> Self:
-        """Train on `train`, stopping early by the loss on `context.validation`, or on both.
+        """Train on `train`, with early stopping by the loss on `context.validation` if that is configured.
 
         Raises:
-            PluginError: `build` returned no network for these inputs and classes.
+            PluginError: `build` did not return a network for these inputs and classes.
             TrainingError: no clips to train on, or a loss that is NaN or infinite.
         """
         if not len(train):
             raise TrainingError(f"{self.name}: no clips to train on")
         make_deterministic(context.seed)
-        self.network_, course = self._prepared(hp, train.features.input_shape, context.n_classes)
+        self.network_, schedule = self._prepare(hp, train.features.input_shape, context.n_classes)
         validation = context.validation
-        if validation is not None and not course.early_stopping and self.patience:
-            train, validation = joined(train, validation), None
-        self.scaling_ = Scaling.of(train.features) if self.standardise else Scaling.none(train.features)
+        if validation is not None and not schedule.early_stopping and self.patience:
+            train, validation = concatenate(train, validation), None
+        self.scaling_ = (Scaling.fit if self.standardise else Scaling.identity)(train.features)
         self.n_parameters_ = self.network_.count_params()
         checkpoint = Checkpoint.from_bytes(context.checkpoint) if context.checkpoint else Checkpoint()
-        self._n_steps = self.epochs * ceil(len(train) / course.batch_size)
+        self._n_steps = self.epochs * ceil(len(train) / schedule.batch_size)
         trainer = trainer_for(self.network_, self._n_steps)
         if checkpoint.values:
             trainer.values = checkpoint.values
-        self._train(trainer, train, course, replace(context, validation=validation), checkpoint)
+        self._train(trainer, train, schedule, replace(context, validation=validation), checkpoint)
         self.history_ = tuple(checkpoint.history)
         if context.until is not None:
             checkpoint.values = trainer.values
@@ -140,35 +140,35 @@ class KerasModel(Model):
         return self
 
     def predict_proba(self, features: Features) -> Probabilities:
-        """Probability of each class, float64 (n_clips, n_classes), rows summing to 1.
+        """Class probabilities, float64 (n_clips, n_classes); each row sums to 1.
 
         Raises:
-            PluginError: features of another width than those of the fit.
-            TrainingError: the network answers NaN, or anything else that is no probability.
+            PluginError: features with a different number of dimensions than those of the fit.
+            TrainingError: outputs that are NaN, infinite, negative or do not sum to 1.
         """
         if not len(features):
             return np.empty((0, self.network_.output_shape[-1]))
-        answer = trainer_for(self.network_, self._n_steps).predict(self.scaling_.apply(features))
-        probabilities: Probabilities = answer.astype(np.float64)
+        outputs = trainer_for(self.network_, self._n_steps).predict(self.scaling_.apply(features))
+        probabilities: Probabilities = outputs.astype(np.float64)
         sums = probabilities.sum(axis=1, keepdims=True)
-        # float32 sums of a softmax are within 1e-6 of 1.
+        # The sums of a float32 softmax are within 1e-6 of 1.
         if not np.isfinite(sums).all() or (probabilities < 0).any() or (abs(sums - 1) > 1e-3).any():
             raise TrainingError(
-                f"{self.name}: the network's outputs are no probabilities (NaN, or no softmax?)"
+                f"{self.name}: the network's outputs are not probabilities (NaN, or softmax missing?)"
             )
         probabilities /= sums
         return probabilities
 
     def save(self, folder: Path) -> None:
-        """Write the network (Keras's own archive: weights and a JSON description) and the scaling."""
+        """Write the network, as a `.keras` archive (weights and a JSON description), and the scaling."""
         with warnings.catch_warnings():
-            # TensorFlow's arrays do not know NumPy 2's `copy` argument; nothing that a user could mend.
+            # TensorFlow's arrays lack NumPy 2's `copy` argument; users cannot do anything about it.
             warnings.simplefilter("ignore", DeprecationWarning)
             without_optimiser(self.network_).save(folder / _NETWORK)
         self.scaling_.save(folder / _SCALING)
 
     def load(self, folder: Path) -> Self:
-        """Read what `save` wrote, in Keras's safe mode: no code of the file is run.
+        """Read what `save` wrote, in Keras's safe mode, which executes no code from the file.
 
         Raises:
             PluginError: not a network, or one that would execute code.
@@ -179,22 +179,22 @@ class KerasModel(Model):
             self.network_ = keras.saving.load_model(folder / _NETWORK, compile=False, safe_mode=True)
         except (OSError, ValueError, TypeError, KeyError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise PluginError(f"{folder / _NETWORK} is no network of {self.name}: {reason}") from error
+            raise PluginError(f"{folder / _NETWORK} is not a network of {self.name}: {reason}") from error
         self.n_parameters_ = self.network_.count_params()
         return self
 
-    def _prepared(
+    def _prepare(
         self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int
-    ) -> tuple[Any, _Course]:
-        """Compiled network of this configuration, and how it is to be trained."""
+    ) -> tuple[Any, _Schedule]:
+        """Compiled network of the configuration in `hp`, and how to train it."""
         keras = import_keras()
         network = self.build(hp, input_shape, n_classes)
         if not isinstance(network, keras.Model):
             raise PluginError(f"{self.name}.build returned {type(network).__name__}; a keras.Model is needed")
         if not isinstance(network, keras.Sequential) and not hasattr(network, "inputs"):
             raise PluginError(
-                f"{self.name}.build returned a {type(network).__name__} made of a call of its own; a "
-                "keras.Sequential or a keras.Model of inputs and outputs is needed"
+                f"{self.name}.build returned {type(network).__name__}, a subclass with its own `call`; a "
+                "keras.Sequential or keras.Model(inputs, outputs) is needed"
             )
         if not network.built:
             network.build((None, *input_shape))
@@ -206,7 +206,7 @@ class KerasModel(Model):
         hp = OtherDefaults(hp, self.training)
         rate, is_cosine = (None, False) if network.compiled else _compile(network, hp)
         batch_sizes = sorted({16, 32, 64, 128, self.batch_size})
-        course = _Course(
+        schedule = _Schedule(
             batch_size=hp.Choice("batch_size", batch_sizes, default=self.batch_size),
             early_stopping=self.patience > 0 and hp.Boolean("early_stopping", default=True),
             class_weights=hp.Boolean("class_weights", default=False),
@@ -214,30 +214,37 @@ class KerasModel(Model):
             learning_rate=rate,
             is_cosine=is_cosine,
         )
-        if hp.unasked:
-            raise PluginError(f"{self.name}.training has {min(hp.unasked)!r}, which no Keras model asks for")
-        return network, course
+        if hp.undeclared:
+            raise PluginError(
+                f"{self.name}.training has {min(hp.undeclared)!r}, which is not a hyperparameter"
+            )
+        return network, schedule
 
     def _train(
-        self, trainer: Trainer, train: Examples, course: _Course, context: FitContext, checkpoint: Checkpoint
+        self,
+        trainer: Trainer,
+        train: Examples,
+        schedule: _Schedule,
+        context: FitContext,
+        checkpoint: Checkpoint,
     ) -> None:
-        """Go on from the checkpoint, which is kept up to date save for the values of the last epoch."""
+        """Train from the checkpoint on and update it, except for the values of the last epoch."""
         values, targets = self._arrays(train, context.n_classes)
-        weights = _class_weights(train.targets) if course.class_weights else np.ones(len(train), np.float32)
+        weights = _class_weights(train.targets) if schedule.class_weights else np.ones(len(train), np.float32)
         real = train.features.is_real if train.features.kind == "frames" else np.ones(len(train), np.bool_)
         validation = self._arrays(context.validation, context.n_classes) if context.validation else None
         last = min(context.until or self.epochs, self.epochs)
         for epoch in range(len(checkpoint.history), last):
             if validation and self.patience and checkpoint.history and checkpoint.waited >= self.patience:
                 break
-            # An epoch's draws depend on its number alone: so training can go on from anywhere.
+            # Random numbers depend only on seed and epoch, so training can resume after any epoch.
             random = np.random.default_rng(derived_seed(context.seed, "epoch", epoch))
-            if (rate := course.rate(epoch, self.epochs)) is not None:
+            if (rate := schedule.rate(epoch, self.epochs)) is not None:
                 trainer.set_learning_rate(rate)
             examples = values, targets
-            if course.augmentation:
-                examples = course.augmentation.apply(values, real, targets, random)
-            metrics = trainer.epoch(*examples, weights, random.permutation(len(train)), course.batch_size)
+            if schedule.augmentation:
+                examples = schedule.augmentation.apply(values, real, targets, random)
+            metrics = trainer.epoch(*examples, weights, random.permutation(len(train)), schedule.batch_size)
             if validation:
                 metrics |= trainer.assess(*validation)
             checkpoint.history.append(metrics)
@@ -247,7 +254,7 @@ class KerasModel(Model):
             context.on_epoch(epoch + 1, self.epochs, metrics)
 
     def _arrays(self, examples: Examples, n_classes: int) -> tuple[Floats, Floats]:
-        """Scaled values and one-hot targets (n_clips, n_classes)."""
+        """Standardised values and one-hot targets (n_clips, n_classes)."""
         return self.scaling_.apply(examples.features), np.eye(n_classes, dtype=np.float32)[examples.targets]
 
     def _require_finite(self, metrics: dict[str, float], epoch: int) -> None:
@@ -259,18 +266,18 @@ class KerasModel(Model):
 
 
 def without_optimiser(network: Any) -> Any:
-    """The same layers, uncompiled: what a file of the network needs, and a third of its size."""
+    """The network without its compiled optimiser, which would make its file three times as large."""
     return import_keras().Model(network.inputs, network.outputs, name=network.name)
 
 
 def _compile(network: Any, hp: HyperParameters) -> tuple[float, bool]:
-    """Adam and cross-entropy; gives the first learning rate and whether it falls along a cosine."""
+    """Compile with Adam and cross-entropy; returns the learning rate and whether it follows a cosine."""
     keras = import_keras()
     rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
     schedule = hp.Choice("schedule", ["constant", "cosine"])
     decay = hp.Choice("weight_decay", [0.0, 1e-3, 1e-2, 1e-1])
     smoothing = hp.Float("label_smoothing", 0.0, 0.2, step=0.05)
-    # XLA compiles longer than these small networks train.
+    # Compiling with XLA takes longer than training these small networks.
     network.compile(
         keras.optimizers.AdamW(rate, decay) if decay else keras.optimizers.Adam(rate),
         keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
@@ -281,7 +288,7 @@ def _compile(network: Any, hp: HyperParameters) -> tuple[float, bool]:
 
 
 def _class_weights(targets: NDArray[np.int64]) -> Floats:
-    """Inverse to the number of each clip's class, 1 on average, float32 (n_clips,)."""
+    """Weights inversely proportional to the class's number of clips, 1 on average, float32 (n_clips,)."""
     counts = np.bincount(targets)
     weights = len(targets) / (np.count_nonzero(counts) * counts[targets])
     return weights.astype(np.float32)

@@ -1,6 +1,6 @@
-"""What Keras models do to features before training: standardisation by training statistics, and augmentation.
+"""Preprocessing of Keras models: standardisation by training statistics, and augmentation.
 
-Noise, gain and shift are those of waveforms, here on features. Masks are those of SpecAugment (Park et
+Noise, gain and shift are applied to features instead of waveforms. Masks are those of SpecAugment (Park et
 al. 2019, arXiv:1904.08779), mixup is that of Zhang et al. 2018, arXiv:1710.09412.
 """
 
@@ -18,34 +18,34 @@ from marsbench.plugin.search_space import HyperParameters
 
 @dataclass(frozen=True)
 class Scaling:
-    """Per-dimension mean and standard deviation, float64 (n_dims,) each."""
+    """Mean and standard deviation of each dimension, float64 (n_dims,) each."""
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
     @classmethod
-    def of(cls, features: Features) -> Self:
-        """Statistics over the real frames of all clips; a constant dimension gets the deviation 1."""
+    def fit(cls, features: Features) -> Self:
+        """Statistics over the real frames of all clips; the deviation of a constant dimension is set to 1."""
         real = features.values[features.is_real] if features.kind == "frames" else features.values
         deviation = real.std(axis=0, dtype=np.float64)
         return cls(real.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1.0))
 
     @classmethod
-    def none(cls, features: Features) -> Self:
-        """Leaves values as they are."""
+    def identity(cls, features: Features) -> Self:
+        """Scaling that leaves values unchanged."""
         n_dims = features.input_shape[-1]
         return cls(np.zeros(n_dims), np.ones(n_dims))
 
     def apply(self, features: Features) -> Floats:
-        """Standardised values, float32 and shaped as before; padding stays zero.
+        """Standardised values, float32, in the shape of `features.values`; padding stays zero.
 
         Raises:
-            PluginError: the features have another number of dimensions.
+            PluginError: the features have a different number of dimensions.
         """
         if features.input_shape[-1] != len(self.mean):
             raise PluginError(
                 f"the model was fitted on {len(self.mean)} feature dimensions; "
-                f"it was given {features.input_shape[-1]}"
+                f"the given features have {features.input_shape[-1]}"
             )
         values: Floats = features.values - self.mean.astype(np.float32)
         values /= self.deviation.astype(np.float32)
@@ -54,30 +54,30 @@ class Scaling:
         return values
 
     def save(self, path: Path) -> None:
-        """Write an npz file of both arrays."""
+        """Write both arrays as an npz file."""
         np.savez(path, mean=self.mean, deviation=self.deviation)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote; raises PluginError where `path` is something else."""
+        """Read what `save` wrote; raises PluginError if `path` is something else."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(arrays["mean"], arrays["deviation"])
         except (OSError, ValueError, KeyError, EOFError) as error:
-            raise PluginError(f"{path} holds no feature scaling: {error}") from error
+            raise PluginError(f"{path} is not a feature scaling: {error}") from error
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly training examples are varied; 0 is not at all.
+    """Strengths of random changes to training examples, new in each epoch; 0 switches a change off.
 
     Args:
         noise: standard deviation of Gaussian noise, in standard deviations of the features.
-        gain: standard deviation of the logarithm of the factor on all values of a clip.
-        shift: most frames that a clip is moved by, as a share of all frames; `frames` only.
-        time_mask: most frames of each of two blanked stretches, as a share; `frames` only.
-        dimension_mask: most dimensions of each of two blanked stretches, as a share.
-        mixup: parameter alpha of the Beta distribution that two clips, targets included, are mixed by.
+        gain: standard deviation of the logarithm of a factor on all values of a clip.
+        shift: maximum shift in time, as a share of all frames; only for `frames`.
+        time_mask: maximum width of each of two masks in time, as a share of all frames; only for `frames`.
+        dimension_mask: maximum width of each of two masks over dimensions, as a share of all dimensions.
+        mixup: parameter alpha of the Beta distribution of the weights by which pairs of clips are mixed.
     """
 
     noise: float = 0.0
@@ -89,7 +89,7 @@ class Augmentation:
 
     @classmethod
     def declare(cls, hp: HyperParameters, has_frames: bool) -> Self | None:
-        """What the hyperparameters say; None for no augmentation, the default."""
+        """Declare the hyperparameters; None, the default, is no augmentation."""
         wanted = hp.Boolean("augment", default=False)
         with hp.conditional_scope("augment", [True]):
             strengths = {
@@ -106,13 +106,13 @@ class Augmentation:
     def apply(
         self, values: Floats, real: NDArray[np.bool_], targets: Floats, random: np.random.Generator
     ) -> tuple[Floats, Floats]:
-        """Varied copies of the values and of the targets; every clip differently.
+        """Augmented copies of the values and the targets.
 
         Args:
             values: standardised features, (n_clips, n_frames, n_dims) or (n_clips, n_dims).
-            real: what of them is no padding, shaped as `values` without its last axis. Padding stays zero
-                unless real frames are moved or mixed into it.
-            targets: one row a clip, one column a class, float32.
+            real: False for padding, in the shape of `values` without its last axis. Padding stays zero unless
+                real frames are shifted or mixed into it.
+            targets: one-hot rows, float32 (n_clips, n_classes).
             random: equal generators give equal results.
         """
         varied = values.copy()
@@ -127,10 +127,10 @@ class Augmentation:
         if values.ndim == 3:
             varied = self._vary_time(varied, random)
         for _ in range(2 if self.dimension_mask else 0):
-            blank = _stretches(n_clips, values.shape[-1], self.dimension_mask, random)
-            varied *= ~blank[:, None] if values.ndim == 3 else ~blank
+            mask = _masks(n_clips, values.shape[-1], self.dimension_mask, random)
+            varied *= ~mask[:, None] if values.ndim == 3 else ~mask
         if self.mixup:
-            return _mixed(varied, targets, random.beta(self.mixup, self.mixup, n_clips), random)
+            return _mix(varied, targets, random.beta(self.mixup, self.mixup, n_clips), random)
         return varied, targets
 
     def _vary_time(self, values: Floats, random: np.random.Generator) -> Floats:
@@ -143,23 +143,23 @@ class Augmentation:
             values = np.take_along_axis(values, np.clip(moved, 0, n_frames - 1)[..., None], axis=1)
             values *= inside[..., None]
         for _ in range(2 if self.time_mask else 0):
-            values *= ~_stretches(n_clips, n_frames, self.time_mask, random)[..., None]
+            values *= ~_masks(n_clips, n_frames, self.time_mask, random)[..., None]
         return values
 
 
-def _stretches(n_clips: int, length: int, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
-    """True on one stretch of each clip, of 0 to `share` of the length, (n_clips, length)."""
+def _masks(n_clips: int, length: int, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask (n_clips, length) that is True on one interval of each clip, up to `share` of the length wide."""
     widths = random.integers(0, int(share * length) + 1, n_clips)
     starts = np.asarray(random.integers(0, length - widths + 1))
-    places = np.arange(length)
-    return (places >= starts[:, None]) & (places < (starts + widths)[:, None])
+    indices = np.arange(length)
+    return (indices >= starts[:, None]) & (indices < (starts + widths)[:, None])
 
 
-def _mixed(
-    values: Floats, targets: Floats, shares: NDArray[np.float64], random: np.random.Generator
+def _mix(
+    values: Floats, targets: Floats, weights: NDArray[np.float64], random: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Each clip with another; its own share is the larger one."""
-    own = np.maximum(shares, 1 - shares).astype(np.float32)
+    """Mix each clip and its target with those of another clip; its own weight is at least a half."""
+    own = np.maximum(weights, 1 - weights).astype(np.float32)
     others = random.permutation(len(values))
     wide = own.reshape(-1, *[1] * (values.ndim - 1))
     return wide * values + (1 - wide) * values[others], own[:, None] * targets + (1 - own[:, None]) * targets[

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, imported when a model first needs them and not before, without start-up noise."""
+"""Import TensorFlow and Keras on first use, without their start-up messages, and make them deterministic."""
 
 import importlib
 import os
@@ -15,7 +15,7 @@ from marsbench.errors import PluginError
 
 _LOCK = threading.Lock()
 _STDERR = 2
-# Lines of TensorFlow's C++ log, which TF_CPP_MIN_LOG_LEVEL does not govern before the log is set up.
+# Lines of TensorFlow's C++ log that are printed before TF_CPP_MIN_LOG_LEVEL takes effect.
 _NOISE = re.compile(
     r"WARNING: All log messages before absl"
     r"|[IWE]\d{4} .*\.cc:\d+\]"
@@ -26,10 +26,10 @@ _NOISE = re.compile(
 
 
 def import_keras() -> Any:
-    """Module `keras` on TensorFlow.
+    """Import `keras` with the TensorFlow backend.
 
     Raises:
-        PluginError: TensorFlow or Keras is missing or cannot be imported, or Keras runs on another backend.
+        PluginError: TensorFlow or Keras cannot be imported, or Keras uses another backend.
     """
     keras = _imported("keras")
     if keras.backend.backend() != "tensorflow":
@@ -40,20 +40,20 @@ def import_keras() -> Any:
 
 
 def import_tensorflow() -> Any:
-    """Module `tensorflow`; raises PluginError as `import_keras` does."""
+    """Import `tensorflow`; raises PluginError if that fails."""
     return _imported("tensorflow")
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow computes on a GPU here."""
+    """Whether TensorFlow has a GPU on this machine."""
     return bool(import_tensorflow().config.list_physical_devices("GPU"))
 
 
 def make_deterministic(seed: int) -> None:
-    """Forget earlier models' names, seed Python, NumPy and TensorFlow, and fix the order of sums.
+    """Reset Keras's layer names, seed Python, NumPy and TensorFlow, and enable deterministic operations.
 
-    Two fits that start here with equal arguments are bit-identical on one machine; models made before still
-    predict.
+    Two fits that start with this and have equal arguments are bit-identical on one machine. Models created
+    before can still predict.
     """
     keras = import_keras()
     keras.utils.clear_session(free_memory=False)
@@ -85,9 +85,9 @@ def _import_quietly() -> None:
 
 @contextmanager
 def without_noise() -> Iterator[None]:
-    """Hold back stderr, C++'s too; afterwards pass on what is no start-up noise of TensorFlow or LiteRT.
+    """Buffer stderr, including that of C++; then print all except start-up messages of TensorFlow and LiteRT.
 
-    After a failure everything is passed on.
+    If an exception is raised, everything is printed.
     """
     with tempfile.TemporaryFile() as caught:
         keep: Callable[[str], bool] = lambda _line: True  # noqa: E731 - replaced on success
@@ -96,7 +96,7 @@ def without_noise() -> Iterator[None]:
         os.dup2(caught.fileno(), _STDERR)
         try:
             yield
-            keep = _is_no_noise
+            keep = _is_relevant
         finally:
             sys.stderr.flush()
             os.dup2(saved, _STDERR)
@@ -106,5 +106,5 @@ def without_noise() -> Iterator[None]:
             sys.stderr.writelines(line for line in lines if keep(line))
 
 
-def _is_no_noise(line: str) -> bool:
+def _is_relevant(line: str) -> bool:
     return not _NOISE.match(line)

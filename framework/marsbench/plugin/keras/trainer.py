@@ -1,8 +1,8 @@
-"""How Keras networks are trained here: traced once for each architecture, a whole epoch in one call.
+"""Train Keras networks with functions that are traced once per architecture and run a whole epoch per call.
 
-Tracing a network takes longer than several epochs of it, and Python's part in each step a third of the step.
-So a trainer keeps its traced functions, and a network of equal configuration is trained by lending the values
-of its variables to it: bit for bit what a newly traced network would come to.
+Tracing a network takes longer than several epochs of training, and Python overhead is a third of each step.
+So a `Trainer` keeps its traced functions; to train another network of the same configuration, the values of
+its variables are copied into the trainer's network. The result is bit-identical to tracing anew.
 """
 
 import io
@@ -20,40 +20,42 @@ from marsbench.errors import PluginError, TrainingError
 from marsbench.plugin.features import Floats
 from marsbench.plugin.keras.setup import has_gpu, import_keras, import_tensorflow
 
-_KEPT = 4
-"""Traced architectures in memory; each takes some 30 MB, and tuners go on to others."""
-_PREDICTED_AT_ONCE = 256
-_STEPS_THAT_REPAY_UNROLLING = 2000
-"""Unrolling saves a tenth of a step on a CPU, and costs as much time as a hundred steps for the tracing."""
-_MOST_UNROLLED = 64
-"""Steps of a recurrent layer."""
+_MAX_TRAINERS = 4
+"""Traced architectures kept in memory, about 30 MB each."""
+_PREDICTION_BATCH = 256
+_MIN_STEPS_TO_UNROLL = 2000
+"""Unrolling saves a tenth of each step on a CPU, but prolongs tracing by as much as a hundred steps take."""
+_MAX_UNROLLED = 64
+"""Longest recurrent layer, in time steps, that is unrolled."""
 Values = list[NDArray[Any]]
-"""Of variables, in their order."""
+"""Values of variables, in the order of the variables."""
 
 
 @dataclass
 class Checkpoint:
-    """Training after `len(history)` epochs."""
+    """State of training after `len(history)` epochs; contains only numbers."""
 
     values: Values = field(default_factory=list)
-    """Of the network's variables and its optimiser's; nothing before the first epoch."""
+    """Values of the network's and its optimiser's variables; empty before the first epoch."""
     best: Values = field(default_factory=list)
-    """Of the network's variables after the epoch of least validation loss; nothing without validation."""
+    """Values of the network's variables after the epoch with the least validation loss; empty without one."""
     best_epoch: int = 0
+    """Number of that epoch, counted from 1."""
     history: list[dict[str, float]] = field(default_factory=list)
+    """Metrics of each epoch."""
 
     @property
     def waited(self) -> int:
-        """Epochs since the best one."""
+        """Number of epochs since the best one."""
         return len(self.history) - self.best_epoch
 
     def is_best(self) -> bool:
-        """Whether the last epoch has the least validation loss so far; the first of equals is the best."""
+        """Whether the last epoch has a lower validation loss than all before."""
         losses = [epoch.get("val_loss", inf) for epoch in self.history]
         return all(losses[-1] < loss or isnan(loss) for loss in losses[:-1])
 
     def to_bytes(self) -> bytes:
-        """An npz archive."""
+        """Serialise as an npz archive."""
         plain = json.dumps({"best_epoch": self.best_epoch, "history": self.history}).encode()
         arrays = {f"values_{index}": value for index, value in enumerate(self.values)}
         arrays |= {f"best_{index}": value for index, value in enumerate(self.best)}
@@ -63,7 +65,7 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read what `to_bytes` gave; raises TrainingError for anything else."""
+        """Read what `to_bytes` returned; raises TrainingError for anything else."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 plain = json.loads(arrays["plain"].tobytes())
@@ -80,24 +82,24 @@ def _numbered(arrays: Any, group: str) -> Values:
 
 
 class Trainer:
-    """A network's traced functions, which train and predict for every network of its configuration."""
+    """Traced functions of a network, which train and predict for every network of the same configuration."""
 
     def __init__(self, network: Any) -> None:
-        self._tf = tf = import_tensorflow()  # kept: what is traced should import nothing
+        self._tf = tf = import_tensorflow()  # an attribute, as traced functions should not import
         self._network = network
-        # Of any number of rows: each other number would be traced anew.
+        # Signatures with any number of rows; otherwise every number of rows would be traced.
         values, targets = tf.TensorSpec(network.input_shape), tf.TensorSpec(network.output_shape)
         self._answer = tf.function(self._traced_answer, input_signature=[values])
         if network.compiled:
-            _require_plain(network)
+            _require_default_step(network)
             weights, order = tf.TensorSpec([None]), tf.TensorSpec([None], tf.int32)
             signature = [values, targets, weights, order, tf.TensorSpec([], tf.int32)]
             self._epoch = tf.function(self._traced_epoch, input_signature=signature)
             self._assess = tf.function(self._traced_assess, input_signature=[values, targets])
             network.optimizer.build(network.trainable_variables)
 
-    def hold(self, network: Any) -> None:
-        """Take over the values of a network's variables and of its optimiser's."""
+    def load_values(self, network: Any) -> None:
+        """Copy the values of another network's and its optimiser's variables into this trainer's network."""
         if network is self._network:
             return
         if network.compiled and not network.optimizer.built:
@@ -107,10 +109,10 @@ class Trainer:
 
     @property
     def values(self) -> Values:
-        """Everything that training changes: of the network first, then of its optimiser.
+        """Values of the network's variables, then of its optimiser's: everything that training changes.
 
         Raises, when set:
-            TrainingError: they are of another network.
+            TrainingError: their shapes are those of a different network.
         """
         return [np.array(variable.numpy()) for variable in self._variables(self._network)]
 
@@ -118,44 +120,55 @@ class Trainer:
     def values(self, values: Values) -> None:
         own = self._variables(self._network)
         if [variable.shape for variable in own] != [value.shape for value in values]:
-            raise TrainingError("the checkpoint is of another network")
+            raise TrainingError("the checkpoint belongs to a different network")
         for variable, value in zip(own, values, strict=True):
             variable.assign(value)
 
     @property
     def network_values(self) -> Values:
-        """Those of the network alone: what it predicts by."""
+        """Values of the network's variables, without the optimiser's."""
         return [np.array(variable.numpy()) for variable in self._network.variables]
 
     def set_learning_rate(self, rate: float) -> None:
-        """Of the steps to come."""
+        """Set the learning rate of the following steps."""
         self._network.optimizer.learning_rate = rate
 
     def epoch(
         self, values: Floats, targets: Floats, weights: Floats, order: NDArray[np.int64], batch_size: int
     ) -> dict[str, float]:
-        """One step for each `batch_size` rows of `order`; mean loss and accuracy on the way."""
+        """Train for one epoch, in steps of `batch_size` rows in the given order.
+
+        Args:
+            values: standardised features, (n_clips, n_frames, n_dims) or (n_clips, n_dims).
+            targets: (n_clips, n_classes).
+            weights: weight of each clip in the loss, (n_clips,).
+            order: permutation of the clips, (n_clips,).
+            batch_size: clips per step.
+
+        Returns:
+            `loss` and `accuracy`, means over the epoch's steps.
+        """
         constant = import_tensorflow().constant
         arrays = constant(values), constant(targets), constant(weights), constant(order.astype(np.int32))
-        loss, right = self._epoch(*arrays, constant(batch_size))
-        return {"loss": float(loss) / len(order), "accuracy": float(right) / len(order)}
+        loss, correct = self._epoch(*arrays, constant(batch_size))
+        return {"loss": float(loss) / len(order), "accuracy": float(correct) / len(order)}
 
     def assess(self, values: Floats, targets: Floats) -> dict[str, float]:
-        """Mean loss and accuracy without training."""
+        """Mean loss and accuracy on validation clips, as `val_loss` and `val_accuracy`."""
         constant = import_tensorflow().constant
         sums = np.zeros(2)
-        for start in range(0, len(values), _PREDICTED_AT_ONCE):
-            part = slice(start, start + _PREDICTED_AT_ONCE)
-            loss, right = self._assess(constant(values[part]), constant(targets[part]))
-            sums += float(loss), float(right)
+        for start in range(0, len(values), _PREDICTION_BATCH):
+            part = slice(start, start + _PREDICTION_BATCH)
+            loss, correct = self._assess(constant(values[part]), constant(targets[part]))
+            sums += float(loss), float(correct)
         return dict(zip(("val_loss", "val_accuracy"), (sums / len(values)).tolist(), strict=True))
 
     def predict(self, values: Floats) -> Floats:
-        """Outputs of the network that is held, (n_clips, n_classes)."""
+        """Outputs of the network, (n_clips, n_classes)."""
         constant = import_tensorflow().constant
-        starts = range(0, len(values), _PREDICTED_AT_ONCE)
+        starts = range(0, len(values), _PREDICTION_BATCH)
         parts = [
-            self._answer(constant(values[start : start + _PREDICTED_AT_ONCE])).numpy() for start in starts
+            self._answer(constant(values[start : start + _PREDICTION_BATCH])).numpy() for start in starts
         ]
         return np.concatenate(parts)
 
@@ -170,13 +183,13 @@ class Trainer:
         answer = self._network(values, training=False)
         loss = self._network.compute_loss(x=values, y=targets, y_pred=answer, training=False)
         tf = self._tf
-        return loss * tf.cast(tf.shape(values)[0], tf.float32), _n_right(tf, targets, answer)
+        return loss * tf.cast(tf.shape(values)[0], tf.float32), _n_correct(tf, targets, answer)
 
     def _traced_epoch(self, values: Any, targets: Any, weights: Any, order: Any, batch_size: Any) -> Any:
         tf = self._tf
         network = self._network
 
-        def step(start: Any, loss_sum: Any, right: Any) -> Any:
+        def step(start: Any, loss_sum: Any, correct: Any) -> Any:
             rows = order[start : start + batch_size]
             x, y = tf.gather(values, rows), tf.gather(targets, rows)
             with tf.GradientTape() as tape:
@@ -186,10 +199,10 @@ class Trainer:
             gradients = tape.gradient(loss, network.trainable_variables)
             network.optimizer.apply(gradients, network.trainable_variables)
             n_rows = tf.cast(tf.shape(rows)[0], tf.float32)
-            return start + batch_size, loss_sum + loss * n_rows, right + _n_right(tf, y, answer)
+            return start + batch_size, loss_sum + loss * n_rows, correct + _n_correct(tf, y, answer)
 
         begin = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
-        # One step after another: overlapping steps would race for the variables.
+        # Parallel iterations would race for the variables.
         done = tf.while_loop(lambda start, *_: start < tf.shape(order)[0], step, begin, parallel_iterations=1)
         return done[1:]
 
@@ -198,78 +211,79 @@ _trainers: "OrderedDict[str, Trainer]" = OrderedDict()
 
 
 def trainer_for(network: Any, n_steps: int = 0) -> Trainer:
-    """The trainer of networks configured like this one; it holds this one's values.
+    """The trainer of networks with this configuration, with the values of this network.
 
-    `n_steps` is how many steps the network is to be trained for, all in all: recurrent layers are unrolled if
-    that repays the longer tracing. It decides the last digits, so it must not depend on where a fit stops.
+    `n_steps` is the total number of steps that the network will be trained for: recurrent layers are unrolled
+    if that saves more time than the longer tracing costs. Unrolling changes the last digits of the results,
+    so `n_steps` must not depend on where a fit pauses.
     """
     key = _configuration(network)
-    unrolled = n_steps >= _STEPS_THAT_REPAY_UNROLLING and not has_gpu()  # there, cuDNN has a loop of its own
+    unrolled = n_steps >= _MIN_STEPS_TO_UNROLL and not has_gpu()  # on a GPU, cuDNN has its own loop
     key = key and f"{key} {unrolled}"
     trainer = _trainers.pop(key, None) if key else None
     if trainer is None:
-        # Lent values would overwrite those of the network that happened to come first.
-        trainer = Trainer(_copy(network, unrolled=unrolled) if key else network)
+        # A copy, as later networks' values would overwrite those of this one.
+        trainer = Trainer(_clone(network, unrolled=unrolled) if key else network)
     if key:
         _trainers[key] = trainer
-        while len(_trainers) > _KEPT:
+        while len(_trainers) > _MAX_TRAINERS:
             _trainers.popitem(last=False)
-    trainer.hold(network)
+    trainer.load_values(network)
     return trainer
 
 
-def _copy(network: Any, *, unrolled: bool) -> Any:
+def _clone(network: Any, *, unrolled: bool) -> Any:
     keras = import_keras()
-    copy = keras.models.clone_model(network)
+    clone = keras.models.clone_model(network)
     if network.compiled:
-        copy.compile_from_config(network.get_compile_config())
-    for layer in copy.layers if unrolled else ():
+        clone.compile_from_config(network.get_compile_config())
+    for layer in clone.layers if unrolled else ():
         is_pair = isinstance(layer, keras.layers.Bidirectional)
         for single in [layer.forward_layer, layer.backward_layer] if is_pair else [layer]:
-            if isinstance(single, keras.layers.RNN) and _n_frames(layer) <= _MOST_UNROLLED:
+            if isinstance(single, keras.layers.RNN) and _n_frames(layer) <= _MAX_UNROLLED:
                 single.unroll = True
-    return copy
+    return clone
 
 
 def _n_frames(layer: Any) -> float:
-    """Steps of a recurrent layer; other inputs than the first are states."""
+    """Number of time steps of a recurrent layer, from its first input; further inputs are states."""
     first = layer.input[0] if isinstance(layer.input, list) else layer.input
     return first.shape[1] or inf
 
 
 def _configuration(network: Any) -> str | None:
-    """Text that is equal for networks whose traces are; None where that cannot be known.
+    """Text that is equal for networks with equal traces; None if that cannot be determined.
 
-    What is Keras's own is described by its configuration. A layer or a function of the plugin's own may
-    depend on what no configuration tells, and may be called as one of Keras's.
+    Keras's own classes are fully described by their configuration. Custom layers and functions may depend on
+    more, and may have the name of one of Keras's.
     """
-    if not _is_kerass(network):
+    if not _is_standard(network):
         return None
     try:
         parts = import_keras().saving.serialize_keras_object(network)
         compiled = network.get_compile_config() if network.compiled else None
         optimiser = (compiled or {}).get("optimizer")
         if isinstance(optimiser, dict) and isinstance(optimiser["config"].get("learning_rate"), float):
-            del optimiser["config"]["learning_rate"]  # a variable like any other
+            del optimiser["config"]["learning_rate"]  # it is a variable and not part of the trace
         return json.dumps([network.input_shape, parts["config"], compiled], sort_keys=True)
     except (TypeError, ValueError, NotImplementedError, AttributeError):
         return None
 
 
-def _is_kerass(network: Any) -> bool:
-    """Whether the network, its layers, loss and optimiser, and every function in them, are Keras's own."""
+def _is_standard(network: Any) -> bool:
+    """Whether the network, its layers, loss and optimiser, and all functions in them are Keras's own."""
     keras = import_keras()
     functional = type(keras.Model(*[keras.Input((1,))] * 2))
     if type(network) not in (keras.Sequential, functional):
         return False
-    parts = [*network._flatten_layers(include_self=False)]  # noqa: SLF001 - also layers in layers
+    parts = [*network._flatten_layers(include_self=False)]  # noqa: SLF001 - nested layers have no public list
     if network.compiled:
         parts += [network.optimizer, network.loss]
     values = [value for part in parts for value in (part, *getattr(part, "__dict__", {}).values())]
-    return all(map(_is_plain, values))
+    return all(map(_is_standard_part, values))
 
 
-def _is_plain(value: Any) -> bool:
+def _is_standard_part(value: Any) -> bool:
     if isinstance(value, FunctionType):
         return value.__module__.partition(".")[0] == "keras" and value.__name__ != "<lambda>"
     kind = type(value)
@@ -277,12 +291,14 @@ def _is_plain(value: Any) -> bool:
     return not is_part or (kind.__module__.partition(".")[0] == "keras" and kind.__name__ != "Lambda")
 
 
-def _require_plain(network: Any) -> None:
-    """A network with a step of its own would be trained by another one, silently."""
+def _require_default_step(network: Any) -> None:
+    """Refuse a network that overrides `train_step`: the override would be ignored silently."""
     if type(network).train_step is not import_keras().Model.train_step:
         name = type(network).__name__
-        raise PluginError(f"{name} overrides train_step, which is not called here; override the plugin's fit")
+        raise PluginError(
+            f"{name} overrides train_step, which marsbench does not call; override the plugin's fit instead"
+        )
 
 
-def _n_right(tf: Any, targets: Any, answer: Any) -> Any:
+def _n_correct(tf: Any, targets: Any, answer: Any) -> Any:
     return tf.reduce_sum(tf.cast(tf.argmax(targets, 1) == tf.argmax(answer, 1), tf.float32))

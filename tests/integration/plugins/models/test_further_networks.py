@@ -89,7 +89,7 @@ def test_a_network_trains_every_epoch_by_mixed_clips_at_a_falling_rate(plugin: N
 
 def test_a_misspelt_default_of_the_training_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ResCnn2d, "training", {"shedule": "cosine"})
-    with pytest.raises(PluginError, match=r"res_cnn2d.training has 'shedule', which no Keras model asks for"):
+    with pytest.raises(PluginError, match=r"res_cnn2d.training has 'shedule', which is not a hyperparameter"):
         ResCnn2d().declare(Defaults(TINY[ResCnn2d]), (9, 5), N_CLASSES)
 
 

@@ -154,7 +154,7 @@ def test_a_loss_of_nan_ends_the_fit_with_its_epoch() -> None:
 
 def test_outputs_that_are_no_probabilities_are_refused() -> None:
     model = fitted(Tiny(epochs=1), activation="linear")
-    with pytest.raises(TrainingError, match="no probabilities"):
+    with pytest.raises(TrainingError, match="not probabilities"):
         model.predict_proba(vectors().features)
 
 
@@ -216,7 +216,7 @@ def test_a_saved_model_answers_the_same_when_loaded(tiny: KerasModel, tmp_path: 
 
 def test_another_width_of_features_is_refused(tiny: KerasModel) -> None:
     wide = Features(np.ones((2, 5), np.float32), np.ones(2, np.int64))
-    with pytest.raises(PluginError, match="fitted on 3 feature dimensions; it was given 5"):
+    with pytest.raises(PluginError, match="fitted on 3 feature dimensions; the given features have 5"):
         tiny.predict_proba(wide)
 
 
@@ -227,7 +227,7 @@ def test_anything_else_than_a_saved_network_is_refused(
     tiny.scaling_.save(tmp_path / "scaling.npz")
     if content is not None:
         (tmp_path / "model.keras").write_bytes(content)
-    with pytest.raises(PluginError, match="is no network of test_keras_models"):
+    with pytest.raises(PluginError, match="is not a network of test_keras_models"):
         Tiny().load(tmp_path)
 
 
@@ -236,7 +236,7 @@ def test_a_file_that_would_run_code_is_refused(tiny: KerasModel, tmp_path: Path)
     tiny.scaling_.save(tmp_path / "scaling.npz")
     hostile = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x)])
     hostile.save(tmp_path / "model.keras")
-    with pytest.raises(PluginError, match="is no network of test_keras_models"):
+    with pytest.raises(PluginError, match="is not a network of test_keras_models"):
         Tiny().load(tmp_path)
 
 
@@ -249,7 +249,7 @@ def test_a_file_that_names_a_foreign_class_is_refused(tiny: KerasModel, tmp_path
     with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
         for name, content in (parts | {"config.json": json.dumps(config).encode()}).items():
             archive.writestr(name, content)
-    with pytest.raises(PluginError, match="is no network of test_keras_models"):
+    with pytest.raises(PluginError, match="is not a network of test_keras_models"):
         Tiny().load(tmp_path)
 
 

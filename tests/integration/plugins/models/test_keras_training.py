@@ -22,7 +22,7 @@ from marsbench.plugin.keras import trainer
 from marsbench.plugin.keras.model import KerasModel
 from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.keras.trainer import Trainer, trainer_for
-from marsbench.plugin.model import Examples, FitContext, joined
+from marsbench.plugin.model import Examples, FitContext, concatenate
 from marsbench.plugin.search_space import Defaults, HyperParameters, Scalar
 from marsbench_plugins.models.cnn_lstm import CnnLstm
 
@@ -277,7 +277,7 @@ def test_another_architecture_loss_or_optimiser_is_traced_anew(traced: list[int]
 
 
 def test_only_the_last_few_architectures_are_kept(monkeypatch: pytest.MonkeyPatch, traced: list[int]) -> None:
-    monkeypatch.setattr(trainer, "_KEPT", 2)
+    monkeypatch.setattr(trainer, "_MAX_TRAINERS", 2)
     rates = [0.1, 0.2, 0.3, 0.1]
     outcomes = [outcome(fitted(Tiny(epochs=2, dropout=rate))) for rate in rates]
     assert len(trainer._trainers) == 2 < len(set(rates))
@@ -410,7 +410,7 @@ def test_a_network_with_a_call_of_its_own_is_refused_in_one_line() -> None:
         def call(self, values: Any) -> Any:
             return values
 
-    with pytest.raises(PluginError, match=r"a Own made of a call of its own; a keras.Sequential or"):
+    with pytest.raises(PluginError, match=r"Own, a subclass with its own `call`; a keras.Sequential"):
         fitted(Built(epochs=1, change=lambda _network: Own()))
 
 
@@ -428,7 +428,7 @@ def test_a_network_with_a_step_of_its_own_is_refused_in_one_line() -> None:
     with pytest.raises(PluginError) as refused:
         fitted(Built(change=with_own_step))
     assert str(refused.value) == (
-        "OwnStep overrides train_step, which is not called here; override the plugin's fit"
+        "OwnStep overrides train_step, which marsbench does not call; override the plugin's fit instead"
     )
 
 
@@ -467,7 +467,7 @@ def test_the_learning_rate_stays_or_falls_along_half_a_cosine(
 def test_without_early_stopping_the_validation_clips_are_trained_on_too() -> None:
     context = FitContext(3, 0, vectors(seed=1))
     model = fitted(Tiny(epochs=3), context, early_stopping=False)
-    whole = Tiny(epochs=3).fit(joined(vectors(), vectors(seed=1)), Defaults(), FitContext(3, 0))
+    whole = Tiny(epochs=3).fit(concatenate(vectors(), vectors(seed=1)), Defaults(), FitContext(3, 0))
     assert outcome(model) == outcome(whole) != outcome(fitted(Tiny(epochs=3), context))
 
 
@@ -480,7 +480,7 @@ def test_class_weights_help_the_rare_classes() -> None:
     assert weighted[0] < plain[0]  # the frequent one
 
 
-ENOUGH = trainer._STEPS_THAT_REPAY_UNROLLING
+ENOUGH = trainer._MIN_STEPS_TO_UNROLL
 
 
 @pytest.mark.usefixtures("nothing_kept")
@@ -532,7 +532,7 @@ def test_an_unrolled_lstm_computes_what_the_loop_does(monkeypatch: pytest.Monkey
 
 def test_every_rung_of_a_long_fit_is_unrolled(monkeypatch: pytest.MonkeyPatch, traced: list[int]) -> None:
     monkeypatch.setattr(trainer, "has_gpu", lambda: False)
-    monkeypatch.setattr(trainer, "_STEPS_THAT_REPAY_UNROLLING", 10)  # 5 epochs of 2 steps
+    monkeypatch.setattr(trainer, "_MIN_STEPS_TO_UNROLL", 10)  # 5 epochs of 2 steps
     expected = outcome(fitted(Recurrent(epochs=5, batch_size=16)))
     rung = fitted(Recurrent(epochs=5, batch_size=16), FitContext(3, 0, until=2))
     last = fitted(Recurrent(epochs=5, batch_size=16), FitContext(3, 0, checkpoint=rung.checkpoint_))
