@@ -18,9 +18,8 @@ from typing import Annotated, Any, NamedTuple, Self, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from marsbench.errors import ConfigError
+from marsbench.errors import ConfigError, first_problem
 from marsbench.hashing import is_jsonable
-from marsbench.validation import first_problem
 
 
 @dataclass(frozen=True)

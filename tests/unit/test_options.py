@@ -1,10 +1,151 @@
-"""Times and sizes as texts."""
+"""Options as fields of models, and the texts of their values."""
+
+import shlex
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any, Unpack, get_type_hints
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
+from typer.testing import CliRunner
 
-from marsbench.options import seconds, size
+from marsbench.api import options as api_options
+from marsbench.cli.options import Given, takes
+from marsbench.config import Criteria, Experiment, Fusion, Search
+from marsbench.errors import ConfigError
+from marsbench.options import Hint, Options, options_of, seconds, size
+from marsbench.results.reproduce import command
+
+
+class Louder(Experiment):
+    """An experiment with one more option: this field is all that is written of it."""
+
+    gain: Annotated[float | None, Hint("DECIBELS", "as recorded")] = Field(default=None, gt=-100)
+    """By how much clips are amplified."""
+
+
+LEAST = ["--features", "mfcc", "--model", "svm"]
+asked: list[Any] = []
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+@takes(Louder)
+def louder(given: Given) -> None:
+    """A command that takes the options of `Louder`."""
+    asked.append(given)
+
+
+@api_options.takes(Louder)
+def amplified(**options: Unpack[api_options.RunOptions]) -> Louder:
+    """Ask for louder clips.
+
+    Args:
+        **options: those of `Louder`.
+
+    Raises:
+        BenchError: one does not fit.
+    """
+    return api_options.asked_for(Louder, options, "amplified")
+
+
+def typed(*words: str) -> Given:
+    """What a command with the options of `Louder` gets of its words."""
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    given: Given = asked.pop()
+    return given
+
+
+def test_a_new_option_is_in_the_help_text() -> None:
+    shown = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    assert "--gain DECIBELS By how much clips are amplified. [default: as recorded]" in shown
+
+
+def test_a_new_option_is_among_what_the_command_line_gave() -> None:
+    assert typed(*LEAST, "--gain", "3") == {"features": ["mfcc"], "model": ["svm"], "gain": "3"}
+    assert Louder.parse({}, typed=typed(*LEAST, "--gain", "3")).gain == 3
+
+
+def test_a_new_option_is_a_key_of_files_and_the_command_line_wins() -> None:
+    file = {"features": "mfcc", "model": "svm", "gain": 1.5}
+    assert Louder.parse(file, "grid.toml").gain == 1.5
+    assert Louder.parse(file, "grid.toml", typed("--gain", "3")).gain == 3
+
+
+def test_a_wrong_value_of_a_new_option_is_named_as_it_was_given() -> None:
+    with pytest.raises(ConfigError, match=r"^--gain -200: should be greater than -100$"):
+        Louder.parse({}, typed=typed(*LEAST, "--gain", "-200"))
+    with pytest.raises(ConfigError, match=r"^grid.toml: gain = -200: should be greater than -100$"):
+        Louder.parse({"features": "mfcc", "model": "svm", "gain": -200}, "grid.toml")
+    with pytest.raises(ConfigError, match=r"^amplified: gain = -200: should be greater than -100$"):
+        amplified(features="mfcc", model="svm", gain=-200)  # type: ignore[call-arg]  # RunOptions lacks it
+
+
+def test_a_new_option_is_a_parameter_of_functions_with_its_line_in_the_docstring() -> None:
+    parameter = signature(amplified).parameters["gain"]
+    assert (parameter.default, parameter.annotation) == (None, float | None)
+    lines = (amplified.__doc__ or "").splitlines()
+    assert "    gain: By how much clips are amplified. Default: as recorded." in lines
+    assert lines[-2:] == ["Raises:", "    BenchError: one does not fit."]
+    assert not any("**options" in line for line in lines)
+
+
+def test_a_new_option_is_in_the_command_that_repeats_a_run_unless_at_its_default() -> None:
+    values = {"features": ["mfcc"], "model": ["svm"], "gain": 3.5}
+    assert command("bench run", Louder, values) == "bench run --gain 3.5 --features mfcc --model svm"
+    assert command("bench run", Louder, values | {"gain": None}) == "bench run --features mfcc --model svm"
+
+
+NAMES = st.lists(st.from_regex(r"[a-z_]\w{0,5}", fullmatch=True), min_size=1, max_size=2, unique=True)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=5)
+SHARES = st.floats(0, 1)
+TIMES = st.floats(1e-6, 1e12)
+PATHS = TEXTS.map(Path).filter(lambda path: not str(path).startswith("~"))
+ASKED = {
+    "features": NAMES, "model": NAMES, "data": TEXTS, "protocol": NAMES, "seed": st.integers(0, 2**30 - 1),
+    "set": st.dictionaries(st.sampled_from(["a.b", "a.c"]), TEXTS | st.integers() | st.booleans() | SHARES),
+    "bad_audio": st.sampled_from(["skip", "fail"]), "objective": st.sampled_from(["macro_f1", "uar"]),
+    "results": PATHS, "plugins": st.lists(PATHS, max_size=2), "repeats": st.integers(1, 1000),
+    "criteria": st.builds(Criteria, accuracy=SHARES, macro_f1=SHARES, class_recall=SHARES),
+    "trials": st.none() | st.integers(0, 99), "tuner": st.sampled_from(["optuna", "keras-tuner"]),
+    "inner_folds": st.none() | st.integers(1, 20), "time_budget": st.none() | TIMES,
+    "workers": st.none() | st.integers(0, 9), "cluster": st.none() | TEXTS, "threads": st.integers(1, 9),
+    "unit_timeout": st.none() | TIMES, "unit_memory": st.none() | st.integers(1, 2**40),
+    "gain": st.none() | st.floats(-99, 99),
+}  # fmt: skip
+
+
+@given(st.fixed_dictionaries(ASKED))
+def test_a_command_made_of_any_experiment_is_read_as_the_same(values: dict[str, Any]) -> None:
+    made = Louder.model_validate(values)
+    assert options_of(Louder).keys() == values.keys()
+    words = shlex.split(command("louder", Louder, values))[1:]
+    assert Louder.parse({}, typed=typed(*words)) == made
+
+
+MODELS = {
+    Experiment: api_options.RunOptions,
+    Search: api_options.SearchOptions,
+    Fusion: api_options.EnsembleOptions,
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_option_says_what_it_is(model: type[Options]) -> None:
+    for option in options_of(model).values():
+        assert (option.field.description or "").endswith("."), option.name
+        assert option.metavar or option.kind is bool, option.name
+
+
+@pytest.mark.parametrize(("model", "types"), MODELS.items())
+def test_type_checkers_know_the_same_options(model: type[Options], types: Any) -> None:
+    options = {name: option for name, option in options_of(model).items() if not option.hint.is_argument}
+    assert get_type_hints(types).keys() == options.keys()
+    assert types.__required_keys__ == {name for name, one in options.items() if one.field.is_required()}
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,12 @@ from marsbench.data.audio import Waveform, checked, decode, read_bytes, resample
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord, EnsembleBundleRecord
 from marsbench.deployment.model_format import Predictor
 from marsbench.deployment.prediction import Prediction, Window
-from marsbench.errors import AudioError, BenchError, PluginError
+from marsbench.errors import AudioError, BenchError, PluginError, shown_path
 from marsbench.execution.threads import limited_threads
 from marsbench.features.store import extracted
 from marsbench.plugin.base import Plugin
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.registry import Kind, Recipe, discover
-from marsbench.validation import shown_path
 
 MAX_SECONDS = 3600.0
 """Longest recording that is predicted."""

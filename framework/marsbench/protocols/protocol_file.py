@@ -17,10 +17,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, Val
 
 from marsbench.atomic_files import write_text
 from marsbench.data.corpus import CheckedCorpus, Clip
-from marsbench.errors import ConfigError, CorpusError, suggestion
+from marsbench.errors import ConfigError, CorpusError, first_problem, is_plain, shown, suggestion
 from marsbench.hashing import digest, slug
 from marsbench.protocols.protocol import Definition, Fold, Protocol, Rows, Splits
-from marsbench.validation import first_problem, is_plain, shown
 
 _MAX_BYTES = 50_000_000
 _MAX_LINE = 500

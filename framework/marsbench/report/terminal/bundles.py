@@ -10,10 +10,10 @@ from rich.text import Text
 
 from marsbench.deployment.bundle_record import BaseRecord
 from marsbench.deployment.prediction import Prediction
+from marsbench.errors import shown_path
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.scores import GRADED
 from marsbench.report.terminal.console import table as empty_table
-from marsbench.validation import shown_path
 
 
 def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> RenderableType:
