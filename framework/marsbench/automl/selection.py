@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from marsbench.automl.state import HoldoutScore, ScreeningResult
 from marsbench.evaluation.ensembling import Weights, fit_weights, pool
 from marsbench.evaluation.metrics import objective_score
+from marsbench.evaluation.predictions import stacked
 from marsbench.planning import Pipeline
 from marsbench.runner.holdout_predictions import InnerPredictions
 from marsbench.runner.units import Units
@@ -60,8 +61,8 @@ class Contender(NamedTuple):
     @property
     def score(self) -> float:
         """Mean over folds."""
-        scores = [objective_score(self.objective, one.probabilities, one.targets) for one in self.inner]
-        return float(np.mean(scores))
+        inner = [one.predictions for one in self.inner]
+        return float(np.mean([objective_score(self.objective, p.probabilities, p.targets) for p in inner]))
 
     @property
     def seconds(self) -> float:
@@ -109,7 +110,7 @@ def pooled_log_loss(members: Sequence[Contender]) -> float:
     """Mean over folds; each fold's clips meet the mean of the weights that the other folds fitted."""
     losses = []
     for fold, fused in enumerate(_pooled(members)):
-        targets = members[0].inner[fold].targets
+        targets = members[0].inner[fold].predictions.targets
         losses.append(-np.log(np.maximum(fused[np.arange(len(targets)), targets], _LEAST)).mean())
     return float(np.mean(losses))
 
@@ -117,16 +118,18 @@ def pooled_log_loss(members: Sequence[Contender]) -> float:
 def pooled_score(members: Sequence[Contender]) -> float:
     """Mean over folds of the objective, weights as in `pooled_log_loss`."""
     return fmean(
-        objective_score(members[0].objective, fused, members[0].inner[fold].targets)
+        objective_score(members[0].objective, fused, members[0].inner[fold].predictions.targets)
         for fold, fused in enumerate(_pooled(members))
     )
 
 
 def _pooled(members: Sequence[Contender]) -> list[NDArray[np.float64]]:
-    n_folds = len(members[0].inner)
-    said = [np.stack([member.inner[fold].probabilities for member in members]) for fold in range(n_folds)]
-    weights = [fit_weights(said[fold], members[0].inner[fold].targets) for fold in range(n_folds)]
-    return [pool(said[fold], _of_others(weights, fold)) for fold in range(n_folds)]
+    """Fused probabilities of each fold's clips, (n_clips, n_classes) each."""
+    targets = [one.predictions.targets for one in members[0].inner]
+    by_fold = zip(*(member.inner for member in members), strict=True)
+    said = [stacked([one.predictions for one in of_fold]) for of_fold in by_fold]
+    weights = [fit_weights(*of_fold) for of_fold in zip(said, targets, strict=True)]
+    return [pool(of_fold, _of_others(weights, fold)) for fold, of_fold in enumerate(said)]
 
 
 def _of_others(weights: Sequence[Weights], fold: int) -> Weights:

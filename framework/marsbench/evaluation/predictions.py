@@ -104,6 +104,11 @@ class Predictions:
         return replace(self, probabilities=probabilities.astype(np.float32))
 
 
+def stacked(models: Sequence[Predictions]) -> NDArray[np.float32]:
+    """Probabilities that several models give the same clips, (n_models, n_clips, n_classes)."""
+    return np.stack([model.probabilities for model in models])
+
+
 def flaw_in(probabilities: NDArray[np.floating], shape: tuple[int, int]) -> str | None:
     """What keeps values from being class probabilities of a shape, in a few words; None if they are.
 

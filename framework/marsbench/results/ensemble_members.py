@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from marsbench.errors import ResultsError
 from marsbench.evaluation.predictions import Predictions
 from marsbench.results.comparison import place_of
@@ -77,8 +74,3 @@ def _require_alike(first: Member, other: Member) -> None:
         raise ResultsError(
             f"{other.folder.predictions} is not of the same clips as {first.folder.predictions}"
         )
-
-
-def probabilities_of_members(members: Sequence[Member], fold: int) -> NDArray[np.float32]:
-    """Each member's probabilities of a fold's test clips, (n_members, n_clips, n_classes)."""
-    return np.stack([member.predictions.of_fold(fold).probabilities for member in members])

@@ -26,6 +26,7 @@ from marsbench.evaluation import ensembling
 from marsbench.evaluation.ensembling import average, fit_weights, pool
 from marsbench.evaluation.fit import fit_version
 from marsbench.evaluation.fit_result import Failure, UnitResult
+from marsbench.evaluation.predictions import stacked
 from marsbench.execution.base import Executor
 from marsbench.execution.executor import n_workers, open_executor
 from marsbench.execution.interrupt import Stopped, graceful_interruption
@@ -33,7 +34,7 @@ from marsbench.hashing import digest
 from marsbench.locks import locked, pause
 from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench.progress import Advance, Progress, Silent
-from marsbench.results.ensemble_members import Member, find_members, probabilities_of_members
+from marsbench.results.ensemble_members import Member, find_members
 from marsbench.results.predictions import write_predictions
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
@@ -229,14 +230,14 @@ class EnsembleJob:
         found = self.found.get(fold, {})
         if len(found) == len(self.members):
             in_order = [found[run_id] for run_id in self.ids]
-            inner = np.stack([one.probabilities for one in in_order])
-            weights = fit_weights(inner, in_order[0].targets)
+            inner = [one.predictions for one in in_order]
+            weights = fit_weights(stacked(inner), inner[0].targets)
             self._keep(fold, weights.tolist(), pool(self._said(fold), weights), in_order)
         advance(1)
 
     def _said(self, fold: int) -> NDArray[np.float32]:
         """The members' probabilities of a fold's test clips, (n_members, n_clips, n_classes)."""
-        return probabilities_of_members(self.members, fold)
+        return stacked([member.predictions.of_fold(fold) for member in self.members])
 
     def _keep(
         self,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from marsbench.evaluation.fit import fit_version
 from marsbench.evaluation.fit_result import Failure, UnitResult
+from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Submit, failure
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
@@ -20,13 +20,12 @@ from marsbench.tuning.search_space import Configuration, tuned_features
 
 
 class InnerPredictions(NamedTuple):
-    """What one pipeline says of the clips that are kept out of its inner fits, split after split."""
+    """One pipeline's predictions inside a fold's training part."""
 
-    probabilities: NDArray[np.float32]
-    """(n_clips, n_classes)."""
-    targets: NDArray[np.int64]
-    """True classes, (n_clips,); equal for every pipeline."""
+    predictions: Predictions
+    """Of the clips that an inner fit is not trained on, the same for every pipeline; a fold is a split."""
     fits: tuple[UnitResult, ...]
+    """One a split."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class HoldoutPredictions:
         features = self._features(units, configuration)
         if isinstance(features, Failure):
             return features
-        inner, targets = units.for_holdout(fold, features, self.n_folds)
+        inner = units.for_holdout(fold, features, self.n_folds)
         fits = CachedFits(
             name=f"{units.pipeline.name}, fold {fold + 1}",
             fold=fold,
@@ -80,8 +79,9 @@ class HoldoutPredictions:
             if isinstance(result, Failure):
                 return result
             results.append(result)
-        probabilities = np.concatenate([result.probabilities for result in results])
-        return InnerPredictions(probabilities, np.concatenate(targets), tuple(results))
+        tests = [np.array(unit.test) for unit in inner]
+        probabilities = [result.probabilities for result in results]
+        return InnerPredictions(Predictions.of_folds(units.corpus, tests, probabilities), tuple(results))
 
     def context(self, units: Units) -> str:
         """Digest of everything that a fit depends on beside fold, split and configuration."""

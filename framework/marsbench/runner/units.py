@@ -63,15 +63,13 @@ class Units:
         units, targets = self._inner(fold, features, n_folds, seed, seed)
         return tuple(replace(unit, is_draft=True) for unit in units), targets
 
-    def for_holdout(
-        self, fold: int, features: FeatureFile, n_folds: int
-    ) -> tuple[tuple[Unit, ...], list[NDArray[np.int64]]]:
-        """As `inner`, for weights: whole fits, on splits that are the same for any pipeline and seed.
+    def for_holdout(self, fold: int, features: FeatureFile, n_folds: int) -> tuple[Unit, ...]:
+        """Fits as those of `inner`, for an ensemble's weights: no drafts, and on other splits.
 
-        They are none of those that a tuner has chosen a configuration by.
+        The splits are the same for every pipeline and seed, and none of those that a tuner has chosen by.
         """
         seed = derived_seed(self.seed, fold, "weighing")
-        return self._inner(fold, features, n_folds, derived_seed(0, fold, "weighing"), seed)
+        return self._inner(fold, features, n_folds, derived_seed(0, fold, "weighing"), seed)[0]
 
     def _inner(
         self, fold: int, features: FeatureFile, n_folds: int, split_seed: int, seed: int

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fixtures.results import made
 from marsbench.automl.selection import Candidate, Contender, best_members, pooled_log_loss, pooled_score
 from marsbench.runner.holdout_predictions import InnerPredictions
 
@@ -17,7 +18,7 @@ N_FOLDS, N_CLIPS, N_CLASSES = 3, 60, 3
 
 def contender(name: str, says: NDArray[np.float64], targets: NDArray[np.int64]) -> Contender:
     """One that says `says` of the clips of each fold, (N_FOLDS, N_CLIPS, N_CLASSES)."""
-    inner = tuple(InnerPredictions(one, truth, ()) for one, truth in zip(says, targets, strict=True))
+    inner = tuple(InnerPredictions(made(truth, one), ()) for one, truth in zip(says, targets, strict=True))
     return Contender(cast("Candidate", SimpleNamespace(name=name)), inner, "macro_f1")
 
 
