@@ -98,6 +98,6 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
             found = best_run(results, data, protocol) if best else find_run(results, str(run))
             moved = None if best else data
             bundle, samples = source_of_run(found, moved, fold, target, registry, progress)
-        record, tolerance = target.write(bundle, samples, path)
-    out.print(bundle_summary(record, len(samples), tolerance))
+        record = target.write(bundle, samples, path)
+    out.print(bundle_summary(record, len(samples), target.tolerance))
     print_path("Written", path)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from marsbench.deployment.bundle import EnsembleBundle
 from marsbench.deployment.bundle_files import (
@@ -26,14 +25,6 @@ from marsbench.results.store import RunFolder
 from marsbench.runner.reload import corpus_of, members_of
 
 
-class Written(NamedTuple):
-    """What was exported."""
-
-    record: BaseRecord
-    tolerance: float
-    """Largest difference of a probability from the bundle in memory."""
-
-
 @dataclass(frozen=True)
 class Target:
     """A bundle, or with `end_to_end` one ONNX file from waveform to probabilities."""
@@ -43,6 +34,11 @@ class Target:
     quantised: str | None = None
     """Number type of its weights; None: as trained."""
     end_to_end: bool = False
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference of a probability from the bundle in memory; raises ExportError."""
+        return TOLERANCE if self.end_to_end else find_format(self.form).tolerance_of(self.quantised)
 
     def require(self, pipelines: Sequence[tuple[str, str]], registry: Registry) -> None:
         """Refuse what cannot be written, before anything is fitted.
@@ -68,8 +64,8 @@ class Target:
                 title = f"{features} + {model}"
                 raise ExportError(f"member {number} of the ensemble, {title}: {error}") from error
 
-    def write(self, bundle: AnyBundle, samples: Sequence[Sample], path: Path) -> Written:
-        """Write it, and check that it predicts `samples` as the bundle does.
+    def write(self, bundle: AnyBundle, samples: Sequence[Sample], path: Path) -> BaseRecord:
+        """Write it, check that it predicts `samples` as the bundle does, and return its record.
 
         Raises:
             ExportError: it cannot be converted, or predicts otherwise.
@@ -77,12 +73,11 @@ class Target:
             StorageError: it cannot be written.
         """
         if not self.end_to_end:
-            record = write_bundle(bundle, path, samples, self.form, self.quantised)
-            return Written(record, record.tolerance)
+            return write_bundle(bundle, path, samples, self.form, self.quantised)
         if isinstance(bundle, EnsembleBundle):
             raise ExportError(_not_one_file(len(bundle.members)))
         write_pipeline(bundle, path, samples)
-        return Written(bundle.record, TOLERANCE)
+        return bundle.record
 
 
 def _not_one_file(n_members: int) -> str:
@@ -92,11 +87,8 @@ def _not_one_file(n_members: int) -> str:
     )
 
 
-class Source(NamedTuple):
-    """A fitted pipeline or ensemble, and clips to check by what is written of it."""
-
-    bundle: AnyBundle
-    samples: list[Sample]
+Source = tuple[AnyBundle, list[Sample]]
+"""A fitted pipeline or ensemble, and clips by which to verify what is written."""
 
 
 def source_of_run(
@@ -125,7 +117,7 @@ def source_of_run(
     target.require([(member.features.name, member.model.name) for member in members], registry)
     corpus = corpus_of(run, registry, data, progress)
     bundle = Refit(corpus, registry, progress).bundle(folder, fold)
-    return Source(bundle, list(golden_samples(corpus)))
+    return bundle, list(golden_samples(corpus))
 
 
 def source_of_bundle(folder: Path, target: Target, registry: Registry, progress: Progress) -> Source:
@@ -143,4 +135,4 @@ def source_of_bundle(folder: Path, target: Target, registry: Registry, progress:
         )
     records = [part.record for part in (bundle.members if isinstance(bundle, EnsembleBundle) else [bundle])]
     target.require([(record.features.name, record.model.name) for record in records], registry)
-    return Source(bundle, read_samples(folder, bundle.record))
+    return bundle, read_samples(folder, bundle.record)

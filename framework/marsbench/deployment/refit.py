@@ -20,7 +20,7 @@ from marsbench.deployment.bundle_record import (
     TrainingCorpus,
 )
 from marsbench.environment import environment
-from marsbench.errors import BenchError, ConfigError
+from marsbench.errors import BenchError, ConfigError, ResultsError
 from marsbench.evaluation.criteria import Outcome
 from marsbench.evaluation.fit import Unit, features_of, fit_model
 from marsbench.evaluation.scores import Metrics
@@ -108,58 +108,42 @@ class Refit:
         run = folder.read_run()
         units = units_of(run, self.corpus, self.registry)
         if changed_plugins(run, units.pipeline, self.progress):
-            self._compare_first_fold(folder)
+            try:
+                self._fold(folder, 1, is_told=True)
+            except BenchError as error:
+                self.progress.say(f"Fold 1 of {run.run_id} cannot be fitted again to compare it: {error}")
         chosen = _best_of_folds(run)
         return _fit(units, partial(units.whole, configuration=chosen), chosen, self.progress, run=run)[0]
 
-    def _fold(self, folder: RunFolder, number: int) -> FoldFit:
+    def _fold(self, folder: RunFolder, number: int, *, is_told: bool = False) -> FoldFit:
+        """Fit fold `number` and compare it with the run; `is_told`: that plugins have changed is known."""
         run = folder.read_run()
-        _require_fold(run, number)
+        fold = _fold_of(run, number)
         units = units_of(run, self.corpus, self.registry, folds_of(folder, run, self.corpus))
-        has_changed = bool(changed_plugins(run, units.pipeline, self.progress))
-        fit = self._fitted_fold(run, units, number - 1)
-        self._compare(folder, number, fit.clips, fit.probabilities, always=has_changed)
-        return fit
-
-    def _fitted_fold(self, run: Run, units: Units, fold: int) -> FoldFit:
+        has_changed = is_told or bool(changed_plugins(run, units.pipeline, self.progress))
         chosen = chosen_by(run, fold)
         unit_of = partial(units.outer, fold, configuration=chosen)
         bundle, unit = _fit(units, unit_of, chosen, self.progress, run=run, fold=fold)
         model = cast("Model", bundle.model)
-        probabilities = model.predict_proba(features_of(unit, model, unit.test))
-        return FoldFit(bundle, [self.corpus.clips[row].id for row in unit.test], probabilities)
+        clips = [self.corpus.clips[row].id for row in unit.test]
+        fit = FoldFit(bundle, clips, model.predict_proba(features_of(unit, model, unit.test)))
+        self._compare(folder, fit, fold, always=has_changed)
+        return fit
 
-    def _compare_first_fold(self, folder: RunFolder) -> None:
-        try:
-            run = folder.read_run()
-            units = units_of(run, self.corpus, self.registry, folds_of(folder, run, self.corpus))
-            fit = self._fitted_fold(run, units, 0)
-            self._compare(folder, 1, fit.clips, fit.probabilities, always=True)
-        except BenchError as error:
-            self.progress.say(f"Whether {folder.path.name} is reproduced cannot be checked: {error}")
-
-    def _compare(
-        self,
-        folder: RunFolder,
-        number: int,
-        clips: Sequence[str],
-        probabilities: NDArray[np.float64],
-        *,
-        always: bool,
-    ) -> None:
+    def _compare(self, folder: RunFolder, fit: FoldFit, fold: int, *, always: bool) -> None:
         """Tell whether a fold's test clips get the recorded probabilities; if they do, only if `always`."""
-        recorded = read_predictions(folder, folder.read_run()).of_clips(clips)
-        difference = float(np.abs(probabilities - recorded.probabilities).max())
-        what = f"Fold {number} of {folder.path.name}, fitted again,"
+        what = f"Fold {fold + 1} of {folder.path.name}, fitted again,"
+        try:
+            recorded = read_predictions(folder, folder.read_run()).of_clips(fit.clips)
+        except ResultsError as error:
+            self.progress.say(f"{what} cannot be compared with the recorded predictions: {error}")
+            return
+        difference = float(np.abs(fit.probabilities - recorded.probabilities).max())
+        found = f"the recorded predictions (largest difference {difference:.1e})"
         if difference > _SAME:
-            self.progress.say(
-                f"{what} does not reproduce the recorded predictions (largest difference {difference:.1e}): "
-                "code, library versions or machine have changed."
-            )
+            self.progress.say(f"{what} does not reproduce {found}: code, versions or machine have changed.")
         elif always:
-            self.progress.say(
-                f"{what} reproduces the recorded predictions (largest difference {difference:.1e})."
-            )
+            self.progress.say(f"{what} reproduces {found}.")
 
     def _ensemble(
         self, folder: RunFolder, run: Run, ensemble: EnsembleRecord, number: int | None
@@ -168,12 +152,11 @@ class Refit:
         if number is None:
             weights = np.mean(ensemble.weights, axis=0).tolist()
             return _fused(run, self._each(members, self._whole), weights)
-        _require_fold(run, number)
+        fold = _fold_of(run, number)
         fits = self._each(members, partial(self._fold, number=number))
-        bundles, weights = [fit.bundle for fit in fits], ensemble.weights[number - 1]
-        bundle = _fused(run, bundles, weights, number - 1)
+        bundle = _fused(run, [fit.bundle for fit in fits], ensemble.weights[fold], fold)
         fused = bundle.fuse(np.stack([fit.probabilities for fit in fits]))
-        self._compare(folder, number, fits[0].clips, fused, always=False)
+        self._compare(folder, fits[0]._replace(probabilities=fused), fold, always=False)
         return bundle
 
     def _each(self, members: Sequence[RunFolder], fit: Callable[[RunFolder], _Fit]) -> list[_Fit]:
@@ -186,9 +169,11 @@ class Refit:
         return fits
 
 
-def _require_fold(run: Run, number: int) -> None:
+def _fold_of(run: Run, number: int) -> int:
+    """Fold from 0, as it is stored, of a number from 1; raises ConfigError if there is none."""
     if number not in range(1, run.protocol.n_folds + 1):
         raise ConfigError(f"{run.run_id} has folds 1 to {run.protocol.n_folds}; there is no fold {number}")
+    return number - 1
 
 
 def _best_of_folds(run: Run) -> Configuration:

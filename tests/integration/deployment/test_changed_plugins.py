@@ -215,7 +215,20 @@ def test_recorded_predictions_that_are_gone_cannot_be_compared_with(
     plugins.edit("own_crossings", SAME)
     run.predictions.unlink()
     told = exported(bench, plugins, run.path)
-    assert f"Whether {run.path.name} is reproduced cannot be checked: " in told
+    assert f"Fold 1 of {run.path.name}, fitted again, cannot be compared with the recorded predict" in told
+    assert Path("bundle", "bundle.json").is_file()
+
+
+def test_a_fold_that_cannot_be_fitted_again_is_not_compared_with(
+    bench: Bench, plugins: Plugins, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise ResultsError("the protocol's file is gone")
+
+    monkeypatch.setattr("marsbench.deployment.refit.folds_of", gone)
+    plugins.edit("own_crossings", SAME)
+    told = exported(bench, plugins, run.path)
+    assert f"Fold 1 of {run.path.name} cannot be fitted again to compare it: the protocol's file" in told
     assert Path("bundle", "bundle.json").is_file()
 
 
