@@ -72,7 +72,7 @@ def show(options: Options) -> None:
     """The whole page; Streamlit runs the script again after every click."""
     st.set_page_config(page_title="marsbench", page_icon="🎙️", layout="centered")
     _html(Markup())
-    st.title("What does it sound like?", anchor=False)
+    st.title("Recognise emotion in a recording", anchor=False)
     folder = options.bundle or demo_folder()
     if options.bundle is None and not is_bundle(folder):
         _offer_demo(options)
@@ -178,7 +178,7 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
     st.divider()
     left, right = st.columns(2, gap="medium")
     with left:
-        _html(tables.best_class(answer.prediction) + tables.bars(answer.prediction))
+        _html(tables.prediction_table(answer.prediction))
         st.audio(data, format=mime_type(file or "recording.wav"))
     with right:
         _html(
@@ -223,7 +223,7 @@ def _show_run(origin: Origin) -> None:
             else " The same speakers may be in training and test."
         )
     )
-    _html(tables.verdict(origin) + tables.grades(origin))
+    _html(tables.verdict(origin))
     st.caption(
         "Accuracy: share of all clips that were recognised. Recall: the same for the clips of one class. "
         "Macro F1: mean over classes of the harmonic mean of precision and recall."

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from marsbench.app.figures import as_image, draw_waveform, envelope, over_time, segments, timeline
-from marsbench.app.tables import bars
+from marsbench.app.tables import prediction_table
 from marsbench.data.audio import Waveform
 from marsbench.deployment.prediction import Prediction, Window
 
@@ -44,7 +44,7 @@ def test_the_outline_reaches_every_sample(n_samples: int) -> None:
 
 def test_names_of_classes_are_text_and_never_markup() -> None:
     hostile = prediction((0, 2, 0.9), (1, 3, 0.7), labels=("<script>", "b"))
-    for shown in (bars(hostile), timeline(hostile)):
+    for shown in (prediction_table(hostile), timeline(hostile)):
         assert "<script>" not in shown
         assert "&lt;script&gt;" in shown
 
