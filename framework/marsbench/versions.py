@@ -13,27 +13,45 @@ class Part(NamedTuple):
 
     version: int
     code: tuple[str, ...]
-    """MODULE or MODULE:NAME, below `marsbench`; all that they use belongs to it too."""
+    """MODULE or MODULE:NAME, below `marsbench`; all that they name belongs to it too.
+
+    Classes of objects that they are given must be listed: an annotation names nothing.
+    """
 
 
 PARTS = {
-    # What keys are made from.
+    # In keys of what is kept: facts on audio files, duplicates, features, fits and runs, ensembles, ties.
     "audio_facts": Part(1, ("data.audio:examine",)),
     "duplicates": Part(1, ("data.duplicates:near_duplicates",)),
     "extraction": Part(1, ("features.store:FeatureStore", "features.store:Extraction")),
-    "fit": Part(1, ("evaluation.fit",)),
+    "fit": Part(
+        1,
+        (
+            *("evaluation.fit", "features.store:FeatureFile", "protocols.groups", "protocols.inner_splits"),
+            *("plugin.features", "plugin.model", "plugin.search_space"),
+        ),
+    ),
     "ensembling": Part(1, ("evaluation.ensembling",)),
     "ties": Part(1, ("results.ties:with_tie_ranks",)),
-    # What plugins derive from and use.
-    "datasets": Part(1, ("plugin.dataset", "data.corpus", "data.archives", "data.download")),
+    # In identities of plugins that use them.
+    "datasets": Part(1, ("plugin.dataset", "data.corpus", "data.archives:unpack", "data.download:Archive")),
     "features": Part(1, ("plugin.features", "data.audio")),
-    "encoders": Part(1, ("features.pretrained", "plugin.onnx:onnx_session")),
+    "encoders": Part(
+        1,
+        (
+            *(f"features.pretrained:{name}" for name in ("EncoderFile", "KNOWN", "find_encoder")),
+            "plugin.onnx:onnx_session",
+        ),
+    ),
     "models": Part(1, ("plugin.model", "plugin.search_space")),
     "sklearn": Part(1, ("plugin.sklearn",)),
     "keras": Part(1, ("plugin.keras",)),
     "hashing": Part(1, ("hashing",)),
 }
-INERT = ("errors", "progress", "locks", "atomic_files", "environment", "plugin.registry", "plugin.identity")
+INERT = (
+    *("atomic_files", "environment", "errors", "locks", "plugin.identity", "plugin.registry", "progress"),
+    "versions",
+)
 """Modules that compute no result: messages, files, what is found where."""
 
 

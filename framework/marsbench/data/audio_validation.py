@@ -7,21 +7,23 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from marsbench.atomic_files import home, write_text
-from marsbench.data import audio, audio_fingerprint
-from marsbench.data.audio import AudioFacts, examine
+from marsbench.data import audio_fingerprint
+from marsbench.data.audio import DECODER, AudioFacts, examine
 from marsbench.data.corpus import BadClip, CheckedCorpus, Clip, Corpus
 from marsbench.data.duplicates import near_duplicates
 from marsbench.errors import CorpusError
 from marsbench.hashing import digest
 from marsbench.progress import Progress, Silent
+from marsbench.versions import versions_of
 
 OnBad = Literal["skip", "fail"]
 _SHOWN = 5
+_VERSION = digest([DECODER, *versions_of("audio_facts")])
+"""Facts that other code or another decoder found are not used."""
 
 
 def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | None = None) -> CheckedCorpus:
@@ -93,17 +95,10 @@ def _stamp(path: Path) -> tuple[str, int, int, int, int]:
     return (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
 
 
-@cache
-def _decoder_version() -> str:
-    """Facts found by another decoder are not this one's."""
-    sources = [Path(str(module.__file__)).read_text("utf-8") for module in (audio, audio_fingerprint)]
-    return digest([*sources, audio.DECODER])
-
-
 def _read_ledger(path: Path) -> dict[str, AudioFacts]:
     try:
         ledger = json.loads(path.read_text("utf-8"))
-        if ledger["decoder"] != _decoder_version():
+        if ledger["version"] != _VERSION:
             return {}
         return {stamp: _checked(AudioFacts(**facts)) for stamp, facts in ledger["facts"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -120,4 +115,4 @@ def _checked(facts: AudioFacts) -> AudioFacts:
 def _write_ledger(path: Path, facts: dict[str, AudioFacts]) -> None:
     # Failures to read a file are not cached: another user may have the permission.
     entries = {stamp: asdict(entry) for stamp, entry in facts.items() if entry.sha256}
-    write_text(path, json.dumps({"decoder": _decoder_version(), "facts": entries}))
+    write_text(path, json.dumps({"version": _VERSION, "facts": entries}))

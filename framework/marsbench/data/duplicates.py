@@ -25,7 +25,6 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ from marsbench.data.audio import AudioFacts
 from marsbench.errors import AudioError
 from marsbench.hashing import digest
 from marsbench.progress import Progress
+from marsbench.versions import versions_of
 
 if TYPE_CHECKING:  # importing SciPy's takes 0.4 s
     from scipy.cluster.hierarchy import DisjointSet
@@ -59,6 +59,8 @@ _BLOCK = 2048
 _LISTS = {True: "duplicates", False: "different"}
 _DIGITS = 16
 """Digits of a content hash that the cache keeps."""
+_VERSION = digest([audio.DECODER, *versions_of("duplicates")])
+"""Decisions of other code are not used."""
 _THREADS = min(os.cpu_count() or 1, 8)
 """Comparing two clips of 300 s takes 300 MB."""
 
@@ -205,19 +207,12 @@ def _nearest(hits: Hits) -> Hits:
     return rows[kept], columns[kept], cosines[kept]
 
 
-@cache
-def _version() -> str:
-    """Digest of the code that decides; decisions of other code are not used."""
-    sources = [Path(str(module.__file__)) for module in (audio, audio_fingerprint)]
-    return digest([audio.DECODER, *(path.read_text("utf-8") for path in (Path(__file__), *sources))])
-
-
 def _read_ledger(path: Path, contents: list[str]) -> tuple[str, Decisions]:
     """Digest of the contents that were fully compared, and the decisions on these contents."""
     by_start = {content[:_DIGITS]: content for content in contents}
     try:
         ledger = json.loads(path.read_text("utf-8"))
-        if ledger["version"] != _version():
+        if ledger["version"] != _VERSION:
             return "", {}
         pairs = [(line.split(), same) for same in (True, False) for line in ledger[_LISTS[same]]]
         decisions = {
@@ -233,4 +228,4 @@ def _write_ledger(path: Path, settled: str, decisions: Decisions) -> None:
         name: [f"{a[:_DIGITS]} {b[:_DIGITS]}" for (a, b), found in decisions.items() if found is same]
         for same, name in _LISTS.items()
     }
-    write_text(path, json.dumps({"version": _version(), "settled": settled, **lines}))
+    write_text(path, json.dumps({"version": _VERSION, "settled": settled, **lines}))

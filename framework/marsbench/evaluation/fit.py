@@ -9,14 +9,13 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.data import audio
+from marsbench.data.audio import DECODER
 from marsbench.environment import environment
 from marsbench.errors import ConfigError, TrainingError
 from marsbench.evaluation.fit_result import UnitResult
@@ -27,6 +26,7 @@ from marsbench.plugin.features import Features
 from marsbench.plugin.model import Examples, FitContext, Model, OnEpoch, Probabilities
 from marsbench.plugin.registry import Recipe, make
 from marsbench.plugin.search_space import Defaults, Scalar
+from marsbench.versions import versions_of
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,9 @@ class Unit:
     """What such a fit goes on from."""
 
 
-@cache
 def fit_version() -> str:
-    """Changes with the framework's own code between audio files and probabilities."""
-    package = Path(audio.__file__).parents[1]
-    return digest([audio.DECODER, *((package / name).read_text("utf-8") for name in _BETWEEN)])
-
-
-_BETWEEN = (
-    "data/audio.py",
-    "features/store.py",
-    "protocols/groups.py",
-    "protocols/inner_splits.py",
-    "evaluation/fit.py",
-    "plugin/features.py",
-)
+    """Digest of the version of the framework's own part in a fit, and of the libraries that decode audio."""
+    return digest([DECODER, *versions_of("fit")])
 
 
 def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None) -> UnitResult:

@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.atomic_files import home, read_checksummed, write_atomically, write_checksummed
-from marsbench.data import audio
-from marsbench.data.audio import Waveform, decode, read_bytes, resample
+from marsbench.data.audio import DECODER, Waveform, decode, read_bytes, resample
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import BenchError, DamagedError, PluginError
 from marsbench.hashing import digest
@@ -32,10 +31,10 @@ from marsbench.locks import locked, pause
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
 from marsbench.plugin.registry import Recipe, make
 from marsbench.progress import Progress, Silent
+from marsbench.versions import versions_of
 
 _CHUNK = 16
 """Clips per extraction task."""
-_INDEX_VERSION = 2
 _PART = 512
 """Clips per partial file; an interruption loses fewer than that."""
 
@@ -202,7 +201,7 @@ class FeatureStore:
         self._recipe = recipe
         self._folders = folders
         self._extractor = cast("FeatureExtractor", make("features", recipe, folders))
-        key = digest([recipe.key, audio.DECODER, Path(audio.__file__).read_text("utf-8"), _INDEX_VERSION])
+        key = digest([recipe.key, DECODER, *versions_of("extraction")])
         self.folder = (root or store_root()) / f"{recipe.name}-{key[:24]}"
 
     def features_of(

@@ -126,7 +126,7 @@ class _Reach:
             raise PluginError(f"{module} has no source file in {top}")
         self._load(place, [Imported(module)])
         if not self._define(place, name):
-            self._wait(place, range(len(self._references.module(place).statements)))
+            self._wait(place, self._references.module(place).definitions)
 
     def digest(self) -> str:
         """Digest of everything that is reached."""
@@ -135,7 +135,9 @@ class _Reach:
             if position not in self._texts.setdefault(place, {}):
                 self._texts[place][position] = self._text(place, position)
         ordered = sorted(self._numbers, key=self._numbers.__getitem__)
-        texts = [[text for _, text in sorted(self._texts.get(place, {}).items())] for place in ordered]
+        texts = [
+            [text for _, text in sorted(self._texts.get(place, {}).items()) if text] for place in ordered
+        ]
         acting = [self._numbers[place] for place in self._acting]
         parts = versions.versions_of(*sorted(self._parts))
         files = self._checksums() if self._is_literal else {}
@@ -172,7 +174,7 @@ class _Reach:
             return
         self._wholes.add(place)
         module = self._references.module(place)
-        self._wait(place, range(len(module.statements)))
+        self._wait(place, module.definitions)
         for imported in (bound for bindings in module.bindings.values() for bound in bindings):
             for found in [] if isinstance(imported, int) else self._references.imported(place, imported):
                 self._label(found if found.name else found._replace(name="*"))

@@ -61,11 +61,15 @@ class Module:
         """Positions of import statements."""
         return [n for n, node in enumerate(self.statements) if isinstance(node, ast.Import | ast.ImportFrom)]
 
+    @property
+    def definitions(self) -> list[int]:
+        """Positions of all other statements."""
+        return [position for position in range(len(self.statements)) if position not in self.imports]
+
     @cached_property
     def effects(self) -> list[int]:
         """Positions of statements that may do more than bind names, whatever their base classes do."""
-        others = [n for n in range(len(self.statements)) if n not in self.imports]
-        return [position for position in others if not self._is_quiet(self.statements[position])]
+        return [position for position in self.definitions if not self._is_quiet(self.statements[position])]
 
     def is_pure(self, node: ast.AST) -> bool:
         """Whether calling a function, or decorating with it, is known to do nothing but return a value."""

@@ -6,7 +6,6 @@ The answer is kept in the cache, so that showing a leaderboard again computes no
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
@@ -14,6 +13,7 @@ from marsbench.errors import DamagedError, ResultsError
 from marsbench.hashing import digest
 from marsbench.results.row import Row
 from marsbench.results.store import RunFolder
+from marsbench.versions import versions_of
 
 if TYPE_CHECKING:  # NumPy takes a tenth of a second, which a kept answer does not need
     from marsbench.evaluation.predictions import Predictions
@@ -49,7 +49,8 @@ def with_tie_ranks(
 def _known_ranks(
     rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]], say: Callable[[str], None]
 ) -> list[int | None]:
-    key = digest([_sources(), [[row.configuration, row.seeds, row.run_id, row.finished] for row in rows]])
+    compared = [[row.configuration, row.seeds, row.run_id, row.finished] for row in rows]
+    key = digest([versions_of("ties"), compared])
     kept = home() / "ties" / f"{key[:32]}.json"
     try:
         ranks: list[int | None] = json.loads(read_checksummed(kept))["ranks"]
@@ -58,18 +59,6 @@ def _known_ranks(
         if None not in ranks:  # what cannot be read now may be written again, and the rows stay the same
             write_checksummed(kept, json.dumps({"ranks": ranks}))
     return ranks
-
-
-def _sources() -> list[str]:
-    """Answers of other tests are not this one's."""
-    package = Path(__file__).parents[1]
-    names = (
-        "evaluation/significance.py",
-        "evaluation/intervals.py",
-        "results/comparison.py",
-        "results/ties.py",
-    )
-    return [(package / name).read_text("utf-8") for name in names]
 
 
 def _tie_ranks(folders: Sequence[Sequence[RunFolder]], say: Callable[[str], None]) -> list[int | None]:

@@ -22,7 +22,6 @@ from marsbench.atomic_files import require_writable
 from marsbench.config import Fusion
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.environment import environment
-from marsbench.evaluation import ensembling
 from marsbench.evaluation.ensembling import average, fit_weights, pool
 from marsbench.evaluation.fit import fit_version
 from marsbench.evaluation.fit_result import Failure, UnitResult
@@ -44,6 +43,7 @@ from marsbench.runner.record import FEATURES, fused_predictions, model_name, rec
 from marsbench.runner.reload import changed_plugins, chosen_by, corpus_of, folds_of, units_of
 from marsbench.runner.resources import Resources
 from marsbench.runner.units import Units
+from marsbench.versions import versions_of
 
 
 def fuse_runs(
@@ -122,7 +122,7 @@ class EnsembleJob:
     def folder(self) -> RunFolder:
         """Where it is written; another digest whenever anything differs that could change a score."""
         run = self.members[0].run
-        code = [Path(ensembling.__file__).read_text("utf-8"), *([] if self.asked.equal else [fit_version()])]
+        code = [*versions_of("ensembling"), *([] if self.asked.equal else [fit_version()])]
         parts = [run.protocol.hash, self.ids, self.inner_folds, *code]
         run_id = f"{self._name}-s0-{digest(parts)[:12]}"
         return RunFolder(self.asked.results / run.corpus.name / run.protocol.name / run_id)

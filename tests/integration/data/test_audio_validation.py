@@ -159,7 +159,7 @@ def with_unknown_fact(text: str) -> str:
 
 
 def of_another_decoder(text: str) -> str:
-    return text.replace('"decoder": "', '"decoder": "x')
+    return text.replace('"version": "', '"version": "x')
 
 
 @pytest.mark.parametrize("damage", [truncate, as_list, with_unknown_fact, of_another_decoder])

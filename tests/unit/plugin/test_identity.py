@@ -556,6 +556,15 @@ def test_a_helper_in_a_package_is_part_of_it(tmp_path: Path, use: str) -> None:
     assert identity(1) == identity(1, stranger=3)
 
 
+def test_docstrings_and_imports_of_a_whole_module_are_no_part_of_it(tmp_path: Path) -> None:
+    level = "import _helper\nclass Level:\n    def m(self, name): return getattr(_helper, name)\n"
+    one, other = (
+        of_level(tmp_path, {"level": level, "_helper": text})
+        for text in ("import math\nX = 1\n", "import sys\nimport math\nX = 1\n'Text.'\n")
+    )
+    assert one == other
+
+
 def test_what_a_package_does_when_it_is_imported_is_part_of_it(tmp_path: Path) -> None:
     def identity(init: str) -> str:
         write(tmp_path, {"pack/__init__": init, "pack/level": "class Level: pass\n"})
