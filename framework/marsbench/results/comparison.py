@@ -1,7 +1,9 @@
-"""Finished runs side by side on the clips that all of them were tested on."""
+"""Complete runs that were tested alike: two of them side by side, or several to be made into an ensemble."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +12,34 @@ from marsbench.errors import ResultsError
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.significance import Difference, differences, mcnemar
 from marsbench.results.predictions import read_predictions
-from marsbench.results.schema import Run
-from marsbench.results.store import RunFolder
+from marsbench.results.schema import MemberRecord, Run
+from marsbench.results.store import RunFolder, find_run
 
 if TYPE_CHECKING:  # takes half a second to import
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class Member:
+    """A complete run with its predictions."""
+
+    folder: RunFolder
+    run: Run
+    predictions: Predictions
+    """Row for row of the same clips as those of the other members."""
+
+    @property
+    def record(self) -> MemberRecord:
+        """What an ensemble keeps of it."""
+        run = self.run
+        return MemberRecord(
+            run_id=run.run_id,
+            features=run.features.name,
+            model=run.model.name,
+            settings=run.settings,
+            seed=run.seed,
+            tuned=run.tuning.asked.key if run.tuning else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -73,26 +98,58 @@ def compare(first: RunFolder, second: RunFolder) -> Comparison:
     """Two runs side by side.
 
     Raises:
-        ResultsError: one is not complete, they are not of one protocol on one corpus, or predictions are
-            missing or damaged.
+        ResultsError: one is not complete, they are one, were not tested alike, or predictions are missing or
+            damaged.
     """
-    runs = first.read_run(), second.read_run()
-    for run in runs:
-        if run.metrics is None:
-            raise ResultsError(f"{run.run_id} is not complete: there is nothing to compare")
     if first.path.resolve() == second.path.resolve():
-        raise ResultsError(f"{runs[0].run_id} was named twice; name another run to compare it with")
-    if runs[0].protocol.hash != runs[1].protocol.hash:
-        raise ResultsError(
-            f"{place_of(runs[0])} and {place_of(runs[1])} were not tested alike; "
-            "compare runs of one leaderboard"
+        raise ResultsError(f"{first.path.name} was named twice; name another run to compare it with")
+    one, other = (_member(folder, folder.read_run()) for folder in (first, second))
+    _require_alike(one, other)
+    return Comparison(one.run, other.run, (one.predictions, other.predictions))
+
+
+def find_members(root: Path, names: Sequence[str]) -> tuple[Member, ...]:
+    """Runs of pipelines as `find_run` finds them, by run id whatever order they are named in.
+
+    Raises:
+        ResultsError: no such run, one that is not complete, is an ensemble itself or was named twice; there
+            are fewer than two; they were not tested alike; or predictions are missing or damaged.
+    """
+    folders = [find_run(root, name) for name in names]
+    found = [_member(folder, _not_fused(folder.read_run())) for folder in folders]
+    members = sorted(found, key=lambda member: member.run.run_id)
+    ids = [member.run.run_id for member in members]
+    for run_id in ids:
+        if ids.count(run_id) > 1:
+            raise ResultsError(f"{run_id} was named twice; name each run of an ensemble once")
+    if len(members) < 2:
+        raise ResultsError(f"an ensemble needs two runs or more; only {ids[0]} was named")
+    for member in members[1:]:
+        _require_alike(members[0], member)
+    return tuple(members)
+
+
+def _not_fused(run: Run) -> Run:
+    if run.ensemble is not None:
+        members = ", ".join(member.run_id for member in run.ensemble.members)
+        raise ResultsError(f"{run.run_id} is an ensemble itself; name its members instead: {members}")
+    return run
+
+
+def _member(folder: RunFolder, run: Run) -> Member:
+    if run.metrics is None:
+        raise ResultsError(f"{run.run_id} is not complete, a fold failed; bench retry {run.run_id}")
+    return Member(folder, run, read_predictions(folder, run))
+
+
+def _require_alike(first: Member, other: Member) -> None:
+    if first.run.protocol.hash != other.run.protocol.hash:
+        places = " and ".join(
+            f"{run.run_id} ({run.corpus.name}, {run.protocol.name}, {run.protocol.hash[:8]})"
+            for run in (first.run, other.run)
         )
-    predictions = read_predictions(first, runs[0]), read_predictions(second, runs[1])
-    if predictions[0].tested != predictions[1].tested:
-        raise ResultsError(f"{second.predictions} is not of the same clips as {first.predictions}")
-    return Comparison(*runs, predictions)
-
-
-def place_of(run: Run) -> str:
-    """A run and the leaderboard it stands on."""
-    return f"{run.run_id} ({run.corpus.name}, {run.protocol.name}, {run.protocol.hash[:8]})"
+        raise ResultsError(f"{places} were not tested alike; name runs of one leaderboard")
+    if first.predictions.tested != other.predictions.tested:
+        raise ResultsError(
+            f"{other.folder.predictions} is not of the same clips as {first.folder.predictions}"
+        )

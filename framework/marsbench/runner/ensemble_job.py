@@ -33,7 +33,7 @@ from marsbench.hashing import digest
 from marsbench.locks import locked, pause
 from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench.progress import Advance, Progress, Silent
-from marsbench.results.ensemble_members import Member, find_members
+from marsbench.results.comparison import Member, find_members
 from marsbench.results.predictions import write_predictions
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder

@@ -19,7 +19,7 @@ from marsbench.evaluation.scores import Metrics
 from marsbench.evaluation.scoring import odds_of, score_predictions
 from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.registry import Recipe
-from marsbench.results.ensemble_members import Member
+from marsbench.results.comparison import Member
 from marsbench.results.schema import (
     CorpusRecord,
     EnsembleRecord,

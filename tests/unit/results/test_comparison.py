@@ -69,5 +69,5 @@ def test_an_incomplete_run_is_refused(predicted_run: Write, finished_run: Write)
 def test_runs_of_different_boards_are_refused(predicted_run: Write) -> None:
     first = predicted_run("a")
     protocol = first.read_run().protocol.model_copy(update={"hash": "7" * 64})
-    with pytest.raises(ResultsError, match="were not tested alike; compare runs of one leaderboard"):
+    with pytest.raises(ResultsError, match="were not tested alike; name runs of one leaderboard"):
         compare(first, predicted_run("b", protocol=protocol))
