@@ -127,7 +127,7 @@ def test_status_counts_failed_units(bench: Bench) -> None:
     rows = json.loads(bench("status", "--json").stdout)
     assert sum(row["failed"] for row in rows) == len(FAILING)
     assert sum(row["done"] for row in rows) == len(WAYS) + 1 - len(FAILING)
-    assert "bench retry --failed tries again what failed." in bench("status").stdout
+    assert "To retry what failed: bench retry --failed" in bench("status").stdout
 
 
 def test_the_same_command_leaves_failed_units_alone_and_says_so(grid: Any) -> None:

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from marsbench.data.audio import Waveform
 from marsbench.deployment.prediction import Prediction
-from marsbench.report.audio import png_uri
-from marsbench.report.svg import Plot, line, nice_ticks
+from marsbench.report.charts import Plot, line, nice_ticks, png_uri
 
 WIDTH, HEIGHT = 300, 170
-"""In pixels; those of the spectrogram of `report.audio`, which is shown below the waveform."""
+"""In pixels; those of the spectrogram of `report.charts`, which is shown below the waveform."""
 _COLUMNS = 240
 _BRIGHTEST = 31
 """Brightest shade of `png_uri`."""

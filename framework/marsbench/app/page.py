@@ -31,7 +31,7 @@ from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read
 from marsbench.deployment.bundle_record import BaseRecord, Origin
 from marsbench.errors import AudioError, BenchError
 from marsbench.plugin.registry import discover, drop_in_folders
-from marsbench.report.audio import draw_spectrogram
+from marsbench.report.charts import draw_spectrogram
 from marsbench.results.leaderboard import leaderboards
 
 _STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")

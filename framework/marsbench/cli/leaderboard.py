@@ -17,19 +17,17 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     criteria: CriteriaOption = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown tables, to publish.")
-    ] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     older: Annotated[
-        bool, typer.Option("--all", help="Each run by itself: every seed, and what newer code has replaced.")
+        bool, typer.Option("--all", help="One row per run: every seed, and runs of older code.")
     ] = False,
     top: Annotated[
-        int, typer.Option(min=0, help="Rows of each table, the best ones; 0 for all. JSON and CSV hold all.")
+        int, typer.Option(min=0, help="Rows of each table, the best ones; 0 for all. JSON and CSV have all.")
     ] = 30,
 ) -> None:
-    """Rank finished runs, one table for each protocol on each corpus."""
+    """Rank finished runs, one table for each corpus and protocol."""
     if as_json + as_csv + as_markdown > 1:
-        raise typer.BadParameter("--json, --csv and --markdown exclude each other: print one of them")
+        raise typer.BadParameter("--json, --csv and --markdown exclude each other; give one of them")
     from marsbench.config import parse_criteria
     from marsbench.report.columns import data_keys, data_rows
     from marsbench.results.leaderboard import leaderboards
@@ -56,5 +54,5 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _cell(value: object) -> object:
-    """Lists and tables as JSON: CSV has no form for them."""
+    """Lists and mappings as JSON, which CSV cannot express."""
     return json.dumps(value) if isinstance(value, (dict, tuple)) else value

@@ -1,4 +1,4 @@
-"""What `bench run`, `bench retry` and `bench search` print at their end."""
+"""What `bench run`, `bench retry` and `bench search` print when they are done."""
 
 import json
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from marsbench.tuning.importance import importances
 
 
 def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
-    """Print the runs, then the leaderboards that they stand on; exit with 1 if one failed."""
+    """Print the runs and their leaderboards; exit with 1 if a run failed."""
     print_runs(runs, results)
     if any(run.status == "failed" for _, run in runs):
         raise typer.Exit(1)
 
 
 def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
-    """Print the runs, then the leaderboards that they stand on."""
+    """Print the runs and their leaderboards."""
     shown: set[str] = set()
     for folder, run in runs:
         if run.protocol.hash not in shown:
@@ -41,7 +41,7 @@ def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
 
 
 def print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> None:
-    """Print each fold's study, its best `top` trials, and which parameters mattered.
+    """Print each fold's study, its best `top` trials (0: all), and the importance of parameters.
 
     Raises:
         ResultsError: the run was not tuned.
@@ -56,5 +56,5 @@ def print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> Non
     out.print(tuning.tuning_summary(run.tuning))
     out.print(tuning.trials(studies, top))
     out.print(tuning.importance(importances(folder.study.journal)))
-    print_path("History as a picture", folder.study.history_plot)
+    print_path("History as PNG", folder.study.history_plot)
     print_path("Optuna storage", folder.study.journal)

@@ -13,23 +13,23 @@ def report(
         str | None,
         typer.Argument(
             metavar="[RUN|EXPERIMENT.toml]",
-            help="Run id, its beginning, or the run's folder; or the file whose runs to show. "
-            "[default: all boards, and the best run of each]",
+            help="Run id, its beginning, or the run's folder; or an experiment file, to show its runs. "
+            "[default: all leaderboards, and the best run of each]",
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="HTML file to write; one that is there is replaced.")
+        Path, typer.Option("--output", "-o", help="HTML file to write; an existing file is replaced.")
     ] = Path("report.html"),
     results: Annotated[
         Path | None, typer.Option(help="Folder of runs. [default: results]", parser=folder, metavar="DIR")
     ] = None,
     audio: Annotated[
-        bool, typer.Option("--audio", help="Carry the sound of the worst confused clips, about 30 kB each.")
+        bool, typer.Option("--audio", help="Include the sound of the misclassified clips, about 30 kB each.")
     ] = False,
     plugins: Plugins = None,
     criteria: CriteriaOption = None,
 ) -> None:
-    """Write runs as one HTML page that opens without a network."""
+    """Write runs as one self-contained HTML page."""
     from marsbench.atomic_files import write_text
     from marsbench.config import parse_criteria
     from marsbench.plugin.registry import drop_in_folders

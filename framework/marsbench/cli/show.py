@@ -12,9 +12,9 @@ def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run id, its beginning, or the run's folder.")],
     results: Results = DEFAULT_RESULTS,
     trials: Annotated[
-        bool, typer.Option("--trials", help="Show what tuning tried, and which parameters mattered.")
+        bool, typer.Option("--trials", help="Show the trials of tuning and the importance of parameters.")
     ] = False,
-    top: Annotated[int, typer.Option(min=0, help="With --trials: trials of each fold; 0 for all.")] = 10,
+    top: Annotated[int, typer.Option(min=0, help="With --trials: best trials per fold; 0 for all.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Show one run: scores by class, confusion matrix (also written as a PNG), settings and origin."""
@@ -43,16 +43,16 @@ def show(
         plot_confusion(found, folder.confusion_plot)
         out.print(runs.classes(found.metrics))
         out.print(runs.confusion(found.metrics))
-        print_path("Confusion matrix as a picture", folder.confusion_plot)
+        print_path("Confusion matrix as PNG", folder.confusion_plot)
     if found.tuning is not None:
         out.print(tuning.tuning_summary(found.tuning))
     out.print(runs.origin(found))
-    _print_again(reproduce(found))
+    _print_reproduction(reproduce(found))
 
 
-def _print_again(how: Reproduction) -> None:
-    """A line to copy, so it is neither wrapped nor indented, and what the reader has to see to."""
-    typer.echo("\nAgain")
+def _print_reproduction(how: Reproduction) -> None:
+    """The commands, neither wrapped nor indented so that they can be copied, and notes on them."""
+    typer.echo("\nReproduce")
     for command in how.commands:
         typer.echo(command)
     for note in how.notes:

@@ -19,7 +19,7 @@ def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
         _print_json(found)
         return
     from marsbench.report.terminal.console import out
-    from marsbench.report.terminal.status import state_table
+    from marsbench.report.terminal.runs import state_table
 
     out.print(state_table(found, finished_too=False))
 
@@ -34,7 +34,7 @@ def plan(
 ) -> None:
     """Show which runs of an experiment are finished and which are not; nothing is run or written."""
     from marsbench.report.terminal.console import TerminalProgress, out
-    from marsbench.report.terminal.status import state_table
+    from marsbench.report.terminal.runs import state_table
     from marsbench.runner.status import planned_states
 
     asked = Experiment.parse(read_experiment_file(experiment), str(experiment), given)

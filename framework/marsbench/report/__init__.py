@@ -1,1 +1,1 @@
-"""Finished runs as pictures and as a page."""
+"""Runs, leaderboards and corpora for readers: terminal, Markdown, HTML, JSON and CSV."""

@@ -1,17 +1,120 @@
-"""How the final fit of each fold went, epoch by epoch."""
+"""Plots as SVG: learning curves, reliability diagrams and spectrograms, and what they are drawn with.
 
+They are small enough to be legible on a phone; colours come from the page's style sheet.
+"""
+
+import base64
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from functools import cache
+from math import floor, isfinite, log10
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
+from marsbench.data.audio import Waveform, resample
 from marsbench.errors import ResultsError
 from marsbench.evaluation.calibration import N_BINS, Bin, calibration_error, log_loss, reliability
 from marsbench.evaluation.predictions import Predictions
-from marsbench.report.svg import Plot, circle, line, nice_ticks, rectangle, text
 from marsbench.results.store import RunFolder
+
+Ticks = Sequence[tuple[float, str]]
+"""Values on an axis, each with its label."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 12, 38
+"""Room for labels, in pixels."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A pair of axes; ranges are (from, to) in the data's units."""
+
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    width: int = 360
+    height: int = 240
+
+    def x(self, value: float) -> float:
+        """Pixels from the left."""
+        return _LEFT + _share(value, self.x_range) * (self.width - _LEFT - _RIGHT)
+
+    def y(self, value: float) -> float:
+        """Pixels from the top."""
+        return self.height - _BOTTOM - _share(value, self.y_range) * (self.height - _TOP - _BOTTOM)
+
+    def grid(self, x_ticks: Ticks, y_ticks: Ticks, x_label: str, y_label: str) -> Markup:
+        """Grid lines, tick labels and names of both axes."""
+        left, right = self.x(self.x_range[0]), self.x(self.x_range[1])
+        top, bottom = self.y(self.y_range[1]), self.y(self.y_range[0])
+        body = Markup()
+        for value, label in y_ticks:
+            body += line([(left, self.y(value)), (right, self.y(value))], "gridline")
+            body += text(left - 6, self.y(value) + 4, label, "tick end")
+        for value, label in x_ticks:
+            body += line([(self.x(value), top), (self.x(value), bottom)], "gridline")
+            body += text(self.x(value), bottom + 16, label, "tick middle")
+        body += text((left + right) / 2, self.height - 4, x_label, "axis middle")
+        turned = Markup('<g transform="translate(11 {:.1f}) rotate(-90)">{}</g>')
+        return body + turned.format((top + bottom) / 2, text(0, 0, y_label, "axis middle"))
+
+    def svg(self, body: Markup, label: str) -> Markup:
+        """The finished plot; `label` describes it for screen readers."""
+        return Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+            self.width, self.height, label, body
+        )
+
+
+def line(points: Sequence[tuple[float, float]], kind: str, tooltip: str = "") -> Markup:
+    """A line through points, in pixels; the tooltip is shown where a pointer rests on it."""
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return Markup('<polyline class="{}" points="{}">{}</polyline>').format(kind, path, _title(tooltip))
+
+
+def circle(x: float, y: float, radius: float, kind: str, tooltip: str = "") -> Markup:
+    """A dot, in pixels."""
+    return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}">{}</circle>').format(
+        kind, x, y, radius, _title(tooltip)
+    )
+
+
+def rectangle(x: float, y: float, width: float, height: float, kind: str, tooltip: str = "") -> Markup:
+    """A filled box, in pixels; `x` and `y` are its top left corner."""
+    return Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">{}</rect>').format(
+        kind, x, y, width, height, _title(tooltip)
+    )
+
+
+def text(x: float, y: float, content: str, kind: str) -> Markup:
+    """Text at a point, in pixels; `kind` may hold `middle` or `end`, which align it to the point."""
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(kind, x, y, content)
+
+
+def image(x: float, y: float, width: float, height: float, uri: str) -> Markup:
+    """A picture, stretched to fill its box."""
+    return Markup(
+        '<image x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" preserveAspectRatio="none" href="{}"/>'
+    ).format(x, y, width, height, uri)
+
+
+def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round values between two bounds, at most `most` + 1 of them."""
+    width = max(high - low, 1e-9)
+    power = 10.0 ** floor(log10(width / most))
+    step = next(factor * power for factor in (1, 2, 5, 10, 20) if factor * power * most >= width)
+    first = -(-low // step)
+    count = int((high - first * step) / step + 1e-6) + 1
+    return [(first + number) * step for number in range(count)]
+
+
+def _share(value: float, bounds: tuple[float, float]) -> float:
+    return (value - bounds[0]) / ((bounds[1] - bounds[0]) or 1.0)
+
+
+def _title(tooltip: str) -> Markup:
+    return Markup("<title>{}</title>").format(tooltip) if tooltip else Markup()
+
 
 _VALIDATION = "val_"
 _MOST_PLOTS = 6
@@ -21,17 +124,18 @@ Curve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class LearningCurves:
-    """A plot for each metric, and what stands in its place."""
+    """A plot for each metric of the training history."""
 
     plots: list[tuple[str, Markup]]
     """Name of the metric, plot."""
     has_validation: bool
+    """Whether the plots also show clips kept aside for early stopping."""
     problems: list[str]
-    """Units that cannot be read."""
+    """One line for each fold whose fit cannot be read."""
 
 
 def learning_curves(folder: RunFolder, n_folds: int) -> LearningCurves:
-    """Plots of a run's learning curves; damaged units are named and left as they are."""
+    """Plots of a run's learning curves; the files of damaged fits are reported and left as they are."""
     histories: dict[int, list[dict[str, float]]] = {}
     problems = []
     for fold in range(n_folds):
@@ -49,22 +153,22 @@ def learning_curves(folder: RunFolder, n_folds: int) -> LearningCurves:
 
 
 def _draw(name: str, histories: dict[int, list[dict[str, float]]]) -> Markup:
-    """Training solid, validation dashed, a line a fold."""
+    """One line per fold: solid for training, dashed for validation clips."""
     fitted = {fold: _curve(rows, name) for fold, rows in histories.items()}
-    aside = {fold: _curve(rows, _VALIDATION + name) for fold, rows in histories.items()}
-    points = [point for curves in (fitted, aside) for curve in curves.values() for point in curve]
+    validation = {fold: _curve(rows, _VALIDATION + name) for fold, rows in histories.items()}
+    points = [point for curves in (fitted, validation) for curve in curves.values() for point in curve]
     if not points:
         return Markup("<p>{}: no finite value</p>").format(name)
     plot, body = _axes(name, points)
-    for kind, words, curves in (("fit", "training", fitted), ("aside", "validation", aside)):
+    for kind, name_of, curves in (("fit", "training", fitted), ("validation", "validation", validation)):
         for fold, curve in curves.items():
-            body += _line(plot, curve, f"{kind} fold-{fold % 5}", f"fold {fold + 1}, {words}")
+            body += _line(plot, curve, f"{kind} fold-{fold % 5}", f"fold {fold + 1}, {name_of}")
     ends = [curve[-1][1] for curve in fitted.values() if curve]
-    return plot.svg(body, f"{name} by epoch, {len(histories)} folds; at the end {_spoken(ends)}")
+    return plot.svg(body, f"{name} by epoch, {len(histories)} folds; last epoch: {_range(ends)}")
 
 
 def _axes(name: str, points: Curve) -> tuple[Plot, Markup]:
-    """An empty plot with room for all points."""
+    """Axes that all points fit in, and their grid."""
     bounds = _bounds([value for _, value in points])
     last = max(epoch for epoch, _ in points)
     plot = Plot((1, max(last, 2)), bounds, height=220)
@@ -73,8 +177,9 @@ def _axes(name: str, points: Curve) -> tuple[Plot, Markup]:
     return plot, plot.grid(epochs, values, "epoch", name.replace("_", " "))
 
 
-def _line(plot: Plot, curve: Curve, kind: str, told: str) -> Markup:
-    return line([(plot.x(epoch), plot.y(value)) for epoch, value in curve], kind, told) if curve else Markup()
+def _line(plot: Plot, curve: Curve, kind: str, tooltip: str) -> Markup:
+    points = [(plot.x(epoch), plot.y(value)) for epoch, value in curve]
+    return line(points, kind, tooltip) if points else Markup()
 
 
 def _curve(rows: Sequence[dict[str, float]], name: str) -> Curve:
@@ -87,25 +192,26 @@ def _bounds(values: Sequence[float]) -> tuple[float, float]:
     return (0.0 if 0 <= low < high / 2 else low - room), high + room
 
 
-def _spoken(ends: Sequence[float]) -> str:
+def _range(ends: Sequence[float]) -> str:
     return f"{min(ends):.3g} to {max(ends):.3g}" if ends else "unknown"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How confidence compares with accuracy."""
+    """How confidence, the probability of the predicted class, compares with accuracy."""
 
     error: float
     """Expected calibration error: mean distance of accuracy from confidence, weighted by clips."""
     log_loss: float
     """Mean negative logarithm of the true class's probability, in nats."""
     chance: float
-    """The log loss of equal probabilities for all classes."""
+    """Log loss of equal probabilities for all classes, in nats."""
     curve: Markup
+    """Reliability diagram."""
 
 
 def calibration(predictions: Predictions) -> Calibration:
-    """Calibration of the most probable class, and its reliability diagram."""
+    """Calibration of predictions, with its reliability diagram."""
     targets, probabilities = predictions.targets, predictions.probabilities
     bins = reliability(targets, probabilities)
     return Calibration(
@@ -129,12 +235,90 @@ def _draw_reliability(bins: list[Bin], n_clips: int) -> Markup:
     body += line([(plot.x(0), plot.y(0)), (plot.x(1), plot.y(1))], "ideal")
     body += line([(plot.x(confidence), plot.y(accuracy)) for confidence, accuracy, _ in bins], "curve")
     for confidence, accuracy, n in bins:
-        told = f"confidence {100 * confidence:.0f} %, accuracy {100 * accuracy:.0f} %, {n:,} clips"
-        body += circle(plot.x(confidence), plot.y(accuracy), 2.5 + 3.5 * (n / most) ** 0.5, "point", told)
-    body += text(plot.x(0.03), plot.y(0.94), "too modest", "hint")
-    body += text(plot.x(0.97), plot.y(0.34), "too sure", "hint end")
-    spoken = "; ".join(f"{100 * a:.0f} % right at {100 * c:.0f} % confidence" for c, a, _ in bins)
-    return plot.svg(body, f"Reliability diagram: {spoken}")
+        tooltip = f"confidence {100 * confidence:.0f} %, accuracy {100 * accuracy:.0f} %, {n:,} clips"
+        body += circle(plot.x(confidence), plot.y(accuracy), 2.5 + 3.5 * (n / most) ** 0.5, "point", tooltip)
+    body += text(plot.x(0.03), plot.y(0.94), "underconfident", "hint")
+    body += text(plot.x(0.97), plot.y(0.34), "overconfident", "hint end")
+    described = "; ".join(f"accuracy {100 * a:.0f} % at {100 * c:.0f} % confidence" for c, a, _ in bins)
+    return plot.svg(body, f"Reliability diagram: {described}")
 
 
 _TICKS = [(value / 5, f"{20 * value} %") for value in range(6)]
+
+
+RATE = 16_000
+"""Sampling rate of spectrograms and players, in Hz."""
+_WINDOW, _HOP = 512, 256
+_N_MELS = 64
+_MAX_FRAMES = 320
+_RANGE_DB = 70.0
+"""Dynamic range below the loudest cell; anything quieter is as dark as silence."""
+_SHADES = 32
+_TICKS_KHZ = (0.5, 1, 2, 4, 8)
+
+
+def draw_spectrogram(waveform: Waveform, label: str) -> Markup:
+    """The clip's log-mel spectrogram with axes in s and kHz; `label` names the clip."""
+    clip = resample(waveform, RATE)
+    plot = Plot((0, clip.seconds), (0, float(_mel(RATE / 2))), width=300, height=170)
+    left, right, top, bottom = plot.x(0), plot.x(clip.seconds), plot.y(plot.y_range[1]), plot.y(0)
+    picture = image(left, top, right - left, bottom - top, png_uri(shades(clip.samples)))
+    times = [(second, f"{second:g}") for second in nice_ticks(0, clip.seconds, 5)]
+    pitches = [(float(_mel(1000 * pitch)), f"{pitch:g}") for pitch in _TICKS_KHZ]
+    return plot.svg(picture + plot.grid(times, pitches, "s", "kHz"), f"Log-mel spectrogram of {label}")
+
+
+def shades(samples: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Shade of each mel band and frame of a 16 kHz waveform, (n_mels, n_frames); the highest band first."""
+    padded = np.pad(samples, (0, max(0, _WINDOW - len(samples))))
+    hop = max(_HOP, len(padded) // _MAX_FRAMES)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(_WINDOW), axis=1)) ** 2
+    level = 10 * np.log10(np.maximum(power @ _filters().T, 1e-10))
+    share = np.clip((level - level.max()) / _RANGE_DB + 1, 0, 1)
+    return np.asarray(np.round(share.T[::-1] * (_SHADES - 1)), np.uint8)
+
+
+def png_uri(pixels: NDArray[np.uint8]) -> str:
+    """An indexed PNG in the viridis palette, as a data URI."""
+    height, width = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        _chunk(name, content)
+        for name, content in (
+            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
+            (b"PLTE", _palette()),
+            (b"IDAT", zlib.compress(rows, 9)),
+            (b"IEND", b""),
+        )
+    )
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@cache
+def _palette() -> bytes:
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](np.linspace(0, 1, _SHADES), bytes=True)[:, :3].tobytes()
+
+
+@cache
+def _filters() -> NDArray[np.float64]:
+    """Triangular filters of equal width in mel, (n_mels, n_frequencies)."""
+    edges = np.linspace(0, _mel(RATE / 2), _N_MELS + 2)
+    at = _mel(np.arange(_WINDOW // 2 + 1) * RATE / _WINDOW)
+    rise = (at - edges[:-2, None]) / (edges[1] - edges[0])
+    triangles = np.maximum(0, np.minimum(rise, 2 - rise))
+    # The lowest bands are narrower than a frequency bin: each gets at least its nearest bin.
+    nearest = np.abs(at - edges[1:-1, None]).argmin(axis=1)
+    triangles[np.arange(_N_MELS), nearest] = np.maximum(triangles[np.arange(_N_MELS), nearest], 0.5)
+    return np.asarray(triangles / triangles.sum(axis=1, keepdims=True), np.float64)
+
+
+def _mel(frequency: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """O'Shaughnessy's (1987) mel scale."""
+    return np.asarray(2595 * np.log10(1 + np.asarray(frequency) / 700))

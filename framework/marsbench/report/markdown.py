@@ -1,19 +1,19 @@
-"""Leaderboards as Markdown tables, as GitHub shows them."""
+"""Leaderboards as Markdown tables, as GitHub renders them."""
 
 import re
 
 from marsbench.config import Criteria
 from marsbench.report.columns import Column, formatted, shown_in
-from marsbench.report.phrases import board_facts, row_details
+from marsbench.report.phrases import board_notes, row_details, thresholds
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import Row
 
 _SPECIAL = re.compile(r"[\\`*<>|~&\[\]]|(?<![^\W_])_|_(?![^\W_])")
-"""Signs that Markdown takes for its own; it leaves an underscore inside a word alone."""
+"""Characters with a meaning in Markdown; an underscore inside a word has none."""
 
 
 def board(shown: Board, top: int = 30) -> str:
-    """A leaderboard's `top` rows, or with 0 all, and below them one line on what they mean."""
+    """A leaderboard's `top` rows (0: all), and one line of notes below them."""
     rows = shown.rows[: top or None]
     synthetic = ", synthetic" if shown.synthetic else ""
     title = f"**{escaped(shown.corpus)}{synthetic}, {escaped(shown.protocol)}**, protocol {shown.hash[:8]}"
@@ -24,24 +24,18 @@ def board(shown: Board, top: int = 30) -> str:
         *(_line([_cell(column, row, shown.criteria) for column in columns]) for row in rows),
     ]
     failed = [f"{row.run_id} failed: {row.reason}." for row in rows if row.status == "failed"]
-    below = " ".join([_thresholds(shown.criteria), *map(escaped, [*board_facts(shown, rows), *failed])])
-    return "\n".join([title, "", *table, "", below])
+    notes = [f"In %, with 95 % intervals; to pass, exceed {thresholds(shown.criteria)}."]
+    notes += map(escaped, [*board_notes(shown, rows), *failed])
+    return "\n".join([title, "", *table, "", " ".join(notes)])
 
 
 def escaped(text: str) -> str:
-    """Text that a cell can hold and that is shown as it is."""
+    """Text for a cell, on one line and without Markdown."""
     return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _thresholds(asked: Criteria) -> str:
-    return (
-        f"In %, with 95 % intervals. To pass: accuracy above {100 * asked.accuracy:g}, "
-        f"macro F1 above {100 * asked.macro_f1:g}, every class above {100 * asked.class_recall:g}."
-    )
 
 
 def _cell(column: Column, row: Row, criteria: Criteria) -> str:

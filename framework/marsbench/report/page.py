@@ -1,6 +1,7 @@
-"""The report: one HTML page that needs nothing but itself."""
+"""The report: one self-contained HTML page."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -11,14 +12,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from marsbench.config import Criteria
 from marsbench.errors import ResultsError
-from marsbench.evaluation.metrics import METRICS
+from marsbench.evaluation.metrics import METRICS, RANKED_BY
+from marsbench.evaluation.scores import Score
 from marsbench.report import phrases
-from marsbench.report.audio import Sound, find_sound
-from marsbench.report.board_view import view_board
-from marsbench.report.columns import formatted
-from marsbench.report.run_view import RunView, listen, view_run
+from marsbench.report.columns import Column, formatted, shown_in
+from marsbench.report.phrases import row_details
+from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run, with_audio
 from marsbench.report.selection import Selection
-from marsbench.report.speaker_gap import MOST_GAPS, gaps
+from marsbench.results.leaderboard import Board
+from marsbench.results.reproduce import Reproduction, reproduce
+from marsbench.results.row import Row
+from marsbench.results.schema import Standing
+
+MOST_ROWS = 200
+MOST_GAPS = 30
 
 
 @dataclass(frozen=True)
@@ -26,27 +33,27 @@ class Options:
     """How a page is made."""
 
     criteria: Criteria | None = None
-    """None for each run's own, and the usual ones for leaderboards."""
+    """None for each run's own, and the default ones for leaderboards."""
     audio: bool = False
-    """Whether to carry the sound of confused clips."""
+    """Whether to include the sound of misclassified clips."""
     folders: tuple[Path, ...] = ()
-    """Drop-in folders in which dataset plugins are found."""
+    """Drop-in folders of dataset plugins."""
 
 
 def build_page(selection: Selection, options: Options) -> str:
-    """The page as text."""
+    """The page as HTML."""
     notes = list(selection.notes)
     runs = _runs(selection, options, notes)
     anchors = {view.run.run_id: view.anchor for view in runs}
     boards = [view_board(board, selection, anchors) for board in selection.boards]
     shown = [selection.standings[row.row.run_id] for board in boards for row in board.rows if row.standing]
-    pairs = gaps(view.row for board in boards for view in board.rows if selection.is_about(view.row))
+    pairs = speaker_gaps(view.row for board in boards for view in board.rows if selection.is_about(view.row))
     return _environment().get_template("page.html.j2").render(
         title=selection.title,
         boards=boards,
         runs=runs,
         n_speakers=_n_speakers(runs),
-        gaps=pairs[:MOST_GAPS],
+        speaker_gaps=pairs[:MOST_GAPS],
         n_more_gaps=max(0, len(pairs) - MOST_GAPS),
         failed=[row for board in boards for row in board.rows if row.row.status == "failed"],
         synthetic=sorted({board.board.corpus for board in boards if board.board.synthetic}),
@@ -55,6 +62,7 @@ def build_page(selection: Selection, options: Options) -> str:
         with_audio=options.audio,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("marsbench"),
+        ranked_by=METRICS[RANKED_BY].title,
         by_fold=[metric for metric in METRICS.values() if metric.from_confusion],
         phrases=phrases,
         formatted=formatted,
@@ -62,12 +70,13 @@ def build_page(selection: Selection, options: Options) -> str:
 
 
 def _runs(selection: Selection, options: Options, notes: list[str]) -> list[RunView]:
-    sounds: dict[str, Sound] = {}
+    """The runs in detail; a line is added to `notes` for each that cannot be read."""
+    audio: dict[str, CorpusAudio] = {}
     views = []
     rows = {
         run_id: (row, board) for board in selection.boards for row in board.rows for run_id in row.run_ids
     }
-    for number, folder in enumerate(selection.in_depth, 1):
+    for number, folder in enumerate(selection.in_detail, 1):
         row, board = rows.get(folder.path.name, (None, None))
         criteria = options.criteria or (board.criteria if board else None)
         try:
@@ -75,26 +84,136 @@ def _runs(selection: Selection, options: Options, notes: list[str]) -> list[RunV
         except ResultsError as error:
             notes.append(str(error))
             continue
-        views.append(_with_sound(view, sounds, options))
+        views.append(_with_audio(view, audio, options))
     return views
 
 
-def _with_sound(view: RunView, sounds: dict[str, Sound], options: Options) -> RunView:
-    """The run with pictures of its confused clips; each corpus is looked for once."""
-    if not view.confused:
+def _with_audio(view: RunView, found: dict[str, CorpusAudio], options: Options) -> RunView:
+    """The run with spectrograms of its misclassified clips; each corpus is searched for once."""
+    if not view.misclassified:
         return view
     corpus = view.run.corpus
-    if corpus.fingerprint not in sounds:
-        sounds[corpus.fingerprint] = find_sound(corpus.dataset, options.folders)
-    sound = sounds[corpus.fingerprint]
-    if sound.problem:
-        return replace(view, sound_problem=sound.problem)
-    return replace(view, confused=listen(view.confused, sound, with_audio=options.audio))
+    if corpus.fingerprint not in found:
+        found[corpus.fingerprint] = find_audio(corpus.dataset, options.folders)
+    return with_audio(view, found[corpus.fingerprint], playable=options.audio)
 
 
 def _n_speakers(runs: list[RunView]) -> dict[str, int]:
-    """By protocol hash, of those boards that have a run in depth."""
+    """Number of speakers by protocol hash, of the boards that have a run in detail."""
     return {view.run.protocol.hash: view.n_speakers for view in runs if view.n_speakers is not None}
+
+
+@dataclass(frozen=True)
+class RowView:
+    """One row of a leaderboard."""
+
+    row: Row
+    standing: Standing | None
+    """The first seed's run, with the mean metrics of all seeds; None if its file is gone."""
+    anchor: str | None
+    """Where on this page the run is shown in detail; None if it is not."""
+    is_focus: bool
+    """Whether the page is about this row alone."""
+
+    @property
+    def details(self) -> list[str]:
+        """Settings, seeds, tuning, members, and the score under the other kind of split."""
+        return row_details(self.row)
+
+    @property
+    def reproduction(self) -> Reproduction | None:
+        """The commands that make the runs of all its seeds again."""
+        return reproduce(self.standing, self.row.seeds) if self.standing else None
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """A leaderboard as the page shows it."""
+
+    board: Board
+    rows: list[RowView]
+    n_hidden: int
+    """Rows beyond `MOST_ROWS`."""
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns of the table."""
+        return shown_in("page")
+
+    @property
+    def best(self) -> RowView | None:
+        """The best row; None if no run is complete."""
+        return next((row for row in self.rows if row.row.rank is not None), None)
+
+
+def view_board(board: Board, selection: Selection, anchors: dict[str, str]) -> BoardView:
+    """A leaderboard's view; `anchors` are those of the runs in detail, by run id."""
+    rows = board.rows[:MOST_ROWS]
+    views = [
+        RowView(
+            row=row,
+            standing=selection.standings.get(row.run_id),
+            anchor=next((anchors[run_id] for run_id in row.run_ids if run_id in anchors), None),
+            is_focus=len(selection.focus) == 1 and selection.is_about(row),
+        )
+        for row in rows
+    ]
+    return BoardView(board, views, len(board.rows) - len(rows))
+
+
+@dataclass(frozen=True)
+class SpeakerGap:
+    """One pipeline under both kinds of protocol, on the same clips; scores by the ranking metric."""
+
+    corpus: str
+    pipeline: str
+    known: Score
+    """Score with the test speakers in training."""
+    known_protocol: str
+    unknown: Score
+    """Score without."""
+    unknown_protocol: str
+
+    @property
+    def difference(self) -> float:
+        """Score on known minus score on unknown speakers."""
+        return self.known.value - self.unknown.value
+
+
+def speaker_gaps(rows: Iterable[Row]) -> list[SpeakerGap]:
+    """The pipelines that were run under both kinds of protocol, each once, best first."""
+    found = {
+        (row.board.corpus, row.board.fingerprint, row.configuration): _speaker_gap(row, row.other)
+        for row in rows
+        if row.other is not None and row.speaker_gap is not None
+    }
+    return sorted(found.values(), key=lambda pair: -pair.known.value)
+
+
+def _speaker_gap(row: Row, other: Row) -> SpeakerGap:
+    unknown, known = (row, other) if row.board.speakers_apart else (other, row)
+    return SpeakerGap(
+        corpus=row.board.corpus,
+        pipeline=_pipeline(row),
+        known=_score(known),
+        known_protocol=known.board.protocol,
+        unknown=_score(unknown),
+        unknown_protocol=unknown.board.protocol,
+    )
+
+
+def _score(row: Row) -> Score:
+    value, low, high = (row.scores[f"{RANKED_BY}{end}"] for end in ("", "_low", "_high"))
+    return Score(value=value, low=low, high=high)
+
+
+def _pipeline(row: Row) -> str:
+    """Name of a pipeline with its settings, on one line."""
+    words = [f"{name}={value}" for name, value in row.settings.items()]
+    words += [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
+    words += ["tuned"] if row.tuner else []
+    words += [f"{len(row.members)} members"] if row.members else []
+    return ", ".join([f"{row.features} + {row.model}", *words])
 
 
 @cache
@@ -111,10 +230,10 @@ def _environment() -> Environment:
 
 
 def _percent(value: float | None, digits: int = 1) -> str:
-    """A share as a number of percent."""
+    """A share in %, without the sign."""
     return "-" if value is None or not isfinite(value) else f"{100 * value:.{digits}f}"
 
 
 def _place(value: float) -> str:
-    """A share as a CSS length, within its scale."""
+    """A share as a CSS length, cut to 0 to 100 %."""
     return f"{100 * min(max(value, 0.0), 1.0):.2f}%" if isfinite(value) else "0%"

@@ -1,11 +1,11 @@
-"""What scores and boards mean, in sentences."""
+"""What scores and leaderboards mean, in sentences."""
 
 from collections.abc import Sequence
 
 from marsbench.config import Criteria
 from marsbench.evaluation.criteria import Grade, Outcome, grade, verdict
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import Metrics
+from marsbench.evaluation.scores import GRADED, Metrics
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing
@@ -14,36 +14,36 @@ _INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 
 
 def criterion_name(criterion: str) -> str:
-    """A criterion as people say it."""
+    """Name of a criterion in a sentence."""
     name, _, label = criterion.partition(" ")
     return f"recall of {label}" if label else METRICS[name].title
 
 
-def clips_words(standing: Standing) -> str:
-    """How many clips were tested, of how many."""
+def thresholds(criteria: Criteria) -> str:
+    """What scores must exceed to pass, in %."""
+    named = [f"{METRICS[name].title} {100 * getattr(criteria, name):g}" for name in GRADED]
+    return ", ".join([*named, f"recall of each class {100 * criteria.class_recall:g}"])
+
+
+def n_clips_phrase(standing: Standing) -> str:
+    """How many clips were tested, of how many in the corpus."""
     total = standing.corpus.n_clips
     tested = sum(entry.n_clips for entry in standing.metrics.classes) if standing.metrics else total
     return f"{total:,} clips" if tested == total else f"{tested:,} of {total:,} clips"
 
 
-def split_words(protocol: ProtocolRecord) -> str:
-    """How clips were divided."""
+def split_phrase(protocol: ProtocolRecord) -> str:
+    """How the clips were split."""
     return protocol.description or f"{protocol.n_folds} fold{'s' * (protocol.n_folds > 1)}"
 
 
 def split_meaning(standing: Standing, n_speakers: int | None) -> str:
-    """What the split lets one conclude."""
+    """What the scores of such a split say about new speakers."""
     if standing.protocol.by_speaker:
-        return (
-            "No speaker stands on both sides of a split: the scores tell how voices fare that the model has "
-            "never heard."
-        )
+        return "Train and test share no speakers: the scores hold for new speakers."
     if n_speakers == 0:
-        return "The corpus names no speakers: how unknown voices would fare cannot be told."
-    return (
-        "The same speakers stand in training and test: the scores tell how well known voices are recognised. "
-        "Expect less of voices that the model has never heard."
-    )
+        return "The corpus names no speakers, so the scores say nothing about new speakers."
+    return "Train and test share speakers: expect lower scores on new speakers."
 
 
 def graded(metrics: Metrics, criteria: Criteria) -> list[Grade]:
@@ -51,28 +51,29 @@ def graded(metrics: Metrics, criteria: Criteria) -> list[Grade]:
     return grade(metrics, criteria)
 
 
-def verdict_words(grades: list[Grade]) -> str:
-    """Whether the criteria are met and how sure that is."""
+def verdict_sentence(grades: list[Grade]) -> str:
+    """Whether the criteria are met, and which of them decide the verdict."""
     outcome: Outcome = verdict(grades)
     if outcome == "pass":
-        return f"It meets every criterion, and every {_INTERVAL} lies wholly above its threshold."
+        return f"Meets every criterion: every {_INTERVAL} is above its threshold."
     decisive = [entry for entry in grades if entry.outcome == outcome]
     named = _listed([criterion_name(entry.criterion) for entry in decisive])
     if outcome == "fail":
-        return f"It does not meet the criteria: the whole {_INTERVAL} of {named} lies below its threshold."
+        return f"Does not meet the criteria: the {_INTERVAL} of {named} is below the threshold."
     if all(entry.reached for entry in grades):
-        return f"Its scores exceed every threshold, not surely: the {_INTERVAL} of {named} reaches below."
+        return f"Every score is above its threshold, but the {_INTERVAL} of {named} extends below."
     missed = _listed([criterion_name(entry.criterion) for entry in grades if not entry.reached])
-    return f"It misses the threshold of {missed}, not surely: the {_INTERVAL} reaches above."
+    return f"Below the threshold: {missed}. The {_INTERVAL} extends above, so the verdict is undecided."
 
 
 def _listed(words: list[str], most: int = 4) -> str:
+    """Words as `a, b and c`; beyond `most` only how many more there are."""
     shown = [*words[:most], *([f"{len(words) - most} more"] if len(words) > most else [])]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def row_details(row: Row) -> list[str]:
-    """What tells a row from others of its plugins: settings, seeds, tuning, members; and its other view."""
+    """Settings, seeds, tuning and members of a configuration, and its score under the other kind of split."""
     return [*_settings(row), *_seeds(row), *_tuning(row), *_members(row), *_other_view(row)]
 
 
@@ -81,7 +82,7 @@ def _settings(row: Row) -> list[str]:
 
 
 def _seeds(row: Row) -> list[str]:
-    """Which seeds and what they differ by, or the one if it is not the default."""
+    """Several seeds with the standard deviation of their scores, or a single seed that is not the default."""
     if len(row.seeds) > 1:
         first, last = min(row.seeds), max(row.seeds)
         without_gaps = last - first == len(row.seeds) - 1
@@ -98,7 +99,7 @@ def _tuning(row: Row) -> list[str]:
 
 
 def _members(row: Row) -> list[str]:
-    """Share and mark of each member, the heaviest first, two a line."""
+    """Share and short id of each member, the largest share first, two per line."""
     members = sorted((row.members or {}).items(), key=lambda member: -member[1])
     words = [f"{100 * weight:.0f} % {short_id_of(run_id)}" for run_id, weight in members]
     return [", ".join(words[start : start + 2]) for start in range(0, len(words), 2)]
@@ -111,32 +112,34 @@ def _other_view(row: Row) -> list[str]:
     return [f"{row.other.board.protocol} {100 * score:.1f}, gap {100 * row.speaker_gap:+.1f}"]
 
 
-def board_facts(shown: Board, rows: Sequence[Row]) -> list[str]:
-    """What both sides of the split share, what equal ranks and a pipeline's words mean, what is left out."""
-    lines = [*_more(shown.rows[len(rows) :]), *_both_sides(shown)]
+def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
+    """What is not shown, what train and test share, and what the words in the shown `rows` mean."""
+    ranked_by = METRICS[RANKED_BY].title
+    lines = [*_more(shown.rows[len(rows) :]), *_shared(shown)]
     if shown.n_compared:
         lines.append(
-            f"Equal #: not told apart by paired tests on the same clips (best {shown.n_compared}, Holm, 5 %)."
+            f"Equal #: no significant difference (best {shown.n_compared}, paired tests on the same clips, "
+            "Holm, 5 %)."
         )
     if any(len(row.seeds) > 1 for row in rows):
-        lines.append("seeds: every score is the mean over them; ± behind them is that of macro F1 over them.")
+        lines.append(f"seeds: scores are means over the seeds; ± is the standard deviation of {ranked_by}.")
     if any(row.tuner for row in rows):
-        lines.append("gain: above the untuned run. optimism: what tuning saw inside, less what came of it.")
+        lines.append("gain: over the untuned run. optimism: validation score minus test score.")
     if any(row.members for row in rows):
-        lines.append("ensemble: its members' probabilities fused; %: shares of the weights, mean over folds.")
+        lines.append("ensemble: % is a member's share of the weights, mean over folds.")
     if any(row.speaker_gap is not None for row in rows):
-        lines.append("gap: macro F1 with the same speakers on both sides of the split, less that without.")
+        lines.append(f"gap: {ranked_by} with shared speakers minus {ranked_by} on new speakers.")
     if shown.n_older:
-        lines.append(f"{shown.n_older} run(s) of older code are left out; --all shows them.")
+        lines.append(f"{shown.n_older} run(s) of older code are not shown; --all shows them.")
     return lines
 
 
-def _both_sides(shown: Board) -> list[str]:
-    """What stands in training and test alike, by the nature of the protocol."""
-    first = shown.rows[0].board
-    shared = {"speakers": first.speakers_shared, "statements": first.statements_shared}
+def _shared(shown: Board) -> list[str]:
+    """What train and test share under the board's protocol, if anything."""
+    key = shown.rows[0].board
+    shared = {"speakers": key.speakers_shared, "statements": key.statements_shared}
     words = " and ".join(f"{count} {what}" for what, count in shared.items() if count)
-    return [f"On both sides of the split: {words}. Unknown ones may fare worse."] if words else []
+    return [f"Train and test share {words}; expect lower scores on new ones."] if words else []
 
 
 def _more(hidden: Sequence[Row]) -> list[str]:

@@ -1,18 +1,31 @@
-"""One run in depth: every section's content, or a line on why there is none."""
+"""One run in detail: the content of every section, or a line on why there is none."""
 
-from dataclasses import dataclass, field
+import base64
+import io
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
+import numpy as np
+import soundfile
 from markupsafe import Markup
 
 from marsbench.config import Criteria
-from marsbench.data.audio import Waveform, decode, read_bytes
-from marsbench.errors import AudioError, ResultsError
+from marsbench.data.audio import Waveform, decode, read_bytes, resample
+from marsbench.errors import AudioError, BenchError, ResultsError
 from marsbench.evaluation.criteria import Grade, Outcome, grade, verdict
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.predictions import Predictions
-from marsbench.report.audio import Sound, draw_spectrogram, player
-from marsbench.report.charts import Calibration, LearningCurves, calibration, learning_curves
+from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.registry import Recipe, discover
+from marsbench.report.charts import (
+    RATE,
+    Calibration,
+    LearningCurves,
+    calibration,
+    draw_spectrogram,
+    learning_curves,
+)
 from marsbench.report.error_analysis import Misclassified, SpeakerScores, by_speaker, most_misclassified
 from marsbench.results.predictions import read_predictions
 from marsbench.results.reproduce import Reproduction, reproduce
@@ -20,56 +33,65 @@ from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
 MOST_SPEAKERS = 100
+"""Speakers in the table; beyond as many, the plot of recalls leaves them out."""
+_MAX_BYTES = 40_000
+_MAX_SECONDS = 12
+_COMPRESSIONS = (0.6, 0.8, 1.0)
+_BLOCK = RATE
+"""Samples encoded per call: libsndfile's Vorbis encoder allocates its stack for each call."""
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A confused clip, with its picture and its sound if they can be had."""
+class ClipView:
+    """A misclassified clip, with its spectrogram and its sound where its audio can be read."""
 
     clip: Misclassified
-    picture: Markup | None = None
+    spectrogram: Markup | None = None
     audio: str | None = None
+    """Data URI; None unless it was asked for."""
     problem: str | None = None
+    """Why there is no spectrogram."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """Everything that the page tells of a run."""
+    """Everything that the page shows of a run."""
 
     anchor: str
     run: Run
     folder: RunFolder
     gain: float | None
-    """Macro F1 above the untuned run."""
+    """Score minus that of the untuned run, by the ranking metric; None if there is no such run."""
     grades: list[Grade] = field(default_factory=list)
     outcome: Outcome | None = None
     n_speakers: int | None = None
-    """None if the predictions cannot be read."""
+    """How many speakers are known; None if the predictions cannot be read."""
     speakers: list[SpeakerScores] = field(default_factory=list)
     calibration: Calibration | None = None
-    confused: list[Heard] = field(default_factory=list)
+    misclassified: list[ClipView] = field(default_factory=list)
     curves: LearningCurves | None = None
     problems: list[str] = field(default_factory=list)
-    sound_problem: str | None = None
+    audio_problem: str | None = None
+    """Why the corpus's audio cannot be found."""
 
     @property
-    def specks(self) -> list[list[float | None]]:
-        """Recalls of each speaker, for a plot; none where they would be a blur."""
+    def speaker_dots(self) -> list[list[float | None]]:
+        """Recalls of each speaker by class, for a plot; empty if there are too many to tell apart."""
         return [entry.recalls for entry in self.speakers] if len(self.speakers) <= MOST_SPEAKERS else []
 
     @property
     def hardest(self) -> list[SpeakerScores]:
-        """The speakers of the table."""
+        """The speakers with the lowest accuracy, for the table."""
         return self.speakers[:MOST_SPEAKERS]
 
     @property
     def reproduction(self) -> Reproduction:
-        """What makes the run once more."""
+        """The command that makes the run again."""
         return reproduce(self.run)
 
     @property
     def failures(self) -> list[tuple[Failure, str]]:
-        """Each reason once, with the folds that it befell, from 1."""
+        """Each reason once, with the numbers of the folds that failed for it, counted from 1."""
         groups: dict[str, list[Failure]] = {}
         for failure in self.run.failures:
             groups.setdefault(failure.message, []).append(failure)
@@ -77,7 +99,7 @@ class RunView:
 
 
 def view_run(folder: RunFolder, anchor: str, criteria: Criteria | None, gain: float | None) -> RunView:
-    """A run without its clips' audio; raises ResultsError if `run.json` cannot be read."""
+    """A run without the audio of its clips; raises ResultsError if `run.json` cannot be read."""
     run = folder.read_run()
     if run.metrics is None:
         return RunView(anchor, run, folder, gain)
@@ -93,26 +115,79 @@ def view_run(folder: RunFolder, anchor: str, criteria: Criteria | None, gain: fl
         n_speakers=len(set(predictions.speakers) - {None}) if predictions else None,
         speakers=by_speaker(predictions) if predictions else [],
         calibration=calibration(predictions) if predictions else None,
-        confused=[Heard(clip) for clip in most_misclassified(predictions)] if predictions else [],
+        misclassified=[ClipView(clip) for clip in most_misclassified(predictions)] if predictions else [],
         curves=learning_curves(folder, run.protocol.n_folds),
         problems=problems,
     )  # fmt: skip
 
 
-def listen(confused: list[Heard], sound: Sound, *, with_audio: bool) -> list[Heard]:
-    """Add pictures, and players where asked."""
-    return [_listen(heard.clip, sound.paths.get(heard.clip.clip), with_audio) for heard in confused]
+@dataclass(frozen=True)
+class CorpusAudio:
+    """Where the audio files of a corpus are."""
+
+    paths: dict[str, Path]
+    """By clip id; empty if the corpus cannot be found."""
+    problem: str | None = None
+    """Why it cannot be found."""
 
 
-def _listen(clip: Misclassified, path: Path | None, with_audio: bool) -> Heard:
+def find_audio(dataset: Recipe, folders: tuple[Path, ...]) -> CorpusAudio:
+    """The files that the dataset plugin lists now; never raises for what is missing.
+
+    Args:
+        dataset: the plugin that made the corpus, with its parameters.
+        folders: drop-in folders of plugins.
+    """
+    try:
+        entry = discover(folders).get("datasets", dataset.name)
+        corpus = cast("Dataset", entry.plugin.create(dataset.parameters)).load()
+        return CorpusAudio({clip.id: clip.path for clip in corpus.clips})
+    except BenchError as error:
+        return CorpusAudio({}, str(error))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's plugin must not end the report
+        return CorpusAudio({}, f"{dataset.name}.load failed: {type(error).__name__}: {error}")
+
+
+def player(waveform: Waveform) -> str:
+    """The clip's first 12 s as 16 kHz mono Ogg Vorbis, a data URI of about 40 kB at most."""
+    samples = resample(waveform, RATE).samples[: _MAX_SECONDS * RATE]
+    for compression in _COMPRESSIONS:
+        data = _vorbis(samples, compression)
+        if len(data) <= _MAX_BYTES:
+            break
+    else:
+        data = _vorbis(samples[: len(samples) * _MAX_BYTES // len(data)], _COMPRESSIONS[-1])
+    return f"data:audio/ogg;base64,{base64.b64encode(data).decode()}"
+
+
+def _vorbis(samples: np.ndarray, compression: float) -> bytes:
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(
+        buffer, "w", RATE, 1, format="OGG", subtype="VORBIS", compression_level=compression
+    ) as file:
+        for start in range(0, len(samples), _BLOCK):
+            file.write(samples[start : start + _BLOCK])
+    return buffer.getvalue()
+
+
+def with_audio(view: RunView, corpus: CorpusAudio, *, playable: bool) -> RunView:
+    """The run with a spectrogram of each misclassified clip, and its sound if `playable`."""
+    if corpus.problem:
+        return replace(view, audio_problem=corpus.problem)
+    clips = [entry.clip for entry in view.misclassified]
+    views = [_clip_view(clip, corpus.paths.get(clip.clip), playable) for clip in clips]
+    return replace(view, misclassified=views)
+
+
+def _clip_view(clip: Misclassified, path: Path | None, playable: bool) -> ClipView:
     if path is None:
-        return Heard(clip, problem="no such clip in the corpus now")
+        return ClipView(clip, problem="the corpus has no such clip now")
     try:
         waveform: Waveform = decode(read_bytes(path))
-        audio = player(waveform) if with_audio else None
+        audio = player(waveform) if playable else None
     except AudioError as error:
-        return Heard(clip, problem=str(error))
-    return Heard(clip, draw_spectrogram(waveform, f"{clip.clip}, {clip.label}"), audio)
+        return ClipView(clip, problem=str(error))
+    return ClipView(clip, draw_spectrogram(waveform, f"{clip.clip}, {clip.label}"), audio)
 
 
 def _folds(failures: list[Failure]) -> str:

@@ -14,35 +14,40 @@ from marsbench.results.row import Row
 from marsbench.results.schema import Run, Standing
 from marsbench.results.store import RunFolder, find_run
 
-MOST_IN_DEPTH = 5
+MOST_IN_DETAIL = 5
 _FIELDS = Standing.model_fields.keys()
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What is to be shown."""
+    """The runs and leaderboards of one page."""
 
     title: str
     root: Path
-    """Folder of all runs."""
+    """Results folder."""
     boards: tuple[Board, ...]
     standings: dict[str, Standing]
-    """Of every run on the boards, by id."""
-    in_depth: tuple[RunFolder, ...]
+    """Record of every row's first run by its id, with the mean metrics of all seeds."""
+    in_detail: tuple[RunFolder, ...]
+    """Runs with a section of their own."""
     focus: frozenset[str]
-    """Ids of the runs that were asked for; empty if all were."""
+    """Ids of the requested runs; empty if all runs were requested."""
     notes: tuple[str, ...]
-    """What is left out, and why."""
+    """One line for everything that is left out, with the reason."""
     folders: tuple[Path, ...] = ()
-    """Drop-in folders that the experiment names."""
+    """Drop-in folders of plugins that the experiment file names."""
 
     def is_about(self, row: Row) -> bool:
-        """Whether the row is of those that were asked for."""
+        """Whether the row was requested."""
         return not self.focus or not self.focus.isdisjoint(row.run_ids)
 
 
 def select_run(root: Path, name: str, criteria: Criteria | None) -> Selection:
-    """One run in depth, with its leaderboard; raises ResultsError."""
+    """One run in detail and its leaderboard.
+
+    Raises:
+        ResultsError: there is no such run, it cannot be read, or its folder was moved.
+    """
     folder = find_run(root, name)
     run = folder.read_run()
     home = _home(folder.path.resolve(), run)
@@ -54,7 +59,7 @@ def select_run(root: Path, name: str, criteria: Criteria | None) -> Selection:
 
 
 def _boards_of(root: Path, run: Run, criteria: Criteria | None) -> tuple[list[Board], list[str]]:
-    """The run's board, with replaced runs on it if this is one of them."""
+    """The run's leaderboard; with runs of older code if the run is one of those."""
     for older in (False, True):
         boards, left_out = leaderboards(
             root, run.corpus.name, run.protocol.name, criteria or run.criteria, older=older
@@ -62,15 +67,15 @@ def _boards_of(root: Path, run: Run, criteria: Criteria | None) -> tuple[list[Bo
         mine = [board for board in boards if board.hash == run.protocol.hash]
         if any(run.run_id in row.run_ids for board in mine for row in board.rows):
             return mine, left_out
-    raise ResultsError(f"run {run.run_id} is gone from {root}")
+    raise ResultsError(f"run {run.run_id} is no longer in {root}")
 
 
 def _home(path: Path, run: Run) -> Path:
-    """The results folder that a run's folder stands in."""
+    """The results folder that a run's folder is in."""
     if path.parts[-3:] != (run.corpus.name, run.protocol.name, run.run_id):
         belongs = f"{run.corpus.name}/{run.protocol.name}/{run.run_id}"
         raise ResultsError(
-            f"{path} was moved: put it back as RESULTS/{belongs}, its leaderboard is looked for there"
+            f"{path} was moved; move it back to RESULTS/{belongs}, so that its leaderboard is found"
         )
     return path.parents[2]
 
@@ -79,8 +84,8 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
     """The finished runs of an experiment file's pipelines.
 
     Raises:
-        ConfigError: the file is none.
-        ResultsError: there is no finished run of it.
+        ConfigError: the file is no valid experiment file.
+        ResultsError: none of its runs is finished.
     """
     asked = Experiment.parse(read_experiment_file(path), str(path))
     home = root or asked.results
@@ -94,39 +99,37 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
         if board.protocol in protocols and _belongs(standings[row.run_id], row.seeds, asked)
     }
     if not ours:
-        raise ResultsError(
-            f"no finished run of {path} in {home.absolute()}; make them with: bench run {path}"
-        )
+        raise ResultsError(f"no finished run of {path} in {home.absolute()}; run it with: bench run {path}")
     boards = [_only(board, ours) for board in boards if ours & {row.run_id for row in board.rows}]
-    deep, notes = _deepest([row for board in boards for row in board.rows])
+    best, notes = _best([row for board in boards for row in board.rows])
     return Selection(
-        path.stem, home, tuple(boards), standings, _folders(home, deep), frozenset(ours),
+        path.stem, home, tuple(boards), standings, _folders(home, best), frozenset(ours),
         (*left_out, *notes), tuple(asked.plugins),
     )  # fmt: skip
 
 
 def select_all(root: Path, criteria: Criteria | None) -> Selection:
-    """Every board, and the best run of each in depth; raises ResultsError if there is no run."""
+    """All leaderboards, with the best run of each in detail; raises ResultsError if there is no run."""
     boards, left_out = leaderboards(root, criteria=criteria)
     if not boards:
-        raise ResultsError(f"no runs in {root.absolute()} that can be read: {left_out[-1]}")
-    deep, notes = _deepest([board.rows[0] for board in boards])
+        raise ResultsError(f"no readable run in {root.absolute()}: {left_out[-1]}")
+    best, notes = _best([board.rows[0] for board in boards])
     title = "All boards" if len(boards) > 1 else f"{boards[0].corpus}, {boards[0].protocol}"
     return Selection(
-        title, root, tuple(boards), _standings(root, boards), _folders(root, deep), frozenset(),
+        title, root, tuple(boards), _standings(root, boards), _folders(root, best), frozenset(),
         (*left_out, *notes),
     )  # fmt: skip
 
 
-def _deepest(rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
-    """The best few runs, and a line on the others."""
+def _best(rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
+    """The best runs, at most `MOST_IN_DETAIL`, and a line if there are more."""
     scored = [row for row in rows if row.ranked_score is not None]
-    best = list(ranked(scored)[:MOST_IN_DEPTH])
+    best = list(ranked(scored)[:MOST_IN_DETAIL])
     best = [row for row in scored if row.run_id in {top.run_id for top in best}]
     if len(best) == len(scored):
         return best, []
     return best, [
-        f"the {MOST_IN_DEPTH} best of {len(scored)} runs are shown in depth; bench report RUN shows another"
+        f"the {MOST_IN_DETAIL} best of {len(scored)} runs are shown in detail; bench report RUN shows another"
     ]
 
 
@@ -148,12 +151,12 @@ def _belongs(standing: Standing, seeds: Sequence[int], asked: Experiment) -> boo
 
 
 def _is_tuned_so(standing: Standing, asked: Experiment) -> bool:
-    """Whether the run is untuned, which stands beside every tuned one, or tuned as the file says."""
+    """Whether the run is untuned, as the baseline of every tuned one, or tuned as the file says."""
     return standing.tuning is None or standing.tuning.asked in {asked.tuning(True), asked.tuning(False)}
 
 
 def _is_of(standing: Standing, data: str) -> bool:
-    """Whether the run was made on what the word or path means."""
+    """Whether the run was made on the corpus of that name or path."""
     dataset = standing.corpus.dataset
     roots: list[Any] = [str(Path(data).expanduser().absolute()), data]
     return data in {dataset.name, standing.corpus.name} or dataset.parameters.get("root") in roots
@@ -165,13 +168,13 @@ def _folders(root: Path, rows: Sequence[Row]) -> tuple[RunFolder, ...]:
 
 
 def _standings(root: Path, boards: Sequence[Board]) -> dict[str, Standing]:
-    """Of every row, by its id; with several seeds the first one's, with the metrics of all."""
+    """Record of every row's first run by its id; with several seeds it has the mean metrics of all."""
     found = {row.run_id: _standing(root, row) for board in boards for row in board.rows}
     return {run_id: standing for run_id, standing in found.items() if standing is not None}
 
 
 def _standing(root: Path, row: Row) -> Standing | None:
-    """None if its file went since."""
+    """Record of a row's first run; None if its file is gone."""
     runs = [folder.read_standing() for folder in folders_of(root, row)]
     there = [run for run in runs if run is not None]
     metrics = [run.metrics for run in there if run.metrics is not None]

@@ -24,7 +24,7 @@ def test_a_run_ends_with_verdict_recall_files_and_leaderboard(ran: Any) -> None:
         "Verdict: UNDECIDED",
         "Files: results/tones/stratified5/crossings-nearest_mean-s0-",
         "Leaderboard: tones, synthetic, stratified5",
-        "On both sides of the split: 5 speakers. Unknown ones may fare worse.",
+        "Train and test share 5 speakers; expect lower scores on new ones.",
     ):
         assert expected in ran.stdout
 
@@ -366,7 +366,7 @@ def test_of_runs_that_differ_in_code_alone_the_latest_is_shown(
         assert bench("run", *grid).exit_code == 0
     assert len(json.loads(bench("leaderboard", "--json").stdout)) == 1
     assert len(json.loads(bench("leaderboard", "--json", "--all").stdout)) == 2
-    assert "1 run(s) of older code are left out; --all shows them" in bench("leaderboard").stdout
+    assert "1 run(s) of older code are not shown; --all shows them" in bench("leaderboard").stdout
 
 
 def test_a_run_is_found_by_the_mark_that_the_leaderboard_shows(bench: Bench, ran: Any) -> None:

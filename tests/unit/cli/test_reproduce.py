@@ -125,7 +125,7 @@ def test_the_commands_that_show_prints_make_the_same_runs(bench: Bench, kit: Pat
     untuned, tuned = sorted(path.name for path in Path("results").glob("*/*/*"))
     for run_id in (untuned, tuned):
         lines = bench("show", run_id).stdout.splitlines()
-        command = lines[lines.index("Again") + 1]
+        command = lines[lines.index("Reproduce") + 1]
         assert bench(*shlex.split(command)[1:], "--plugins", kit, "--results", "elsewhere").exit_code == 0
     assert sorted(path.name for path in Path("elsewhere").glob("*/*/*")) == [untuned, tuned]
 
@@ -136,6 +136,6 @@ def test_show_prints_the_command_on_one_line_however_narrow_the_terminal_is(
     finished_run("a-b-s0-1", None, settings={"tiny.text": "[bold] :smile: " + 90 * "x"})
     monkeypatch.setattr("marsbench.report.terminal.console.out.width", 40)
     lines = bench("show", "a-b").stdout.splitlines()
-    command, note = lines[lines.index("Again") + 1 :]
+    command, note = lines[lines.index("Reproduce") + 1 :]
     assert command.endswith(f"""'tiny.text="[bold] :smile: {90 * "x"}"' --trials 0""")
     assert note.startswith("(not among the installed plugins: tiny")

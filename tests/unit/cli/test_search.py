@@ -29,7 +29,7 @@ def test_a_search_ends_with_its_stages_the_leaderboard_and_the_winners_bundle(
     result = searched("-o", "winner")
     assert result.exit_code == 0
     assert "Search: 2 pipelines" in result.stdout
-    assert re.search(r"crossings \+ nearest_mean +100\.0 .*run; no time for trials|run", result.stdout)
+    assert re.search(r"crossings \+ nearest_mean +100\.0 .*(tuned for|untuned)", result.stdout)
     assert "Leaderboard: tones" in result.stdout
     winner = re.search(r"The winner is (\S+),", result.stdout)
     assert winner

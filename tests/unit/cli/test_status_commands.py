@@ -29,7 +29,7 @@ def test_status_shows_what_is_not_finished_and_counts_the_rest(bench: Bench, fai
     assert "crossings + troubled" in shown
     assert "crossings + nearest_mean" not in shown
     assert "1 run(s) finished, 1 not." in shown
-    assert "bench retry --failed tries again what failed." in shown
+    assert "To retry what failed: bench retry --failed" in shown
 
 
 def test_status_for_programs_has_every_run(bench: Bench, failed: Any) -> None:

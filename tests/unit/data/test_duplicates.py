@@ -358,8 +358,8 @@ def test_bench_lists_near_duplicates(
         clip.path.rename(folder / clip.path.name)
     soundfile.write(tmp_path / "data" / "low" / "copy.wav", scaled(spoken[5], 0.5), SAMPLE_RATE)
     result = bench("data", "check", tmp_path / "data")
-    assert "1 group(s) of clips are nearly the same recording:" in result.stdout
-    assert "high/05.wav = low/copy.wav (under DIFFERENT labels)" in result.stdout
+    assert "1 group(s) of near duplicates:" in result.stdout
+    assert "high/05.wav = low/copy.wav (with DIFFERENT labels)" in result.stdout
 
 
 @pytest.mark.slow

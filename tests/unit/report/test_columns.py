@@ -144,7 +144,7 @@ def test_without_predictions_the_cell_is_empty_and_a_line_says_so(bench: Bench, 
     (told,) = json.loads(result.stdout)
     assert (told["rank"], told["uar"], told["uar_low"], told["log_loss"]) == (1, None, None, None)
     assert "unweighted average recall, log loss of a: " in words_of(result.stderr)
-    assert "loss" not in bench("leaderboard").stdout.partition("In %.")[0]
+    assert "loss" not in bench("leaderboard").stdout.partition("In %;")[0]
 
 
 @pytest.mark.parametrize("name", ["accuracy", "macro_f1"])

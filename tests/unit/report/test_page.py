@@ -46,19 +46,19 @@ def test_the_page_needs_nothing_but_itself(told_run: Write, page_of: PageOf, tag
 @pytest.mark.parametrize(
     "words",
     [
-        "on 20 clips of 4 speakers",
-        "The same speakers stand in training and test",
+        "Classification of 20 clips of 4 speakers into 2 classes",
+        "Train and test share speakers",
         "The run is tiny + tiny",
-        "? undecided Its scores exceed every threshold, not surely",
+        "? undecided Every score is above its threshold, but the 95 % interval of",
         "Leaderboard of",
-        "Every criterion, 95 % interval against its threshold",
-        "True class down, predicted class across",
+        "Every criterion: 95 % interval and threshold",
+        "Rows: true class, columns: predicted class",
         "Recall by class and speaker",
-        "The final fit of each fold, a line a fold",
+        "The final fit of each fold, one line per fold",
         "Expected calibration error",
         "The 2 clips with the highest probability of a wrong class",
         "Not tuned",
-        "No pipeline here was run under both",
+        "No pipeline was run under both",
         "Origin: settings, versions, hashes",
         "Synthetic audio (tones)",
         "How to read this",
@@ -96,16 +96,16 @@ def test_a_failed_run_is_told_of_with_its_reason(finished_run: Write, page_of: P
     told = without_tags(page_of(finished_run("a", None)))
     assert "This run failed: it has no scores. RuntimeError fold 1 no luck today" in told
     assert "Failed runs A run with a missing fold" in told
-    assert "No run here has all its folds" in told
+    assert "No run is complete, so there are no scores" in told
 
 
 def test_missing_predictions_are_a_line(told_run: Write, page_of: PageOf) -> None:
     folder = told_run()
     folder.predictions.unlink()
     told = without_tags(page_of(folder))
-    assert "Left out: " in told
-    assert "Without the predictions there is no calibration to tell of" in told
-    assert "True class down" in told
+    assert "Not shown: " in told
+    assert "Calibration Not available without the predictions" in told
+    assert "Rows: true class" in told
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 no table PAR1"])
@@ -114,7 +114,7 @@ def test_damaged_predictions_are_a_line(told_run: Write, page_of: PageOf, conten
     folder.predictions.write_bytes(content)
     told = without_tags(page_of(folder))
     assert "predictions.parquet is damaged: its checksum is not that in run.json" in told
-    assert "True class down" in told
+    assert "Rows: true class" in told
 
 
 def test_a_damaged_unit_is_a_line_and_stays_as_it_is(told_run: Write, page_of: PageOf) -> None:
@@ -128,36 +128,36 @@ def test_a_damaged_unit_is_a_line_and_stays_as_it_is(told_run: Write, page_of: P
 
 
 def test_a_model_without_epochs_has_no_curve(told_run: Write, page_of: PageOf) -> None:
-    assert "tiny keeps no epochs" in page_of(told_run(history=[]))
+    assert "tiny is not trained in epochs" in page_of(told_run(history=[]))
 
 
 def test_a_metric_that_was_nan_now_and_then_leaves_a_gap(told_run: Write, page_of: PageOf) -> None:
     history = [{"loss": float("nan")}, {"loss": 1.0}, {"loss": float("inf")}]
-    assert "loss by epoch, 2 folds; at the end 1 to 1" in page_of(told_run(history=history))
+    assert "loss by epoch, 2 folds; last epoch: 1 to 1" in page_of(told_run(history=history))
     assert "no finite value" in page_of(told_run(history=history[:1]))
 
 
 def test_without_the_corpus_the_clips_are_a_table_and_a_reason(told_run: Write, page_of: PageOf) -> None:
     told = without_tags(page_of(told_run(), audio=True))
-    assert "since the audio is not here: Unknown dataset &#39;tiny&#39;" in told
+    assert "the audio cannot be found: Unknown dataset &#39;tiny&#39;" in told
     assert "clip 0 speaker 0 low high 90.0 10.0" in told
 
 
 def test_a_corpus_that_names_no_speakers_says_so(told_run: Write, page_of: PageOf) -> None:
     told = without_tags(page_of(told_run(speakers=False)))
-    assert "names no speakers: how unknown voices would fare cannot be told" in told
+    assert "names no speakers, so the scores say nothing about new speakers" in told
     assert "Table by speaker" not in told
 
 
 def test_a_run_without_one_error_has_no_confused_clip(told_run: Write, page_of: PageOf) -> None:
     folder = told_run()
     rewrite(folder, lambda predictions: predictions.with_probabilities(np.eye(2)[predictions.targets]))
-    assert "No clip is taken for another class" in page_of(folder)
+    assert "No clip is misclassified" in page_of(folder)
 
 
 def test_criteria_that_are_asked_for_count(told_run: Write, page_of: PageOf) -> None:
     easy = Criteria(accuracy=0.1, macro_f1=0.1, class_recall=0.1)
-    assert "It meets every criterion" in page_of(told_run(), easy)
+    assert "Meets every criterion" in page_of(told_run(), easy)
 
 
 def test_a_real_corpus_has_no_synthetic_banner(told_run: Write, page_of: PageOf) -> None:
@@ -197,14 +197,14 @@ def test_a_pipeline_under_both_kinds_of_split_shows_the_gap(told_run: Write, pag
     )
     other.write_run(run.model_copy(update={"run_id": "b", "protocol": BY_SPEAKER, "metrics": lower}))
     told = without_tags(page_of(folder))
-    assert "unknown speakers, known speakers" in told
+    assert "new speakers, shared speakers" in told
     assert "-40.0" in told
-    assert "No speaker stands on both sides" in without_tags(page_of(other))
+    assert "Train and test share no speakers" in without_tags(page_of(other))
 
 
 def test_a_split_that_tests_some_clips_alone_says_how_many(told_run: Write, page_of: PageOf) -> None:
     corpus = told_run().read_run().corpus.model_copy(update={"n_clips": 1000})
-    assert "on 20 of 1,000 clips" in without_tags(page_of(told_run(corpus=corpus)))
+    assert "20 of 1,000 clips" in without_tags(page_of(told_run(corpus=corpus)))
 
 
 def test_all_boards_show_the_best_run_of_each_in_depth(told_run: Write) -> None:
@@ -213,7 +213,7 @@ def test_all_boards_show_the_best_run_of_each_in_depth(told_run: Write) -> None:
     by_speaker.write_run(by_speaker.read_run().model_copy(update={"protocol": BY_SPEAKER}))
     told_run("b", settings={})
     selection = select_all(Path("results"), None)
-    assert [folder.path.name for folder in selection.in_depth] == ["a", "b"]
+    assert [folder.path.name for folder in selection.in_detail] == ["a", "b"]
     assert build_page(selection, Options()).count('class="run"') == 2
 
 
@@ -224,7 +224,7 @@ def test_at_most_five_runs_are_shown_in_depth_and_the_page_says_so(told_run: Wri
         told_run(f"r{number}", settings={}, protocol=protocol)
     page = build_page(select_all(Path("results"), None), Options())
     assert page.count('class="run"') == 5
-    assert "the 5 best of 7 runs are shown in depth" in page
+    assert "the 5 best of 7 runs are shown in detail" in page
 
 
 def test_a_run_that_newer_code_replaced_can_still_be_shown(told_run: Write, page_of: PageOf) -> None:
@@ -236,7 +236,7 @@ def test_a_run_that_newer_code_replaced_can_still_be_shown(told_run: Write, page
 def test_a_run_outside_a_results_folder_is_refused_in_one_line(told_run: Write) -> None:
     folder = told_run()
     elsewhere = folder.path.rename(Path("elsewhere"))
-    with pytest.raises(ResultsError, match="was moved: put it back as RESULTS/tones/stratified5/a"):
+    with pytest.raises(ResultsError, match="was moved; move it back to RESULTS/tones/stratified5/a"):
         select_run(Path("results"), str(elsewhere), None)
 
 
@@ -247,7 +247,7 @@ def test_no_runs_are_one_clear_line() -> None:
 
 def test_runs_that_cannot_be_read_are_one_clear_line(told_run: Write) -> None:
     (told_run().path / "run.json").write_text("{")
-    with pytest.raises(ResultsError, match=r"that can be read: .* is damaged"):
+    with pytest.raises(ResultsError, match=r"no readable run in .* is damaged"):
         select_all(Path("results"), None)
 
 

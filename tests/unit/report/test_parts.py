@@ -8,10 +8,9 @@ from matplotlib.image import imread
 
 from fixtures.results import made
 from marsbench.data.audio import Waveform
-from marsbench.report.audio import RATE, draw_spectrogram, player, png_uri, shades
-from marsbench.report.charts import calibration
+from marsbench.report.charts import RATE, calibration, draw_spectrogram, nice_ticks, png_uri, shades, text
 from marsbench.report.error_analysis import by_speaker, most_misclassified
-from marsbench.report.svg import nice_ticks, text
+from marsbench.report.run_view import player
 
 PREDICTIONS = made(
     targets=[0, 1, 1, 0],

@@ -9,7 +9,7 @@ from rich.text import Text
 from marsbench.config import Criteria
 from marsbench.evaluation.criteria import Outcome
 from marsbench.report.columns import Column, formatted, shown_in
-from marsbench.report.phrases import board_facts, row_details
+from marsbench.report.phrases import board_notes, row_details, thresholds
 from marsbench.report.terminal.console import table as empty_table
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import Row
@@ -17,11 +17,11 @@ from marsbench.results.row import Row
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _HEADER_WIDTH = 9
 _SIGN = "  "
-"""Room for the sign behind a score, so that what stands below it is aligned."""
+"""Spaces in place of the sign after a score, so that the lines below it are aligned."""
 
 
 def board(shown: Board, top: int = 30, width: int = 80) -> RenderableType:
-    """A leaderboard's `top` rows, or with 0 all, a few lines a run so that it fits `width` columns."""
+    """A leaderboard's `top` rows (0: all), several lines per row so that it fits `width` columns."""
     rows = shown.rows[: top or None]
     synthetic = ", synthetic" if shown.synthetic else ""
     table = empty_table(title=f"\nLeaderboard: {shown.corpus}{synthetic}, {shown.protocol}, {shown.hash[:8]}")
@@ -41,21 +41,21 @@ def board(shown: Board, top: int = 30, width: int = 80) -> RenderableType:
     for row in rows:
         table.add_row(*(_stack(column, below, row, shown.criteria) for column, below in stacks))
     failed = [Text(f"{row.run_id} failed: {row.reason}", "red") for row in rows if row.status == "failed"]
-    legend = [*board_facts(shown, rows), _legend(shown.criteria, columns)]
+    legend = [*board_notes(shown, rows), _legend(shown.criteria, columns)]
     return Group(table, *(Text(line, "dim") for line in legend), *failed)
 
 
 def outcome_text(outcome: Outcome | None) -> Text:
-    """A verdict in capitals and its colour; nothing for a run without one."""
+    """A verdict in capitals and its colour; empty for a run without one."""
     return Text(outcome.upper(), _COLOURS[outcome]) if outcome else Text()
 
 
 def _legend(asked: Criteria, columns: Sequence[Column]) -> str:
-    """What signs and short headers mean."""
+    """Meaning of the signs and short headers."""
     headers = " ".join(f"{column.header}: {column.title}." for column in columns if _needs_label(column))
     return (
-        f"In %. + exceeds, - does not: accuracy {100 * asked.accuracy:g}, macro F1 {100 * asked.macro_f1:g}, "
-        f"every class {100 * asked.class_recall:g}. {headers} ms: from a clip's file to its class."
+        f"In %; + above, - not above the threshold: {thresholds(asked)}. {headers} "
+        "ms: time from a clip's file to its class."
     )
 
 
@@ -92,7 +92,7 @@ def _labelled(column: Column, row: Row, criteria: Criteria, sign: str) -> str:
 
 
 def _needs_label(column: Column) -> bool:
-    """Whether it stands below another column and its value does not tell by its unit what it is."""
+    """Whether the value is shown below another column and its unit does not say what it is."""
     return bool(column.below) and column.unit in {"share", "nats", "none"}
 
 
@@ -110,4 +110,4 @@ def _verdict(row: Row) -> Text:
 
 
 _OWN: dict[str, Callable[[Row], Text]] = {"rank": _rank, "pipeline": _pipeline, "verdict": _verdict}
-"""Columns that are more than a number."""
+"""Renderers of the columns that are not numbers."""

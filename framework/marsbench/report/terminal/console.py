@@ -1,4 +1,4 @@
-"""Where commands print: results to standard output, progress to standard error."""
+"""Terminal output: results to standard output, progress to standard error."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ err = Console(stderr=True, highlight=False)
 
 
 def table(*headers: str, title: str | None = None) -> Table:
-    """An empty table that takes little room: most terminals have 80 columns."""
+    """An empty table with little padding, so that it fits 80 columns."""
     return Table(
         *headers, title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
@@ -34,12 +34,12 @@ def table(*headers: str, title: str | None = None) -> Table:
 
 
 def print_path(what: str, path: Path) -> None:
-    """Print where something is, whole however long it is, so that it can be copied."""
+    """Print the path of something on one line, however long, so that it can be copied."""
     out.print(f"{what}: {path}", soft_wrap=True, markup=False, style="dim")
 
 
 class TerminalProgress:
-    """Bars on a terminal; elsewhere a line for each task that ends."""
+    """Progress bars on a terminal; elsewhere one line for each finished task."""
 
     def __init__(self) -> None:
         self._bars = Progress(

@@ -1,4 +1,4 @@
-"""A checked corpus as tables for a terminal."""
+"""Corpora and protocols as tables for a terminal."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,16 +16,16 @@ from marsbench.report.terminal.console import table as empty_table
 
 
 def corpus_report(corpus: CheckedCorpus) -> RenderableType:
-    """Counts by class and speaker, rates, durations, copies, and every bad file with its reason."""
+    """Counts by class and speaker, rates, durations, duplicates, and every bad file with its reason."""
     about = f"{corpus.name}: {len(corpus.clips)} usable clips; {corpus.corpus.licence}"
     synthetic = [Text("The audio is synthetic.", "yellow")] if corpus.corpus.synthetic else []
     return Group(
-        Text(about, "bold"), *synthetic, _classes(corpus), _audio(corpus), *_copies(corpus), *_bad(corpus)
+        Text(about, "bold"), *synthetic, _classes(corpus), _audio(corpus), *_duplicates(corpus), *_bad(corpus)
     )
 
 
 def _classes(corpus: CheckedCorpus) -> Table:
-    """Speakers down, classes across; one row in all where no speaker is known."""
+    """Clips by speaker (rows) and class (columns); a single row where no speaker is known."""
     speakers = [speaker or "unknown" for speaker in corpus.speakers]
     counts = Counter(zip(speakers, (clip.label for clip in corpus.clips), strict=True))
     table = empty_table("speaker", *(escape(label) for label in corpus.labels), "all")
@@ -53,32 +53,32 @@ def _counted(words: Iterable[str]) -> str:
     return ", ".join(f"{word}: {count}" for word, count in Counter(words).most_common())
 
 
-def _copies(corpus: CheckedCorpus) -> list[Text]:
+def _duplicates(corpus: CheckedCorpus) -> list[Text]:
     if not corpus.duplicates:
-        return [Text("No two clips are the same recording.")]
+        return [Text("No duplicate clips.")]
     return [
         line
-        for what, copies in (
-            ("recording(s) stand more than once:", corpus.exact_duplicates),
-            ("group(s) of clips are nearly the same recording:", corpus.near_duplicates),
+        for what, groups in (
+            ("group(s) of exact duplicates:", corpus.exact_duplicates),
+            ("group(s) of near duplicates:", corpus.near_duplicates),
         )
-        if copies
+        if groups
         for line in (
-            Text(f"{len(copies)} {what}", "yellow"),
-            *(Text(_group(corpus, rows)) for rows in copies),
+            Text(f"{len(groups)} {what}", "yellow"),
+            *(Text(_group(corpus, rows)) for rows in groups),
         )
     ]
 
 
 def _group(corpus: CheckedCorpus, rows: tuple[int, ...]) -> str:
-    different = " (under DIFFERENT labels)" if rows in corpus.contradictions else ""
+    different = " (with DIFFERENT labels)" if rows in corpus.contradictions else ""
     return " = ".join(corpus.clips[row].id for row in rows) + different
 
 
 def _bad(corpus: CheckedCorpus) -> list[Text]:
     if not corpus.bad:
         return [Text("No bad audio files.")]
-    head = Text(f"{len(corpus.bad)} bad audio file(s), left out of every run:", "yellow")
+    head = Text(f"{len(corpus.bad)} bad audio file(s), excluded from every run:", "yellow")
     return [head, *(Text(f"  {clip.id}: {clip.reason}") for clip in corpus.bad)]
 
 
@@ -88,16 +88,16 @@ _MOST_SPEAKERS = 50
 
 
 def protocol_list(protocols: Iterable[Definition]) -> Table:
-    """Name, description, whether speakers are kept apart, and source."""
-    table = empty_table("name", "what it is", "speakers", "source")
+    """Name, description, source, and whether train and test share speakers."""
+    table = empty_table("name", "description", "speakers", "source")
     for protocol in protocols:
-        apart = "apart" if protocol.by_speaker else "shared"
-        table.add_row(protocol.name, Text(protocol.description), apart, Text(protocol.source))
+        shared = "not shared" if protocol.by_speaker else "shared"
+        table.add_row(protocol.name, Text(protocol.description), shared, Text(protocol.source))
     return table
 
 
 def protocol_facts(protocol: Protocol, corpus: CheckedCorpus) -> dict[str, Any]:
-    """All that `protocol_report` shows, for programs."""
+    """A protocol on a corpus as JSON has it."""
     return {
         "name": protocol.name,
         "description": protocol.description,
@@ -125,7 +125,7 @@ def protocol_facts(protocol: Protocol, corpus: CheckedCorpus) -> dict[str, Any]:
 
 
 def protocol_report(protocol: Protocol, corpus: CheckedCorpus) -> RenderableType:
-    """Clips, classes and speakers by fold, what a reader of scores must know, and the hash."""
+    """Clips, classes and speakers by fold, notes that limit what scores say, and the hash."""
     head = Text(f"{protocol.name} on {corpus.name}: {len(protocol.folds)} fold(s)", "bold")
     about = [Text(line) for line in (protocol.description, protocol.source) if line]
     speakers = (
@@ -137,7 +137,7 @@ def protocol_report(protocol: Protocol, corpus: CheckedCorpus) -> RenderableType
 
 
 def _classes_by_fold(protocol: Protocol, corpus: CheckedCorpus) -> Table:
-    """Folds down; training and test clips, and test clips of each class, across."""
+    """One row per fold: training clips, test clips, and test clips of each class."""
     table = empty_table("fold", "train", "test", *map(escape, corpus.labels))
     for number, fold in enumerate(protocol.folds, 1):
         counts = _by_class(corpus, fold).values()
@@ -146,7 +146,7 @@ def _classes_by_fold(protocol: Protocol, corpus: CheckedCorpus) -> Table:
 
 
 def _speakers(protocol: Protocol, corpus: CheckedCorpus) -> Table:
-    """How many speakers each fold tests, and which."""
+    """One row per fold: number and names of the speakers that it tests."""
     table = empty_table("fold", "speakers tested", "which")
     for number, fold in enumerate(protocol.folds, 1):
         names = list(_by_speaker(corpus, fold))
@@ -156,7 +156,7 @@ def _speakers(protocol: Protocol, corpus: CheckedCorpus) -> Table:
 
 
 def _tested(protocol: Protocol, corpus: CheckedCorpus) -> list[RenderableType]:
-    """Clips of each speaker by the fold that tests them: a column for each, or pairs where those are many."""
+    """Test clips of each speaker by fold: one column per fold, or pairs if there are many folds."""
     by_fold = [_by_speaker(corpus, fold) for fold in protocol.folds]
     names = sorted(set().union(*by_fold))
     few = len(by_fold) <= _MOST_COLUMNS

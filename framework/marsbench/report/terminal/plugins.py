@@ -1,4 +1,4 @@
-"""The list of plugins as a table; imports none of them, nor anything that computes."""
+"""Plugins as tables for a terminal; imports no plugin and no library that computes."""
 
 import inspect
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from marsbench.report.terminal.console import table as empty_table
 
 
 def plugin_list(entries: Sequence[Entry]) -> Table:
-    """Kind, name, first line of the docstring, and who brought it."""
+    """Kind, name, first line of the docstring, and where the plugin is from."""
     table = empty_table("kind", "name", "what it is", "from")
     for entry in entries:
         table.add_row(Text(entry.kind), Text(entry.name), Text(entry.summary), Text(entry.origin))
@@ -25,7 +25,7 @@ def plugin_list(entries: Sequence[Entry]) -> Table:
 
 
 _INPUT_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}
-"""Of the reference features: a search space may depend on them."""
+"""Shapes of the reference features, since a search space may depend on the shape."""
 
 
 def plugin_details(entry: Entry) -> RenderableType:
@@ -46,7 +46,7 @@ def plugin_details(entry: Entry) -> RenderableType:
 
 
 def _search_space(plugin: type[Plugin]) -> tuple[Dimension, ...]:
-    """What the plugin asks a tuner for; nothing if it takes no hyperparameters."""
+    """Hyperparameters of the plugin; empty if it has none."""
     if inspect.Parameter.empty in plugin.parameter_defaults().values():
         return ()
     if issubclass(plugin, FeatureExtractor):
@@ -58,13 +58,13 @@ def _search_space(plugin: type[Plugin]) -> tuple[Dimension, ...]:
 
 
 def _condition(dimension: Dimension) -> str:
-    """When the dimension is active, in a few words."""
+    """On which values of other parameters the dimension depends."""
     parts = [f"{parent} is {' or '.join(map(str, allowed))}" for parent, allowed in dimension.when]
     return f", if {' and '.join(parts)}" if parts else ""
 
 
 def contract(entry: Entry, checks: Sequence[Check]) -> Table:
-    """Each check with its problem, if any."""
+    """Each check of a plugin's contract with its problem, if any."""
     table = empty_table("check", "result", title=f"{entry.name} ({entry.kind})")
     for check in checks:
         result = Text("ok", "green") if check.problem is None else Text(check.problem, "red")
