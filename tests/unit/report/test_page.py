@@ -255,5 +255,6 @@ def test_a_row_and_a_run_say_how_they_are_made_again(told_run: Write, page_of: P
     page = page_of(told_run(settings={"tiny.word": HOSTILE}, seed=4))
     assert page.count('<pre class="command">bench run --features tiny --model tiny --data tiny') == 2
     assert page.count("not among the installed plugins: tiny; add --plugins with the folder") == 2
-    assert "--seed 4 --trials 0" in page
+    assert "--seed 4 " in page
+    assert " --trials 0<" in page
     assert HOSTILE not in page
