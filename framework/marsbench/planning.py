@@ -1,4 +1,8 @@
-"""Everything about an experiment that is known before anything is extracted or trained."""
+"""Everything about an experiment that is known before features are extracted or models are fitted.
+
+`make_plans` finds the plugins by name, gives each its settings, pairs extractors with models, loads and
+checks the corpus, and splits it by each protocol. What does not exist or does not fit is an error here.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,22 +34,23 @@ class Pipeline:
     features: Recipe
     model: Recipe
     hyperparameters: Settings
-    """Those set by hand."""
+    """Hyperparameters of the model that were set by hand, by name."""
     settings: Settings
-    """All that was set by hand for this pipeline, as NAME.PARAMETER."""
+    """Everything that was set by hand for this pipeline, by NAME.PARAMETER."""
     wants_validation: bool
+    """Whether a fit of the model needs validation clips."""
     rungs: tuple[int, ...]
-    """Epochs after which a fit of the model can be stopped and gone on with."""
+    """Epochs after which a fit of the model can be paused; empty for a model without epochs."""
     is_tunable: bool
-    """Whether a tuner may find something to vary; a network can only tell where TensorFlow is imported."""
+    """Whether a tuner may find something to vary; True for networks, as only TensorFlow could tell."""
 
     @property
     def name(self) -> str:
-        """Both names, as screens show them."""
+        """Both names, as tables show them."""
         return f"{self.features.name} + {self.model.name}"
 
     def run_id(self, protocol: Protocol, seed: int, threads: int, tuning: Tuning | None = None) -> str:
-        """Name of the run's folder; another digest whenever anything differs that could change a score."""
+        """Name of the run's folder; its digest covers everything that could change a score."""
         keys = [protocol.hash, self.features.key, self.model.key]
         parts = [*keys, self.hyperparameters, seed, threads, fit_version()]
         if tuning is not None:
@@ -55,28 +60,28 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be run on what."""
+    """The pipelines to run on one corpus under one protocol."""
 
     corpus: CheckedCorpus
     protocol: Protocol
     protocol_word: str
-    """Its name, or the path of its file."""
+    """The protocol's name, or the path of its file."""
     pipelines: tuple[Pipeline, ...]
     dataset: Recipe
-    """What made the corpus."""
+    """The dataset plugin that made the corpus, with its parameters."""
     folders: tuple[Path, ...]
     """Drop-in folders in which plugins are found."""
 
 
 def make_plans(experiment: Experiment, progress: Progress, *, tell_of_pairs: bool = True) -> list[Plan]:
-    """Find the plugins, pair features with models, check the corpus and split it by each protocol.
+    """Plan an experiment: one plan for each protocol.
 
-    Pairs that make no sense are left out, and `progress` is told of each if `tell_of_pairs`.
+    Pairs that do not fit are left out, and `progress` is told of each if `tell_of_pairs`.
 
     Raises:
-        BenchError: anything asked for that does not exist or does not fit.
+        BenchError: something that was asked for does not exist or does not fit.
     """
-    # A misspelt name is told before any audio is read.
+    # Names come first: a misspelt one is reported before any audio is read.
     definitions = {word: find_protocol(word) for word in experiment.protocol}
     registry = discover(drop_in_folders(experiment.plugins))
     data, fixed = resolve_dataset(registry, experiment.data)
@@ -103,8 +108,28 @@ def make_plans(experiment: Experiment, progress: Progress, *, tell_of_pairs: boo
     ]
 
 
+def checked_corpus(
+    registry: Registry, data: str, settings: Settings, progress: Progress, on_bad: OnBad = "skip"
+) -> CheckedCorpus:
+    """The corpus that `data` names, with every file examined; unusable files are listed in it.
+
+    Raises:
+        BenchError: no such dataset or path, or a setting that does not fit.
+    """
+    entry, fixed = resolve_dataset(registry, data)
+    by_plugin = _settings_by_plugin(settings, [entry])
+    return _load_and_check(entry, fixed | by_plugin[entry.name], on_bad, progress)
+
+
+def make_pipeline(registry: Registry, features: str, model: str, settings: Settings) -> Pipeline:
+    """One feature extractor with one model; raises BenchError as `make_plans` does."""
+    entries = [registry.get("features", features)], [registry.get("models", model)]
+    by_plugin = _settings_by_plugin(settings, [*entries[0], *entries[1]])
+    return _pipelines(*entries, by_plugin, Silent())[0]
+
+
 def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], progress: Progress) -> list[str]:
-    """Names of the plugins of a kind that can be used here with those settings; tells why others cannot."""
+    """Names of the plugins of a kind that can be used here; `progress` is told why others cannot."""
     names: list[str] = []
     for entry in discover(drop_in_folders(folders)).entries(kind):
         own = {
@@ -122,32 +147,50 @@ def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], pro
     return names
 
 
-def _refuse_tuner(experiment: Experiment, pipelines: list[Pipeline]) -> None:
-    """KerasTuner's strength is Hyperband, which needs epochs."""
-    if experiment.trials == 0 or experiment.tuner != "keras-tuner":
-        return
-    for pipeline in pipelines:
-        if not pipeline.rungs:
-            raise ConfigError(
-                f"keras-tuner tunes Keras models; {pipeline.model.name} is none: use --tuner optuna, "
-                "or --trials 0"
-            )
+# The corpus
 
 
-def checked_corpus(
-    registry: Registry, data: str, settings: Settings, progress: Progress, on_bad: OnBad = "skip"
-) -> CheckedCorpus:
-    """The corpus behind the word `data`, with every file examined; bad ones are listed in it."""
-    entry, fixed = resolve_dataset(registry, data)
-    by_plugin = _settings_by_plugin(settings, [entry])
-    return _load_and_check(entry, fixed | by_plugin[entry.name], on_bad, progress)
+def resolve_dataset(registry: Registry, data: str) -> tuple[Entry, dict[str, Any]]:
+    """The dataset plugin that `data` names, or that recognises it as a path, with the parameters this fixes.
+
+    Raises:
+        ConfigError: neither a dataset nor a path, a path that no dataset recognises, or that several do.
+    """
+    if data in registry.names("datasets"):
+        return registry.get("datasets", data), {}
+    path = Path(data).expanduser()
+    if not path.exists():
+        problem = unknown("dataset", data, registry.names("datasets"))
+        raise ConfigError(f"{problem} There is no file or folder {path.absolute()} either.")
+    return _recognising(registry, path), {"root": str(path.absolute())}
 
 
-def make_pipeline(registry: Registry, features: str, model: str, settings: Settings) -> Pipeline:
-    """One feature extractor with one model; raises BenchError as `make_plans` does."""
-    entries = [registry.get("features", features)], [registry.get("models", model)]
-    by_plugin = _settings_by_plugin(settings, [*entries[0], *entries[1]])
-    return _pipelines(*entries, by_plugin, Silent())[0]
+def _recognising(registry: Registry, path: Path) -> Entry:
+    entries = [entry for entry in registry.entries("datasets") if _recognises(entry, path)]
+    specific = [entry for entry in entries if not cast("type[Dataset]", entry.plugin).fallback]
+    # If none recognises it, the fallback's own error says what the path lacks.
+    found = specific or entries or [entry for entry in registry.entries("datasets") if _is_fallback(entry)]
+    if not found:
+        raise ConfigError(f"no dataset recognises {path}; name one: --data NAME --set NAME.root={path}")
+    if len(found) > 1:
+        names = " and ".join(entry.name for entry in found)
+        raise ConfigError(f"{path} is recognised by {names}; name one: --data NAME --set NAME.root={path}")
+    return found[0]
+
+
+def _recognises(entry: Entry, path: Path) -> bool:
+    """Whether the dataset recognises the path; one that fails does not."""
+    try:
+        return cast("type[Dataset]", entry.plugin).recognises(path)
+    except Exception:  # noqa: BLE001 - one broken plugin must not keep the others from the path
+        return False
+
+
+def _is_fallback(entry: Entry) -> bool:
+    try:
+        return cast("type[Dataset]", entry.plugin).fallback
+    except PluginError:
+        return False
 
 
 def _load_and_check(entry: Entry, parameters: Settings, on_bad: OnBad, progress: Progress) -> CheckedCorpus:
@@ -171,8 +214,11 @@ def _load(dataset: Dataset) -> Corpus:
     return corpus
 
 
+# Settings
+
+
 def _settings_by_plugin(settings: Mapping[str, Any], entries: list[Entry]) -> dict[str, Settings]:
-    """NAME.PARAMETER settings by plugin name, each of which must be in use."""
+    """Parameters by name of the plugin; raises ConfigError for a setting of a plugin that is not in use."""
     names = [entry.name for entry in entries]
     by_plugin: dict[str, Settings] = {name: {} for name in names}
     for key, value in settings.items():
@@ -181,72 +227,6 @@ def _settings_by_plugin(settings: Mapping[str, Any], entries: list[Entry]) -> di
             raise ConfigError(f"set {key}: plugin '{name}' is not in this run. {suggestion(name, names)}")
         by_plugin[name][parameter] = value
     return by_plugin
-
-
-def _pipelines(
-    features: list[Entry], models: list[Entry], by_plugin: dict[str, Settings], progress: Progress
-) -> list[Pipeline]:
-    """Every pair that makes sense; the others are named with their reasons."""
-    pipelines: list[Pipeline] = []
-    reasons: list[str] = []
-    for feature_entry in features:
-        extractor = cast("FeatureExtractor", feature_entry.plugin.create(by_plugin[feature_entry.name]))
-        for model_entry in models:
-            parameters, hyperparameters = _divide(model_entry, by_plugin[model_entry.name])
-            model = cast("Model", model_entry.plugin.create(parameters))
-            if reason := why_not(extractor, model):
-                reasons.append(f"{extractor.name} + {model.name} skipped: {reason}")
-                continue
-            _refuse_unknown(model, hyperparameters, extractor.kind)
-            settings = _named(extractor.name, by_plugin) | _named(model.name, by_plugin)
-            recipes = feature_entry.recipe_of(extractor), model_entry.recipe_of(model)
-            tunable = _is_tunable(extractor, model, hyperparameters)
-            pipelines.append(
-                Pipeline(*recipes, hyperparameters, settings, model.wants_validation, model.rungs, tunable)
-            )
-    if not pipelines:
-        raise ConfigError("; ".join(reasons))
-    for reason in reasons:
-        progress.say(reason)
-    return pipelines
-
-
-def _is_tunable(extractor: FeatureExtractor, model: Model, by_hand: Settings) -> bool:
-    if model.rungs:
-        return True
-    shape = _REFERENCE_SHAPES["vector" if model.accepts == "vector" else extractor.kind]
-    try:
-        space = [*explore(extractor.build), *explore(lambda hp: model.declare(hp, shape, 8), by_hand)]
-    except Exception:  # noqa: BLE001 - whatever a plugin raises; its units will tell
-        return True
-    return any(dimension.choices is None or len(dimension.choices) > 1 for dimension in space)
-
-
-_REFERENCE_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}
-
-
-def _refuse_unknown(model: Model, hyperparameters: Settings, kind: FeatureKind) -> None:
-    """Refuse a misspelt hyperparameter before anything is computed, where the model can tell what it takes.
-
-    Asked with the reference features' shape: the names hardly depend on it, and `evaluation.unit` asks again.
-    """
-    probe = Defaults(hyperparameters)
-    if hyperparameters:
-        model.declare(probe, _REFERENCE_SHAPES["vector" if model.accepts == "vector" else kind], 8)
-    if probe.space:
-        probe.refuse_unused(model.name)
-
-
-def why_not(extractor: FeatureExtractor, model: Model) -> str | None:
-    """Reason why the two make no pipeline, or None."""
-    for plugin, attribute in ((extractor, "kind"), (model, "accepts")):
-        if getattr(plugin, attribute, None) not in get_args(FeatureKind):
-            raise PluginError(
-                f"{plugin.name}.{attribute} must be frames or vector; bench plugins check {plugin.name}"
-            )
-    if extractor.kind == "vector" and model.accepts == "frames":
-        return f"{model.name} needs frames, {extractor.name} gives one vector a clip"
-    return extractor.skip(model) or model.skip(extractor)
 
 
 def _divide(entry: Entry, settings: Settings) -> tuple[Settings, Settings]:
@@ -260,44 +240,85 @@ def _named(name: str, by_plugin: dict[str, Settings]) -> Settings:
     return {f"{name}.{parameter}": value for parameter, value in by_plugin[name].items()}
 
 
-def resolve_dataset(registry: Registry, data: str) -> tuple[Entry, dict[str, Any]]:
-    """The dataset plugin that `data` names, or that recognises it as a path, with the parameters this fixes.
+# Pipelines
 
-    Raises:
-        ConfigError: neither a dataset nor a path, a path that no dataset recognises, or that several do.
+
+def _pipelines(
+    features: list[Entry], models: list[Entry], by_plugin: dict[str, Settings], progress: Progress
+) -> list[Pipeline]:
+    """Every pair that fits; `progress` is told why others do not. Raises ConfigError if no pair fits."""
+    pipelines: list[Pipeline] = []
+    reasons: list[str] = []
+    for feature_entry in features:
+        extractor = cast("FeatureExtractor", feature_entry.plugin.create(by_plugin[feature_entry.name]))
+        for model_entry in models:
+            parameters, hyperparameters = _divide(model_entry, by_plugin[model_entry.name])
+            model = cast("Model", model_entry.plugin.create(parameters))
+            if reason := _why_not(extractor, model):
+                reasons.append(f"{extractor.name} + {model.name} skipped: {reason}")
+                continue
+            _refuse_unknown(extractor, model, hyperparameters)
+            settings = _named(extractor.name, by_plugin) | _named(model.name, by_plugin)
+            recipes = feature_entry.recipe_of(extractor), model_entry.recipe_of(model)
+            tunable = _is_tunable(extractor, model, hyperparameters)
+            pipelines.append(
+                Pipeline(*recipes, hyperparameters, settings, model.wants_validation, model.rungs, tunable)
+            )
+    if not pipelines:
+        raise ConfigError("; ".join(reasons))
+    for reason in reasons:
+        progress.say(reason)
+    return pipelines
+
+
+def _why_not(extractor: FeatureExtractor, model: Model) -> str | None:
+    """Why the two do not fit; None if they do."""
+    for plugin, attribute in ((extractor, "kind"), (model, "accepts")):
+        if getattr(plugin, attribute, None) not in get_args(FeatureKind):
+            raise PluginError(
+                f"{plugin.name}.{attribute} must be frames or vector; bench plugins check {plugin.name}"
+            )
+    if extractor.kind == "vector" and model.accepts == "frames":
+        return f"{model.name} needs frames, {extractor.name} gives one vector a clip"
+    return extractor.skip(model) or model.skip(extractor)
+
+
+def _refuse_unknown(extractor: FeatureExtractor, model: Model, by_hand: Settings) -> None:
+    """Raise ConfigError for a misspelt hyperparameter, where the model can tell what it takes.
+
+    The model is asked with the shape of the reference features: its names hardly depend on it, and each fit
+    checks them again with the real shape.
     """
-    if data in registry.names("datasets"):
-        return registry.get("datasets", data), {}
-    path = Path(data).expanduser()
-    if not path.exists():
-        problem = unknown("dataset", data, registry.names("datasets"))
-        raise ConfigError(f"{problem} There is no file or folder {path.absolute()} either.")
-    return _recognising(registry, path), {"root": str(path.absolute())}
+    probe = Defaults(by_hand)
+    if by_hand:
+        model.declare(probe, _shape(extractor, model), 8)
+    if probe.space:
+        probe.refuse_unused(model.name)
 
 
-def _recognising(registry: Registry, path: Path) -> Entry:
-    entries = [entry for entry in registry.entries("datasets") if _recognises(entry, path)]
-    specific = [entry for entry in entries if not cast("type[Dataset]", entry.plugin).fallback]
-    # If nothing recognises it, the fallback says by its own error what it misses.
-    found = specific or entries or [entry for entry in registry.entries("datasets") if _is_fallback(entry)]
-    if not found:
-        raise ConfigError(f"no dataset recognises {path}; name one: --data NAME --set NAME.root={path}")
-    if len(found) > 1:
-        names = " and ".join(entry.name for entry in found)
-        raise ConfigError(f"{path} is recognised by {names}; say --data NAME --set NAME.root={path}")
-    return found[0]
-
-
-def _recognises(entry: Entry, path: Path) -> bool:
-    """Whether the dataset does; one that breaks recognises nothing."""
+def _is_tunable(extractor: FeatureExtractor, model: Model, by_hand: Settings) -> bool:
+    if model.rungs:
+        return True
+    shape = _shape(extractor, model)
     try:
-        return cast("type[Dataset]", entry.plugin).recognises(path)
-    except Exception:  # noqa: BLE001 - a stranger's plugin must not keep the others from the path
-        return False
+        space = [*explore(extractor.build), *explore(lambda hp: model.declare(hp, shape, 8), by_hand)]
+    except Exception:  # noqa: BLE001 - whatever a plugin raises; its fits will record it
+        return True
+    return any(dimension.choices is None or len(dimension.choices) > 1 for dimension in space)
 
 
-def _is_fallback(entry: Entry) -> bool:
-    try:
-        return cast("type[Dataset]", entry.plugin).fallback
-    except PluginError:
-        return False
+def _shape(extractor: FeatureExtractor, model: Model) -> tuple[int, ...]:
+    """Shape of a clip's reference features as the model gets them: (n_frames, n_dims) or (n_dims,)."""
+    return (59,) if model.accepts == "vector" or extractor.kind == "vector" else (174, 59)
+
+
+def _refuse_tuner(experiment: Experiment, pipelines: list[Pipeline]) -> None:
+    """Raise ConfigError if KerasTuner, whose Hyperband needs epochs, is to tune a model without them."""
+    if experiment.trials == 0 or experiment.tuner != "keras-tuner":
+        return
+    for pipeline in pipelines:
+        if not pipeline.rungs:
+            raise ConfigError(
+                f"keras-tuner tunes Keras models, and {pipeline.model.name} is not one: use --tuner optuna, "
+                "or --trials 0"
+            )
