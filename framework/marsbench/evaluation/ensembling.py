@@ -1,9 +1,9 @@
 """Late fusion: class probabilities of several models made into one set.
 
-Equal weights average probabilities. Fitted ones weigh their logarithms: a logarithmic opinion pool (Genest &
-Zidek 1986), p(class) ~ product of p_m(class) ^ w_m with w_m >= 0. A mean of probabilities is less sure than
-its models however well they agree (Ranjan & Gneiting 2010); in the pool agreement adds up, and the sum of the
-weights says how sure all of it may be. To fit them is a convex problem.
+Equal weights average the probabilities. Fitted weights are exponents of a logarithmic opinion pool (Genest &
+Zidek 1986): p(class) ~ product of p_m(class) ^ w_m with w_m >= 0. A mean of probabilities is underconfident
+even if every model is calibrated (Ranjan & Gneiting 2010); in the pool, models that agree raise the
+confidence, and the sum of the weights says by how much. Fitting the weights is a convex problem.
 """
 
 import numpy as np
@@ -12,10 +12,10 @@ from scipy.optimize import minimize
 
 Weights = NDArray[np.float64]
 _LEAST = 1e-3
-"""Probability that counts for anything below it: no model alone rules a class out."""
+"""Smaller probabilities are raised to this one: no model alone rules a class out."""
 _PULL = 1.0
-"""Nats, of all clips together, by which a weight that is 1 off the equal ones is worse: a few clips cannot
-move weights far, hundreds can. It keeps them finite, and equal for models that say the same."""
+"""Penalty for a weight that is 1 away from the equal one, in nats over all clips: a few clips cannot move the
+weights far, hundreds can. It keeps weights finite, and equal for models with equal predictions."""
 
 
 def average(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -43,7 +43,7 @@ class UnitResult(BaseModel):
 
     fold: int
     probabilities: Annotated[_Matrix, PlainValidator(_unpack), PlainSerializer(_pack, when_used="json")]
-    """Of the fold's test clips, float32 (n_clips, n_classes); rows sum to 1."""
+    """Class probabilities of the fold's test clips, float32 (n_clips, n_classes); rows sum to 1."""
     hyperparameters: dict[str, Scalar]
     """The whole configuration, defaults included."""
     n_parameters: int | None

@@ -1,4 +1,4 @@
-"""95 % intervals by the bootstrap: what other clips, or other speakers, could have given.
+"""95 % bootstrap intervals: how a score varies with the choice of clips or speakers.
 
 Whole speakers are drawn where speakers are known, since clips of one speaker resemble each other; else single
 clips. The percentiles are expanded (Hesterberg 2015, The American Statistician 69, section 5): plain ones are

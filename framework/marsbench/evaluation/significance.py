@@ -1,8 +1,9 @@
-"""Two or more pipelines on the same clips: what sets them apart, and what chance could have done.
+"""Significance of the differences between pipelines that were tested on the same clips.
 
-Two sources of chance need two tests. Other clips or speakers: a paired bootstrap of whole speakers, all
-pipelines scored on the same draws. Other training: the differences fold by fold, by the corrected resampled
-t-test (Nadeau & Bengio 2003, Machine Learning 52, 239-281), which allows for training sets that overlap.
+Two sources of chance need two tests. The choice of clips or speakers: a paired bootstrap of whole speakers,
+all pipelines scored on the same draws. The choice of training clips: the differences fold by fold, by the
+corrected resampled t-test (Nadeau & Bengio 2003, Machine Learning 52, 239-281), which allows for training
+sets that overlap.
 """
 
 from collections.abc import Sequence
@@ -61,9 +62,9 @@ def differences(contenders: Sequence[Sequence[Predictions]]) -> dict[tuple[int, 
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The bound that each p must stay below so that one false rejection in all has probability 0.05 at most.
+    """Bounds that p values must be below, so that the probability of any false rejection is at most 0.05.
 
-    Holm (1979), Scandinavian Journal of Statistics 6, 65-70; 0 behind the first p that does not.
+    Holm (1979), Scandinavian Journal of Statistics 6, 65-70; 0 for all p after the first that is not below.
     """
     bounds = [0.0] * len(p_values)
     for step, position in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -74,7 +75,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def tie_groups(order: Sequence[int], found: dict[tuple[int, int], Difference]) -> list[int]:
-    """Rank of each contender in `order`, best first: those that share one cannot be told from its first.
+    """Rank of each contender in `order`, best first; equal if not significantly worse than the group's first.
 
     A rank is the position, from 1, of the group's first contender.
     """
@@ -91,7 +92,7 @@ def tie_groups(order: Sequence[int], found: dict[tuple[int, int], Difference]) -
 def mcnemar(only_first: int, only_second: int) -> float:
     """Two-sided p that two classifiers are right equally often, by the clips on which one alone is right.
 
-    The exact test of McNemar (1947), Psychometrika 12, 153-157; it takes clips for independent.
+    The exact test of McNemar (1947), Psychometrika 12, 153-157; it treats clips as independent.
     """
     from scipy.stats import binomtest
 

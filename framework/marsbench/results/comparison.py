@@ -49,7 +49,7 @@ class Comparison:
     first: Run
     second: Run
     predictions: tuple[Predictions, Predictions]
-    """Of the first and the second run, row for row of the same clips."""
+    """Those of the first and of the second run, row for row of the same clips."""
 
     @cached_property
     def difference(self) -> Difference:
@@ -60,8 +60,7 @@ class Comparison:
     def table(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """McNemar's table: clips by whether the first (down) and the second (across) is right, then wrong."""
         first, second = (predictions.correct for predictions in self.predictions)
-        both, only_first = int((first & second).sum()), int((first & ~second).sum())
-        only_second, none = int((~first & second).sum()), int((~first & ~second).sum())
+        both, only_first, only_second, none = np.bincount(2 * ~first + ~second, minlength=4).tolist()
         return (both, only_first), (only_second, none)
 
     @property
