@@ -124,7 +124,7 @@ class _Bench(_Kept):
     seed: Annotated[int, Hint("N")] = Field(default=0, ge=0, lt=2**30, strict=True)
     """Seed of training."""
     set: Settings = Field(default={})
-    """Parameters of plugins of this run, such as svm.C=10."""
+    """Parameters of plugins, such as svm.C=10."""
     bad_audio: Literal["skip", "fail"] = "skip"
     """Skip audio files that cannot be used, and list them, or fail."""
     objective: Objective = "macro_f1"

@@ -10,7 +10,7 @@ Places = Callable[..., Any]
 FEW = "run --features slow_crossings,blocks --model slow_mean --data tones --set tones.n_takes=1 --workers 2"
 N_CLIPS, N_UNITS = 15, 10
 ONCE = "Ctrl-C: what is under way is finished and kept; press it again to stop at once"
-END = "bench: interrupted; what is finished is kept, the same command goes on from there"
+END = "bench: Interrupted. Progress saved; rerun the same command to resume."
 
 both_ways = pytest.mark.parametrize(("start", "workers"), [("start_for_real", 2), ("start", 0)])
 

@@ -1,4 +1,4 @@
-"""A corpus and its features, to look at."""
+"""Corpora and their features as objects of Python."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,15 +24,15 @@ def load_corpus(
     verbose: bool = False,
     **parameters: Any,
 ) -> CheckedCorpus:
-    """Load a corpus and examine every file of it.
+    """Load a corpus and check every file of it.
 
     Args:
         data: a dataset's name, or a path: a folder with one sub-folder for each class, a CSV of path, label
             and perhaps speaker, RAVDESS.
         bad_audio: "skip" unusable files, which are listed in the corpus's `bad`, or "fail".
         plugins: folders of plugins beside `./plugins`.
-        verbose: print what is under way.
-        **parameters: of the dataset, such as `channels="speech"` for RAVDESS.
+        verbose: print the progress.
+        **parameters: those of the dataset, such as `channels="speech"` for RAVDESS.
 
     Returns:
         The usable clips with `clips`, `labels`, `speakers` and `targets` (class index by clip).
@@ -47,9 +47,10 @@ def load_corpus(
 
 
 def clip_table(corpus: CheckedCorpus) -> pd.DataFrame:
-    """One row a clip, in the corpus's order: clip, label, speaker, seconds, sample_rate, what else is known.
+    """A table with one row for each clip, in the corpus's order.
 
-    `label` is categorical, in the order of the corpus's classes.
+    Its columns are clip, label (categorical, in the order of the corpus's classes), speaker, seconds,
+    sample_rate, and the attributes of the clips.
     """
     table = pd.DataFrame(
         {
@@ -75,18 +76,18 @@ def extract(
     verbose: bool = False,
     **parameters: Any,
 ) -> Features:
-    """Features of every clip, from the feature store: extracted once, then read by this and by every run.
+    """Features of every clip; they are extracted once and then read from the feature store, also by runs.
 
     Args:
-        corpus: of `load_corpus`.
+        corpus: as `load_corpus` gives it.
         features: name of a feature extractor.
         plugins: folders of plugins beside `./plugins`.
-        verbose: print what is under way.
-        **parameters: of the extractor.
+        verbose: print the progress.
+        **parameters: those of the extractor.
 
     Returns:
-        `values`, float32 (n_clips, n_frames, n_dims), zeros behind each clip's real frames, or
-        (n_clips, n_dims); `lengths`, (n_clips,), counts real frames.
+        `values`, float32 (n_clips, n_frames, n_dims) with zeros after each clip's real frames, or
+        (n_clips, n_dims); `lengths`, (n_clips,), the number of real frames of each clip.
 
     Raises:
         BenchError: no such extractor or parameter, or it fails on a clip.
@@ -98,5 +99,5 @@ def extract(
 
 
 def registry_of(plugins: Iterable[str | Path]) -> Registry:
-    """Installed plugins, those in `./plugins` and those in the folders named; raises PluginError."""
+    """Plugins that are installed, in `./plugins` or in `plugins`; raises PluginError."""
     return discover(drop_in_folders(Path(folder) for folder in plugins))

@@ -1,4 +1,4 @@
-"""A finished run, to look at."""
+"""A finished run as an object of Python."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,10 @@ from marsbench.results.store import RunFolder
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """One run: a pipeline under a protocol on a corpus. Shares are from 0 to 1, folds count from 0."""
+    """A run of a pipeline or an ensemble. Scores are from 0 to 1; folds are counted from 0."""
 
     folder: Path
-    """Its files."""
+    """The folder with the run's files."""
     run: Run
     """Everything that `run.json` holds: configuration, origin, metrics, failures, environment."""
 
@@ -52,7 +52,7 @@ class Result:
 
     @property
     def grades(self) -> pd.DataFrame:
-        """Each criterion: score, low and high end of its 95 % interval, must_exceed, outcome."""
+        """For each criterion: score, low and high end of its 95 % interval, must_exceed, outcome."""
         rows = {
             grade.criterion: [
                 grade.score.value, grade.score.low, grade.score.high, grade.threshold, grade.outcome,
@@ -64,7 +64,7 @@ class Result:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """Out-of-fold: clip, speaker, fold, label, then p_CLASS, the probability of each class.
+        """Out-of-fold predictions: clip, speaker, fold, label, and p_CLASS, the probability of each class.
 
         Raises:
             ResultsError: a fold failed, or the file is missing or damaged.
@@ -73,14 +73,17 @@ class Result:
 
     @property
     def confusion(self) -> pd.DataFrame:
-        """Counts of clips, true classes down, predicted ones across."""
+        """Confusion matrix: numbers of clips, true classes as rows, predicted ones as columns."""
         labels = [scores.label for scores in self.metrics.classes]
         table = pd.DataFrame(self.metrics.confusion, labels, labels)
         return table.rename_axis(index="true", columns="predicted")
 
     @property
     def history(self) -> pd.DataFrame:
-        """Fold, epoch (from 1), metrics in training, `val_` on clips kept aside; empty without epochs."""
+        """Learning curves: fold, epoch (from 1), training metrics, and `val_` ones on validation clips.
+
+        Empty for a model without epochs.
+        """
         folder = RunFolder(self.folder)
         rows = [
             {"fold": fold, "epoch": epoch, **metrics}

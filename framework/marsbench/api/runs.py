@@ -1,4 +1,4 @@
-"""Experiments and what came of them."""
+"""Experiments, searches and ensembles, and their results, as functions of Python."""
 
 import warnings
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def run(*, retry_failed: bool = False, verbose: bool = False, **options: Unpack[
     Args:
         **options: those of `bench run`, as `RunOptions` lists them.
         retry_failed: also repeat fits that failed earlier.
-        verbose: print what is under way.
+        verbose: print the progress.
 
     Returns:
         The runs; after each untuned one the tuned one, if there is anything to tune. A fold that fails raises
@@ -62,7 +62,7 @@ def search(*, verbose: bool = False, **options: Unpack[SearchOptions]) -> Found:
 
     Args:
         **options: those of `bench search`, as `SearchOptions` lists them.
-        verbose: print what is under way.
+        verbose: print the progress.
 
     Raises:
         BenchError: an option or name that does not exist, unusable audio, nothing that could be fitted.
@@ -86,7 +86,7 @@ def ensemble(
         runs: results, run ids or folders of two runs or more.
         **options: those of `bench ensemble`, as `EnsembleOptions` lists them.
         retry_failed: also repeat inner fits that failed earlier.
-        verbose: print what is under way.
+        verbose: print the progress.
 
     Raises:
         BenchError: the runs cannot be fused, or an option does not exist or fit.
@@ -110,12 +110,12 @@ def leaderboard(
         results: folder of runs.
         data: only runs on the corpus of this name.
         protocol: only runs under this protocol.
-        older: each run by itself: every seed, and what newer code has replaced.
+        older: one row for each run: every seed, and runs of older code.
 
     Returns:
-        One row a configuration, with the columns of `bench leaderboard --csv`. `gap` is macro F1 with
-        speakers on both sides of a split less that without, where both are there. A run that cannot be read
-        is warned of.
+        One row for each configuration, with the columns of `bench leaderboard --csv`. `gap` is macro F1 with
+        speakers on both sides of a split minus that without, where both are known. A run that cannot be read
+        causes a warning.
 
     Raises:
         BenchError: no runs there, or none of that corpus or protocol.
@@ -127,13 +127,13 @@ def leaderboard(
 
 
 def compare(first: Result, second: Result) -> comparison.Comparison:
-    """Two runs of one protocol on one corpus, clip by clip.
+    """Compare two runs of one protocol on one corpus, clip by clip.
 
-    Its `difference` is that of macro F1, with interval and p; `disagreements` a table of the clips that one
-    alone recognises.
+    `difference` is the difference in macro F1, with its interval and p-value; `disagreements` is a table of
+    the clips that only one of the two classifies correctly.
 
     Raises:
-        BenchError: one is not complete, or they were not tested alike.
+        BenchError: one is not complete, or their test folds differ.
     """
     return comparison.compare(RunFolder(first.folder), RunFolder(second.folder))
 
@@ -146,13 +146,13 @@ def write_report(
     audio: bool = False,
     plugins: Iterable[str | Path] = (),
 ) -> None:
-    """Write one HTML page that needs nothing but itself.
+    """Write a self-contained HTML page.
 
     Args:
         path: file to write.
-        result: the run that it is about; None for all boards of `results` and the best run of each.
+        result: the run to report; None for all leaderboards of `results` and the best run of each.
         results: folder of runs.
-        audio: carry the sound of the worst confused clips.
+        audio: include the audio of the worst misclassified clips.
         plugins: folders of plugins beside `./plugins`.
 
     Raises:

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="What is kept to save work: extracted features.")
+app = typer.Typer(no_args_is_help=True, help="Stored features: show, delete.")
 
 
 @app.command()
 def info() -> None:
-    """Say where the feature store is and how much each extractor takes."""
+    """Show where features are stored, and how much each extractor takes."""
     from marsbench.features.store import store_root, store_use
     from marsbench.report.terminal.console import out, table
 
@@ -25,7 +25,7 @@ def clear(
         str | None, typer.Argument(metavar="EXTRACTOR", help="Only this extractor's features.")
     ] = None,
 ) -> None:
-    """Delete extracted features; they are made again when needed."""
+    """Delete stored features; they are extracted again when needed."""
     from marsbench.errors import ConfigError, suggestion
     from marsbench.features.store import clear_store, store_use
 

@@ -7,7 +7,7 @@ import typer
 
 from marsbench.cli.options import Plugins, Settings
 
-app = typer.Typer(no_args_is_help=True, help="Corpora: list, check, fetch.")
+app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, download.")
 
 
 @app.command("list")
@@ -26,7 +26,7 @@ def check(
     plugins: Plugins = None,
     settings: Settings = None,
 ) -> None:
-    """Open every file: counts by class and speaker, rates, durations, duplicates, and every bad file."""
+    """Open every file: counts, durations, duplicates, bad files."""
     from marsbench.config import parse_settings
     from marsbench.planning import checked_corpus
     from marsbench.plugin.registry import discover, drop_in_folders
@@ -44,10 +44,10 @@ def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Dataset.")],
     plugins: Plugins = None,
     to: Annotated[
-        Path | None, typer.Option(help="Folder to fetch into. [default: where it is looked for]")
+        Path | None, typer.Option(help="Folder to download to. [default: where the dataset looks for it]")
     ] = None,
 ) -> None:
-    """Download a dataset's published archives, check them, unpack them."""
+    """Download, check and unpack a dataset's published archives."""
     from marsbench.atomic_files import home
     from marsbench.data.download import fetch as fetch_archives
     from marsbench.errors import ConfigError

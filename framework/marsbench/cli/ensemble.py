@@ -15,10 +15,11 @@ def ensemble(
         bool, typer.Option("--retry-failed", help="Also repeat fits that failed earlier.")
     ] = False,
 ) -> None:
-    """Fuse finished runs of one leaderboard into one more, by a weighted pool of their probabilities.
+    """Fuse the probabilities of finished runs into one more run.
 
-    The weights of a fold are fitted inside its training clips: the runs' models are fitted on one part of
-    these and predict the rest. The test clips of the fold have no influence. Earlier fits are reused.
+    The runs must be of one leaderboard; their probabilities are pooled with weights. The weights of a fold
+    are fitted inside its training clips: the runs' models are fitted on one part of these and predict the
+    rest. The test clips of the fold have no influence. Earlier fits are reused.
     """
     if given.get("equal") and "inner-folds" in given:
         raise typer.BadParameter("--inner-folds is for fitted weights: leave it out with --equal")

@@ -1,4 +1,4 @@
-"""The `bench` command, and the one place where errors become lines."""
+"""The `bench` command: its subcommands, and how errors are printed."""
 
 from typing import Annotated, Any
 
@@ -26,11 +26,11 @@ from marsbench.cli import (
 from marsbench.errors import BenchError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 
-class _Rim(TyperGroup):
-    """Turns what a user can mend into one line; everything else keeps its traceback."""
+class _Commands(TyperGroup):
+    """Prints an error that users can resolve as one line; any other keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -39,20 +39,18 @@ class _Rim(TyperGroup):
             typer.secho(f"bench: {error}", err=True, fg="red")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            typer.secho(
-                "bench: interrupted; what is finished is kept, the same command goes on from there", err=True
-            )
+            typer.secho("bench: Interrupted. Progress saved; rerun the same command to resume.", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
 
 app = typer.Typer(
-    cls=_Rim,
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # help texts are plain: brackets mean brackets
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    help="Which features and model recognise emotion in this audio best, and is that good enough?",
+    help="Compare feature extractors and models for speech emotion recognition, and export the best.",
 )
 app.command("run")(run.run)
 app.command("search")(search.search)

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Pretrained speech encoders: list, fetch, add, find.")
+app = typer.Typer(no_args_is_help=True, help="Pretrained speech encoders: list, download, add, find.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Encoder.")]
-Sha256 = Annotated[str, typer.Option(help="Refuse a file of any other content.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an encoder.")]
+Sha256 = Annotated[str, typer.Option(help="Checksum; a file with another one is refused.")]
 
 
 @app.command("list")
 def list_encoders() -> None:
-    """List the known encoders, and those that are here."""
+    """List the known encoders, and the files on this machine."""
     from rich.text import Text
 
     from marsbench.features.pretrained import KNOWN, folder, present
@@ -47,10 +47,10 @@ def fetch(name: Name, sha256: Sha256 = "") -> None:
 @app.command("add")
 def add(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx file.")],
-    name: Annotated[str | None, typer.Option(help="What to call it. [default: the file's name]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name to store it under. [default: the file's]")] = None,
     sha256: Sha256 = "",
 ) -> None:
-    """Keep a copy of an encoder's file under a name: one that was downloaded by hand, or of your own."""
+    """Store a copy of an encoder's file, downloaded by hand or your own."""
     from marsbench.features.pretrained import add_encoder
 
     file = add_encoder(path, name, sha256)

@@ -74,7 +74,7 @@ def _help(option: Option) -> str:
 
 
 def folder(text: str | Path) -> Path:
-    """A path; an empty word, a variable that was not set say, is not taken for the working directory."""
+    """A path; an empty text (of an unset variable, say) is refused, not taken for the working directory."""
     if not str(text):
         raise typer.BadParameter("a folder is needed")
     return Path(text)
@@ -91,7 +91,7 @@ DEFAULT_RESULTS = Path("results")
 
 
 def tell_left_out(lines: Sequence[str]) -> None:
-    """Print the last few lines on what is left out, and how many more there are."""
+    """Print the last ten of the lines on what was left out, and the number of the others."""
     for line in lines[-_TOLD:]:
         typer.secho(f"left out: {line}", err=True, fg="yellow")
     if len(lines) > _TOLD:

@@ -7,11 +7,9 @@ import typer
 
 from marsbench.cli.options import Json, Plugins
 
-app = typer.Typer(
-    no_args_is_help=True, help="Feature extractors, models and datasets: list, look, make, check."
-)
+app = typer.Typer(no_args_is_help=True, help="Extractors, models, datasets: list, show, write, check.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name: its file's stem.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin: its file's name without .py.")]
 
 
 @app.command("list")
@@ -37,7 +35,7 @@ def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
 
 @app.command("show")
 def show_plugin(name: Name, plugins: Plugins = None) -> None:
-    """Show what a plugin is, its parameters and where its file is."""
+    """Show a plugin's description, parameters and file."""
     from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal import plugins as plugin_tables
     from marsbench.report.terminal.console import out
@@ -52,7 +50,7 @@ def new(
     name: Name,
     folder: Annotated[Path, typer.Option(help="Plugin folder to write into.")] = Path("plugins"),
 ) -> None:
-    """Write a plugin file that works at once, to be changed."""
+    """Write a working plugin file as a starting point."""
     from marsbench.plugin.scaffold import new_plugin
 
     path = new_plugin(kind, name, folder)
@@ -62,7 +60,7 @@ def new(
 
 @app.command("check")
 def check(name: Name, plugins: Plugins = None) -> None:
-    """Hold a plugin against its contract."""
+    """Check a plugin against its contract."""
     from marsbench.plugin.checks import check as check_contract
     from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal import plugins as plugin_tables

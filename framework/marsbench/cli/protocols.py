@@ -7,12 +7,12 @@ import typer
 
 from marsbench.cli.options import Json, Plugins, Settings
 
-app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, look, write to a file.")
+app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, show, write to a file.")
 
 
 @app.command("list")
 def list_protocols(as_json: Json = False) -> None:
-    """List the built-in protocols; a file of your own is one too."""
+    """List the built-in protocols; a .toml or .json file is one too."""
     import json
 
     from marsbench.protocols.apply import listed_protocols
@@ -34,17 +34,23 @@ def show(
         str, typer.Argument(metavar="NAME|FILE", help="Built-in protocol, or a .toml or .json file.")
     ],
     data: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="Dataset, or path to audio, that is split.")
+        str,
+        typer.Option(metavar="NAME|PATH", help="Dataset, or path to audio, to split."),
     ] = "demo",
     plugins: Plugins = None,
     settings: Settings = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE.json", help="Write the splits, to publish and rerun."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE.json",
+            help="Write the splits to a protocol file.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show how a protocol splits a corpus: clips, classes and speakers by fold; what both sides share."""
+    """Show the folds of a protocol on a corpus, and what train and test share."""
     from marsbench.config import parse_settings
     from marsbench.planning import checked_corpus
     from marsbench.plugin.registry import discover, drop_in_folders

@@ -16,16 +16,17 @@ def run(
         Path | None,
         typer.Argument(
             metavar="EXPERIMENT.toml",
-            help="TOML file whose keys are these options' names; options win over it.",
+            help="TOML file whose keys are the names of these options; an option given here wins.",
         ),
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also repeat fits that failed earlier.")
     ] = False,
 ) -> None:
-    """Run every pair of features and model, grade it, and show the leaderboard.
+    """Run pipelines, grade them, and show the leaderboard.
 
-    Results of earlier runs are reused. Interrupted? Rerun the same command to resume.
+    A pipeline is a pair of a feature extractor and a model; every pair is run. Results of earlier runs are
+    reused. Interrupted? Rerun the same command to resume.
     """
     from marsbench.cli.printing import print_report
     from marsbench.report.terminal.console import TerminalProgress

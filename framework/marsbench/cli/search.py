@@ -14,14 +14,16 @@ from marsbench.config import Search
 def search(
     given: Given,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", parser=folder, help="Bundle of the winner.")
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", parser=folder, help="Folder of the winner's bundle."),
     ] = Path("bundle"),
 ) -> None:
-    """Choose pipelines for a corpus, tune and combine the best, and export the winner as a bundle.
+    """Choose, tune and combine pipelines, and export the winner.
 
     Every pair of features and model is first fitted on parts of the training clips. The best pairs are run on
     all folds, tuned, and fused into an ensemble. What scores best inside the training parts is the winner,
-    which is fitted on all clips. Results of earlier runs are reused; rerun the same command to resume.
+    which is fitted on all clips and written as a bundle. Results of earlier runs are reused; rerun the same
+    command to resume.
     """
     start = time.monotonic()
     from marsbench.automl.search import search as search_through

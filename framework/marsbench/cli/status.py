@@ -10,7 +10,7 @@ from marsbench.config import Execution, Experiment, read_experiment_file
 
 
 def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
-    """Show the progress of runs: fits done, running, failed and to do, and the time left."""
+    """Show the progress of runs, and the time left."""
     from marsbench.runner.status import states
 
     found, unreadable = states(results)
@@ -32,7 +32,10 @@ def plan(
     given: Given,
     as_json: Json = False,
 ) -> None:
-    """Show which runs of an experiment are finished and which are not; nothing is run or written."""
+    """Show which runs of an experiment are finished.
+
+    Nothing is run or written.
+    """
     from marsbench.report.terminal.console import TerminalProgress, out
     from marsbench.report.terminal.runs import state_table
     from marsbench.runner.status import planned_states
@@ -55,7 +58,10 @@ def retry(
     failed: Annotated[bool, typer.Option("--failed", help="Every run with a failed fit.")] = False,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
-    """Repeat the fits that failed; everything else stays as the run was first asked for."""
+    """Repeat the fits that failed.
+
+    Everything else stays as the run was first asked for.
+    """
     from marsbench.cli.printing import print_report
     from marsbench.report.terminal.console import TerminalProgress
     from marsbench.runner.retry import retried

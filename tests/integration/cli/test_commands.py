@@ -286,7 +286,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
         patch.setattr("marsbench.runner.fold.fit_unit", interrupted_in_fold_3)
         result = bench("run", *GRID, "--plugins", kit)
     assert result.exit_code == 130
-    assert "interrupted; what is finished is kept" in result.stderr
+    assert "Interrupted. Progress saved; rerun the same command to resume." in result.stderr
     assert "2 of 5 folds are finished already" in bench("run", *GRID, "--plugins", kit).stderr
 
 
