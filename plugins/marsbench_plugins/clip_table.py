@@ -1,4 +1,4 @@
-"""Clips listed in a CSV or TSV file: path, label, and whatever else is known of each."""
+"""Read CSV or TSV tables of clips: path, label, and further columns."""
 
 import csv
 import io
@@ -10,24 +10,24 @@ from pathlib import Path
 from marsbench.errors import CorpusError, suggestion
 
 DELIMITERS: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
-"""File endings of tables."""
+"""Delimiters by file name ending."""
 _NEEDED = ("path", "label")
 _HEADER_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One clip of a table."""
+    """One clip of a table, in line `line`."""
 
     line: int
     path: Path
     label: str
     others: Mapping[str, str]
-    """Further columns by name, where they say anything."""
+    """Non-empty values of further columns, by name."""
 
 
 def is_table(path: Path) -> bool:
-    """Whether `path` is a CSV or TSV file whose header names a path and a label."""
+    """Whether `path` is a CSV or TSV file whose header has the columns path and label."""
     if path.suffix.lower() not in DELIMITERS or not path.is_file():
         return False
     try:
@@ -40,11 +40,12 @@ def is_table(path: Path) -> bool:
 
 
 def read_table(path: Path) -> list[Row]:
-    """Every row of the UTF-8 table `path`; relative paths start at the table's folder.
+    """All rows of a UTF-8 table; relative paths are resolved against the table's folder.
 
     Raises:
-        CorpusError: naming the file and the line: no UTF-8, a column missing, no rows, a row with too few or
-            too many fields, an empty path or label, or a path listed twice.
+        CorpusError: not UTF-8, a column missing, no rows, a row with too few or too many fields, an empty
+        path
+            or label, or a path listed twice; names the file and the line.
     """
     lines = _records(path, _text(path))
     columns = _columns(path, lines)
@@ -53,11 +54,11 @@ def read_table(path: Path) -> list[Row]:
     for line, fields in lines:
         row = _row(path, line, columns, fields)
         if row.path in seen:
-            raise _wrong(path, line, f"'{row.path}' is listed on line {seen[row.path]} already")
+            raise _wrong(path, line, f"'{row.path}' is already listed in line {seen[row.path]}")
         seen[row.path] = line
         rows.append(row)
     if not rows:
-        raise CorpusError(f"{path}: a header and no rows; list one clip a line below it")
+        raise CorpusError(f"{path}: the table has no rows; list one clip per line below the header")
     return rows
 
 
@@ -70,7 +71,7 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror or error}") from error
-    # UTF-16 without a mark decodes as UTF-8 full of zero bytes, which no path may hold either.
+    # UTF-16 without a byte order mark decodes as UTF-8 with zero bytes, which paths cannot contain.
     bad = data.find(b"\0")
     try:
         text = data.decode("utf-8-sig")
@@ -83,7 +84,7 @@ def _text(path: Path) -> str:
 
 
 def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Number of the last line and stripped fields of each record that is not an empty line."""
+    """Number of the last line and stripped fields of each non-empty record."""
     delimiter = DELIMITERS[path.suffix.lower()]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -95,7 +96,7 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(path: Path, lines: Iterator[tuple[int, list[str]]]) -> list[str]:
-    """The header's names."""
+    """Column names of the header."""
     line, columns = next(lines, (1, []))
     for needed in _NEEDED:
         if needed not in columns:

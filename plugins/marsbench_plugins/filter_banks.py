@@ -1,6 +1,6 @@
-"""Mel and chroma filter banks, equal to librosa's.
+"""Mel and chroma filter banks, numerically equal to librosa's.
 
-`librosa.filters` itself would cost some 15 s of compilation at its first use on a machine.
+`librosa.filters` itself takes about 15 s to compile on its first use on a machine.
 """
 
 from functools import lru_cache
@@ -40,7 +40,7 @@ def mel_bank(sample_rate: int, n_fft: int, n_mels: int) -> Floats:
 
 
 class Block(NamedTuple):
-    """The bins of one stretch of the spectrum, the bands they reach and their weights in these."""
+    """A block of consecutive bins, the bands with non-zero weights in it, and these weights."""
 
     bins: slice
     bands: slice
@@ -49,18 +49,18 @@ class Block(NamedTuple):
 
 @lru_cache(maxsize=16)
 def mel_blocks(sample_rate: int, n_fft: int, n_mels: int) -> tuple[Block, ...]:
-    """`mel_bank` cut along its bins: multiplied block by block, its zeros cost little."""
+    """`mel_bank` in blocks of bins; multiplying block by block skips most of its zeros."""
     bank = mel_bank(sample_rate, n_fft, n_mels)
     edges = np.linspace(0, len(bank), min(_BLOCKS, len(bank)) + 1).astype(int).tolist()
     return tuple(_block(bank, slice(first, end)) for first, end in pairwise(edges))
 
 
-@lru_cache(maxsize=128)  # a tuning at resolution 0.01 has 101 values
+@lru_cache(maxsize=128)  # the tuning has at most 101 values
 def chroma_bank(sample_rate: int, n_fft: int, n_chroma: int, tuning: float) -> Floats:
-    """Gaussian bumps around each pitch class, C first, (n_bins, n_chroma).
+    """Gaussian filters around each pitch class from C on, (n_bins, n_chroma).
 
-    Ellis (2007), Chroma feature analysis and synthesis. Octaves are weighted by a Gaussian around the
-    fifth above A0; `tuning` is the deviation from A = 440 Hz in steps of 1/n_chroma octave.
+    Ellis (2007), Chroma feature analysis and synthesis. Octaves are weighted by a Gaussian centred five
+    octaves above A0; `tuning` is the deviation from A = 440 Hz in steps of 1/n_chroma octave.
     """
     n_bins = n_fft // 2 + 1
     octaves = _octaves(sample_rate, n_fft, n_bins + 1, tuning / n_chroma)
@@ -82,7 +82,7 @@ def _block(bank: Floats, bins: slice) -> Block:
 
 
 def _octaves(sample_rate: int, n_fft: int, n_bins: int, tuning: float) -> Doubles:
-    """Octaves above A0 of the first `n_bins` bins; bin 0, whose pitch is undefined, 1.5 below bin 1."""
+    """Octaves above A0 of the first `n_bins` bins; bin 0 has no pitch and is set 1.5 below bin 1."""
     above = np.log2(np.arange(1, n_bins) * sample_rate / n_fft / A0_HZ) - tuning
     return np.concatenate([above[:1] - 1.5, above])
 
@@ -99,7 +99,7 @@ def _mel_to_hz(mels: Doubles) -> Doubles:
 
 
 def _frozen(bank: NDArray[np.floating]) -> Floats:
-    """The bank is shared by every caller of the cache: nobody may write into it."""
+    """A read-only float32 array, as all callers share the cached bank."""
     shared = np.array(bank, np.float32, order="C")
     shared.flags.writeable = False
     return shared

@@ -38,7 +38,7 @@ class LibrosaFunctions(SpectralExtractor):
         fmax: highest pitch of yin and pyin in Hz.
 
     Raises:
-        ValueError: a parameter is out of its range, or no such feature.
+        ValueError: a parameter is out of range, or no such feature.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("librosa", "numpy", "scipy")

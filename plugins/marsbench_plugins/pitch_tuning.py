@@ -1,4 +1,4 @@
-"""How far a clip's pitches stand from the equal-tempered scale at A = 440 Hz."""
+"""Estimate the tuning of a clip: the deviation of its pitches from the equal-tempered scale."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,19 @@ EDGES = np.linspace(-0.5, 0.5, 101)
 
 
 def estimate_tuning(power: Floats, sample_rate: int, bins_per_octave: int = 12) -> float:
-    """Most frequent deviation of the spectral peaks from the scale, [-0.5, 0.5) steps, resolution 0.01.
+    """Most frequent deviation of the spectral peaks from the scale with A = 440 Hz.
 
-    The same estimate as librosa's `estimate_tuning(S=power.T)`: peaks by parabolic interpolation (Smith,
-    Spectral Audio Signal Processing), those of at least median height counted. Only the bins that can hold
-    a counted peak are looked at, which is what makes it quick.
+    The same estimate as librosa's `estimate_tuning(S=power.T)`: a histogram of peaks of at least median
+    height, located by parabolic interpolation (Smith, Spectral Audio Signal Processing). It is faster as only
+    bins in the frequency range of the peaks are searched.
 
     Args:
-        power: of the STFT, (n_frames, n_bins).
+        power: power spectrum, (n_frames, n_bins).
         sample_rate: in Hz.
-        bins_per_octave: steps of the scale.
+        bins_per_octave: steps of the scale per octave.
 
     Returns:
-        The deviation; 0 where there is no peak.
+        Deviation in steps of the scale, from -0.5 to 0.49 with a resolution of 0.01; 0 without peaks.
     """
     pitches, heights = _peaks(power, sample_rate)
     if not len(pitches):
@@ -50,7 +50,7 @@ def _peaks(power: Floats, sample_rate: int) -> tuple[Floats, Floats]:
 
 
 def _local_maxima(power: Floats, hz_per_bin: float) -> NDArray[np.intp]:
-    """Places in `power.ravel()` of the maxima above a tenth of their frame's highest value."""
+    """Indices into `power.ravel()` of local maxima above a tenth of their frame's maximum, (n_peaks,)."""
     first = max(1, int(np.ceil(LOWEST_HZ / hz_per_bin)))
     end = min(int(np.ceil(HIGHEST_HZ / hz_per_bin)), power.shape[1] - 1)
     here = power[:, first:end]
@@ -63,7 +63,7 @@ def _local_maxima(power: Floats, hz_per_bin: float) -> NDArray[np.intp]:
 
 
 def _parabola_shifts(below: Floats, here: Floats, above: Floats) -> Floats:
-    """Distance in bins of each parabola's vertex from its middle point; 0 where it would be 1 or more."""
+    """Distance in bins of each parabola's vertex from its middle point; 0 if it would be 1 or more."""
     curvature = (above + below) - 2 * here.astype(np.float64)
     slope = (above - below) / 2
     inside = np.abs(slope) < np.abs(curvature)

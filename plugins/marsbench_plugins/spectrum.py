@@ -1,7 +1,7 @@
-"""One short-time Fourier transform of a clip and what is derived from it, in librosa's numbers.
+"""Spectral features from one short-time Fourier transform per clip, numerically equal to librosa's.
 
-librosa 0.11 is the reference: its functions transform the clip anew for each feature and compile themselves
-at first use; these share one transform and compile nothing.
+librosa 0.11 is the reference. Its functions transform the clip again for each feature and are compiled on
+first use; these share one transform and need no compilation.
 """
 
 from functools import cached_property, lru_cache
@@ -24,11 +24,11 @@ LEAST_POWER = 1e-10
 _LOWEST_BAND_HZ = 200.0
 _EXTREME_SHARE = 0.02
 _FRAMES_AT_ONCE = 8
-"""Few enough to stay in the processor's cache, which halves the time of the transform."""
+"""So few frames fit into the processor's cache, which halves the time of the transform."""
 
 
 class Spectrum:
-    """Hann-windowed, centred, zero-padded STFT; every result is float32 with one row a frame.
+    """Hann-windowed, centred, zero-padded STFT; every result is float32 with one row per frame.
 
     There are 1 + n_samples // hop_length frames and 1 + n_fft // 2 bins. The samples are not modified.
     """
@@ -37,7 +37,7 @@ class Spectrum:
         self.sample_rate = sample_rate
         self.n_fft = n_fft
         self.magnitude = _magnitudes(samples, n_fft, hop_length)
-        """Of each bin, (n_frames, n_bins)."""
+        """Magnitude of each bin, (n_frames, n_bins)."""
 
     @cached_property
     def power(self) -> Floats:
@@ -46,7 +46,7 @@ class Spectrum:
 
     @cached_property
     def tuning(self) -> float:
-        """Deviation of the clip from A = 440 Hz in semitones, as `chroma` takes it into account."""
+        """Deviation of the clip's tuning from A = 440 Hz in semitones; used by `chroma`."""
         return estimate_tuning(self.power, self.sample_rate, N_CHROMA)
 
     def mel_power(self, n_mels: int = MFCC_BANDS) -> Floats:
@@ -57,7 +57,7 @@ class Spectrum:
         return mel
 
     def log_mel(self, n_mels: int = MFCC_BANDS) -> Floats:
-        """Mel power in dB re 1, at most 80 dB below the clip's highest, (n_frames, n_mels)."""
+        """Mel power in dB re 1, floored at 80 dB below the clip's maximum, (n_frames, n_mels)."""
         return decibels(self.mel_power(n_mels))
 
     def mfcc(self, n_mfcc: int = 40) -> Floats:
@@ -66,9 +66,9 @@ class Spectrum:
         return coefficients
 
     def chroma(self) -> Floats:
-        """Energy of the twelve pitch classes, C first, each frame's highest 1, (n_frames, 12).
+        """Energy of the twelve pitch classes from C on, divided by each frame's maximum, (n_frames, 12).
 
-        The filters follow the clip's own tuning. A frame without energy is all zero.
+        The filters are adapted to the clip's tuning. A frame without energy is zero.
         """
         energy = self.power @ chroma_bank(self.sample_rate, self.n_fft, N_CHROMA, self.tuning)
         highest = energy.max(axis=1, keepdims=True)
@@ -77,13 +77,13 @@ class Spectrum:
         return chroma
 
     def contrast(self) -> Floats:
-        """Peak over valley of the magnitude in seven bands, dB, (n_frames, 7).
+        """Peak to valley ratio of the magnitude in seven bands, dB, (n_frames, 7).
 
-        Jiang et al. (2002), Music type classification by spectral contrast feature: the mean of the 2 %
-        highest bins against that of the 2 % lowest, below 200 Hz and in the six octaves above.
+        Jiang et al. (2002), Music type classification by spectral contrast feature: the mean of the highest
+        2 % of the bins relative to that of the lowest 2 %, below 200 Hz and in the six octaves above.
 
         Raises:
-            ValueError: the rate or the transform's length leaves a band without bins.
+            ValueError: the sample rate or `n_fft` leaves a band without bins.
         """
         bands = contrast_bands(self.sample_rate, self.n_fft)
         extremes = [
@@ -95,7 +95,7 @@ class Spectrum:
 
 
 class Band(NamedTuple):
-    """Bins `start` to `end` (excluded); the `n_extreme` highest make its peak, as many its valley."""
+    """Bins from `start` to `end` (exclusive); `n_extreme` bins are averaged for its peak and its valley."""
 
     start: int
     end: int
@@ -104,10 +104,10 @@ class Band(NamedTuple):
 
 @lru_cache(maxsize=16)
 def contrast_bands(sample_rate: int, n_fft: int) -> tuple[Band, ...]:
-    """Bands of `Spectrum.contrast`, with librosa's conventions for the bins on their borders.
+    """Bands of `Spectrum.contrast`, with librosa's conventions for bins at the band edges.
 
     Raises:
-        ValueError: the rate is too low for six octaves above 200 Hz, or the bins lie too far apart.
+        ValueError: the sample rate is too low for six octaves above 200 Hz, or the bins are too wide.
     """
     edges = [0.0, *(_LOWEST_BAND_HZ * 2**octave for octave in range(N_CONTRAST))]
     if sample_rate <= 2 * edges[-2]:
@@ -124,7 +124,7 @@ def contrast_bands(sample_rate: int, n_fft: int) -> tuple[Band, ...]:
 
 
 def decibels(power: Floats) -> Floats:
-    """10 log10 of `power`, floored at 1e-10 and at 80 dB below the highest value; any shape."""
+    """10 log10 of `power`, floored at 1e-10 and at 80 dB below the maximum; any shape."""
     levels: Floats = np.float32(10) * np.log10(np.maximum(power, LEAST_POWER))
     floored: Floats = np.maximum(levels, levels.max() - TOP_DB)
     return floored
@@ -135,8 +135,9 @@ def _magnitudes(samples: Floats, n_fft: int, hop_length: int) -> Floats:
     magnitudes = np.empty((len(frames), n_fft // 2 + 1), np.float32)
     for first in range(0, len(frames), _FRAMES_AT_ONCE):
         block = slice(first, first + _FRAMES_AT_ONCE)
-        # The transform itself in double precision: in single, the valleys of spectral contrast would be off
-        # by 0.1 dB. Rounded before `abs`, as librosa does: its tuning estimate breaks ties by the last bit.
+        # The transform is computed in double precision, as single precision changes the valleys of spectral
+        # contrast by 0.1 dB. It is rounded before `abs`, as in librosa: the tuning estimate compares bins for
+        # equality, so the last bit matters.
         transform = fft.rfft(frames[block] * hann(n_fft), axis=1).astype(np.complex64)
         np.abs(transform, out=magnitudes[block])
     return magnitudes
@@ -144,7 +145,7 @@ def _magnitudes(samples: Floats, n_fft: int, hop_length: int) -> Floats:
 
 @lru_cache(maxsize=16)
 def hann(length: int) -> NDArray[np.float64]:
-    """Periodic Hann window."""
+    """Periodic Hann window, (length,)."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
 
 
@@ -158,6 +159,6 @@ def _band(frequencies: NDArray[np.floating], edges: list[float], index: int) -> 
 
 
 def _valley_and_peak(magnitude: Floats, n_extreme: int) -> tuple[Floats, Floats]:
-    """Means of the lowest and of the highest bins of each frame, (n_frames,) each."""
-    ordered = np.sort(magnitude, axis=1)  # vectorised in numpy, which its partition is not
+    """Means of the lowest and the highest bins of each frame, (n_frames,) each."""
+    ordered = np.sort(magnitude, axis=1)  # NumPy's sort is vectorised, its partition is not
     return ordered[:, :n_extreme].mean(axis=1), ordered[:, -n_extreme:].mean(axis=1)

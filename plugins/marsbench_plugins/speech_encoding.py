@@ -1,4 +1,4 @@
-"""What the extractors share that hear with a frozen pretrained encoder."""
+"""Base of the extractors that use a frozen pretrained speech encoder."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,27 +14,28 @@ from marsbench.plugin.features import FeatureExtractor, Floats
 from marsbench_plugins.onnx_encoder import Layer, OpenedEncoder, opened_encoder
 
 _RATE = 16_000
-_LONGEST = 30 * _RATE
-"""Samples that an encoder without a window of its own hears at a time: its time grows with their square."""
-_SHORTEST = _RATE // 10
-"""Samples of a last window that is still heard; a few would be less than what one frame needs."""
+_MAX_WINDOW = 30 * _RATE
+"""Samples per window of an encoder without a fixed window; its time grows with the square of the window."""
+_MIN_WINDOW = _RATE // 10
+"""Samples of the shortest last window that is used; shorter ones may give no frame."""
 _LEAST_VARIANCE = 1e-7
 _LEAST_POWER = 1e-10
 
 
 @dataclass
 class SpeechEncoding(FeatureExtractor):
-    """Frames of a pretrained encoder whose weights stay as they are.
+    """Hidden states of a pretrained encoder, which is not trained.
 
     Args:
         encoder: a name of `bench models list`, or the path of an .onnx file.
-        sha256: of its content; "" for that of the file that is found, which is then the recipe's.
-        layers: numbers, where 0 is what enters the first and the last has the highest; or names of tensors.
-        normalise: shift and scale each clip's samples to mean 0 and variance 1 first.
-        level: add the level of each frame in dB, which the encoder may not be told.
+        sha256: checksum of the file; "" accepts any file and records its checksum.
+        layers: numbers, where 0 is the input of the first layer and N the output of layer N; or names of
+            tensors.
+        normalise: scale the samples of each clip to mean 0 and variance 1 first.
+        level: add the level of each frame in dB, which normalisation removes.
 
     Raises:
-        ValueError: a parameter is out of its range.
+        ValueError: a parameter is out of range.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "onnxruntime")
@@ -49,32 +50,33 @@ class SpeechEncoding(FeatureExtractor):
     def __post_init__(self) -> None:
         given = self.layers if isinstance(self.layers, list) else []
         if not given or not {type(layer) for layer in given} <= {int, str}:
-            raise ValueError(f"layers must be numbers from 0 on, or names of tensors, not {self.layers!r}")
+            raise ValueError(f"layers must be numbers from 0 on or names of tensors, not {self.layers!r}")
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Every parameter, the encoder as name and checksum: where its file lies changes no result.
+        """Every parameter, with the encoder's name and checksum instead of its path, which affects no result.
 
         Raises:
-            ConfigError: no encoder is named, or it is not here.
+            ConfigError: no encoder is given, or it is not on this machine.
             ExportError: a package of the extra `encoder` is missing.
         """
         for module in ("onnx", "onnxruntime"):
-            if find_spec(module) is None:  # told now, though they are imported only where clips are heard
+            if find_spec(module) is None:  # checked early; they are imported only during extraction
                 import_extra(module, "encoder")
         file = self._file
         return super().parameters | {"encoder": file.name, "sha256": file.sha256}
 
     def frames(self, waveform: Floats) -> Floats:
-        """One row for each 20 ms or so: the layers side by side, and the level; (n_frames, n_dims)."""
+        """Concatenated layers, and the level, of each encoder frame (about 20 ms), (n_frames, n_dims)."""
         samples = normalised(waveform) if self.normalise else waveform
-        step = self._encoder.window or _LONGEST
-        starts = [start for start in range(0, len(samples), step) if len(samples) - start >= _SHORTEST]
+        step = self._encoder.window or _MAX_WINDOW
+        starts = [start for start in range(0, len(samples), step) if len(samples) - start >= _MIN_WINDOW]
         return np.concatenate(
-            [self._heard(waveform[at : at + step], samples[at : at + step]) for at in starts]
+            [self._encode(waveform[at : at + step], samples[at : at + step]) for at in starts]
         )
 
-    def _heard(self, waveform: Floats, samples: Floats) -> Floats:
+    def _encode(self, waveform: Floats, samples: Floats) -> Floats:
+        """Frames of one window."""
         frames = self._encoder(samples)
         return np.hstack([frames, levels(waveform, len(frames))[:, None]]) if self.level else frames
 
@@ -83,8 +85,8 @@ class SpeechEncoding(FeatureExtractor):
         if not self.encoder:
             known = ", ".join(entry.name for entry in KNOWN)
             raise ConfigError(
-                f"{self.name} needs an encoder: --set {self.name}.encoder=NAME or the path of an .onnx file; "
-                f"known are {known}"
+                f"{self.name} needs an encoder: --set {self.name}.encoder=NAME, or the path of an .onnx file."
+                f" Available: {known}."
             )
         return find_encoder(self.encoder, self.sha256)
 
@@ -95,13 +97,13 @@ class SpeechEncoding(FeatureExtractor):
 
 
 def normalised(samples: Floats) -> Floats:
-    """Samples of mean 0 and variance 1, as the authors of most of these encoders feed them."""
+    """Samples scaled to mean 0 and variance 1, as most of these encoders were trained."""
     variance = samples.var(dtype=np.float64) + _LEAST_VARIANCE
     return np.asarray((samples - samples.mean(dtype=np.float64)) / np.sqrt(variance), np.float32)
 
 
 def levels(waveform: Floats, n_frames: int) -> Floats:
-    """Level in dB re full scale of as many equal stretches, float32 (n_frames,); -100 at the least."""
+    """Level of `n_frames` equal segments in dB re full scale, at least -100, float32 (n_frames,)."""
     edges = np.linspace(0, len(waveform), n_frames + 1).astype(int)
     energy = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])[edges]
     power = np.diff(energy) / np.maximum(np.diff(edges), 1)

@@ -1,10 +1,10 @@
-"""A small voice that speaks nonsense with feeling, for a corpus that can be made anywhere.
+"""Synthesise emotional nonsense speech, for a corpus that can be generated on any machine.
 
-Source and filter: a glottal pulse train (jitter, shimmer, open quotient, spectral tilt, aspiration) through
-a cascade of formant resonators that glide from vowel to vowel. Eight emotions differ in prosody and voice
-quality as the literature reports them; speakers differ in voice and in how they express each emotion; no two
-takes are the same. The figures are chosen so that classes overlap. Nothing here is recorded speech, and no
-score on it says anything about people.
+A source-filter model: a glottal pulse train (jitter, shimmer, open quotient, spectral tilt, aspiration) is
+filtered by a cascade of formant resonators that move from vowel to vowel. Eight emotions differ in prosody
+and voice quality as reported in the literature; speakers differ in voice and in how they express each
+emotion; takes differ randomly. Parameters are chosen so that the classes overlap. No recorded speech is used,
+and scores on this corpus are not meaningful for real speech.
 
 Sources:
     Pulse: Klatt and Klatt (1990), JASA 87, 820-857. Formants of the vowels: Peterson and Barney (1952), JASA
@@ -26,9 +26,9 @@ Array = NDArray[np.float64]
 
 SAMPLE_RATE = 22_050
 SENTENCES = ("sanitola kemuso", "tinomale kosula", "kamosuti lenosa")
-"""Syllables of a consonant and a vowel; a space is where a speaker may pause."""
+"""Syllables of a consonant and a vowel; speakers may pause at a space."""
 
-_BLOCK = 220  # samples for which the vocal tract stands still, 10 ms
+_BLOCK = 220  # samples with constant articulation, 10 ms
 _SYLLABLE_SECONDS = 0.21
 _SILENCE_SECONDS = (0.1, 0.25)
 _LEVEL_DB = -27.0  # RMS of neutral speech, full scale = 0
@@ -46,7 +46,7 @@ _VOWELS = {
     "o": (570.0, 840.0, 2410.0),
     "u": (300.0, 870.0, 2240.0),
 }
-_CONSONANTS = {  # voicing, frication, part of the syllable before the noise sets in
+_CONSONANTS = {  # voicing, frication, start of the noise as a share of the syllable
     "s": (0.0, 0.25, 0.0),
     "t": (0.0, 0.4, 0.16),
     "k": (0.0, 0.3, 0.14),
@@ -57,14 +57,14 @@ _CONSONANTS = {  # voicing, frication, part of the syllable before the noise set
 
 
 class Prosody(NamedTuple):
-    """How an utterance is spoken, or how far one way of speaking is from another."""
+    """Prosody and voice quality of an utterance, or a difference between two of them."""
 
     pitch: float = 0.0
-    """Mean F0, semitones above the speaker's own."""
+    """Mean F0 relative to the speaker's, semitones."""
     span: float = 0.0
     """Size of the F0 accents, semitones."""
     slope: float = 0.0
-    """F0 at the end above F0 at the start, semitones."""
+    """F0 at the end relative to F0 at the start, semitones."""
     rise: float = 0.0
     """F0 movement on the last syllable, semitones."""
     tempo: float = 0.0
@@ -72,15 +72,15 @@ class Prosody(NamedTuple):
     level: float = 0.0
     """Loudness, dB."""
     brightness: float = 0.0
-    """Corner of the source's spectral tilt, octaves."""
+    """Corner frequency of the source's spectral tilt, octaves."""
     breath: float = 0.0
     """Aspiration noise, dB."""
     jitter: float = 0.0
-    """Period-to-period disturbance of F0 (and of amplitude, shimmer), octaves."""
+    """Random variation of period (jitter) and amplitude (shimmer), octaves."""
     pause: float = 0.0
-    """Between the phrases, seconds."""
+    """Pause between the phrases, seconds."""
     spread: float = 0.0
-    """Formant frequencies, octaves: lips spread (smile) or rounded."""
+    """Formant frequencies, octaves: positive for spread lips (smile), negative for rounded ones."""
 
 
 PROSODY: Mapping[str, Prosody] = {
@@ -93,7 +93,7 @@ PROSODY: Mapping[str, Prosody] = {
     "disgust": Prosody(-1.5, 2.5, -3.0, -4.0, -0.14, 1.0, 0.3, 0.5, 1.6, 0.12, -0.1),
     "surprised": Prosody(7.0, 5.0, 2.0, 6.0, 0.03, 2.5, -0.2, 3.0, 0.1, 0.02, 0.02),
 }
-"""What each emotion does to a voice, seen from the speaker's habit."""
+"""Mean prosody of each emotion, relative to the speaker's voice and habits."""
 
 _VOICE_SD = Prosody(0.0, 0.4, 0.4, 0.4, 0.05, 1.4, 0.25, 1.3, 0.2, 0.02, 0.0)
 _HABIT_SD = Prosody(1.3, 0.7, 1.0, 1.2, 0.06, 1.6, 0.3, 1.8, 0.4, 0.03, 0.02)
@@ -102,20 +102,20 @@ _TAKE_SD = Prosody(0.4, 0.3, 0.5, 0.5, 0.03, 0.5, 0.08, 0.5, 0.12, 0.02, 0.004)
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """A voice and its habits."""
+    """A synthetic voice and its way of expressing emotions."""
 
     f0: float
     """Mean fundamental frequency, Hz."""
     formant_scale: float
-    """Formants relative to an average man's: the inverse of the vocal tract's length."""
+    """Formant frequencies relative to an average man's, which depend on the length of the vocal tract."""
     voice: Prosody
-    """What is always so in this voice."""
+    """Difference to the mean in every utterance of this speaker."""
     habits: Mapping[str, Prosody]
-    """What this speaker adds to each emotion."""
+    """Further difference by emotion."""
 
     @classmethod
     def draw(cls, seed: int, number: int) -> "Speaker":
-        """Speaker `number` of the population `seed`: odd numbers are men, even numbers women."""
+        """Random speaker that depends on `seed` and `number`: odd numbers are men, even numbers women."""
         rng = np.random.default_rng(derived_seed(seed, "speaker", number))
         f0, semitones, scale = (115.0, 2.2, 1.0) if number % 2 else (205.0, 2.0, 1.16)
         return cls(
@@ -128,17 +128,20 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class _Gestures:
-    """What the speech organs do, one value a block of 10 ms."""
+    """Articulation, one value per block of 10 ms."""
 
     f0: Array
+    """Hz, (n_blocks,)."""
     voicing: Array
+    """Amplitude, (n_blocks,)."""
     frication: Array
+    """Amplitude, (n_blocks,)."""
     formants: Array
     """Hz, (n_blocks, 5)."""
 
 
 def speak(speaker: Speaker, emotion: str, sentence: str, rng: np.random.Generator) -> NDArray[np.int16]:
-    """One take of `sentence`, 16-bit mono samples (n_samples,) at `SAMPLE_RATE`, about 1.5 to 3 s long."""
+    """One take of `sentence` as 16-bit mono samples (n_samples,) at `SAMPLE_RATE`, about 1.5 to 3 s long."""
     prosody = _prosody_of_take(speaker, emotion, rng)
     gestures = _articulate(sentence, speaker, prosody, rng)
     sound = _vocal_tract(_glottis(gestures, prosody, rng), gestures.formants)
@@ -152,7 +155,7 @@ def _scatter(centre: Prosody, spread: Prosody, rng: np.random.Generator) -> Pros
 
 
 def _prosody_of_take(speaker: Speaker, emotion: str, rng: np.random.Generator) -> Prosody:
-    """The emotion, more or less strongly expressed, in this speaker's way, as it comes out this time."""
+    """Prosody of the emotion with random strength, plus the speaker's habits and variation of the take."""
     strength = np.clip(rng.normal(1, _STRENGTH_SD), 0.5, 1.5)
     parts = np.array([speaker.voice, speaker.habits[emotion], _scatter(Prosody(), _TAKE_SD, rng)])
     return Prosody(*(strength * np.array(PROSODY[emotion]) + parts.sum(axis=0)))
@@ -173,7 +176,7 @@ def _articulate(sentence: str, speaker: Speaker, prosody: Prosody, rng: np.rando
 
 
 def _timing(n: int, first_phrase: int, prosody: Prosody, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Start and length of each of `n` syllables in seconds; every second one and the last are long."""
+    """Start and length of each of `n` syllables in seconds; every second one and the last are lengthened."""
     lengths = _SYLLABLE_SECONDS * 2**-prosody.tempo * np.exp(rng.normal(0, 0.08, n))
     lengths[1::2] *= 1.1
     lengths[-1] *= 1.25
@@ -183,7 +186,7 @@ def _timing(n: int, first_phrase: int, prosody: Prosody, rng: np.random.Generato
 
 
 def _melody(times: Array, starts: Array, lengths: Array, prosody: Prosody, rng: np.random.Generator) -> Array:
-    """F0 in semitones about the speaker's mean: a line, an accent a syllable, the last movement."""
+    """F0 in semitones relative to the speaker's mean: declination, an accent per syllable, final movement."""
     accents = np.where(np.arange(len(starts)) % 2, 0.5, -0.5) + rng.normal(0, 0.35, len(starts))
     line = prosody.pitch + prosody.slope * (times / times[-1] - 0.5)
     accented = max(0.3, prosody.span) * np.interp(times, starts + 0.55 * lengths, accents)
@@ -192,7 +195,7 @@ def _melody(times: Array, starts: Array, lengths: Array, prosody: Prosody, rng: 
 
 
 def _voicing(times: Array, syllables: list[str], starts: Array, lengths: Array) -> Array:
-    """Amplitude of the voice: down for the consonant, up for the vowel, silent where a phrase ends."""
+    """Amplitude of the voice: low in consonants, high in vowels, zero at the end of a phrase."""
     low = np.array([_CONSONANTS[syllable[0]][0] for syllable in syllables])
     ends = np.append(starts[1:], np.inf) > starts + lengths + 1e-9
     last = np.where(ends, 0.0, np.append(low[1:], 0.0))
@@ -202,7 +205,7 @@ def _voicing(times: Array, syllables: list[str], starts: Array, lengths: Array) 
 
 
 def _noise_bursts(times: Array, syllables: list[str], starts: Array, lengths: Array) -> Array:
-    """Amplitude of the consonants' noise."""
+    """Amplitude of the noise of consonants."""
     _, peaks, waits = np.array([_CONSONANTS[syllable[0]] for syllable in syllables]).T
     places = np.stack([waits, np.full_like(waits, 0.2), np.full_like(waits, 0.32)], axis=1)
     shape = np.stack([np.zeros_like(peaks), peaks, np.zeros_like(peaks)], axis=1)
@@ -211,7 +214,7 @@ def _noise_bursts(times: Array, syllables: list[str], starts: Array, lengths: Ar
 
 
 def _vowel_glides(times: Array, syllables: list[str], starts: Array, lengths: Array) -> Array:
-    """Formants in Hz, (n_blocks, 5), of an average man."""
+    """Formants of an average man in Hz, (n_blocks, 5)."""
     targets = np.array([(*_VOWELS[syllable[1]], *_UPPER_FORMANTS) for syllable in syllables])
     places = (starts[:, None] + lengths[:, None] * np.array([0.35, 0.8])).ravel()
     return np.stack([np.interp(times, places, np.repeat(track, 2)) for track in targets.T], axis=1)
@@ -232,14 +235,14 @@ def _glottis(gestures: _Gestures, prosody: Prosody, rng: np.random.Generator) ->
 
 
 def _cycles(f0: Array, jitter: float, rng: np.random.Generator) -> Array:
-    """Glottal cycles completed at each sample, each cycle's period off by its own random part."""
+    """Number of glottal cycles completed at each sample; each period deviates randomly."""
     regular = np.cumsum(f0 / SAMPLE_RATE)
     factors = 1 + np.clip(rng.normal(0, jitter, int(regular[-1]) + 1), -0.2, 0.2)
     return np.cumsum(f0 * factors[regular.astype(int)] / SAMPLE_RATE)
 
 
 def _vocal_tract(source: Array, formants: Array) -> Array:
-    """Filter block by block; the resonators keep ringing from one block into the next."""
+    """Filter block by block, keeping the state of the resonators between blocks."""
     radius = np.exp(-np.pi * _BANDWIDTHS / SAMPLE_RATE)
     middle = -2 * radius * np.cos(2 * np.pi * formants / SAMPLE_RATE)
     sections = np.zeros((*formants.shape, 6))
@@ -259,7 +262,7 @@ def _frication(amplitude: Array, rng: np.random.Generator) -> Array:
 
 
 def _recorded(sound: Array, level: float, rng: np.random.Generator) -> NDArray[np.int16]:
-    """At `level` dB below full scale in a quiet room, with silence around it, never clipped."""
+    """16-bit samples at `level` dB re full scale, not clipped, with silence around and background noise."""
     gain = min(10 ** (level / 20) / _rms(sound), _PEAK / float(np.abs(sound).max()))
     before, after = (rng.uniform(*_SILENCE_SECONDS, 2) * SAMPLE_RATE).astype(int)
     whole = np.pad(gain * sound, (before, after))
@@ -268,7 +271,7 @@ def _recorded(sound: Array, level: float, rng: np.random.Generator) -> NDArray[n
 
 
 def _to_samples(blocks: Array) -> Array:
-    """Values of blocks drawn out to samples, in straight lines."""
+    """Linear interpolation of block values to samples."""
     places = np.arange(len(blocks)) * float(_BLOCK)
     return np.interp(np.arange(len(blocks) * _BLOCK), places, blocks)
 

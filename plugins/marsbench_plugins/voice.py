@@ -1,4 +1,4 @@
-"""What each frame of a clip tells of the voice: pitch, harmonicity, loudness, the shape of its spectrum."""
+"""Voice features per frame: pitch, harmonicity, level and spectral shape."""
 
 from dataclasses import dataclass
 
@@ -16,18 +16,18 @@ HIGHEST_HZ_OF_SHAPE = 5000.0
 _LOWEST_HZ, _HIGHEST_HZ = 70.0, 600.0
 _REFERENCE_HZ = 55.0
 _PITCH_SECONDS = 0.064
-"""Four periods and a half of the lowest pitch."""
+"""Window length: 4.5 periods of the lowest pitch."""
 _FINER = 2
-"""Lags to a sample: between whole ones a high voice's peak would be missed, and the next octave taken."""
+"""Lags per sample; with whole samples, peaks of high voices would be missed and the octave below chosen."""
 _OCTAVE_COST = 0.03
-"""Taken off for each octave below the highest pitch, lest every second period be taken for the period."""
+"""Penalty per octave below the highest pitch, which prevents choosing twice the period."""
 _AUDIBLE_DB = 40.0
 _SMOOTHED_FRAMES = 5
 _LEAST = 1e-8
 _LEAST_SHARE = 1e-3
-"""Harmonicity ends at -30 and 30 dB."""
+"""Limits harmonicity to the range from -30 to 30 dB."""
 _FRAMES_AT_ONCE = 64
-"""Few enough to stay in the processor's cache, and a clip of minutes out of memory."""
+"""So few frames fit into the processor's cache, and long clips need little memory."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,24 @@ class Pitch:
     """Pitch of each frame, (n_frames,) each."""
 
     semitones: Array
-    """Above 55 Hz; without meaning where nothing is voiced."""
+    """Semitones above 55 Hz; undefined for unvoiced frames."""
     harmonicity: Array
-    """Energy of the periodic part over that of the rest, dB."""
+    """Harmonics-to-noise ratio, dB."""
 
     @property
     def is_voiced(self) -> NDArray[np.bool_]:
-        """Whether the periodic part is the greater one."""
+        """Whether the periodic part has more energy than the rest, (n_frames,)."""
         return self.harmonicity > 0
 
 
 def pitch_of(samples: Floats, sample_rate: int, hop_length: int) -> Pitch:
-    """Highest peak of each frame's autocorrelation between 70 and 600 Hz, median of five frames.
+    """Pitch between 70 and 600 Hz from the highest peak of the autocorrelation, median of five frames.
 
     Boersma (1993), Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio
     of a sampled sound: the autocorrelation is divided by that of the window.
 
     Returns:
-        1 + n_samples // hop_length frames, centred like those of `Spectrum`.
+        Pitch of 1 + n_samples // hop_length frames, centred like those of `Spectrum`.
     """
     length = 2 * round(_PITCH_SECONDS * sample_rate / 2)
     window = hann(length)
@@ -90,23 +90,23 @@ def is_audible(level: Array) -> NDArray[np.bool_]:
 
 
 def spectral_shape(spectrum: Spectrum) -> Array:
-    """How each frame's power spreads over the frequencies, (n_frames, 11).
+    """Eleven descriptors of each frame's power spectrum, (n_frames, 11).
 
-    Logarithms of centroid, spread and of the frequencies below which a quarter, half and 85 % of the power
-    lie; entropy; flux; and of the Geneva minimalistic set (Eyben et al. 2016): alpha ratio, Hammarberg index,
-    slopes below 500 Hz and from there to 1500 Hz in dB / kHz.
+    Logarithms of centroid, spread and 25, 50 and 85 % rolloff; entropy; flux; and from the Geneva
+    minimalistic set (Eyben et al. 2016): alpha ratio, Hammarberg index, spectral slopes below 500 Hz and from
+    500 to 1500 Hz in dB / kHz.
     """
     hertz = np.linspace(0, spectrum.sample_rate / 2, spectrum.power.shape[1])
     blocks = []
     for first in range(0, len(spectrum.power), _FRAMES_AT_ONCE):
-        before = max(first - 1, 0)  # what the first one of a block has changed from
+        before = max(first - 1, 0)  # flux needs the frame before the block
         power = spectrum.power[before : first + _FRAMES_AT_ONCE].astype(np.float64)
         blocks.append(_shape(power, hertz)[first - before :])
     return np.concatenate(blocks)
 
 
 def _shape(power: Array, hertz: Array) -> Array:
-    """`spectral_shape` of neighbouring frames, the first of which counts as unchanged."""
+    """`spectral_shape` of consecutive frames; the flux of the first one is 0."""
     share = power / (power.sum(axis=1, keepdims=True) + _LEAST)
     centroid = share @ hertz
     spread = np.sqrt(np.maximum(share @ hertz**2 - centroid**2, 0))
@@ -122,10 +122,10 @@ def _shape(power: Array, hertz: Array) -> Array:
 
 
 def _autocorrelation(frames: Array, lags: NDArray[np.intp]) -> Array:
-    """Of each frame at lags in parts of a sample, over that at lag zero, (n_frames, n_lags)."""
+    """Autocorrelation at lags in units of 1 / `_FINER` samples, relative to lag 0, (n_frames, n_lags)."""
     length = fft.next_fast_len(frames.shape[1] + int(lags[-1]) // _FINER + 1, real=True)
     power = np.square(np.abs(fft.rfft(frames, length, axis=1)))
-    correlation = fft.irfft(power, _FINER * length, axis=1)  # zeros above interpolate between samples
+    correlation = fft.irfft(power, _FINER * length, axis=1)  # zero padding interpolates between samples
     shares: Array = correlation[:, lags] / (correlation[:, :1] + _LEAST)
     return shares
 
@@ -139,7 +139,7 @@ def _level(power: Array, hertz: Array, lowest: float, highest: float) -> Array:
 
 
 def _slope(power: Array, hertz: Array, lowest: float, highest: float) -> Array:
-    """Of the straight line through the bins' levels, dB / kHz."""
+    """Slope of the regression line through the levels of the bins, dB / kHz, (n_frames,)."""
     inside = _between(hertz, lowest, highest)
     kilohertz = (hertz[inside] - hertz[inside].mean()) / 1000
     slope: Array = _decibels(power[:, inside]) @ kilohertz / (kilohertz @ kilohertz)

@@ -1,4 +1,4 @@
-"""Synthetic emotional speech, made on first use: nothing to download, for trying things out."""
+"""Synthetic emotional speech for demonstrations, generated on first use."""
 
 import tempfile
 import wave
@@ -15,19 +15,19 @@ from marsbench.data.corpus import EMOTIONS, Clip, Corpus
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.hashing import derived_seed, digest
 from marsbench.plugin.dataset import Dataset
-from marsbench_plugins import synthesis
+from marsbench.plugin.identity import identity_of
 from marsbench_plugins.synthesis import SAMPLE_RATE, SENTENCES, Speaker, speak
 
 
 @dataclass
 class Demo(Dataset):
-    """Synthetic voices in eight emotions, generated once and kept in the cache.
+    """Synthetic voices in eight emotions, generated once and cached.
 
-    Each of `n_speakers` voices speaks each emotion `n_takes` times. The audio of a clip depends on `seed`,
-    emotion, speaker and take alone: more speakers or takes leave the others as they are.
+    Each of `n_speakers` voices speaks each emotion `n_takes` times. The audio of a clip depends only on
+    `seed`, emotion, speaker and take, not on the numbers of speakers and takes.
 
     Raises:
-        ConfigError: a parameter is no whole number or too small.
+        ConfigError: a parameter is not an integer or too small.
     """
 
     seed: int = 0
@@ -43,7 +43,7 @@ class Demo(Dataset):
                 raise ConfigError(f"demo: {name}={value!r}; a whole number of at least {least} is needed")
 
     def load(self) -> Corpus:
-        """Name the clips and generate their audio, below `marsbench.files.home()`, unless it is there.
+        """List the clips; generate their audio below `marsbench.atomic_files.home()` if it is not there.
 
         Raises:
             CorpusError: the audio cannot be written.
@@ -51,7 +51,7 @@ class Demo(Dataset):
         folder = home() / "demo" / self._digest()
         speakers, takes = range(1, self.n_speakers + 1), range(1, self.n_takes + 1)
         clips = tuple(_clip(folder, *which) for which in product(EMOTIONS, speakers, takes))
-        if not _is_whole(clips):
+        if not _are_complete(clips):
             try:
                 self._generate(folder, clips)
             except OSError as error:
@@ -62,11 +62,11 @@ class Demo(Dataset):
         return Corpus("demo", EMOTIONS, clips, synthetic=True, licence="CC0-1.0 (generated)")
 
     def _digest(self) -> str:
-        sources = [Path(file).read_text("utf-8") for file in (__file__, synthesis.__file__)]
-        return digest([self.parameters, sources])[:16]
+        """Name of the folder, which depends on the parameters and the code that generates the audio."""
+        return digest([self.parameters, identity_of(type(self)).digest])[:16]
 
     def _generate(self, folder: Path, clips: tuple[Clip, ...]) -> None:
-        """Fill a folder beside `folder`, then rename it: whoever finds `folder` finds it whole."""
+        """Generate into a temporary folder, then rename it, so that `folder` is always complete."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         voices = {
             f"S{number:02d}": Speaker.draw(self.seed, number) for number in range(1, self.n_speakers + 1)
@@ -86,19 +86,19 @@ def _clip(folder: Path, emotion: str, speaker: int, take: int) -> Clip:
     return Clip(name, folder / name, emotion, f"S{speaker:02d}", about)
 
 
-def _is_whole(clips: tuple[Clip, ...]) -> bool:
-    """Whether every file is there and not empty: a cache cleaner may take some, a crash what is in them."""
+def _are_complete(clips: tuple[Clip, ...]) -> bool:
+    """Whether every file exists and is not empty, also after a cache cleaner or a crash."""
     return all(clip.path.is_file() and clip.path.stat().st_size for clip in clips)
 
 
 def _put_in_place(new: Path, folder: Path, old: Path, clips: tuple[Clip, ...]) -> None:
-    """Rename `new` to `folder`, unless another process has done the same work meanwhile."""
+    """Rename `new` to `folder`, unless another process has generated the same meanwhile."""
     try:
-        if folder.exists() and not _is_whole(clips):
+        if folder.exists() and not _are_complete(clips):
             folder.rename(old)
         new.rename(folder)
     except OSError:
-        if not _is_whole(clips):
+        if not _are_complete(clips):
             raise
 
 

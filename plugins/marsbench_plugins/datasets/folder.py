@@ -1,4 +1,4 @@
-"""Any corpus on disk: a folder with one sub-folder of audio for each class, or a table of clips."""
+"""Corpora on disk: a folder with one sub-folder of audio per class, or a table of clips."""
 
 import os
 import re
@@ -16,23 +16,24 @@ from marsbench.hashing import slug
 from marsbench.plugin.dataset import Dataset
 from marsbench_plugins.clip_table import DELIMITERS, Row, is_table, read_table
 
-_MOST_LOOKED_AT = 10_000
+_MAX_FILES_EXAMINED = 10_000
 
 
 @dataclass
 class Folder(Dataset):
-    r"""Your own clips: a folder with one sub-folder for each class, or a CSV or TSV table of clips.
+    r"""Your own clips: a folder with one sub-folder per class, or a CSV or TSV table of clips.
 
-    A table is UTF-8 with a header: path, label, optionally speaker, and any further columns, which become the
-    clips' attributes; relative paths start at the table's folder. A folder with such a table and fewer than
-    two sub-folders with audio is read by its table.
+    A table is UTF-8 with a header: path, label, optionally speaker, and further columns, which become
+    attributes of the clips; relative paths are resolved against the table's folder. If a folder contains such
+    a table and fewer than two sub-folders with audio, the table is read.
 
-    `labels` is the order of classes; None takes RAVDESS's order where all classes are of it, else sorts them.
-    `speaker` is a regular expression searched in a clip's id (its path below the root); the first group, or
-    the whole match, is the speaker, as in `(Actor_\d+)/`. A table's speaker column goes before it.
+    `labels` is the order of the classes; by default that of RAVDESS if it has all classes, else alphabetical.
+    `speaker` is a regular expression that is searched in a clip's id (its path relative to the root); its
+    first group, or the whole match, is the speaker, as in `(Actor_\d+)/`. A table's speaker column takes
+    precedence.
 
     Raises:
-        ConfigError: `speaker` is no regular expression, or `labels` no list of texts.
+        ConfigError: `speaker` is not a regular expression, or `labels` is not a list of texts.
     """
 
     root: str = ""
@@ -51,15 +52,15 @@ class Folder(Dataset):
             re.compile(self.speaker)
         except (re.error, TypeError) as error:
             raise ConfigError(
-                f"folder: speaker={self.speaker!r} is no regular expression: {error}"
+                f"folder: speaker={self.speaker!r} is not a regular expression: {error}"
             ) from error
 
     def load(self) -> Corpus:
-        """Make the clip table.
+        """List the clips.
 
         Raises:
-            CorpusError: no root, neither layout in it, a defect in the table (with its line), a link that
-                leads in a circle, or classes that do not fit.
+            CorpusError: no root, neither layout in it, a defect in the table (with its line), a symbolic link
+                that forms a loop, or classes that differ from `labels`.
             ConfigError: `speaker` matches no clip's id.
         """
         if not self.root:
@@ -78,7 +79,7 @@ class Folder(Dataset):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether `path` is a table of clips, or a folder of one, or has two sub-folders with audio."""
+        """Whether `path` is a table of clips, a folder with one, or has two sub-folders with audio."""
         try:
             if not path.is_dir():
                 return is_table(path)
@@ -99,14 +100,14 @@ class Folder(Dataset):
         return tuple(sorted(found))
 
     def _with_speakers(self, clips: list[Clip]) -> tuple[list[Clip], list[str]]:
-        """Clips with the speaker that their id tells, and a note if some tell none."""
+        """Clips with speakers from their ids, and a note if the pattern does not match some ids."""
         if not self.speaker:
             return clips, []
-        told = [clip if clip.speaker else replace(clip, speaker=self._speaker_in(clip.id)) for clip in clips]
-        mute = [clip.id for clip in told if not clip.speaker]
-        if len(mute) == len(told):
-            raise ConfigError(f"folder: speaker='{self.speaker}' matches no clip id, such as '{mute[0]}'")
-        return told, [f"clips without a speaker: {len(mute):,}, such as {mute[0]}"] if mute else []
+        named = [clip if clip.speaker else replace(clip, speaker=self._speaker_in(clip.id)) for clip in clips]
+        unnamed = [clip.id for clip in named if not clip.speaker]
+        if len(unnamed) == len(named):
+            raise ConfigError(f"folder: speaker='{self.speaker}' matches no clip id, such as '{unnamed[0]}'")
+        return named, [f"clips without a speaker: {len(unnamed):,}, such as {unnamed[0]}"] if unnamed else []
 
     def _speaker_in(self, clip_id: str) -> str | None:
         match = re.search(self.speaker, clip_id)
@@ -114,9 +115,9 @@ class Folder(Dataset):
 
 
 def _find(root: Path) -> tuple[list[Clip], list[str]]:
-    """Clips of whichever layout `root` has, and notes on what was left out."""
+    """Clips of a folder or table, and notes on what was left out."""
     if not root.exists():
-        raise CorpusError(f"there is no {root}; give the folder of your clips or a table of them as root")
+        raise CorpusError(f"{root} does not exist; root must be the folder of your clips or a table of them")
     if root.is_file():
         if root.suffix.lower() not in DELIMITERS:
             raise CorpusError(f"{root} is neither a folder nor a table (.csv or .tsv)")
@@ -124,17 +125,17 @@ def _find(root: Path) -> tuple[list[Clip], list[str]]:
     clips, notes = _from_folders(root)
     tables = _tables(root)
     if len({clip.label for clip in clips}) < 2 and len(tables) == 1:
-        return _from_table(tables[0]), [f"read by its table, {tables[0].name}"]
+        return _from_table(tables[0]), [f"read from the table {tables[0].name}"]
     if not clips:
         raise CorpusError(_why_no_clips(root))
-    return clips, [*notes, *(f"table {table.name} not read; name it as root to read it" for table in tables)]
+    return clips, [*notes, *(f"table {table.name} not read; give it as root to read it" for table in tables)]
 
 
 def _why_no_clips(root: Path) -> str:
-    named_so = [entry.name for entry in _entries(root) if entry.suffix.lower() in DELIMITERS]
-    found = f" (found: {', '.join(named_so)})" if named_so else ""
+    tables = [entry.name for entry in _entries(root) if entry.suffix.lower() in DELIMITERS]
+    found = f" (found: {', '.join(tables)})" if tables else ""
     return (
-        f"{root} has neither sub-folders of audio, one for each class, nor one table (.csv or .tsv) with "
+        f"{root} has neither sub-folders of audio, one per class, nor exactly one table (.csv or .tsv) with "
         f"columns path and label{found}"
     )
 
@@ -154,7 +155,7 @@ def _row_clip(table: Path, row: Row) -> Clip:
 
 def _from_folders(root: Path) -> tuple[list[Clip], list[str]]:
     clips: list[Clip] = []
-    silent: list[str] = []
+    without_audio: list[str] = []
     others = sum(1 for entry in _entries(root) if not entry.is_dir())
     for folder in _class_folders(root):
         label = _checked_text(folder.name)
@@ -163,14 +164,14 @@ def _from_folders(root: Path) -> tuple[list[Clip], list[str]]:
         others += len(files) - len(audio)
         clips += [Clip(_checked_text(path.relative_to(root).as_posix()), path, label) for path in audio]
         if not audio:
-            silent.append(label)
-    return clips, _notes(silent, others)
+            without_audio.append(label)
+    return clips, _notes(without_audio, others)
 
 
-def _notes(silent: list[str], others: int) -> list[str]:
-    notes = [f"sub-folders without audio left out: {', '.join(silent)}"] if silent else []
+def _notes(without_audio: list[str], others: int) -> list[str]:
+    notes = [f"sub-folders without audio left out: {', '.join(without_audio)}"] if without_audio else []
     if others:
-        notes.append(f"files that are no audio in a class's folder left out: {others:,}")
+        notes.append(f"files left out that are not audio in a class's folder: {others:,}")
     return notes
 
 
@@ -183,7 +184,7 @@ def _tables(root: Path) -> list[Path]:
 
 
 def _seems_to_hold_audio(folder: Path) -> bool:
-    return any(_is_audio(path) for path in islice(_files_below(folder), _MOST_LOOKED_AT))
+    return any(_is_audio(path) for path in islice(_files_below(folder), _MAX_FILES_EXAMINED))
 
 
 def _is_audio(path: Path) -> bool:
@@ -191,13 +192,13 @@ def _is_audio(path: Path) -> bool:
 
 
 def _files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Files below `folder` in order, and folders that are named like audio: a check of the audio names them.
+    """Files below `folder`, sorted; symbolic links are followed.
 
-    Links are followed.
+    Folders that are named like audio files are included, so that the audio check reports them.
     """
     real = os.path.realpath(folder)
     if real in above:
-        raise CorpusError(f"{folder} is a link that leads back into a folder above it; remove the link")
+        raise CorpusError(f"{folder} is a link to one of its own parent folders; remove the link")
     for entry in _entries(folder):
         if entry.is_dir() and not _is_audio(entry):
             yield from _files_below(entry, (*above, real))
@@ -206,12 +207,12 @@ def _files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in `folder` and not hidden, in an order that no file system decides."""
+    """Entries of `folder` that are not hidden, sorted."""
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
 def _checked_text(name: str) -> str:
-    """`name` composed (NFC), for macOS hands out decomposed names."""
+    """`name` in composed form (NFC), as macOS returns decomposed names."""
     try:
         name.encode()
     except UnicodeEncodeError as error:

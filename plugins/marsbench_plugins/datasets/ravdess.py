@@ -1,6 +1,6 @@
 """RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song, audio-only part.
 
-Livingstone and Russo (2018), PLoS ONE 13(5): e0196391. A file's name states seven fields: modality, vocal
+Livingstone and Russo (2018), PLoS ONE 13(5): e0196391. File names consist of seven fields: modality, vocal
 channel, emotion, intensity, statement, repetition, actor.
 """
 
@@ -28,16 +28,16 @@ _RECORD = "https://zenodo.org/records/1188976/files/"
 _PUBLISHED = {"speech": 1440, "song": 1012}
 _AUDIO_ONLY_NAME = re.compile(r"03-0[12]-0[1-8]-0[12]-0[12]-0[12]-(0[1-9]|1[0-9]|2[0-4])")
 _SUFFIXES = frozenset({".wav", ".flac"})
-_DEEPEST = 6
-_MOST_LOOKED_AT = 10_000
+_MAX_DEPTH = 6
+_MAX_FILES_EXAMINED = 10_000
 
 
 @dataclass
 class Ravdess(Dataset):
     """RAVDESS: 24 actors speak and sing two sentences in eight emotions (CC BY-NC-SA 4.0).
 
-    `root` is a folder with the clips, as WAV or FLAC and however nested, or with the published zips, or one
-    of those zips; empty: where `bench data fetch ravdess` puts it.
+    `root` is a folder that contains the clips (WAV or FLAC, in any sub-folders) or the published zips, or one
+    of the zips; by default the folder into which `bench data fetch ravdess` downloads.
     """
 
     root: str = ""
@@ -63,11 +63,11 @@ class Ravdess(Dataset):
             raise ValueError(unknown("channels", str(self.channels), get_args(Channels)))
 
     def load(self) -> Corpus:
-        """Make the clip table from the files' names.
+        """List the clips by their file names.
 
         Raises:
-            CorpusError: no clips of these channels there.
-            FetchError: a published zip lies there and cannot be unpacked.
+            CorpusError: no clips of these channels were found.
+            FetchError: a published zip was found but cannot be unpacked.
         """
         root = Path(self.root).expanduser() if self.root else home() / "data" / "ravdess"
         paths, notes = _one_path_per_name(_folder_of_clips(root))
@@ -75,8 +75,8 @@ class Ravdess(Dataset):
         if not clips:
             what = "RAVDESS" if self.channels == "both" else f"RAVDESS {self.channels}"
             raise CorpusError(
-                f"no {what} clips in {root}; `bench data fetch ravdess` downloads them, "
-                "`--data PATH` reads a copy that you have"
+                f"no {what} clips in {root}; download them by `bench data fetch ravdess`, "
+                "or use `--data PATH` if you have them"
             )
         present = {clip.label for clip in clips}
         return Corpus(
@@ -89,23 +89,23 @@ class Ravdess(Dataset):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether a RAVDESS clip or one of the published zips is found among the first files."""
-        files = [path] if path.is_file() else islice(_files(path), _MOST_LOOKED_AT)
+        """Whether a RAVDESS clip or one of the published zips is among the first files."""
+        files = [path] if path.is_file() else islice(_files(path), _MAX_FILES_EXAMINED)
         return any(_is_clip(file) or file.name in _zip_folders() for file in files)
 
     def _wants(self, clip: Clip) -> bool:
         return self.channels in ("both", clip.attributes["channel"])
 
     def _missing(self, clips: tuple[Clip, ...]) -> Iterator[str]:
-        """A note for each wanted channel that has not the published number of clips."""
+        """A note for each requested channel whose number of clips differs from the published one."""
         counts = Counter(clip.attributes["channel"] for clip in clips)
         for channel, published in _PUBLISHED.items():
             if self.channels in ("both", channel) and counts[channel] != published:
-                yield f"{channel}: {counts[channel]:,} clips where {published:,} were published"
+                yield f"{channel}: {counts[channel]:,} clips found, {published:,} were published"
 
 
 def _folder_of_clips(root: Path) -> Path:
-    """`root`, or the folder into which its zips have been unpacked if it holds zips and no clips."""
+    """`root`, or the folder into which its zips are unpacked if it contains zips and no clips."""
     files = [root] if root.is_file() else list(_files(root))
     zips = {file.name: file for file in files if file.name in _zip_folders()}
     if not zips or any(_is_clip(file) for file in files):
@@ -123,11 +123,11 @@ def _zip_folders() -> dict[str, str]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Files below `root`, nearest first in each branch; links are followed, each folder once."""
+    """Files below `root`, each folder before its sub-folders; links are followed, each folder once."""
     seen: set[str] = set()
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen or len(Path(folder).relative_to(root).parts) >= _DEEPEST:
+        if real in seen or len(Path(folder).relative_to(root).parts) >= _MAX_DEPTH:
             below.clear()
         below.sort()
         if real not in seen:
@@ -140,15 +140,17 @@ def _is_clip(path: Path) -> bool:
 
 
 def _one_path_per_name(root: Path) -> tuple[list[Path], list[str]]:
-    """The least nested file of each clip name, ordered by name, and notes on what was left out."""
+    """The least nested file of each clip name, sorted by name, and notes on what was left out."""
     audio = [file for file in _files(root) if file.suffix.lower() in _SUFFIXES]
     found = sorted(filter(_is_clip, audio), key=lambda path: (len(path.parts), path), reverse=True)
     chosen = {path.stem: path for path in found}
     notes = []
-    if copies := len(found) - len(chosen):
-        notes.append(f"{copies:,} further files of clips that stand in the folder more than once left out")
-    if strangers := len(audio) - len(found):
-        notes.append(f"{strangers:,} audio files whose names are no RAVDESS audio-only names left out")
+    if repeated := len(found) - len(chosen):
+        notes.append(f"{repeated:,} files left out because another one has the same clip name")
+    if others := len(audio) - len(found):
+        notes.append(
+            f"{others:,} audio files left out because they are not named like RAVDESS audio-only clips"
+        )
     return [chosen[stem] for stem in sorted(chosen)], notes
 
 

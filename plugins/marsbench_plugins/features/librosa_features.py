@@ -18,7 +18,7 @@ class LibrosaFeatures(LibrosaFunctions):
     same. docs/features.md lists the names.
 
     Raises:
-        ValueError: a parameter is out of its range, or no such feature.
+        ValueError: a parameter is out of range, or no such feature.
     """
 
     kind: ClassVar[FeatureKind] = "vector"

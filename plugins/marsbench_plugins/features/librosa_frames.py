@@ -16,7 +16,7 @@ class LibrosaFrames(LibrosaFunctions):
     docs/features.md lists the names and the parameters.
 
     Raises:
-        ValueError: a parameter is out of its range, or no such feature.
+        ValueError: a parameter is out of range, or no such feature.
     """
 
     kind: ClassVar[FeatureKind] = "frames"

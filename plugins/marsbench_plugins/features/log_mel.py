@@ -5,7 +5,7 @@ from typing import Any
 
 from marsbench.plugin.features import Floats
 from marsbench_plugins.framing import FrameExtractor, require_whole
-from marsbench_plugins.onnx_graphs.hearing import frames_model
+from marsbench_plugins.onnx_graphs.extractor import frames_model
 from marsbench_plugins.spectrum import Spectrum
 
 
@@ -14,7 +14,7 @@ class LogMel(FrameExtractor):
     """128 log-mel bands per frame.
 
     Raises:
-        ValueError: a parameter is out of its range.
+        ValueError: a parameter is out of range.
     """
 
     n_mels: int = 128
@@ -24,7 +24,7 @@ class LogMel(FrameExtractor):
         require_whole("n_mels", self.n_mels)
 
     def describe(self, spectrum: Spectrum) -> Floats:
-        """Levels in dB, (n_frames, n_mels)."""
+        """Level of each mel band in dB, (n_frames, n_mels)."""
         return spectrum.log_mel(self.n_mels)
 
     def onnx_graph(self) -> Any:

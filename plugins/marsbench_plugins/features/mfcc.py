@@ -5,7 +5,7 @@ from typing import Any
 
 from marsbench.plugin.features import Floats
 from marsbench_plugins.framing import FrameExtractor, require_whole
-from marsbench_plugins.onnx_graphs.hearing import frames_model
+from marsbench_plugins.onnx_graphs.extractor import frames_model
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum
 
 
@@ -14,7 +14,7 @@ class Mfcc(FrameExtractor):
     """40 MFCC per frame.
 
     Raises:
-        ValueError: a parameter is out of its range.
+        ValueError: a parameter is out of range.
     """
 
     n_mfcc: int = 40
@@ -24,7 +24,7 @@ class Mfcc(FrameExtractor):
         require_whole("n_mfcc", self.n_mfcc, MFCC_BANDS)
 
     def describe(self, spectrum: Spectrum) -> Floats:
-        """Coefficients from the zeroth on, (n_frames, n_mfcc)."""
+        """The first `n_mfcc` coefficients, including the zeroth, (n_frames, n_mfcc)."""
         return spectrum.mfcc(self.n_mfcc)
 
     def onnx_graph(self) -> Any:

@@ -1,4 +1,4 @@
-"""The reference features."""
+"""The reference features: MFCC, chroma and spectral contrast."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from marsbench.plugin.features import Floats
 from marsbench.plugin.onnx import Value
 from marsbench_plugins.framing import FrameExtractor, require_whole
-from marsbench_plugins.onnx_graphs.hearing import frames_model
+from marsbench_plugins.onnx_graphs.extractor import frames_model
 from marsbench_plugins.onnx_graphs.spectrum import SpectrumGraph
 from marsbench_plugins.spectrum import MFCC_BANDS, Spectrum, contrast_bands
 
@@ -18,7 +18,7 @@ class MfccChromaContrast(FrameExtractor):
     """40 MFCC, 12 chroma and 7 spectral contrast per frame: the reference features.
 
     Raises:
-        ValueError: a parameter is out of its range.
+        ValueError: a parameter is out of range.
     """
 
     n_mfcc: int = 40
@@ -29,7 +29,7 @@ class MfccChromaContrast(FrameExtractor):
         contrast_bands(self.sample_rate, self.n_fft)
 
     def describe(self, spectrum: Spectrum) -> Floats:
-        """MFCC, chroma, contrast side by side, (n_frames, n_mfcc + 19)."""
+        """MFCC, chroma and contrast, concatenated, (n_frames, n_mfcc + 19)."""
         return np.hstack([spectrum.mfcc(self.n_mfcc), spectrum.chroma(), spectrum.contrast()])
 
     def onnx_graph(self) -> Any:

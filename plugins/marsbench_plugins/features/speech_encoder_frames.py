@@ -1,4 +1,4 @@
-"""A frozen pretrained encoder, over time."""
+"""Hidden states of a pretrained speech encoder over time."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -13,16 +13,16 @@ from marsbench_plugins.speech_encoding import SpeechEncoding
 
 @dataclass
 class SpeechEncoderFrames(SpeechEncoding):
-    """What a layer of a frozen pretrained speech encoder answers, frame by frame.
+    """Output of a layer of a frozen pretrained speech encoder, frame by frame.
 
     docs/encoders.md explains the other parameters, and which layers carry what.
 
     Args:
-        averaged: encoder frames, 20 ms each, that make one here.
-        n_frames: most frames of a clip.
+        averaged: number of encoder frames, 20 ms each, that are averaged into one frame.
+        n_frames: maximum number of frames per clip.
 
     Raises:
-        ValueError: a parameter is out of its range.
+        ValueError: a parameter is out of range.
     """
 
     kind: ClassVar[FeatureKind] = "frames"
@@ -38,7 +38,7 @@ class SpeechEncoderFrames(SpeechEncoding):
             require_whole("n_frames", self.n_frames)
 
     def extract(self, waveform: Floats, sample_rate: int) -> Floats:
-        """One row a frame, (n_frames, n_dims)."""
+        """Averaged encoder frames, (n_frames, n_dims)."""
         frames = self.frames(waveform)
         most = None if self.n_frames is None else self.n_frames * self.averaged
         starts = np.arange(0, len(frames[:most]), self.averaged)

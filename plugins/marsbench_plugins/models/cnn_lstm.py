@@ -26,7 +26,7 @@ class CnnLstm(KerasModel):
     )
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
-        """Network whose defaults are the untuned reference."""
+        """The reference network, whose defaults are the untuned configuration."""
         keras = import_keras()
         layers = keras.layers
         filters = hp.Int("filters", 32, 128, step=32, default=64)
@@ -37,7 +37,7 @@ class CnnLstm(KerasModel):
         for width in (filters, 2 * filters):
             values = layers.Conv1D(width, kernel, padding="same", activation="relu")(values)
             values = layers.BatchNormalization()(values)
-            values = layers.MaxPooling1D(2, padding="same")(values)  # "same": one frame survives it
+            values = layers.MaxPooling1D(2, padding="same")(values)  # "same" also works for a single frame
             values = layers.Dropout(dropout)(values)
         units = hp.Int("lstm_units", 32, 128, step=32, default=64)
         lstm = layers.LSTM(units, return_sequences=pooling != "last")

@@ -1,4 +1,4 @@
-"""Attention and convolutions over frames."""
+"""A Conformer over frames."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from marsbench_plugins.networks import MIXUP, REGULARISED, attention_mean, batch
 class Conformer(KerasModel):
     """Light Conformer encoder (Gulati et al. 2020, arXiv:2005.08100) with attention pooling.
 
-    Positions are known from the convolutions alone.
+    It has no position encoding; the convolutions convey positions.
     """
 
     training = MIXUP
@@ -22,7 +22,7 @@ class Conformer(KerasModel):
     patience: int = 0
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
-        """Convolutions down to a quarter of the frames, then blocks of the Conformer."""
+        """Convolutions that reduce the frames to a quarter, followed by Conformer blocks."""
         keras = import_keras()
         layers = keras.layers
         width = hp.Int("width", 64, 128, step=32, default=64)
@@ -36,7 +36,7 @@ class Conformer(KerasModel):
         values = layers.Dropout(dropout)(values)
         for _ in range(hp.Int("blocks", 1, 4, default=2)):
             values = _half_step(values, dropout)
-            if values.shape[1] > 1:  # else there is nothing to attend to, and Keras warns of it
+            if values.shape[1] > 1:  # Keras warns of attention over a single frame, which has no effect
                 values = layers.Add()([values, _attended(values, heads, dropout)])
             values = layers.Add()([values, _convolved(values, kernel, dropout)])
             values = layers.LayerNormalization(epsilon=1e-6)(_half_step(values, dropout))
@@ -45,7 +45,7 @@ class Conformer(KerasModel):
 
 
 def _half_step(values: Any, dropout: float) -> Any:
-    """Half of a feed-forward layer's answer, added."""
+    """Feed-forward module with half-step residual connection."""
     layers = import_keras().layers
     width = values.shape[-1]
     answer = layers.LayerNormalization(epsilon=1e-6)(values)
@@ -55,6 +55,7 @@ def _half_step(values: Any, dropout: float) -> Any:
 
 
 def _attended(values: Any, heads: int, dropout: float) -> Any:
+    """Self-attention module, without its residual connection."""
     layers = import_keras().layers
     values = layers.LayerNormalization(epsilon=1e-6)(values)
     values = layers.MultiHeadAttention(heads, values.shape[-1] // heads)(values, values)
@@ -62,7 +63,7 @@ def _attended(values: Any, heads: int, dropout: float) -> Any:
 
 
 def _convolved(values: Any, kernel: int, dropout: float) -> Any:
-    """Gated, depthwise, pointwise."""
+    """Convolution module (gated, depthwise, pointwise), without its residual connection."""
     layers = import_keras().layers
     width = values.shape[-1]
     values = layers.LayerNormalization(epsilon=1e-6)(values)

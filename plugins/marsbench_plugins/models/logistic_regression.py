@@ -16,8 +16,8 @@ class LogisticRegression(SklearnModel):
     """Multinomial logistic regression on standardised features.
 
     Args:
-        balanced: weigh classes inversely to their number of clips.
-        max_iter: most steps of the solver.
+        balanced: weight classes inversely to their number of clips.
+        max_iter: maximum number of iterations of the solver.
     """
 
     balanced: bool = True

@@ -1,4 +1,4 @@
-"""The floor under every score."""
+"""A baseline that ignores the features."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,8 @@ from marsbench.plugin.sklearn import SklearnModel
 
 @dataclass
 class Majority(SklearnModel):
-    """Class frequencies of the training clips, whatever is heard."""
+    """Predicts the class frequencies of the training clips for every clip."""
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
-        """Estimator that ignores its input."""
+        """Dummy classifier, which ignores its input."""
         return DummyClassifier(strategy="prior")

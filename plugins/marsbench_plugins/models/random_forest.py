@@ -14,13 +14,13 @@ class RandomForest(SklearnModel):
     """Random forest.
 
     Args:
-        balanced: weigh classes inversely to their number of clips.
+        balanced: weight classes inversely to their number of clips.
     """
 
     balanced: bool = True
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
-        """Forest whose trees vary in number, depth of leaves and features looked at."""
+        """Random forest with a tunable number of trees, leaf size and number of features per split."""
         return RandomForestClassifier(
             n_estimators=hp.Int("trees", 100, 500, step=100, default=300),
             max_features=hp.Choice("max_features", ["sqrt", "log2"]),

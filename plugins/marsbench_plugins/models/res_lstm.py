@@ -1,4 +1,4 @@
-"""Residual convolutions over time, then a recurrent layer."""
+"""Residual convolutions over time, followed by an LSTM."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ class ResLstm(KerasModel):
     patience: int = 0
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
-        """Two residual blocks, each followed by halving, so that the LSTM has a quarter of the frames."""
+        """Two residual blocks with pooling, which leave a quarter of the frames for the LSTM."""
         keras = import_keras()
         layers = keras.layers
         filters = hp.Int("filters", 32, 128, step=32, default=64)
@@ -33,7 +33,7 @@ class ResLstm(KerasModel):
             if width != values.shape[-1]:
                 values = layers.Conv1D(width, 1)(values)
             values = layers.ReLU()(layers.Add()([values, branch]))
-            values = layers.MaxPooling1D(2, padding="same")(values)  # "same": one frame survives it
+            values = layers.MaxPooling1D(2, padding="same")(values)  # "same" also works for a single frame
             values = layers.SpatialDropout1D(dropout / 2)(values)
         units = hp.Int("lstm_units", 32, 128, step=32, default=64)
         values = layers.Bidirectional(layers.LSTM(units, return_sequences=True))(values)

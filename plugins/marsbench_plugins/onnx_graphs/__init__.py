@@ -1,1 +1,1 @@
-"""The built-in extractors' arithmetic as ONNX graphs, each module beside the Python code that it equals."""
+"""The computations of the built-in extractors as ONNX graphs, in modules named like the Python code."""

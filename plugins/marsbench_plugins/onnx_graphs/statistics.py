@@ -1,4 +1,4 @@
-"""What `features.functionals` does over the frames of a clip."""
+"""ONNX graphs of the statistics of `features.functionals`."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from marsbench.plugin.onnx import Value
 
 
 def moments(values: Value) -> list[Value]:
-    """Mean and standard deviation over the frames, float64 (1, n_dims) each."""
+    """Mean and standard deviation over frames, float64 (1, n_dims) each."""
     doubles = values.cast(np.float64)
     mean = doubles.mean(0, keep=True)
     away = doubles - mean
     return [mean, (away * away).mean(0, keep=True).apply("Sqrt")]
 
 
-def liveliness(frames: Value) -> list[Value]:
-    """Mean size and standard deviation of what changes from frame to frame, float64 (1, n_dims) each."""
+def delta_moments(frames: Value) -> list[Value]:
+    """Mean absolute value and standard deviation of frame differences, float64 (1, n_dims) each."""
     last = frames.size(0) - 1
     here = frames.graph.range(last.at_least(1))
     changes = frames.take((here + 1).at_most(last)) - frames.take(here)
@@ -22,7 +22,7 @@ def liveliness(frames: Value) -> list[Value]:
 
 
 def percentiles(frames: Value, percents: list[float]) -> Value:
-    """Between the frames nearest in rank, float64 (n_percentiles, n_dims)."""
+    """Percentiles over frames with linear interpolation, float64 (n_percentiles, n_dims)."""
     n_frames = frames.size(0)
     ranks = (n_frames - 1).cast(np.float64) * (np.array(percents) / 100)
     below = ranks.apply("Floor")

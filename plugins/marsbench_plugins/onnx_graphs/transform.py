@@ -1,4 +1,4 @@
-"""Windows of a waveform and their Fourier transform, as `spectrum.Spectrum` has them."""
+"""ONNX graph of the short-time Fourier transform of `spectrum.Spectrum`."""
 
 from math import gcd, isqrt
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from marsbench.plugin.onnx import Value
 from marsbench_plugins.spectrum import hann
 
-_LONGEST_ROW = 512
-"""Of a split transform: its matrix would be large and slow."""
+_MAX_ROW = 512
+"""Longest row of a split transform; matrices for longer ones are large and slow."""
 
 
 def framed(samples: Value, n_fft: int, hop_length: int) -> Value:
     """Centred windows of the zero-padded samples, (1 + n_samples // hop_length, n_fft)."""
     graph = samples.graph
-    step = gcd(n_fft, hop_length)  # windows overlap by whole steps: a row of them is copied at once
+    step = gcd(n_fft, hop_length)  # windows consist of whole rows of that length, which are copied at once
     n_frames = samples.size(0) / hop_length + 1
     end = (n_frames - 1) * hop_length + n_fft
     padded = graph.node("Pad", samples, graph.vector(n_fft // 2, n_fft // 2), kind=samples.kind)
@@ -25,24 +25,24 @@ def framed(samples: Value, n_fft: int, hop_length: int) -> Value:
 
 
 def magnitudes(frames: Value, n_fft: int) -> Value:
-    """Of the Hann-windowed Fourier transform, float32 (n_frames, 1 + n_fft // 2)."""
+    """Magnitudes of the Hann-windowed Fourier transform, float32 (n_frames, 1 + n_fft // 2)."""
     signals = frames.cast(np.float64) * hann(n_fft)
     n_rows = max(factor for factor in range(1, isqrt(n_fft) + 1) if n_fft % factor == 0)
-    is_split = n_fft // n_rows <= _LONGEST_ROW
+    is_split = n_fft // n_rows <= _MAX_ROW
     real, imaginary = _split_transform(signals, n_rows, n_fft) if is_split else _transform(signals, n_fft)
     return _absolute(real.cast(np.float32), imaginary.cast(np.float32))
 
 
 def _split_transform(signals: Value, n_rows: int, n_fft: int) -> tuple[Value, Value]:
-    """Like `_transform`, by matrices: for onnxruntime ten times less work if `n_fft` is no power of two.
+    """As `_transform`, by matrices: ten times faster in onnxruntime if `n_fft` is not a power of two.
 
-    Cooley & Tukey (1965), Mathematics of Computation 19, 297-301: sample `row * n_columns + column`, bin
-    `first + n_rows * second`.
+    Cooley & Tukey (1965), Mathematics of Computation 19, 297-301, with sample `row * n_columns + column` and
+    bin `first + n_rows * second`.
     """
     n_columns = n_fft // n_rows
     rows, columns = np.arange(n_rows), np.arange(n_columns)
     graph, samples = signals.graph, signals.reshape(0, n_rows, n_columns)
-    outer, twiddles = _turns(rows, rows, n_rows), _turns(rows, columns, n_fft)
+    outer, twiddles = _rotations(rows, rows, n_rows), _rotations(rows, columns, n_fft)
     real, imaginary = (graph.value(part, np.float64) @ samples for part in (outer.real, outer.imag))
     both = graph.joined(
         [
@@ -51,14 +51,14 @@ def _split_transform(signals: Value, n_rows: int, n_fft: int) -> tuple[Value, Va
         ],
         axis=2,
     )
-    inner = _turns(columns, np.arange(n_columns // 2 + 1), n_columns)
+    inner = _rotations(columns, np.arange(n_columns // 2 + 1), n_columns)
     matrices = np.vstack([inner.real, -inner.imag]), np.vstack([inner.imag, inner.real])
     real, imaginary = ((both @ matrix).transpose(0, 2, 1).reshape(0, -1) for matrix in matrices)
     n_bins = n_fft // 2 + 1
     return real.part(0, n_bins, axis=1), imaginary.part(0, n_bins, axis=1)
 
 
-def _turns(first: NDArray[np.int64], second: NDArray[np.int64], length: int) -> NDArray[np.complex128]:
+def _rotations(first: NDArray[np.int64], second: NDArray[np.int64], length: int) -> NDArray[np.complex128]:
     angles = -2 * np.pi * (np.outer(first, second) % length) / length
     return np.asarray(np.exp(1j * angles), np.complex128)
 
@@ -70,7 +70,7 @@ def _transform(signals: Value, n_fft: int) -> tuple[Value, Value]:
 
 
 def _absolute(real: Value, imaginary: Value) -> Value:
-    """As numpy does it, to the last bit: the tuning estimate breaks ties by it."""
+    """As NumPy's `abs`, to the last bit, as the tuning estimate compares neighbouring bins for equality."""
     real, imaginary = real.apply("Abs"), imaginary.apply("Abs")
     larger, smaller = real.at_least(imaginary), real.at_most(imaginary)
     ratio = (smaller / larger.at_least(np.finfo(np.float32).tiny)).cast(np.float64)

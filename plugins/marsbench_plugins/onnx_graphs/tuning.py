@@ -1,4 +1,4 @@
-"""The estimate of `pitch_tuning` step by step: a peak counted elsewhere may move every chroma filter."""
+"""ONNX graph of `pitch_tuning`, bit by bit: a peak in another bin would change every chroma filter."""
 
 from math import ceil, log
 
@@ -12,11 +12,11 @@ _STEPS = 12
 
 
 def estimate_tuning(power: Value, sample_rate: int, n_fft: int) -> Value:
-    """Most frequent deviation of the spectral peaks from the scale, one float64 number; 0 without peaks."""
+    """Most frequent deviation of the spectral peaks from the scale, a float64 scalar; 0 without peaks."""
     pitches, heights = _peaks(power, sample_rate / n_fft, n_fft // 2 + 1)
     is_high = heights >= _median(heights)
     octaves = (pitches / A0_HZ).cast(np.float64).apply("Log") / log(2)
-    steps = octaves.cast(np.float32) * _STEPS  # in single precision, as numpy counts them
+    steps = octaves.cast(np.float32) * _STEPS  # in single precision, as in `pitch_tuning`
     deviations = steps - steps.apply("Floor")
     deviations = (deviations >= EDGES[-1]).where(deviations - 1, deviations)
     return _most_frequent(deviations, is_high)
@@ -39,7 +39,7 @@ def _peaks(power: Value, hz_per_bin: float, n_bins: int) -> tuple[Value, Value]:
 
 
 def _parabola_shifts(below: Value, here: Value, above: Value) -> Value:
-    """Distance in bins of each parabola's vertex from its middle point; 0 where it would be 1 or more."""
+    """Distance in bins of each parabola's vertex from its middle point; 0 if it would be 1 or more."""
     curvature = (above + below).cast(np.float64) - here.cast(np.float64) * 2
     slope = ((above - below) / 2).cast(np.float64)
     is_inside = slope.apply("Abs") < curvature.apply("Abs")
@@ -47,7 +47,7 @@ def _parabola_shifts(below: Value, here: Value, above: Value) -> Value:
 
 
 def _median(values: Value) -> Value:
-    """Of (n,) values; some number where there are none."""
+    """Median of (n,) values; undefined for n = 0."""
     n_values = values.size(0)
     graph = values.graph
     padded = graph.joined([values, values.like([np.inf])], axis=0).sorted(n_values + 1, axis=0)
@@ -56,7 +56,7 @@ def _median(values: Value) -> Value:
 
 
 def _most_frequent(deviations: Value, is_counted: Value) -> Value:
-    """Lower edge of the fullest bin of a histogram, the first of several; 0 where nothing is counted."""
+    """Lower edge of the first histogram bin with the highest count; 0 if nothing is counted."""
     graph = deviations.graph
     n_bins = len(EDGES) - 1
     bins = ((deviations.cast(np.float64) - EDGES[0]) * n_bins).cast(np.int64).at_most(n_bins - 1)

@@ -780,7 +780,7 @@ BUILT_IN = [
         for name in ("mfcc", "functionals", "mfcc_chroma_contrast", "log_mel", "prosody")
     ),
     ("mfcc", "framing.py", "np.rint", "np.floor"),
-    ("mfcc", "normalisation.py", "FLAT = ", "FLAT = 2 * "),
+    ("mfcc", "framing.py", "FLAT = ", "FLAT = 2 * "),
     ("prosody", "voice.py", "def median_of_five", "def median_of_five_"),
     ("cnn_lstm", "networks.py", 'activation="tanh"', 'activation="relu"'),
     ("speech_encoder", "onnx_encoder.py", "_WHISPER_BANDS = 80", "_WHISPER_BANDS = 128"),

@@ -92,7 +92,7 @@ def test_what_is_left_out_is_noted(tree: Tree) -> None:
 
     assert corpus.notes == (
         "sub-folders without audio left out: docs",
-        "files that are no audio in a class's folder left out: 4",
+        "files left out that are not audio in a class's folder: 4",
     )
 
 
@@ -119,7 +119,7 @@ def test_a_link_that_leads_in_a_circle_is_named(tree: Tree) -> None:
     root = tree("sad/a.wav", "calm/b.wav")
     (root / "calm" / "again").symlink_to(root)
 
-    with pytest.raises(CorpusError, match="calm/again/calm is a link that leads back"):
+    with pytest.raises(CorpusError, match="calm/again/calm is a link to one of its own parent folders"):
         Folder(str(root)).load()
 
 
@@ -180,7 +180,7 @@ def test_without_a_root_there_is_nothing_to_read() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"root": "x", "speaker": "(a"}, "is no regular expression: missing"),
+        ({"root": "x", "speaker": "(a"}, "is not a regular expression: missing"),
         ({"root": "x", "speaker": 3}, "folder.speaker = 3: text is needed$"),
         ({"root": "x", "labels": "sad"}, "a list such as"),
         ({"root": "x", "labels": [1, 2]}, "a list such as"),
@@ -202,14 +202,14 @@ def test_a_folder_with_one_table_and_its_audio_in_one_place_is_read_by_the_table
     ).load()
 
     assert [(clip.id, clip.label) for clip in corpus.clips] == [("wavs/a.wav", "x"), ("wavs/b.wav", "y")]
-    assert (corpus.name, corpus.notes) == ("my-clips", ("read by its table, meta.csv",))
+    assert (corpus.name, corpus.notes) == ("my-clips", ("read from the table meta.csv",))
 
 
 def test_class_folders_go_before_a_table_that_is_then_named(tree: Tree) -> None:
     corpus = Folder(str(tree("sad/a.wav", "calm/b.wav", meta="path,label\nsad/a.wav,x\n"))).load()
 
     assert corpus.labels == ("calm", "sad")
-    assert "table meta.csv not read; name it as root to read it" in corpus.notes
+    assert "table meta.csv not read; give it as root to read it" in corpus.notes
 
 
 def test_a_speaker_column_goes_before_the_pattern(tmp_path: Path) -> None:
@@ -223,14 +223,14 @@ def test_a_speaker_column_goes_before_the_pattern(tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_not_there_is_told_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"there is no .*nowhere; give the folder of your clips or a table"):
+    with pytest.raises(CorpusError, match="nowhere does not exist; root must be the folder of your clips"):
         Folder(str(tmp_path / "nowhere")).load()
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["sub/.keep"], "neither sub-folders of audio.* nor one table"),
+        (["sub/.keep"], "neither sub-folders of audio.* nor exactly one table"),
         (["a.wav", "b.wav"], "neither sub-folders of audio"),
         (["sad/a.txt", "calm/b.txt"], "neither sub-folders of audio"),
         (["other.csv"], "columns path and label .found: other.csv"),

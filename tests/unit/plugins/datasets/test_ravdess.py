@@ -114,7 +114,7 @@ def test_a_tree_nested_in_itself_is_read_once_and_noted(tree: Path) -> None:
     lay_out(tree, "again/speech", "again/song")
     corpus = Ravdess(str(tree)).load()
     assert corpus.clips == before.clips
-    assert "28 further files of clips that stand in the folder more than once left out" in corpus.notes
+    assert "28 files left out because another one has the same clip name" in corpus.notes
 
 
 def test_a_link_back_to_the_top_is_followed_once(tree: Path) -> None:
@@ -148,13 +148,13 @@ def test_audio_by_any_other_name_is_left_out_and_noted(tree: Path, name: str) ->
     touch(tree / name)
     corpus = Ravdess(str(tree)).load()
     assert len(corpus.clips) == 28
-    assert "1 audio files whose names are no RAVDESS audio-only names left out" in corpus.notes
+    assert "1 audio files left out because they are not named like RAVDESS audio-only clips" in corpus.notes
 
 
 def test_an_incomplete_corpus_is_noted_by_channel(tree: Path) -> None:
     assert Ravdess(str(tree)).load().notes == (
-        "speech: 16 clips where 1,440 were published",
-        "song: 12 clips where 1,012 were published",
+        "speech: 16 clips found, 1,440 were published",
+        "song: 12 clips found, 1,012 were published",
     )
     assert len(Ravdess(str(tree), "song").load().notes) == 1
 
