@@ -39,7 +39,7 @@ from marsbench.deployment.bundle_record import (
     GoldenClip,
 )
 from marsbench.deployment.formats import DEFAULT_FORMAT
-from marsbench.deployment.model_format import ModelFormat, find_format
+from marsbench.deployment.model_format import ModelFormat, find_format, first_line
 from marsbench.errors import BenchError, DamagedError, ExportError, PluginError, ResultsError, StorageError
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Kind, Recipe, Registry, discover
@@ -216,7 +216,7 @@ def read_bundle(folder: Path, registry: Registry, progress: Progress | None = No
         )
     with _naming_cause(bundle.changed):
         for clip in record.golden:
-            _require_probabilities(bundle, clip, (folder / clip.file).read_bytes())
+            _require_probabilities(bundle, folder, clip)
     if progress and bundle.warning:
         progress.say(bundle.warning)
     return bundle
@@ -299,15 +299,19 @@ def _require_labels(folder: Path, record: BaseRecord) -> None:
         )
 
 
-def _require_probabilities(bundle: AnyBundle, clip: GoldenClip, data: bytes) -> None:
-    found, allowed = bundle.predict(data).probabilities, bundle.record.tolerance
+def _require_probabilities(bundle: AnyBundle, folder: Path, clip: GoldenClip) -> None:
+    what, allowed = f"{folder}: golden clip {clip.clip}", bundle.record.tolerance
+    try:
+        found = bundle.predict((folder / clip.file).read_bytes()).probabilities
+    except BenchError as error:
+        raise ResultsError(f"{what} cannot be predicted: {error}") from error
     if found.shape != (len(clip.probabilities),):
-        raise ResultsError(f"golden clip {clip.clip} has {len(clip.probabilities)} probabilities")
+        raise ResultsError(f"{what} has {len(clip.probabilities)} probabilities for {len(found)} classes")
     difference = float(np.abs(found - clip.probabilities).max())
     if not difference <= allowed:  # NaN is no agreement
         raise ResultsError(
-            f"golden clip {clip.clip} is not predicted as at export: its probabilities differ by "
-            f"{difference:.1e}, {allowed:.0e} is allowed"
+            f"{what} is not predicted as at export: its probabilities differ by {difference:.1e}, "
+            f"{allowed:.0e} is allowed"
         )
 
 
@@ -319,7 +323,7 @@ def _naming_cause(changed: tuple[str, ...]) -> Iterator[None]:
     except Exception as error:
         if not changed:
             raise
-        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        reason = f"{'' if isinstance(error, BenchError) else type(error).__name__ + ': '}{first_line(error)}"
         raise ResultsError(
             f"{reason.removesuffix('.')}. Likely cause: the code of {', '.join(changed)} has changed since "
             "the model was fitted. Use the code of then, or export again."

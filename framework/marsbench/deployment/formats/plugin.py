@@ -1,4 +1,7 @@
-"""What the model's own plugin saves: any model has this format, and needs its plugin to be read."""
+"""What the model's own plugin saves, in a folder `model/`.
+
+Any model has this format. It is the default, and the only one that is read by the model's plugin.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +12,7 @@ from marsbench.plugin.model import Model
 
 
 class PluginFormat(ModelFormat):
-    """A folder `model/` with the plugin's files."""
+    """Files of whatever kind the plugin writes."""
 
     suffix = ""
     models = (Model,)
