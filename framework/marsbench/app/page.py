@@ -15,8 +15,7 @@ from pathlib import Path
 import streamlit as st
 from markupsafe import Markup
 
-from marsbench.app import tables
-from marsbench.app.figures import as_image, draw_waveform, timeline
+from marsbench.app import views
 from marsbench.app.inference import (
     MAX_MEGABYTES,
     MAX_SECONDS,
@@ -178,12 +177,12 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
     st.divider()
     left, right = st.columns(2, gap="medium")
     with left:
-        _html(tables.prediction_table(answer.prediction))
+        _html(views.prediction_table(answer.prediction))
         st.audio(data, format=mime_type(file or "recording.wav"))
     with right:
         _html(
-            as_image(draw_waveform(answer.waveform), "Waveform")
-            + as_image(draw_spectrogram(answer.waveform, name), "Log-mel spectrogram")
+            views.as_image(views.draw_waveform(answer.waveform), "Waveform")
+            + views.as_image(draw_spectrogram(answer.waveform, name), "Log-mel spectrogram")
         )
     if len(answer.prediction.windows) > 1:
         _show_timeline(answer)
@@ -196,9 +195,9 @@ def _show_timeline(answer: Answer) -> None:
         f"{len(answer.prediction.windows)} windows of {first.end - first.start:.1f} s, the length of the "
         "training clips; the prediction above is their mean. Brighter is more probable."
     )
-    _html(timeline(answer.prediction))
+    _html(views.timeline(answer.prediction))
     with st.expander("As a table"):
-        _html(tables.segment_table(answer.prediction))
+        _html(views.segment_table(answer.prediction))
 
 
 def show_scores(record: BaseRecord, results: Path) -> None:
@@ -223,7 +222,7 @@ def _show_run(origin: Origin) -> None:
             else " The same speakers may be in training and test."
         )
     )
-    _html(tables.verdict(origin))
+    _html(views.verdict(origin))
     st.caption(
         "Accuracy: share of all clips that were recognised. Recall: the same for the clips of one class. "
         "Macro F1: mean over classes of the harmonic mean of precision and recall."
@@ -233,7 +232,7 @@ def _show_run(origin: Origin) -> None:
         "Clips by true class (rows) and predicted class (columns). "
         "The deeper the blue, the larger the share of the row."
     )
-    _html(tables.confusion(origin.metrics))
+    _html(views.confusion(origin.metrics))
 
 
 def _show_leaderboards(record: BaseRecord, results: Path) -> None:
@@ -256,7 +255,7 @@ def _show_leaderboards(record: BaseRecord, results: Path) -> None:
                 "Rows of equal # have no significant difference."
                 + (" The marked one is this model's run." if origin else "")
             )
-            _html(tables.leaderboard(board, origin.run_id if origin else None))
+            _html(views.leaderboard(board, origin.run_id if origin else None))
     for line in left_out:
         st.caption(escaped(f"Left out: {line}"))
 

@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
-from marsbench.app.figures import as_image, draw_waveform, envelope, over_time, segments, timeline
-from marsbench.app.tables import prediction_table
+from marsbench.app.views import (
+    as_image,
+    draw_waveform,
+    envelope,
+    over_time,
+    prediction_table,
+    segments,
+    timeline,
+)
 from marsbench.data.audio import Waveform
 from marsbench.deployment.prediction import Prediction, Window
 
