@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench.app.tables import leaderboard as app_table
+from marsbench.app.views import leaderboard as app_table
 from marsbench.config import Criteria
 from marsbench.evaluation.criteria import grade
 from marsbench.evaluation.metrics import METRICS, Metric
