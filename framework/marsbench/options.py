@@ -13,9 +13,9 @@ from inspect import get_annotations
 from math import isfinite
 from pathlib import Path, PurePath
 from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from marsbench.errors import ConfigError, first_problem
@@ -65,7 +65,8 @@ class Option(NamedTuple):
     @property
     def metavar(self) -> str:
         """What stands for the value in a help text."""
-        return self.hint.metavar or "|".join(get_args(self.field.annotation))
+        choices = get_args(_without_none(self.field.annotation)) if self.kind is Literal else ()
+        return self.hint.metavar or "|".join(choices)
 
     @property
     def default(self) -> str:
@@ -160,19 +161,14 @@ def _folder(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, (str, Path)) else value
 
 
-def _protocols(value: object) -> object:
-    """Words, of which a file's path is made absolute, so that it is found from any folder."""
-    words = _words(value)
-    return [_protocol(word) for word in words] if isinstance(words, list) else words
-
-
-def _protocol(word: object) -> object:
-    if isinstance(word, str) and is_protocol_path(word):
-        try:
-            return str(Path(word).expanduser().absolute())
-        except RuntimeError as error:
-            raise ValueError("no such user's home folder") from error
-    return word
+def _protocol(word: str) -> str:
+    """A name, or a file's path made absolute, so that it is found from any folder."""
+    if not is_protocol_path(word):
+        return word
+    try:
+        return str(Path(word).expanduser().absolute())
+    except RuntimeError as error:
+        raise ValueError("no such user's home folder") from error
 
 
 def is_protocol_path(word: str) -> bool:
@@ -339,7 +335,12 @@ _SPLIT = "How the corpus is split: a name of `bench protocols list`, or a .toml 
 
 Words = Annotated[list[str], BeforeValidator(_words), Field(min_length=1), Hint("NAME,...")]
 Folder = Annotated[Path, BeforeValidator(_folder), Hint("DIR")]
-Protocols = Annotated[Words, BeforeValidator(_protocols), Field(description=_SPLIT), Hint("NAME|FILE")]
+Protocols = Annotated[
+    Words,
+    AfterValidator(lambda words: [_protocol(word) for word in words]),
+    Field(description=_SPLIT),
+    Hint("NAME|FILE"),
+]
 Audio = Annotated[str, BeforeValidator(_path_text), Hint("NAME|PATH")]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 Seconds = Annotated[
