@@ -1,5 +1,6 @@
 """Fixtures for every test."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,13 @@ import pytest
 from hypothesis import settings
 from typer.testing import CliRunner
 
+from marsbench.execution.threads import VARIABLES
 from marsbench.plugin.registry import discover
+
+# There are as many test processes as cores: more threads in each would wait for one another, up to ten times
+# as long as they compute. Set before any test imports a numerical library.
+for variable in VARIABLES:
+    os.environ.setdefault(variable, "1")
 
 # How long an example takes is the machine's matter.
 settings.register_profile("without a deadline", deadline=None)

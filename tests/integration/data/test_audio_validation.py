@@ -12,7 +12,6 @@ from marsbench.data.audio import AudioFacts, examine
 from marsbench.data.audio_validation import check_audio, describe_bad
 from marsbench.data.corpus import BadClip, CheckedCorpus, Clip, Corpus
 from marsbench.errors import CorpusError
-from marsbench_plugins.datasets.ravdess import Ravdess
 
 
 def write_tone(path: Path, pitch: int, seconds: float = 0.2) -> None:
@@ -172,14 +171,3 @@ def test_a_ledger_that_cannot_be_trusted_is_made_again(
     examined.clear()
     assert check_audio(corpus) == first
     assert sorted(examined) == ids(first)
-
-
-def test_the_exact_duplicate_that_ravdess_was_published_with_is_found() -> None:
-    if "MARSBENCH_RAVDESS" not in os.environ:
-        pytest.skip("MARSBENCH_RAVDESS names no folder with RAVDESS")
-    checked = check_audio(Ravdess(os.environ["MARSBENCH_RAVDESS"]).load(), "fail")
-    (pair,) = checked.duplicates
-    assert checked.exact_duplicates == checked.duplicates
-    names = [checked.clips[row].id.rpartition("/")[2] for row in pair]
-    assert names == ["03-01-03-01-02-01-07", "03-01-03-01-02-02-07"]
-    assert sum(facts.seconds for facts in checked.facts) == pytest.approx(10_034, abs=1)
