@@ -37,7 +37,7 @@ def test_an_ensemble_ends_with_its_weights_and_the_leaderboard(bench: Bench) -> 
     assert "Verdict: UNDECIDED" in result.stdout
     board = result.stdout.split("Leaderboard")[1]
     assert "+ mean" in board
-    assert "ensemble: its members' probabilities fused" in board
+    assert "ensemble: % is a member's share of the weights" in board
 
 
 @pytest.mark.usefixtures("ran")
@@ -236,5 +236,5 @@ def test_a_report_shows_an_ensemble_with_its_members_by_fold(bench: Bench, fused
     assert bench("report", fused, "--plugins", kit).exit_code == 0
     page = Path("report.html").read_text("utf-8")
     assert "Members of the ensemble" in page
-    assert "An ensemble keeps no epochs" in page
+    assert "An ensemble is not trained in epochs" in page
     assert page.count("fold 5</th>") == 1
