@@ -20,7 +20,7 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    # In keys of what is kept: facts on audio files, duplicates, features, fits and runs, ensembles, ties.
+    # In keys of what is kept: facts on audio, duplicates, features, fits and runs, ensembles, ties, metrics.
     "audio_facts": Part(1, ("data.audio:examine",)),
     "duplicates": Part(1, ("data.duplicates:near_duplicates",)),
     "extraction": Part(1, ("features.store:FeatureStore", "features.store:Extraction")),
@@ -33,6 +33,7 @@ PARTS = {
     ),
     "ensembling": Part(1, ("evaluation.ensembling",)),
     "ties": Part(1, ("results.ties:with_tie_ranks",)),
+    "metrics": Part(1, ("evaluation.scoring:scores_of",)),
     # In identities of plugins that use them.
     "datasets": Part(1, ("plugin.dataset", "data.corpus", "data.archives:unpack", "data.download:Archive")),
     "features": Part(1, ("plugin.features", "data.audio")),

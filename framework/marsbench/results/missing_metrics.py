@@ -11,6 +11,7 @@ from marsbench.evaluation.scores import Scores
 from marsbench.hashing import digest
 from marsbench.results.schema import Standing
 from marsbench.results.store import RunFolder
+from marsbench.versions import versions_of
 
 _SCORES = TypeAdapter(Scores)
 
@@ -47,12 +48,5 @@ def _computed(folder: RunFolder, run: Standing, missing: list[Metric]) -> Scores
 
 
 def _kept_in(run: Standing, missing: list[Metric]) -> Path:
-    key = digest([_sources(), run.predictions_sha256, [metric.name for metric in missing]])
+    key = digest([versions_of("metrics"), run.predictions_sha256, [metric.name for metric in missing]])
     return home() / "metrics" / f"{key[:32]}.json"
-
-
-def _sources() -> list[str]:
-    """Values that other code computed are not this one's."""
-    package = Path(__file__).parents[1] / "evaluation"
-    names = ("metrics.py", "confusion.py", "calibration.py", "intervals.py", "scoring.py")
-    return [(package / name).read_text("utf-8") for name in names]
