@@ -2,14 +2,14 @@
 
 plan.json               what was asked, written before anything is done: `bench status` reads it
 run.json                configuration, origin, metrics, verdict
-predictions.parquet     clip, speaker, fold, label, one probability p_CLASS for each class
+predictions.parquet     clip, speaker, fold, label, one probability p_CLASS for each class, float32
 units/fold-K.json       one finished unit each: what a rerun reads instead of training again
 units/fold-K.failed.json   why a unit failed, which a rerun leaves alone
 units/fold-K.running    empty; there while the process that has the folder's lock runs the unit
 logs/fold-K.log         what a unit printed
 study/                  what a tuned run keeps of its trials, see `study_folder`
 
-The JSON files begin with a checksum of themselves. Folds count from 0.
+The JSON files begin with a checksum of themselves; that of the predictions is in `run.json`. Folds count from 0.
 """
 
 from collections.abc import Callable, Iterator
