@@ -9,7 +9,8 @@ units/fold-K.running    empty; there while the process that has the folder's loc
 logs/fold-K.log         what a unit printed
 study/                  what a tuned run keeps of its trials, see `study_folder`
 
-The JSON files begin with a checksum of themselves; that of the predictions is in `run.json`. Folds count from 0.
+The JSON files begin with a checksum of themselves; that of the predictions is in `run.json`. Folds count
+from 0.
 """
 
 from collections.abc import Callable, Iterator

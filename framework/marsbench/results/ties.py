@@ -49,14 +49,18 @@ def with_tie_ranks(
 def _known_ranks(
     rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]], say: Callable[[str], None]
 ) -> list[int | None]:
+    there = [[folder.predictions.exists() for folder in seeds] for seeds in folders]
     compared = [[row.configuration, row.seeds, row.run_id, row.finished] for row in rows]
-    key = digest([versions_of("ties"), compared])
+    key = digest([versions_of("ties"), compared, there])
     kept = home() / "ties" / f"{key[:32]}.json"
     try:
         ranks: list[int | None] = json.loads(read_checksummed(kept))["ranks"]
     except (OSError, DamagedError):
-        ranks = _tie_ranks(folders, say)
-        if None not in ranks:  # what cannot be read now may be written again, and the rows stay the same
+        problems: list[str] = []
+        ranks = _tie_ranks(folders, problems.append)
+        for problem in problems:
+            say(problem)
+        if not problems:  # damaged predictions may be written again, and the rows stay the same
             write_checksummed(kept, json.dumps({"ranks": ranks}))
     return ranks
 

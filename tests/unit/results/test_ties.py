@@ -94,6 +94,19 @@ def test_predictions_that_are_written_again_are_compared_again(predicted_run: Wr
     assert leaderboards(RESULTS)[1] == []
 
 
+def test_runs_without_predictions_are_looked_at_once(
+    predicted_run: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = predicted_run("a", some(0.10, 0)).predictions.read_bytes()
+    (folder := predicted_run("b", some(0.11, 1))).predictions.unlink()
+    assert {*ranks().values()} == {1, 2}
+    with monkeypatch.context() as patch:
+        patch.setattr(ties, "_tie_ranks", lambda *_: pytest.fail("computed again"))
+        assert {*ranks().values()} == {1, 2}
+    folder.predictions.write_bytes(content)
+    assert "b is compared with no other run" in leaderboards(RESULTS)[1][0]
+
+
 def test_a_single_run_is_compared_with_nothing(predicted_run: Write) -> None:
     predicted_run("a")
     (board,), _ = leaderboards(RESULTS)
