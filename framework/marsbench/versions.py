@@ -19,8 +19,7 @@ class Part(NamedTuple):
     """
 
 
-PARTS = {
-    # In keys of what is kept: facts on audio, duplicates, features, fits and runs, ensembles, ties, metrics.
+KEYS = {
     "audio_facts": Part(1, ("data.audio:examine",)),
     "duplicates": Part(1, ("data.duplicates:near_duplicates",)),
     "extraction": Part(1, ("features.store:FeatureStore", "features.store:Extraction")),
@@ -34,7 +33,10 @@ PARTS = {
     "ensembling": Part(1, ("evaluation.ensembling",)),
     "ties": Part(1, ("results.ties:with_tie_ranks",)),
     "metrics": Part(1, ("evaluation.scoring:scores_of",)),
-    # In identities of plugins that use them.
+}
+"""In the keys of what is kept: facts on audio, duplicates, features, fits and runs, ensembles, ties, metrics."""
+
+OFFERED = {
     "datasets": Part(1, ("plugin.dataset", "data.corpus", "data.archives:unpack", "data.download:Archive")),
     "features": Part(1, ("plugin.features", "data.audio")),
     "encoders": Part(
@@ -49,6 +51,9 @@ PARTS = {
     "keras": Part(1, ("plugin.keras",)),
     "hashing": Part(1, ("hashing",)),
 }
+"""In the identity of each plugin that uses them."""
+
+PARTS = KEYS | OFFERED
 INERT = (
     *("atomic_files", "environment", "errors", "locks", "plugin.identity", "plugin.registry", "progress"),
     "versions",
@@ -57,8 +62,8 @@ INERT = (
 
 
 def parts_of(module: str, name: str | None) -> list[str]:
-    """Parts to which a module below `marsbench` belongs, or a name in it."""
-    return [part for part, (_, code) in PARTS.items() if any(_holds(entry, module, name) for entry in code)]
+    """Parts offered to plugins that have a module below `marsbench`, or a name in it."""
+    return [part for part, (_, code) in OFFERED.items() if any(_holds(entry, module, name) for entry in code)]
 
 
 def _holds(entry: str, module: str, name: str | None) -> bool:

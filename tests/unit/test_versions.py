@@ -58,9 +58,10 @@ def test_what_a_part_names_is_there(entry: str) -> None:
         ("plugin.sklearn", "SklearnModel", ["sklearn"]),
         ("plugin.sklearn", None, ["sklearn"]),
         ("plugin.keras.trainer", "Trainer", ["keras"]),
-        ("features.store", "FeatureStore", ["extraction"]),
-        ("features.store", "store_use", []),
-        ("features.store", None, []),
+        ("features.pretrained", "find_encoder", ["encoders"]),
+        ("features.pretrained", "add_encoder", []),
+        ("features.pretrained", None, []),
+        ("features.store", "FeatureStore", []),
         ("plugin.sklearn_like", "SklearnModel", []),
     ],
 )
@@ -91,15 +92,18 @@ def raise_version(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
         ("encoders", "speech_encoder", "mfcc"),
         ("datasets", "demo", "mfcc"),
         ("hashing", "demo", "svm"),
+        pytest.param("fit", None, "svm", id="fit"),
+        pytest.param("extraction", None, "mfcc", id="extraction"),
     ],
 )
 def test_a_raised_version_changes_the_plugins_that_use_the_part(
-    part: str, used_by: str, unused_by: str, monkeypatch: pytest.MonkeyPatch
+    part: str, used_by: str | None, unused_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = identity(used_by), identity(unused_by)
+    users = [used_by] if used_by else []
+    before = [identity(name) for name in (unused_by, *users)]
     raise_version(monkeypatch, part)
-    assert identity(used_by) != before[0]
-    assert identity(unused_by) == before[1]
+    after = [identity(name) for name in (unused_by, *users)]
+    assert [now == then for now, then in zip(after, before, strict=True)] == [True, *[False for _ in users]]
 
 
 @pytest.mark.parametrize("entry", PLUGINS, ids=lambda entry: entry.name)

@@ -13,8 +13,8 @@ Where it cannot be told what is reached, more is covered rather than less:
 - a module that is used as a value (`getattr(helper, name)`, `import_module("helper")`), that lacks a name it
   is asked for, or that reads `globals()`, counts as a whole;
 - annotations count in classes and functions with an unknown base class or decorator, which may read them;
-- code that looks at source, docstrings or annotations, runs text, or imports a module whose name it computes,
-  counts with the bytes of every file of its package or folder.
+- code that looks at source, docstrings or annotations, runs text, imports a module whose name it computes, or
+  is too deeply nested to be followed, counts with the bytes of every file of its package or folder.
 
 Libraries are covered by their versions (`Plugin.requires`), the framework by its own (`marsbench.versions`).
 """
@@ -55,11 +55,11 @@ _NO_REFLECTION = frozenset({"importlib.metadata", "importlib.resources", "import
 
 
 class Identity(NamedTuple):
-    """What a plugin's code comes to."""
+    """Digest of a plugin's code."""
 
     digest: str
     files: frozenset[Path]
-    """Local files that it was taken from."""
+    """Local files that were read for it."""
 
 
 def identity_of(plugin: type, packages: Mapping[str, Path] | None = None) -> Identity:
@@ -82,11 +82,14 @@ def identity_at(top: Path, module: str, name: str, packages: Mapping[str, Path] 
         name: of the class.
         packages: as in `identity_of`.
     """
-    own = {module.partition(".")[0]: top}
-    references = References({**(packages or {}), **own}, None if "." in module else top)
+    references = References({**(packages or {}), module.partition(".")[0]: top})
     reach = _Reach(references)
-    reach.start(top, module, name)
-    return Identity(reach.digest(), references.files)
+    try:
+        reach.start(top, module, name)
+        found = reach.digest()
+    except RecursionError:  # an expression of hundreds of terms
+        found = digest(reach.checksums())
+    return Identity(found, references.files)
 
 
 def code_digest(entries: Iterable[str]) -> str:
@@ -135,13 +138,12 @@ class _Reach:
             if position not in self._texts.setdefault(place, {}):
                 self._texts[place][position] = self._text(place, position)
         ordered = sorted(self._numbers, key=self._numbers.__getitem__)
-        texts = [
-            [text for _, text in sorted(self._texts.get(place, {}).items()) if text] for place in ordered
-        ]
+        texts = [sorted(self._texts.get(place, {}).items()) for place in ordered]
+        code = [[text for _, text in module if text] for module in texts]  # a docstring has none
         acting = [self._numbers[place] for place in self._acting]
         parts = versions.versions_of(*sorted(self._parts))
-        files = self._checksums() if self._is_literal else {}
-        return digest([texts, acting, sorted(self._libraries), parts, files])
+        files = self.checksums() if self._is_literal else {}
+        return digest([code, acting, sorted(self._libraries), parts, files])
 
     def _text(self, place: Place, position: int) -> str:
         self._number(place)
@@ -153,9 +155,9 @@ class _Reach:
 
     def _label(self, found: Reference) -> str:
         """Text for what a name stands for, which is reached by that."""
-        held = self._references.held(found.place) if found.place else found
-        if found.place is None or held:
-            found = held or found
+        held = self._references.held(found.place) if found.place else None
+        found = held or found
+        if found.place is None:
             self._parts.update(found.parts)
             return f"@{found.name}"
         number = self._number(found.place)
@@ -202,9 +204,8 @@ class _Reach:
                 self._libraries.add(f"{module}.*" if name == "*" else parts[0])
 
     def _load_module(self, place: Place) -> None:
-        if (
-            place in self._loaded or place.is_framework
-        ):  # whose modules count when something in them is reached
+        # Modules of the framework count when something in them is reached.
+        if place in self._loaded or place.is_framework:
             return
         self._loaded.add(place)
         module = self._references.module(place)
@@ -213,8 +214,8 @@ class _Reach:
             self._acting.append(place)
             self._wait(place, sorted([*effects, *module.imports]))
 
-    def _checksums(self) -> dict[str, str]:
-        """Of all files of the packages and folders that were reached, by name."""
+    def checksums(self) -> dict[str, str]:
+        """Checksums of all files of the packages and folders that were reached, by name."""
         places = [place for place in (*self._loaded, *self._numbers) if not place.is_framework]
         found: dict[str, str] = {}
         for root, top in {(self._references.root(place), place.top) for place in places}:
@@ -332,9 +333,8 @@ class _Form(ast.NodeVisitor):
         """Of a field: what a dataclass looks at, or all if that cannot be told."""
         names = [names for part in ast.walk(annotation) if (names := names_in(part))]
         ends = [end for name in names for end, _ in self._references.dotted(self._place, name)]
-        is_alias = any(
-            not isinstance(node, ast.ClassDef) for end in ends for node in self._references.bound(end)
-        )
+        bound = [node for end in ends for node in self._references.bound(end)]
+        is_alias = any(not isinstance(node, ast.ClassDef) for node in bound)
         found = [".".join(name) for name in names] + [end.name for end in ends if end.place is None]
         texts = [part.value for part in ast.walk(annotation) if isinstance(part, ast.Constant)]
         markers = {marker for text in (*found, *texts) for marker in _MARKER.findall(str(text))}

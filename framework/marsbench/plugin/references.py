@@ -48,16 +48,14 @@ class References:
     """Local modules, and what names in them stand for.
 
     Args:
-        packages: folders in which local packages and modules lie, by their first name.
-        folder: a folder of drop-ins, all of whose modules can be imported by each other.
+        packages: folders in which local packages and modules lie, by their first name. A single module lies in
+            a folder of drop-ins, all of which can import each other.
         stops_at_parts: whether code of the framework that has a version is not looked into.
     """
 
-    def __init__(
-        self, packages: Mapping[str, Path], folder: Path | None = None, *, stops_at_parts: bool = True
-    ) -> None:
+    def __init__(self, packages: Mapping[str, Path], *, stops_at_parts: bool = True) -> None:
         self._packages = {**packages, FRAMEWORK.name: FRAMEWORK.parent}
-        self._folder = folder
+        self._folders = {top for name, top in packages.items() if (top / f"{name}.py").is_file()}
         self._stops_at_parts = stops_at_parts
         self._modules: dict[Place, Module] = {}
         self._places: dict[tuple[Path, str], Place | None] = {}
@@ -83,13 +81,13 @@ class References:
     def root(self, place: Place) -> Path:
         """The folder of drop-ins, the package or the file that a module belongs to."""
         first = place.top / place.dotted.partition(".")[0]
-        return place.top if place.top == self._folder else first if first.is_dir() else place.path
+        return place.top if place.top in self._folders else first if first.is_dir() else place.path
 
     def find(self, place: Place, dotted: str) -> Place | None:
         """The local module that code at `place` imports by an absolute name; None for one of a library."""
         first = dotted.partition(".")[0]
-        is_beside = place.top == self._folder and first not in sys.stdlib_module_names
-        tops = filter(None, [self._folder if is_beside else None, self._packages.get(first)])
+        is_beside = place.top in self._folders and first not in sys.stdlib_module_names
+        tops = filter(None, [place.top if is_beside else None, self._packages.get(first)])
         return next((found for top in tops if (found := self.located(top, dotted))), None)
 
     def located(self, top: Path, dotted: str) -> Place | None:

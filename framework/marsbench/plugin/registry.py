@@ -109,7 +109,7 @@ class Entry:
                 f"{self.file} must define one public {base.__name__} class; found {found} "
                 "(the name of a file that is no plugin begins with _)"
             )
-        identity = identity_of(classes[0], _local_packages())
+        identity = identity_of(classes[0], _local_packages(classes[0]))
         if self.is_drop_in:
             _refuse_mixed_helpers(identity.files, self.top)
         return classes[0], identity
@@ -315,15 +315,16 @@ def _refuse_mixed_helpers(files: Iterable[Path], folder: Path) -> None:
     """Refuse a plugin that got another folder's helper of the same name: it would not be what was read."""
     for file in files:
         loaded = sys.modules.get(file.stem)
-        if file.parent == folder and loaded is not None and Path(loaded.__file__ or "") != file:
+        is_ours = loaded is None or Path(loaded.__file__ or "").resolve() == file
+        if file.parent == folder.resolve() and loaded is not None and not is_ours:
             raise PluginError(f"{file}: another '{file.stem}' is loaded from {loaded.__file__}; rename one")
 
 
-def _local_packages() -> dict[str, Path]:
-    """Folders of what plugins may import from each other: packages of plugins, loaded modules of drop-ins."""
-    tops = [name for name in sys.modules if "." not in name and _appended]
-    files = {name: Path(str(vars(sys.modules[name]).get("__file__"))) for name in tops}
-    return _packages | {name: file.parent for name, file in files.items() if str(file.parent) in _appended}
+def _local_packages(plugin: type) -> dict[str, Path]:
+    """Folders of what a plugin may be made from: packages of plugins, and drop-ins that it derives from."""
+    modules = {base.__module__: sys.modules.get(base.__module__) for base in plugin.__mro__}
+    folders = {name: Path(getattr(module, "__file__", None) or "").parent for name, module in modules.items()}
+    return _packages | {name: folder for name, folder in folders.items() if str(folder) in _appended}
 
 
 _packages: dict[str, Path] = {}

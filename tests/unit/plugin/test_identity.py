@@ -702,6 +702,15 @@ def test_a_helper_that_is_not_valid_python_counts_by_its_bytes(tmp_path: Path) -
     assert one != other
 
 
+def test_an_expression_of_a_thousand_terms_counts_by_its_bytes(tmp_path: Path) -> None:
+    level = {"level": "from _helper import X\nclass Level:\n    x = X\n"}
+    one, other = (
+        of_level(tmp_path, level | {"_helper": f"X = {' + '.join('1' * 2000)} + {number}\n"})
+        for number in (1, 2)
+    )
+    assert one != other
+
+
 def test_what_changes_on_disk_is_seen_at_once(tmp_path: Path) -> None:
     before = of_level(tmp_path, FILES)
     assert of_level(tmp_path, edited("_deep", "return 7", "return 8")) != before
@@ -831,6 +840,14 @@ def test_what_a_drop_in_uses_of_the_built_in_plugins_is_part_of_it(copy: Path, t
 # As plugins are imported.
 
 
+@pytest.fixture(autouse=True)
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import each test's helpers from its own folders."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("_helper", "near_mfcc", "derived_far"):
+        sys.modules.pop(name, None)
+
+
 def drop(folder: Path, files: dict[str, str]) -> None:
     write(folder, files)
     discover.cache_clear()
@@ -843,21 +860,19 @@ def test_the_registry_knows_where_a_drop_in_finds_the_built_in_plugins(tmp_path:
     assert {"derived_mfcc.py", "mfcc.py", "spectrum.py", "filter_banks.py"} <= files
 
 
-def test_a_drop_in_may_derive_from_one_of_another_folder(tmp_path: Path) -> None:
-    def identity() -> str:
-        drop(
-            tmp_path / "b" / "features",
-            {"derived_far": "from near_mfcc import Derived as D\nclass F(D): pass\n"},
-        )
-        registry = discover((tmp_path / "a", tmp_path / "b"))
-        assert registry.get("features", "near_mfcc").plugin
-        return identity_of(registry.get("features", "derived_far").plugin, {"near_mfcc": near}).digest
-
+@pytest.mark.parametrize("edit", [{"near_mfcc": f"{DERIVED}    n_mfcc = 30\n"}, {"_helper": "X = 2\n"}])
+def test_a_base_class_in_another_folder_is_part_of_it(tmp_path: Path, edit: dict[str, str]) -> None:
     near = tmp_path / "a" / "features"
-    drop(near, {"near_mfcc": DERIVED})
-    before = identity()
-    drop(near, {"near_mfcc": f"{DERIVED}    n_mfcc = 30\n"})
-    assert identity() != before
+    far = tmp_path / "b" / "features"
+    drop(near, {"near_mfcc": f"from _helper import X\n{DERIVED}    x = X\n", "_helper": "X = 1\n"})
+    drop(far, {"derived_far": "import near_mfcc\nclass F(near_mfcc.Derived):\n    'Far.'\n"})
+    registry = discover((tmp_path / "a", tmp_path / "b"))
+    assert registry.get("features", "near_mfcc").plugin
+    entry = registry.get("features", "derived_far")
+    packages = {"near_mfcc": near, PLUGINS.name: PLUGINS.parent}
+    assert entry.source == identity_of(entry.plugin, packages).digest
+    write(near, edit)
+    assert entry.source != identity_of(entry.plugin, packages).digest
 
 
 def test_an_edit_after_the_import_does_not_change_it(tmp_path: Path) -> None:
@@ -877,9 +892,3 @@ def test_a_helper_of_another_folder_is_not_taken_for_ones_own(tmp_path: Path) ->
     assert registry.get("features", "helped_first").plugin
     with pytest.raises(PluginError, match=f"another '_helper' is loaded from {first}/_helper.py; rename one"):
         _ = registry.get("models", "helped_second").plugin
-
-
-@pytest.fixture(autouse=True)
-def forget_helpers() -> None:
-    for name in ("_helper", "near_mfcc", "derived_far"):
-        sys.modules.pop(name, None)
