@@ -48,8 +48,8 @@ class References:
     """Local modules, and what names in them stand for.
 
     Args:
-        packages: folders in which local packages and modules lie, by their first name. A single module lies in
-            a folder of drop-ins, all of which can import each other.
+        packages: folders in which local packages and modules lie, by their first name. A single module
+            lies in a folder of drop-ins, all of which can import each other.
         stops_at_parts: whether code of the framework that has a version is not looked into.
     """
 
