@@ -34,7 +34,7 @@ KEYS = {
     "ties": Part(1, ("results.ties:with_tie_ranks",)),
     "metrics": Part(1, ("evaluation.scoring:scores_of",)),
 }
-"""In the keys of what is kept: facts on audio, duplicates, features, fits and runs, ensembles, ties, metrics."""
+"""In keys of what is kept: facts on audio, duplicates, features, fits and runs, ensembles, ties, metrics."""
 
 OFFERED = {
     "datasets": Part(1, ("plugin.dataset", "data.corpus", "data.archives:unpack", "data.download:Archive")),
