@@ -88,6 +88,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, p
         read_experiment_file(path)
 
 
+def test_names_in_place_of_a_file_are_answered_with_the_options_for_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mfcc cannot be read: .*; pipelines are named with --features"):
+        read_experiment_file(tmp_path / "mfcc")
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [("speaker5", "speaker5"), ("own.toml", "{here}/own.toml"), ("~/own.JSON", "{home}/own.JSON")],

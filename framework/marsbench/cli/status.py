@@ -53,7 +53,7 @@ def plan(
 def retry(
     given: Given,
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids, or their beginnings.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Run ids, or their beginnings.")
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every run with a failed fit.")] = False,
     results: Results = DEFAULT_RESULTS,
