@@ -119,7 +119,7 @@ class _Clip:
 
     @cached_property
     def magnitude(self) -> Any:
-        """Of the centred, zero-padded STFT, (1 + n_fft // 2, n_frames)."""
+        """Magnitudes of the centred, zero-padded STFT, (1 + n_fft // 2, n_frames)."""
         n_fft = self.extractor.n_fft
         # Padded here: librosa warns of clips shorter than a frame.
         padded = np.pad(self.samples, n_fft // 2)
