@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from marsbench.protocols import builtin
 
 Bench = Callable[..., Any]
+TRUST = Path(__file__).parents[3] / "docs" / "trust.md"
 NAMES = ["emobox6", "holdout80", "loso", "luna5", "speaker5", "statement2", "stratified5"]
 RUN = ("run", "--features", "crossings", "--model", "nearest_mean", "--data", "tones", "--trials", "0")
 OWN = """
@@ -167,28 +169,12 @@ def test_statement2_splits_the_embedded_corpus(bench: Bench) -> None:
     assert ["1", "16", "16", *["2"] * 8] in [line.split() for line in shown.stdout.splitlines()]
 
 
-TAKES = '''"""Train on one take of each speaker and class, test on the other."""
-
-import numpy as np
-
-from marsbench.protocols.protocol import Definition, Fold, Splits
-
-
-def split(corpus):
-    take = np.array([clip.attributes["take"] for clip in corpus.clips])
-    pairs = ((np.flatnonzero(take != one), np.flatnonzero(take == one)) for one in ("0", "1"))
-    return Splits(tuple(Fold(train, test) for train, test in pairs))
-
-
-PROTOCOLS = (Definition("takes", "2 folds of whole takes", False, split),)
-'''
-
-
-def test_a_protocol_in_code_is_one_new_file(
+def test_a_protocol_in_code_is_one_new_file_such_as_that_of_the_docs(
     bench: Bench, kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (code,) = re.findall("```python\n(.*?)```", TRUST.read_text("utf-8"), re.DOTALL)
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "takes.py").write_text(TAKES)
+    (tmp_path / "new" / "takes.py").write_text(code)
     # As if the file stood in the folder of the built-in protocols.
     monkeypatch.setattr(builtin, "__path__", [*builtin.__path__, str(tmp_path / "new")])
     listed = {row["name"]: row for row in json.loads(bench("protocols", "list", "--json").stdout)}
