@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from marsbench.atomic_files import home, write_text
+from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data import audio_fingerprint
 from marsbench.data.audio import DECODER, AudioFacts, examine
 from marsbench.data.corpus import BadClip, CheckedCorpus, Clip, Corpus
 from marsbench.data.duplicates import near_duplicates
-from marsbench.errors import CorpusError
+from marsbench.errors import CorpusError, DamagedError
 from marsbench.hashing import digest
 from marsbench.progress import Progress, Silent
 from marsbench.versions import versions_of
@@ -42,7 +42,7 @@ def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | Non
         )
     good = [(c, f) for c, f in zip(clips, facts, strict=True) if not f.problem]
     _require_every_class(corpus, [clip for clip, _ in good], bad)
-    near = near_duplicates([(clip.path, f) for clip, f in good], _ledger("duplicates", clips), progress)
+    near = near_duplicates([(clip.path, f) for clip, f in good], _cache_file("duplicates", clips), progress)
     return CheckedCorpus(corpus, tuple(c for c, _ in good), tuple(f for _, f in good), bad, near)
 
 
@@ -60,19 +60,19 @@ def _require_every_class(corpus: Corpus, good: list[Clip], bad: tuple[BadClip, .
         raise CorpusError(f"corpus '{corpus.name}': no usable clip of class '{min(missing)}'{because}")
 
 
-def _ledger(kind: str, clips: list[Clip]) -> Path:
+def _cache_file(kind: str, clips: list[Clip]) -> Path:
     """Cache file for these clips, whatever their order."""
     return home() / kind / f"{digest(sorted({str(clip.path.absolute()) for clip in clips}))[:32]}.json"
 
 
 def _examine_cached(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
     stamps = [_stamp(clip.path) for clip in clips]
-    ledger = _ledger("audio", clips)
-    known = _read_ledger(ledger)
+    path = _cache_file("audio", clips)
+    known = _read_cache(path)
     unknown = {json.dumps(stamp): Path(stamp[0]) for stamp in stamps if json.dumps(stamp) not in known}
     if unknown:
         known |= dict(zip(unknown, _examine_all(list(unknown.values()), progress), strict=True))
-        _write_ledger(ledger, known)
+        _write_cache(path, known)
     return [known[json.dumps(stamp)] for stamp in stamps]
 
 
@@ -95,13 +95,14 @@ def _stamp(path: Path) -> tuple[str, int, int, int, int]:
     return (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
 
 
-def _read_ledger(path: Path) -> dict[str, AudioFacts]:
+def _read_cache(path: Path) -> dict[str, AudioFacts]:
+    """Facts by stamp; empty if the file is missing, damaged or of another version of the code."""
     try:
-        ledger = json.loads(path.read_text("utf-8"))
-        if ledger["version"] != _VERSION:
+        cache = json.loads(read_checksummed(path))
+        if cache["version"] != _VERSION:
             return {}
-        return {stamp: _checked(AudioFacts(**facts)) for stamp, facts in ledger["facts"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {stamp: _checked(AudioFacts(**facts)) for stamp, facts in cache["facts"].items()}
+    except (OSError, DamagedError, ValueError, TypeError, KeyError, AttributeError):
         return {}  # only a cache: the audio is examined again
 
 
@@ -112,7 +113,7 @@ def _checked(facts: AudioFacts) -> AudioFacts:
     return facts
 
 
-def _write_ledger(path: Path, facts: dict[str, AudioFacts]) -> None:
+def _write_cache(path: Path, facts: dict[str, AudioFacts]) -> None:
     # Failures to read a file are not cached: another user may have the permission.
     entries = {stamp: asdict(entry) for stamp, entry in facts.items() if entry.sha256}
-    write_text(path, json.dumps({"version": _VERSION, "facts": entries}))
+    write_checksummed(path, json.dumps({"version": _VERSION, "facts": entries}))

@@ -31,10 +31,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.atomic_files import write_text
+from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.data import audio, audio_fingerprint
 from marsbench.data.audio import AudioFacts
-from marsbench.errors import AudioError
+from marsbench.errors import AudioError, DamagedError
 from marsbench.hashing import digest
 from marsbench.progress import Progress
 from marsbench.versions import versions_of
@@ -66,9 +66,9 @@ _THREADS = min(os.cpu_count() or 1, 8)
 
 
 def near_duplicates(
-    clips: Iterable[tuple[Path, AudioFacts]], ledger: Path, progress: Progress
+    clips: Iterable[tuple[Path, AudioFacts]], cache_file: Path, progress: Progress
 ) -> tuple[Pair, ...]:
-    """Pairs that connect all clips of one recording with different content; cached in the file `ledger`.
+    """Pairs that connect all clips of one recording with different content; cached in `cache_file`.
 
     Raises:
         AudioError: a clip can no longer be decoded.
@@ -77,12 +77,12 @@ def near_duplicates(
         facts.content: (path, facts.audio_fingerprint) for path, facts in clips if facts.audio_fingerprint
     }
     contents = sorted(known)
-    settled, decisions = _read_ledger(ledger, contents)
+    settled, decisions = _read_cache(cache_file, contents)
     if len(contents) > 1 and settled != digest(contents):
         vectors = np.array([audio_fingerprint.fingerprint_vector(known[content][1]) for content in contents])
         paths = {content: path for content, (path, _) in known.items()}
         _decide(contents, vectors, decisions, lambda pair: _compare(paths[pair[0]], paths[pair[1]]), progress)
-        _write_ledger(ledger, digest(contents), decisions)
+        _write_cache(cache_file, digest(contents), decisions)
     return tuple(sorted(pair for pair, same in decisions.items() if same))
 
 
@@ -207,25 +207,25 @@ def _nearest(hits: Hits) -> Hits:
     return rows[kept], columns[kept], cosines[kept]
 
 
-def _read_ledger(path: Path, contents: list[str]) -> tuple[str, Decisions]:
-    """Digest of the contents that were fully compared, and the decisions on these contents."""
+def _read_cache(path: Path, contents: list[str]) -> tuple[str, Decisions]:
+    """Digest of the contents that were fully compared, and the decisions on `contents`."""
     by_start = {content[:_DIGITS]: content for content in contents}
     try:
-        ledger = json.loads(path.read_text("utf-8"))
-        if ledger["version"] != _VERSION:
+        cache = json.loads(read_checksummed(path))
+        if cache["version"] != _VERSION:
             return "", {}
-        pairs = [(line.split(), same) for same in (True, False) for line in ledger[_LISTS[same]]]
+        pairs = [(line.split(), same) for same in (True, False) for line in cache[_LISTS[same]]]
         decisions = {
             (by_start[a], by_start[b]): same for (a, b), same in pairs if a in by_start and b in by_start
         }
-        return str(ledger["settled"]), decisions
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return "", {}  # only a cache
+        return str(cache["settled"]), decisions
+    except (OSError, DamagedError, ValueError, TypeError, KeyError, AttributeError):
+        return "", {}  # only a cache: the clips are compared again
 
 
-def _write_ledger(path: Path, settled: str, decisions: Decisions) -> None:
+def _write_cache(path: Path, settled: str, decisions: Decisions) -> None:
     lines = {
         name: [f"{a[:_DIGITS]} {b[:_DIGITS]}" for (a, b), found in decisions.items() if found is same]
         for same, name in _LISTS.items()
     }
-    write_text(path, json.dumps({"version": _VERSION, "settled": settled, **lines}))
+    write_checksummed(path, json.dumps({"version": _VERSION, "settled": settled, **lines}))

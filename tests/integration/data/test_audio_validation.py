@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from marsbench.atomic_files import home
+from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data import audio_validation
 from marsbench.data.audio import AudioFacts, examine
 from marsbench.data.audio_validation import check_audio, describe_bad
@@ -162,12 +162,13 @@ def of_another_decoder(text: str) -> str:
 
 
 @pytest.mark.parametrize("damage", [truncate, as_list, with_unknown_fact, of_another_decoder])
-def test_a_ledger_that_cannot_be_trusted_is_made_again(
-    damage: Callable[[str], str], corpus: Corpus, examined: list[str]
+@pytest.mark.parametrize("write", [write_checksummed, Path.write_text])
+def test_a_damaged_cache_of_facts_is_computed_again(
+    write: Callable[[Path, str], object], damage: Callable[[str], str], corpus: Corpus, examined: list[str]
 ) -> None:
     first = check_audio(corpus)
-    (ledger,) = (home() / "audio").iterdir()
-    ledger.write_text(damage(ledger.read_text("utf-8")), "utf-8")
+    (cache,) = (home() / "audio").iterdir()
+    write(cache, damage(read_checksummed(cache).decode()))
     examined.clear()
     assert check_audio(corpus) == first
     assert sorted(examined) == ids(first)

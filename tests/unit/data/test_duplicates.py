@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from marsbench.atomic_files import home
+from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data import audio_fingerprint, duplicates
 from marsbench.data.audio import decode, read_bytes
 from marsbench.data.audio_validation import check_audio
@@ -275,11 +275,11 @@ def of_other_code(text: str) -> str:
     return text.replace('"version": "', '"version": "x')
 
 
-def without_verdicts(text: str) -> str:
+def without_decisions(text: str) -> str:
     return json.dumps({key: value for key, value in json.loads(text).items() if key != "different"})
 
 
-def with_odd_verdicts(text: str) -> str:
+def with_odd_decisions(text: str) -> str:
     return json.dumps(json.loads(text) | {"duplicates": ["one"]})
 
 
@@ -288,9 +288,11 @@ def with_numbers(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate, of_other_code, without_verdicts, with_odd_verdicts, with_numbers, "[{}]".format]
+    "damage", [truncate, of_other_code, without_decisions, with_odd_decisions, with_numbers, "[{}]".format]
 )
-def test_a_damaged_ledger_of_verdicts_is_made_again(
+@pytest.mark.parametrize("write", [write_checksummed, Path.write_text])
+def test_a_damaged_cache_of_decisions_is_computed_again(
+    write: Callable[[Path, str], object],
     damage: Callable[[str], str],
     corpus: Corpus,
     tmp_path: Path,
@@ -299,12 +301,12 @@ def test_a_damaged_ledger_of_verdicts_is_made_again(
 ) -> None:
     more = with_clips(corpus, tmp_path, {"copy": scaled(spoken[5], 0.5)})
     first, n_compared = check_audio(more), len(compared)
-    (ledger,) = (home() / "duplicates").iterdir()
-    whole = ledger.read_text("utf-8")
-    ledger.write_text(damage(whole), "utf-8")
+    (cache,) = (home() / "duplicates").iterdir()
+    whole = cache.read_text("utf-8")
+    write(cache, damage(read_checksummed(cache).decode()))
     assert check_audio(more) == first
     assert len(compared) == 2 * n_compared
-    assert ledger.read_text("utf-8") == whole
+    assert cache.read_text("utf-8") == whole
 
 
 class Listening:
@@ -335,7 +337,7 @@ def test_a_clip_that_vanishes_meanwhile_is_named(tmp_path: Path, corpus: Corpus)
     facts = replace(near.facts[1], content="another", audio_fingerprint=near.facts[0].audio_fingerprint)
     clips = [(near.clips[0].path, near.facts[0]), (tmp_path / "gone.wav", facts)]
     with pytest.raises(AudioError, match=r"gone.wav has changed since it was checked: no such file"):
-        duplicates.near_duplicates(clips, tmp_path / "ledger.json", Listening())
+        duplicates.near_duplicates(clips, tmp_path / "cache.json", Listening())
 
 
 def test_near_duplicates_are_noted_and_kept_in_one_part(
