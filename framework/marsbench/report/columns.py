@@ -9,13 +9,14 @@ everywhere. Whatever else a row tells is added in this file, by an entry that sa
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from marsbench.config import Criteria
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, Metric, Unit
 from marsbench.evaluation.scores import GRADED, Metrics
 from marsbench.results.leaderboard import Board
-from marsbench.results.row import WORST_RECALL, Row
+from marsbench.results.row import WORST_RECALL, BoardKey, Row
 
 Output = Literal["data", "terminal", "markdown", "page", "app"]
 """`data` is JSON, CSV and the API's data frame; `page` the HTML report; `app` the web page of a model."""
@@ -58,7 +59,8 @@ class Column:
 
     name: str
     """Key in JSON and CSV."""
-    value: Callable[[Row], Any]
+    take: Callable[[Row], Any] | None = None
+    """Takes the value from a row; None for the entry of its `scores` that has the column's name."""
     header: str = ""
     title: str = ""
     """Name in full, for a legend."""
@@ -81,7 +83,7 @@ class Column:
 
     def cell(self, row: Row, criteria: Criteria) -> Cell:
         """The entry of a row; `criteria` are the board's."""
-        value = self.value(row)
+        value = self.take(row) if self.take else row.scores.get(self.name)
         if value is None:
             return Cell(None, "")
         return Cell(
@@ -93,18 +95,15 @@ class Column:
             (self.note(row) if self.note else None) or "",
         )
 
-    @property
-    def keys(self) -> list[str]:
-        """Keys in JSON and CSV: the value, ends of its interval, whether its threshold is exceeded."""
-        ends = [f"{self.name}_low", f"{self.name}_high"] if self.has_interval else []
-        return [self.name, *ends, *([f"{self.criterion}_reached"] if self.criterion else [])]
+    def data(self, row: Row | None, criteria: Criteria | None) -> dict[str, Any]:
+        """Value, ends of its interval, and whether its threshold is exceeded, by their keys in JSON and CSV.
 
-    def data(self, row: Row, criteria: Criteria) -> dict[str, Any]:
-        """The entry of a row for programs, by `keys`."""
-        cell = self.cell(row, criteria)
-        ends = [cell.low, cell.high] if self.has_interval else []
-        reached = [cell.reached] if self.criterion else []
-        return dict(zip(self.keys, [cell.value, *ends, *reached], strict=True))
+        Without a row or criteria every value is None.
+        """
+        cell = self.cell(row, criteria) if row and criteria else Cell(None, "")
+        ends = {f"{self.name}_low": cell.low, f"{self.name}_high": cell.high} if self.has_interval else {}
+        reached = {f"{self.criterion}_reached": cell.reached} if self.criterion else {}
+        return {self.name: cell.value, **ends, **reached}
 
 
 def shown_in(output: Output, width: int | None = None) -> list[Column]:
@@ -115,17 +114,17 @@ def shown_in(output: Output, width: int | None = None) -> list[Column]:
 
 def data_keys() -> list[str]:
     """Keys of every row in JSON, CSV and the API's data frame, in order."""
-    return [key for column in shown_in("data") for key in column.keys]
+    return list(_data(shown_in("data"), None, None))
 
 
 def data_rows(boards: Iterable[Board]) -> list[dict[str, Any]]:
     """Every row of the boards for programs, each by `data_keys`."""
     chosen = shown_in("data")
-    return [
-        {key: value for column in chosen for key, value in column.data(row, board.criteria).items()}
-        for board in boards
-        for row in board.rows
-    ]
+    return [_data(chosen, row, board.criteria) for board in boards for row in board.rows]
+
+
+def _data(chosen: Iterable[Column], row: Row | None, criteria: Criteria | None) -> dict[str, Any]:
+    return {key: value for column in chosen for key, value in column.data(row, criteria).items()}
 
 
 def columns() -> tuple[Column, ...]:
@@ -158,7 +157,7 @@ def _of_metric(metric: Metric) -> Column:
     is_graded = metric.name in GRADED
     return Column(
         metric.name,
-        _score(metric.name),
+        None,
         metric.header,
         metric.title,
         f"{metric.explanation} {'Higher' if metric.higher_is_better else 'Lower'} is better.",
@@ -172,10 +171,6 @@ def _of_metric(metric: Metric) -> Column:
     )
 
 
-def _score(name: str) -> Callable[[Row], Any]:
-    return lambda row: row.scores.get(name)
-
-
 def _other(name: str) -> Callable[[Row], Any]:
     """A score under the other kind of split."""
     return lambda row: row.other.scores.get(name) if row.other else None
@@ -187,48 +182,33 @@ _IDENTITY = (
         "none", 0, _EVERYWHERE,
     ),
     Column("pipeline", lambda row: f"{row.features} + {row.model}", "pipeline", outputs=_TABLES),
-    Column("run_id", lambda row: row.run_id),
-    Column("run_ids", lambda row: row.run_ids),
-    Column("finished", lambda row: row.finished),
-    Column("corpus", lambda row: row.board.corpus),
-    Column("synthetic", lambda row: row.board.synthetic),
-    Column("protocol", lambda row: row.board.protocol),
-    Column("protocol_hash", lambda row: row.board.protocol_hash),
-    Column("speakers_apart", lambda row: row.board.speakers_apart),
-    Column("speakers_shared", lambda row: row.board.speakers_shared),
-    Column("statements_shared", lambda row: row.board.statements_shared),
-    Column("fingerprint", lambda row: row.board.fingerprint),
-    Column("features", lambda row: row.features),
-    Column("model", lambda row: row.model),
-    Column("settings", lambda row: row.settings),
-    Column("seeds", lambda row: row.seeds),
-    Column("status", lambda row: row.status),
-    Column("reason", lambda row: row.reason),
-    Column("n_clips", _score("n_clips")),
+    *(Column(name, attrgetter(name)) for name in ("run_id", "run_ids", "finished")),
+    *(Column(name, attrgetter(f"board.{name}")) for name in BoardKey._fields),
+    *(Column(name, attrgetter(name)) for name in ("features", "model", "settings", "seeds")),
+    *(Column(name, attrgetter(name)) for name in ("status", "reason")),
+    Column("n_clips"),
 )  # fmt: skip
 _COSTS = (
     Column(
-        WORST_RECALL, _score(WORST_RECALL), "worst class", "recall of the worst class",
+        WORST_RECALL, None, "worst class", "recall of the worst class",
         "Share of the clips of the class that is recognised worst.", "share", outputs=_EVERYWHERE,
         has_interval=True, criterion="class_recall", note=lambda row: row.worst_class,
     ),
     Column("worst_class", lambda row: row.worst_class),
     Column(
-        "train_seconds", _score("train_seconds"), "training", "training time",
-        "Seconds of fitting, summed over the folds.", "seconds", outputs={"data", "terminal", "page"},
+        "train_seconds", None, "training", "training time", "Seconds of fitting, summed over the folds.",
+        "seconds", outputs={"data", "terminal", "page"},
     ),
     Column(
-        "parameters", _score("parameters"), "parameters", "trained parameters", unit="count",
-        outputs={"data", "terminal"}, below="train_seconds",
+        "parameters", None, "parameters", "trained parameters", unit="count", outputs={"data", "terminal"},
+        below="train_seconds",
     ),
     Column(
-        "model_bytes", _score("model_bytes"), "size", "model size",
-        "Bytes of the saved model, mean over folds.", "bytes",
+        "model_bytes", None, "size", "model size", "Bytes of the saved model, mean over folds.", "bytes",
         outputs={"data", "terminal", "page"}, below="train_seconds",
     ),
     Column(
-        "milliseconds_per_clip", _score("milliseconds_per_clip"), "latency",
-        "time from a clip's file to its class",
+        "milliseconds_per_clip", None, "latency", "time from a clip's file to its class",
         "Features one clip at a time, the model many clips at a time, on the machine that made the run.",
         "milliseconds", outputs={"data", "terminal", "page"}, below="train_seconds",
     ),
@@ -236,28 +216,20 @@ _COSTS = (
 _VERDICT = (
     Column("verdict", lambda row: row.verdict, "verdict", outputs=_EVERYWHERE),
     Column(
-        "pass_probability", _score("pass_probability"), "P", "probability of passing, %",
+        "pass_probability", None, "P", "probability of passing, %",
         "Share of resampled corpora on which every criterion is met.", "share", 0,
         outputs={"data", "terminal", "page"}, below="verdict",
     ),
 )  # fmt: skip
 _MORE = (
     Column(
-        "fold_spread", _score("fold_spread"), "±", "standard deviation over folds", unit="share",
+        "fold_spread", None, "±", "standard deviation over folds", unit="share",
         outputs={"data", "terminal"}, below=RANKED_BY,
     ),
-    Column("seed_spread", _score("seed_spread")),
-    Column("tuner", lambda row: row.tuner),
-    Column("trials", _score("trials")),
-    Column("gain", _score("gain")),
-    Column("optimism", _score("optimism")),
-    Column("asked", lambda row: row.asked),
+    *(Column(name) for name in ("seed_spread", "trials", "gain", "optimism")),
+    *(Column(name, attrgetter(name)) for name in ("tuner", "asked", "ensemble", "members")),
     Column("other_protocol", lambda row: row.other.board.protocol if row.other else None),
-    Column(f"other_{RANKED_BY}", _other(RANKED_BY)),
-    Column(f"other_{RANKED_BY}_low", _other(f"{RANKED_BY}_low")),
-    Column(f"other_{RANKED_BY}_high", _other(f"{RANKED_BY}_high")),
+    *(Column(f"other_{name}", _other(name)) for name in (RANKED_BY, f"{RANKED_BY}_low", f"{RANKED_BY}_high")),
     Column("gap", lambda row: row.speaker_gap),
-    Column("ensemble", lambda row: row.ensemble),
-    Column("members", lambda row: row.members),
     Column("run", lambda row: row.short_id, "run", outputs={"markdown"}),
 )  # fmt: skip

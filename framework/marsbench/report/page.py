@@ -12,11 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from marsbench.config import Criteria
 from marsbench.errors import ResultsError
+from marsbench.evaluation.criteria import grade
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import Score
 from marsbench.report import phrases
-from marsbench.report.columns import Column, formatted, shown_in
-from marsbench.report.phrases import row_details
+from marsbench.report.columns import formatted, shown_in
 from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run, with_audio
 from marsbench.report.selection import Selection
 from marsbench.results.leaderboard import Board
@@ -46,8 +45,8 @@ def build_page(selection: Selection, options: Options) -> str:
     runs = _runs(selection, options, notes)
     anchors = {view.run.run_id: view.anchor for view in runs}
     boards = [view_board(board, selection, anchors) for board in selection.boards]
-    shown = [selection.standings[row.row.run_id] for board in boards for row in board.rows if row.standing]
-    pairs = speaker_gaps(view.row for board in boards for view in board.rows if selection.is_about(view.row))
+    rows = [row for board in boards for row in board.rows]
+    pairs = speaker_gaps(view.row for view in rows if selection.is_about(view.row))
     return _environment().get_template("page.html.j2").render(
         title=selection.title,
         boards=boards,
@@ -55,16 +54,18 @@ def build_page(selection: Selection, options: Options) -> str:
         n_speakers=_n_speakers(runs),
         speaker_gaps=pairs[:MOST_GAPS],
         n_more_gaps=max(0, len(pairs) - MOST_GAPS),
-        failed=[row for board in boards for row in board.rows if row.row.status == "failed"],
+        failed=[view.row for view in rows if view.row.status == "failed"],
         synthetic=sorted({board.board.corpus for board in boards if board.board.synthetic}),
-        licences=sorted({(run.corpus.name, run.corpus.licence) for run in shown}),
+        licences=sorted({(run.corpus.name, run.corpus.licence) for row in rows if (run := row.standing)}),
         notes=notes,
         with_audio=options.audio,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("marsbench"),
-        ranked_by=METRICS[RANKED_BY].title,
+        ranked_by=METRICS[RANKED_BY],
+        columns=shown_in("page"),
         by_fold=[metric for metric in METRICS.values() if metric.from_confusion],
         phrases=phrases,
+        grade=grade,
         formatted=formatted,
     )  # fmt: skip
 
@@ -116,11 +117,6 @@ class RowView:
     """Whether the page is about this row alone."""
 
     @property
-    def details(self) -> list[str]:
-        """Settings, seeds, tuning, members, and the score under the other kind of split."""
-        return row_details(self.row)
-
-    @property
     def reproduction(self) -> Reproduction | None:
         """The commands that make the runs of all its seeds again."""
         return reproduce(self.standing, self.row.seeds) if self.standing else None
@@ -134,11 +130,6 @@ class BoardView:
     rows: list[RowView]
     n_hidden: int
     """Rows beyond `MOST_ROWS`."""
-
-    @property
-    def columns(self) -> list[Column]:
-        """The columns of the table."""
-        return shown_in("page")
 
     @property
     def best(self) -> RowView | None:
@@ -161,59 +152,14 @@ def view_board(board: Board, selection: Selection, anchors: dict[str, str]) -> B
     return BoardView(board, views, len(board.rows) - len(rows))
 
 
-@dataclass(frozen=True)
-class SpeakerGap:
-    """One pipeline under both kinds of protocol, on the same clips; scores by the ranking metric."""
-
-    corpus: str
-    pipeline: str
-    known: Score
-    """Score with the test speakers in training."""
-    known_protocol: str
-    unknown: Score
-    """Score without."""
-    unknown_protocol: str
-
-    @property
-    def difference(self) -> float:
-        """Score on known minus score on unknown speakers."""
-        return self.known.value - self.unknown.value
-
-
-def speaker_gaps(rows: Iterable[Row]) -> list[SpeakerGap]:
-    """The pipelines that were run under both kinds of protocol, each once, best first."""
-    found = {
-        (row.board.corpus, row.board.fingerprint, row.configuration): _speaker_gap(row, row.other)
-        for row in rows
-        if row.other is not None and row.speaker_gap is not None
-    }
-    return sorted(found.values(), key=lambda pair: -pair.known.value)
-
-
-def _speaker_gap(row: Row, other: Row) -> SpeakerGap:
-    unknown, known = (row, other) if row.board.speakers_apart else (other, row)
-    return SpeakerGap(
-        corpus=row.board.corpus,
-        pipeline=_pipeline(row),
-        known=_score(known),
-        known_protocol=known.board.protocol,
-        unknown=_score(unknown),
-        unknown_protocol=unknown.board.protocol,
-    )
-
-
-def _score(row: Row) -> Score:
-    value, low, high = (row.scores[f"{RANKED_BY}{end}"] for end in ("", "_low", "_high"))
-    return Score(value=value, low=low, high=high)
-
-
-def _pipeline(row: Row) -> str:
-    """Name of a pipeline with its settings, on one line."""
-    words = [f"{name}={value}" for name, value in row.settings.items()]
-    words += [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
-    words += ["tuned"] if row.tuner else []
-    words += [f"{len(row.members)} members"] if row.members else []
-    return ", ".join([f"{row.features} + {row.model}", *words])
+def speaker_gaps(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
+    """Each pipeline that was run under both kinds of protocol: on shared and on new speakers, best first."""
+    found: dict[tuple[str, str, str], tuple[Row, Row]] = {}
+    for row in rows:
+        if row.other is not None and row.speaker_gap is not None:
+            pair = (row.other, row) if row.board.speakers_apart else (row, row.other)
+            found[row.board.corpus, row.board.fingerprint, row.configuration] = pair
+    return sorted(found.values(), key=lambda pair: -pair[0].scores[RANKED_BY])
 
 
 @cache

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from marsbench.config import Criteria
-from marsbench.evaluation.criteria import Grade, Outcome, grade, verdict
+from marsbench.evaluation.criteria import Grade, Outcome, verdict
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import GRADED, Metrics
+from marsbench.evaluation.scores import GRADED
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing
@@ -46,11 +46,6 @@ def split_meaning(standing: Standing, n_speakers: int | None) -> str:
     return "Train and test share speakers: expect lower scores on new speakers."
 
 
-def graded(metrics: Metrics, criteria: Criteria) -> list[Grade]:
-    """Metrics against criteria."""
-    return grade(metrics, criteria)
-
-
 def verdict_sentence(grades: list[Grade]) -> str:
     """Whether the criteria are met, and which of them decide the verdict."""
     outcome: Outcome = verdict(grades)
@@ -75,6 +70,15 @@ def _listed(words: list[str], most: int = 4) -> str:
 def row_details(row: Row) -> list[str]:
     """Settings, seeds, tuning and members of a configuration, and its score under the other kind of split."""
     return [*_settings(row), *_seeds(row), *_tuning(row), *_members(row), *_other_view(row)]
+
+
+def pipeline_phrase(row: Row) -> str:
+    """A pipeline with what was set by hand, on one line and without scores."""
+    words = [f"{name}={value}" for name, value in row.settings.items()]
+    words += [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
+    words += ["tuned"] if row.tuner else []
+    words += [f"{len(row.members)} members"] if row.members else []
+    return ", ".join([f"{row.features} + {row.model}", *words])
 
 
 def _settings(row: Row) -> list[str]:
