@@ -29,9 +29,9 @@ class Board:
     criteria: Criteria
     rows: tuple[Row, ...]
     n_older: int
-    """Runs left out because the same pipeline was run later with newer code."""
+    """Runs that are not shown because the same pipeline was run later with newer code."""
     n_compared: int
-    """Rows, the best ones, that were tested against each other; where they cannot be told apart they tie."""
+    """How many of the best rows were tested against each other; rows without a significant difference tie."""
 
 
 def leaderboards(
@@ -42,11 +42,11 @@ def leaderboards(
     *,
     older: bool = False,
 ) -> tuple[list[Board], list[str]]:
-    """One board for each protocol hash below a results folder, restricted by name where asked.
+    """One board for each protocol hash in a results folder, of one corpus or protocol if named.
 
-    Every run of a board is held against the same `criteria`, whatever it was graded by when it was made. Of
-    runs that differ in the code of their plugins alone, the latest stands for all, and runs that differ in
-    their seed alone share a row, unless `older` ones are asked for: then each run has its own.
+    Every run is graded by the same `criteria`, whatever it was graded by when it was made. Of runs that
+    differ only in the code of their plugins the latest is shown, and runs that differ only in their seed share
+    a row, unless `older` is true: then each run has a row of its own.
 
     Returns:
         The boards, and lines on what is left out: each run that cannot be read, each whose predictions are
@@ -59,7 +59,7 @@ def leaderboards(
     groups, left_out = _rows_by_board(root, corpus, asked)
     wanted = {group: rows for group, rows in groups.items() if protocol in (None, group[1])}
     if not wanted and not left_out:
-        _raise_what_there_is(root, corpus, protocol)
+        _raise_available(root, corpus, protocol)
     shown = {
         group: _with_gains(rows) if older else _one_a_configuration(root, rows, asked)
         for group, rows in groups.items()
@@ -74,7 +74,7 @@ def leaderboards(
 def _rows_by_board(
     root: Path, corpus: str | None, criteria: Criteria
 ) -> tuple[dict[_Group, list[Row]], list[str]]:
-    """Every finished run as a row, and lines on what is left out."""
+    """Every finished run as a row, and one line for each that is left out."""
     groups: dict[_Group, list[Row]] = {}
     left_out: list[str] = []
     n_unfinished = 0
@@ -97,23 +97,23 @@ def _rows_by_board(
 
 
 def best_run(root: Path, corpus: str | None = None, protocol: str | None = None) -> RunFolder:
-    """The run that stands first on the only leaderboard of that corpus and protocol, of seeds the first.
+    """The best run of the only leaderboard of that corpus and protocol; of several seeds the first.
 
     Raises:
         ResultsError: there is none, or several leaderboards.
     """
     boards = [board for board in leaderboards(root, corpus, protocol)[0] if board.rows and board.rows[0].rank]
     if not boards:
-        raise ResultsError(f"no complete run in {root.absolute()} to be the best")
+        raise ResultsError(f"no complete run in {root.absolute()}")
     if len(boards) > 1:
         named = "; ".join(f"{board.corpus}, {board.protocol}, {board.hash[:8]}" for board in boards)
         raise ResultsError(
-            f"there are {len(boards)} leaderboards ({named}); say --data and --protocol, or name a run"
+            f"there are {len(boards)} leaderboards ({named}); give --data and --protocol, or a run"
         )
     return folders_of(root, boards[0].rows[0])[0]
 
 
-def _raise_what_there_is(root: Path, corpus: str | None, protocol: str | None) -> None:
+def _raise_available(root: Path, corpus: str | None, protocol: str | None) -> None:
     folders = [folder.path for folder in find_runs(root)]
     known = {path.parents[1].name for path in folders}, {path.parents[0].name for path in folders}
     for what, wanted, names in (("corpus", corpus, known[0]), ("protocol", protocol, known[1])):
@@ -146,7 +146,7 @@ def folders_of(root: Path, row: Row) -> list[RunFolder]:
 
 
 def _one_a_configuration(root: Path, rows: Sequence[Row], criteria: Criteria) -> list[Row]:
-    """A row for each configuration: latest code, what tuning gained, all complete seeds together."""
+    """One row per configuration: its latest code, its gain by tuning, and all complete seeds merged."""
     by_configuration: dict[str, list[Row]] = {}
     for row in _with_gains(_latest(rows)):
         # A run that failed has no scores to be merged: it stays a row with its reason.
@@ -167,7 +167,7 @@ def _of_all_seeds(root: Path, rows: list[Row], criteria: Criteria) -> Row:
 
 
 def _latest(rows: Sequence[Row]) -> list[Row]:
-    """Of each configuration and seed, the run that was finished last."""
+    """The last finished run of each configuration and seed."""
     latest: dict[tuple[str, tuple[int, ...]], Row] = {}
     for row in sorted(rows, key=lambda row: row.finished):
         latest[row.configuration, row.seeds] = row
@@ -175,7 +175,7 @@ def _latest(rows: Sequence[Row]) -> list[Row]:
 
 
 def _with_gains(rows: list[Row]) -> list[Row]:
-    """Rows that know what tuning gained over the untuned run of the same seed that was finished last."""
+    """Rows with their gain by tuning over the untuned run of the same seed that was finished last."""
     if all(row.tuner is None for row in rows):
         return rows
     in_time = sorted(rows, key=lambda row: row.finished)
@@ -190,7 +190,7 @@ def _with_gain(row: Row, untuned: float | None) -> Row:
 
 
 def _with_other_views(groups: dict[_Group, list[Row]]) -> dict[_Group, list[Row]]:
-    """Rows that know what the same configuration scores on the same clips, split by speaker or not."""
+    """Rows with the row of the same configuration and clips under the other kind of split."""
     complete = [row for rows in groups.values() for row in rows if row.ranked_score is not None]
     if len({row.board.speakers_apart for row in complete}) < 2:
         return groups
@@ -231,7 +231,7 @@ def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
 
 
 def _place(row: Row) -> tuple[float, float, str]:
-    """What a row is sorted by, the best one least."""
+    """Sort key of a row; the best row has the lowest."""
     if row.ranked_score is None:
         return inf, inf, row.run_id
     sign = -1 if METRICS[RANKED_BY].higher_is_better else 1

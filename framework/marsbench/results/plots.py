@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture."""
+"""Confusion matrix and tuning history as PNG."""
 
 import io
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def plot_confusion(run: Run, path: Path) -> None:
 
 
 def draw_confusion(run: Run) -> Figure:
-    """Share of each true class by predicted class, counts in the cells.
+    """Counts by true and predicted class, shaded by the share of the true class.
 
     Raises:
         ResultsError: the run has no metrics.
@@ -60,13 +60,13 @@ def _draw(labels: list[str], counts: np.ndarray, shares: np.ndarray) -> Figure:
 
 
 def plot_history(studies: Sequence[Study], title: str, path: Path) -> None:
-    """Write a PNG: score by number of the trial, a colour a fold, the best so far as a line."""
+    """Write a PNG of scores by trial, one colour per fold, with the best score so far as a line."""
     figure = Figure(figsize=(7.5, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for study in studies:
         _draw_study(axes, study, f"C{study.fold % 10}")
     axes.set_xlabel("trial")
-    axes.set_ylabel(f"inner {studies[0].objective.replace('_', ' ')}" if studies else "")
+    axes.set_ylabel(f"validation {METRICS[studies[0].objective].title}" if studies else "")
     axes.set_title(plain(title), fontsize=10)
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -92,7 +92,7 @@ def _points(trials: Sequence[Trial]) -> tuple[list[int], list[float]]:
 
 
 def plain(text: str) -> str:
-    """Text as it is: a dollar sign would begin a formula."""
+    """Text without formulas: matplotlib takes a dollar sign for the start of one."""
     return text.replace("$", r"\$")
 
 

@@ -1,4 +1,4 @@
-"""What `run.json` holds. Pydantic checks it on reading; the version rises when its meaning changes."""
+"""The contents of `run.json`. Pydantic validates it when it is read; the version changes with its meaning."""
 
 from statistics import fmean
 from typing import Any, Literal
@@ -27,7 +27,7 @@ class CorpusRecord(_Record):
     """The plugin that made it, with its parameters: where the audio was."""
     fingerprint: str
     labels: list[str]
-    """In the order of every array's classes."""
+    """Class names, in the order of every array."""
     n_clips: int
     synthetic: bool
     licence: str
@@ -62,15 +62,15 @@ class ProtocolRecord(_Record):
 
 
 class FoldTuning(_Record):
-    """What tuning came to on one fold."""
+    """Result of tuning on one fold."""
 
     fold: int
     best: int | None
-    """Number of the chosen trial; None if no trial was complete and the untuned configuration was taken."""
+    """Number of the chosen trial; None if no trial was complete, and the untuned configuration was used."""
     configuration: dict[str, Any]
-    """What was chosen, by NAME.PARAMETER."""
+    """Chosen hyperparameters, by NAME.PARAMETER."""
     inner_score: float | None
-    """Of the chosen trial, on the fold's training clips."""
+    """Validation score of the chosen trial, on clips of the fold's training part."""
     outer_score: float
     """By the same objective on the fold's test clips."""
     complete: int
@@ -82,20 +82,20 @@ class FoldTuning(_Record):
 
 
 class TuningRecord(_Record):
-    """How a run was tuned, and what of it was optimism."""
+    """How a run was tuned, and the result on each fold."""
 
     asked: Tuning
     folds: list[FoldTuning]
 
     @property
     def optimism(self) -> float | None:
-        """Mean over the folds of inner minus outer score; None if no fold was tuned."""
+        """Validation score minus test score, mean over the folds; None if no fold was tuned."""
         gaps = [fold.inner_score - fold.outer_score for fold in self.folds if fold.inner_score is not None]
         return fmean(gaps) if gaps else None
 
     @property
     def n_trials(self) -> int:
-        """Of all folds."""
+        """Number of trials, summed over the folds."""
         return sum(fold.complete + fold.pruned + fold.failed for fold in self.folds)
 
 
@@ -108,29 +108,29 @@ class MemberRecord(_Record):
     settings: dict[str, Any]
     seed: int
     tuned: str | None
-    """Digest of what tuning was asked for; None for an untuned run."""
+    """Digest of the tuning that was requested; None for an untuned run."""
 
 
 class EnsembleRecord(_Record):
-    """What an ensemble is made of. It trains no model of its own; its probabilities are theirs, fused."""
+    """Members and weights of an ensemble. Its probabilities are a pool of its members'."""
 
     members: list[MemberRecord]
     """By run id."""
     inner_folds: int
     """Splits of each fold's training clips on which the weights were fitted; 0 for a plain mean."""
     weights: list[list[float]]
-    """Of each fold that there is, one a member. Those of a logarithmic pool are exponents, which need not sum
-    to 1: they sum to more where members that agree may be surer than each of them."""
+    """One weight per member for each fold. Those of a logarithmic pool are exponents and need not sum to 1:
+    they sum to more where agreeing members make the pool more confident than each of them."""
 
     @property
     def key(self) -> str:
-        """Digest of what the members and the fusion are, whatever the code was."""
+        """Digest of the members and the kind of pool, whatever their code."""
         members = [member.model_dump(exclude={"run_id"}) for member in self.members]
         return digest([sorted(members, key=digest), self.inner_folds])
 
     @property
     def shares(self) -> list[list[float]]:
-        """The weights of each fold, made to sum to 1."""
+        """The weights of each fold, normalised to sum to 1."""
         return [[weight / (sum(of_fold) or 1.0) for weight in of_fold] for of_fold in self.weights]
 
     @property
@@ -141,11 +141,11 @@ class EnsembleRecord(_Record):
 
 
 class RunPlan(_Record):
-    """What a run is to be, known before its first unit."""
+    """A run that was started: what is known of it before its first fit."""
 
     schema_version: Literal[1] = 1
     experiment: dict[str, Any]
-    """Keys and values of an experiment file that asks for this run alone; empty for an ensemble."""
+    """Keys and values of an experiment file with this run alone; empty for an ensemble."""
     features: str
     model: str
     settings: dict[str, Any]
@@ -153,7 +153,7 @@ class RunPlan(_Record):
     n_folds: int
     n_clips: int
     n_units_at_once: int
-    """How many units, of all runs, were to run at a time."""
+    """How many fits, of all runs, were to run at a time."""
     planned: str
     """UTC, ISO 8601."""
     tuning: Tuning | None = None
@@ -163,7 +163,7 @@ class RunPlan(_Record):
 
 
 class Standing(_Record):
-    """What a leaderboard needs of a run; whatever else `run.json` holds is passed over, which saves time."""
+    """The part of a run that a leaderboard needs; the rest of `run.json` is skipped, which saves time."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -196,11 +196,11 @@ class Standing(_Record):
     model_bytes: int | None = None
     """Size of a saved model, mean over folds; None if it could not be saved."""
     tuning: TuningRecord | None = None
-    """None for the untuned configuration; empty of folds unless every fold is there."""
+    """None for the untuned configuration; without folds unless all folds are complete."""
     predictions_sha256: str | None = None
     """Hexadecimal sha256 of `predictions.parquet`; None if there is none, since a fold failed."""
     ensemble: EnsembleRecord | None = None
-    """None for a run of one pipeline. Of an ensemble, times, sizes and parameters are its members' sums."""
+    """None for a run of one pipeline. An ensemble has its members' summed times, sizes and parameters."""
 
 
 class Run(Standing):
@@ -212,12 +212,12 @@ class Run(Standing):
     """Whole configuration by fold."""
     grades: list[Grade]
     warnings: list[str]
-    """What the model's libraries warned of, each once."""
+    """Warnings of the model's libraries, each once."""
     environment: dict[str, str]
-    """Where its units were fitted; values that differ between them stand side by side."""
+    """Versions and hardware of the fits; values that differ between fits are joined by `and`."""
 
     @property
     def title(self) -> str:
-        """What was run on what, in one line."""
+        """Pipeline, corpus and protocol, in one line."""
         tuned = ", tuned" if self.tuning else ""
         return f"{self.features.name} + {self.model.name}{tuned}, {self.corpus.name}, {self.protocol.name}"
