@@ -45,8 +45,8 @@ def leaderboards(
     """One board for each protocol hash in a results folder, of one corpus or protocol if named.
 
     Every run is graded by the same `criteria`, whatever it was graded by when it was made. Of runs that
-    differ only in the code of their plugins the latest is shown, and runs that differ only in their seed share
-    a row, unless `older` is true: then each run has a row of its own.
+    differ only in the code of their plugins the latest is shown, and those that differ only in their seed
+    share a row, unless `older` is true: then each run has a row of its own.
 
     Returns:
         The boards, and lines on what is left out: each run that cannot be read, each whose predictions are
