@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Self
 
 from marsbench.config import Execution
+from marsbench.environment import import_extra
 from marsbench.errors import ConfigError
 from marsbench.execution.base import Executor, Listener, Outcome, Task, attempt
 from marsbench.execution.local_pool import LocalPool
@@ -24,6 +25,7 @@ def open_executor(asked: Execution) -> Executor:
 
     Raises:
         ConfigError: settings that exclude each other.
+        ExportError: a cluster without the packages of the extra `cluster`.
     """
     limits = Limits(asked.unit_timeout, asked.unit_memory)
     if asked.cluster is None:
@@ -34,6 +36,7 @@ def open_executor(asked: Execution) -> Executor:
         return InProcess(asked.threads)
     if asked.workers is not None:
         raise ConfigError("--workers and --cluster exclude each other: a cluster has its own workers")
+    import_extra("distributed", "cluster")
     from marsbench.execution.dask_cluster import DaskExecutor
 
     return DaskExecutor(asked.cluster, asked.threads, limits)

@@ -1,10 +1,13 @@
 import os
+import sys
 import threading
 
 import pytest
 
+from marsbench.config import Execution
+from marsbench.errors import ExportError
 from marsbench.execution.base import Outcome, Task, Work
-from marsbench.execution.executor import InProcess
+from marsbench.execution.executor import InProcess, open_executor
 from marsbench.execution.threads import VARIABLES
 from marsbench.plugin.model import OnEpoch
 
@@ -50,3 +53,9 @@ def test_work_is_done_with_the_given_number_of_threads_and_what_follows_as_befor
         done = outcome(executor, lambda _: [os.environ[name] for name in VARIABLES])
     assert done.value == ["3"] * len(VARIABLES)
     assert [os.environ.get(name) for name in VARIABLES] == before
+
+
+def test_a_cluster_without_its_packages_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ExportError, match=r"distributed is not installed: .*marsbench\[cluster\]"):
+        open_executor(Execution(cluster="tcp://127.0.0.1:1"))
