@@ -1,1 +1,1 @@
-"""Audio files and what is known of them: from folders and tables to a checked corpus."""
+"""From audio files and tables of clips to a checked corpus."""

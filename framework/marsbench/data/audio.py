@@ -140,7 +140,7 @@ def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform
 
 
 def examine(path: Path) -> AudioFacts:
-    """Read, hash, decode and check one file; what is wrong with it is returned as `problem`, never raised."""
+    """Read, hash, decode and check one file; errors are returned as `problem`, never raised."""
     try:
         data = read_bytes(path)
     except AudioError as error:

@@ -20,7 +20,7 @@ import soxr
 from numpy.typing import NDArray
 
 RATE = 8_000
-"""Sample rate in Hz of the waveforms that are compared; narrowband codecs keep what is below half of it."""
+"""Sample rate in Hz of the waveforms that are compared; narrowband codecs keep half of it."""
 _FRAME, _HOP = 256, 128
 _LEVEL_BLOCK = RATE // 50
 """Samples per block of `effective_seconds`."""

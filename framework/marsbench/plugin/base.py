@@ -55,7 +55,7 @@ class Plugin:
         except AttributeError as error:
             raise PluginError(f"{self.name}: a constructor argument is not stored: {error}") from error
 
-    def skip(self, other: "Plugin") -> str | None:  # noqa: ARG002 - for subclasses to look at
+    def skip(self, other: "Plugin") -> str | None:  # noqa: ARG002 - for subclasses
         """Reason why this plugin cannot be combined with `other` in a pipeline; None if it can."""
         return None
 

@@ -212,7 +212,7 @@ class _ModelBench(_Bench[Model]):
     def checks(self) -> list[Check]:
         gates = [("constructs", self.constructs), ("accepts", self.accepts), ("fit", self.fits)]
         others = [
-            ("probabilities", lambda: _probability_problem(self.answer)),
+            ("probabilities", lambda: _probability_problem(self.probabilities)),
             ("input not modified", self.input_kept),
             ("read-only input", self.read_only),
             ("equal seeds give equal models", self.deterministic),
@@ -231,7 +231,7 @@ class _ModelBench(_Bench[Model]):
         return self.fit(self.examples)
 
     @cached_property
-    def answer(self) -> Probabilities:
+    def probabilities(self) -> Probabilities:
         return self.trained[0].predict_proba(self.examples.features)
 
     def fit(self, examples: Examples) -> tuple[Model, Defaults]:
@@ -253,7 +253,7 @@ class _ModelBench(_Bench[Model]):
 
     def input_kept(self) -> str | None:
         """Compare the arrays with fresh ones after a fit and a prediction."""
-        self.answer  # noqa: B018 - the prediction is computed on first access
+        self.probabilities  # noqa: B018 - the prediction is computed on first access
         before, after = _examples(self.plugin.accepts == "frames"), self.examples
         kept = (
             np.array_equal(before.features.values, after.features.values)
@@ -265,14 +265,14 @@ class _ModelBench(_Bench[Model]):
     def read_only(self) -> str | None:
         features = Features(self.examples.features.values.copy(), self.examples.features.lengths.copy())
         features.values.flags.writeable = features.lengths.flags.writeable = False
-        same = np.array_equal(self.trained[0].predict_proba(features), self.answer)
+        same = np.array_equal(self.trained[0].predict_proba(features), self.probabilities)
         return None if same else "predicting the same clips again gave different probabilities"
 
     def deterministic(self) -> str | None:
         again = self.fit(self.examples)[0].predict_proba(self.examples.features)
         return (
             None
-            if np.array_equal(again, self.answer)
+            if np.array_equal(again, self.probabilities)
             else "two fits with the same seed gave different models"
         )
 
@@ -300,7 +300,7 @@ class _ModelBench(_Bench[Model]):
             if pickled := [path.name for path in files if _is_pickle(path)]:
                 return f"save wrote the pickle {pickled[0]}, which may execute code when read"
             loaded = self.fresh().load(folder)
-            same = np.array_equal(loaded.predict_proba(self.examples.features), self.answer)
+            same = np.array_equal(loaded.predict_proba(self.examples.features), self.probabilities)
         return None if same else "the loaded model gives different probabilities than the saved one"
 
 
@@ -308,15 +308,16 @@ def _kind_problem(word: str, value: object) -> str | None:
     return None if value in ("frames", "vector") else f"{word} is {value!r}; 'frames' or 'vector' is needed"
 
 
-def _probability_problem(answer: Any) -> str | None:
-    if not isinstance(answer, np.ndarray) or answer.dtype != np.float64:
-        found = getattr(answer, "dtype", type(answer).__name__)
+def _probability_problem(probabilities: Any) -> str | None:
+    if not isinstance(probabilities, np.ndarray) or probabilities.dtype != np.float64:
+        found = getattr(probabilities, "dtype", type(probabilities).__name__)
         return f"predict_proba returned {found}; a float64 array is needed"
-    if answer.shape != (_N_CLIPS, _N_CLASSES):
-        return f"predict_proba returned shape {answer.shape} for {_N_CLIPS} clips and {_N_CLASSES} classes"
-    if not np.isfinite(answer).all() or (answer < 0).any():
+    if probabilities.shape != (_N_CLIPS, _N_CLASSES):
+        wanted = f"{_N_CLIPS} clips and {_N_CLASSES} classes"
+        return f"predict_proba returned shape {probabilities.shape} for {wanted}"
+    if not np.isfinite(probabilities).all() or (probabilities < 0).any():
         return "predict_proba returned NaN, infinite or negative values"
-    worst = float(abs(answer.sum(axis=1) - 1).max())
+    worst = float(abs(probabilities.sum(axis=1) - 1).max())
     return None if worst < 1e-6 else f"rows of predict_proba do not sum to 1: the error is {worst:.2g}"
 
 

@@ -26,6 +26,6 @@ class Dataset(Plugin):
         raise NotImplementedError
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:  # noqa: ARG003 - for subclasses to look at
+    def recognises(cls, path: Path) -> bool:  # noqa: ARG003 - for subclasses
         """Whether `--data PATH` should use this plugin; must be fast and open no audio."""
         return False

@@ -26,7 +26,7 @@ class FeatureExtractor(Plugin):
     """Maximum number of frames that `extract` returns. Models receive every clip padded to it; if None, to
     the longest clip of the corpus."""
 
-    def build(self, hp: HyperParameters) -> Self:  # noqa: ARG002 - for subclasses to ask
+    def build(self, hp: HyperParameters) -> Self:  # noqa: ARG002 - for subclasses
         """Extractor with tuned parameters: a copy in which some parameters have the values that `hp` returns.
 
         The default of each hyperparameter is this extractor's own value.

@@ -121,7 +121,7 @@ class Defaults:
         """Integer from `min_value` to `max_value`, both included; the default is `min_value`."""
         first = min_value if default is None else default
         space = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
-        return int(self._answer(space, int))
+        return int(self._declare(space, int))
 
     def Float(
         self,
@@ -135,20 +135,20 @@ class Defaults:
         """Float from `min_value` to `max_value`, both included; the default is `min_value`."""
         first = min_value if default is None else default
         space = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
-        return float(self._answer(space, float))
+        return float(self._declare(space, float))
 
     def Choice(self, name: str, values: Sequence[Value], default: Value | None = None) -> Value:
         """One of `values`; the default is the first."""
         first = values[0] if default is None else default
-        return self._answer(Dimension(name, first, tuple(values)), type(first))
+        return self._declare(Dimension(name, first, tuple(values)), type(first))
 
     def Boolean(self, name: str, default: bool = False) -> bool:
         """True or False."""
-        return self._answer(Dimension(name, default, (False, True)), bool)
+        return self._declare(Dimension(name, default, (False, True)), bool)
 
     def Fixed(self, name: str, value: Value) -> Value:
         """A constant that is recorded with the configuration."""
-        return self._answer(Dimension(name, value, (value,)), type(value))
+        return self._declare(Dimension(name, value, (value,)), type(value))
 
     @contextmanager
     def conditional_scope(self, parent_name: str, parent_values: Sequence[Scalar]) -> Iterator[None]:
@@ -170,7 +170,7 @@ class Defaults:
             if name not in self.values and name not in inactive:
                 raise ConfigError(f"{model}: {unknown('parameter', name, self.values)}")
 
-    def _answer(self, dimension: Dimension, kind: type[Value]) -> Value:
+    def _declare(self, dimension: Dimension, kind: type[Value]) -> Value:
         self.space.append(_within(dimension, tuple(self._scopes)))
         given = dimension.name in self._overrides
         if all(self.values.get(parent) in allowed for parent, allowed in self._scopes):

@@ -48,10 +48,10 @@ def _half_step(values: Any, dropout: float) -> Any:
     """Feed-forward module with half-step residual connection."""
     layers = import_keras().layers
     width = values.shape[-1]
-    answer = layers.LayerNormalization(epsilon=1e-6)(values)
-    answer = layers.Dropout(dropout)(layers.Dense(4 * width, activation="swish")(answer))
-    answer = layers.Dropout(dropout)(layers.Dense(width)(answer))
-    return layers.Add()([values, layers.Rescaling(0.5)(answer)])
+    branch = layers.LayerNormalization(epsilon=1e-6)(values)
+    branch = layers.Dropout(dropout)(layers.Dense(4 * width, activation="swish")(branch))
+    branch = layers.Dropout(dropout)(layers.Dense(width)(branch))
+    return layers.Add()([values, layers.Rescaling(0.5)(branch)])
 
 
 def _attended(values: Any, heads: int, dropout: float) -> Any:

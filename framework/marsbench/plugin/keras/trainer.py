@@ -89,7 +89,7 @@ class Trainer:
         self._network = network
         # Signatures with any number of rows; otherwise every number of rows would be traced.
         values, targets = tf.TensorSpec(network.input_shape), tf.TensorSpec(network.output_shape)
-        self._answer = tf.function(self._traced_answer, input_signature=[values])
+        self._predict = tf.function(self._traced_predict, input_signature=[values])
         if network.compiled:
             _require_default_step(network)
             weights, order = tf.TensorSpec([None]), tf.TensorSpec([None], tf.int32)
@@ -168,7 +168,7 @@ class Trainer:
         constant = import_tensorflow().constant
         starts = range(0, len(values), _PREDICTION_BATCH)
         parts = [
-            self._answer(constant(values[start : start + _PREDICTION_BATCH])).numpy() for start in starts
+            self._predict(constant(values[start : start + _PREDICTION_BATCH])).numpy() for start in starts
         ]
         return np.concatenate(parts)
 
@@ -176,14 +176,14 @@ class Trainer:
     def _variables(network: Any) -> list[Any]:
         return [*network.variables, *(network.optimizer.variables if network.compiled else [])]
 
-    def _traced_answer(self, values: Any) -> Any:
+    def _traced_predict(self, values: Any) -> Any:
         return self._network(values, training=False)
 
     def _traced_assess(self, values: Any, targets: Any) -> Any:
-        answer = self._network(values, training=False)
-        loss = self._network.compute_loss(x=values, y=targets, y_pred=answer, training=False)
+        outputs = self._network(values, training=False)
+        loss = self._network.compute_loss(x=values, y=targets, y_pred=outputs, training=False)
         tf = self._tf
-        return loss * tf.cast(tf.shape(values)[0], tf.float32), _n_correct(tf, targets, answer)
+        return loss * tf.cast(tf.shape(values)[0], tf.float32), _n_correct(tf, targets, outputs)
 
     def _traced_epoch(self, values: Any, targets: Any, weights: Any, order: Any, batch_size: Any) -> Any:
         tf = self._tf
@@ -193,13 +193,13 @@ class Trainer:
             rows = order[start : start + batch_size]
             x, y = tf.gather(values, rows), tf.gather(targets, rows)
             with tf.GradientTape() as tape:
-                answer = network(x, training=True)
+                outputs = network(x, training=True)
                 weight = tf.gather(weights, rows)
-                loss = network.compute_loss(x=x, y=y, y_pred=answer, sample_weight=weight, training=True)
+                loss = network.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight, training=True)
             gradients = tape.gradient(loss, network.trainable_variables)
             network.optimizer.apply(gradients, network.trainable_variables)
             n_rows = tf.cast(tf.shape(rows)[0], tf.float32)
-            return start + batch_size, loss_sum + loss * n_rows, correct + _n_correct(tf, y, answer)
+            return start + batch_size, loss_sum + loss * n_rows, correct + _n_correct(tf, y, outputs)
 
         begin = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
         # Parallel iterations would race for the variables.
@@ -300,5 +300,5 @@ def _require_default_step(network: Any) -> None:
         )
 
 
-def _n_correct(tf: Any, targets: Any, answer: Any) -> Any:
-    return tf.reduce_sum(tf.cast(tf.argmax(targets, 1) == tf.argmax(answer, 1), tf.float32))
+def _n_correct(tf: Any, targets: Any, outputs: Any) -> Any:
+    return tf.reduce_sum(tf.cast(tf.argmax(targets, 1) == tf.argmax(outputs, 1), tf.float32))
