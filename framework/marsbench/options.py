@@ -259,8 +259,8 @@ def _flat(table: dict[str, Any]) -> dict[str, Any]:
     """TOML's `[set.mfcc] n_frames = 100` means the same as `set."mfcc.n_frames" = 100`."""
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        inner = value.items() if isinstance(value, dict) else None
-        flat |= {name: value} if inner is None else {f"{name}.{key}": entry for key, entry in inner}
+        is_plugin = isinstance(value, dict) and "." not in name  # else a parameter whose value is a table
+        flat |= {f"{name}.{key}": entry for key, entry in value.items()} if is_plugin else {name: value}
     return flat
 
 

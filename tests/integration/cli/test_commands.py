@@ -360,8 +360,8 @@ def test_of_runs_that_differ_in_code_alone_the_latest_is_shown(
     path.parent.mkdir(parents=True)
     source = (kit / "features" / "crossings.py").read_text()
     grid = ("--features", "edited_crossings", "--model", "nearest_mean", "--data", "tones", "--plugins", kit)
-    for addition in ("", "# edited\n"):
-        path.write_text(source + addition)
+    for factor in ("1000", "1001"):
+        path.write_text(source.replace("/ 1000]", f"/ {factor}]"))
         discover.cache_clear()
         sys.modules.pop("edited_crossings", None)
         assert bench("run", *grid).exit_code == 0
