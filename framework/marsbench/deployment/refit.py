@@ -20,7 +20,7 @@ from marsbench.deployment.bundle_record import (
     TrainingCorpus,
 )
 from marsbench.environment import environment
-from marsbench.errors import BenchError, ConfigError, ResultsError
+from marsbench.errors import BenchError, ConfigError
 from marsbench.evaluation.criteria import Outcome
 from marsbench.evaluation.fit import Unit, features_of, fit_model
 from marsbench.evaluation.scores import Metrics
@@ -31,12 +31,12 @@ from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Registry, make
 from marsbench.progress import Progress
-from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import EnsembleRecord, Run
 from marsbench.results.store import RunFolder
 from marsbench.runner.reload import (
     changed_plugins,
     chosen_by,
+    compare_with_run,
     folds_of,
     members_of,
     require_complete,
@@ -45,8 +45,6 @@ from marsbench.runner.reload import (
 from marsbench.runner.units import Units
 from marsbench.tuning.search_space import Configuration, tuned_features
 
-_SAME = 1e-5
-"""Largest difference of a probability between two fits that count as equal."""
 _Fit = TypeVar("_Fit")
 
 
@@ -127,23 +125,8 @@ class Refit:
         model = cast("Model", bundle.model)
         clips = [self.corpus.clips[row].id for row in unit.test]
         fit = FoldFit(bundle, clips, model.predict_proba(features_of(unit, model, unit.test)))
-        self._compare(folder, fit, fold, always=has_changed)
+        compare_with_run(folder, fold, fit.clips, fit.probabilities, self.progress, always=has_changed)
         return fit
-
-    def _compare(self, folder: RunFolder, fit: FoldFit, fold: int, *, always: bool) -> None:
-        """Tell whether a fold's test clips get the recorded probabilities; if they do, only if `always`."""
-        what = f"Fold {fold + 1} of {folder.path.name}, fitted again,"
-        try:
-            recorded = read_predictions(folder, folder.read_run()).of_clips(fit.clips)
-        except ResultsError as error:
-            self.progress.say(f"{what} cannot be compared with the recorded predictions: {error}")
-            return
-        difference = float(np.abs(fit.probabilities - recorded.probabilities).max())
-        found = f"the recorded predictions (largest difference {difference:.1e})"
-        if difference > _SAME:
-            self.progress.say(f"{what} does not reproduce {found}: code, versions or machine have changed.")
-        elif always:
-            self.progress.say(f"{what} reproduces {found}.")
 
     def _ensemble(
         self, folder: RunFolder, run: Run, ensemble: EnsembleRecord, number: int | None
@@ -156,7 +139,7 @@ class Refit:
         fits = self._each(members, partial(self._fold, number=number))
         bundle = _fused(run, [fit.bundle for fit in fits], ensemble.weights[fold], fold)
         fused = bundle.fuse(np.stack([fit.probabilities for fit in fits]))
-        self._compare(folder, fits[0]._replace(probabilities=fused), fold, always=False)
+        compare_with_run(folder, fold, fits[0].clips, fused, self.progress)
         return bundle
 
     def _each(self, members: Sequence[RunFolder], fit: Callable[[RunFolder], _Fit]) -> list[_Fit]:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from marsbench.config import Experiment
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ResultsError
@@ -11,10 +14,14 @@ from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
 from marsbench.protocols.protocol import Fold
+from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run
 from marsbench.runner.units import Units
 from marsbench.tuning.search_space import Configuration
+
+_SAME = 1e-5
+"""Largest difference of a probability between two fits that count as equal."""
 
 
 def corpus_of(
@@ -100,6 +107,39 @@ def changed_plugins(run: Run, pipeline: Pipeline, progress: Progress) -> list[st
             "it is fitted with the code of today."
         )
     return changed
+
+
+def compare_with_run(
+    folder: RunFolder,
+    fold: int,
+    clips: Sequence[str],
+    probabilities: NDArray[np.floating],
+    progress: Progress,
+    *,
+    always: bool = False,
+) -> None:
+    """Tell whether a fold that was fitted again gives its test clips the recorded probabilities.
+
+    Args:
+        folder: of the run.
+        fold: number of the fold, from 0.
+        clips: ids of its test clips.
+        probabilities: of these clips by the new fit, (n_clips, n_classes).
+        progress: told of a difference.
+        always: whether it is also told that there is none.
+    """
+    what = f"Fold {fold + 1} of {folder.path.name}, fitted again,"
+    try:
+        recorded = read_predictions(folder, folder.read_run()).of_clips(clips)
+    except ResultsError as error:
+        progress.say(f"{what} cannot be compared with the recorded predictions: {error}")
+        return
+    difference = float(np.abs(probabilities - recorded.probabilities).max())
+    found = f"the recorded predictions (largest difference {difference:.1e})"
+    if difference > _SAME:
+        progress.say(f"{what} does not reproduce {found}: code, versions or machine have changed.")
+    elif always:
+        progress.say(f"{what} reproduces {found}.")
 
 
 def chosen_by(run: Run, fold: int) -> Configuration:
