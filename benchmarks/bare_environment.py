@@ -3,7 +3,7 @@
     python benchmarks/bare_environment.py FOLDER
 
 Its site-packages holds links to what is installed here: those two and what they require, and no pip. So it
-is made without a network, in a blink. The path of its Python is printed.
+is made without a network, within a second. The path of its Python is printed.
 """
 
 import argparse

@@ -30,10 +30,9 @@ SHORT = tuple(word for name in NETWORKS.split(",") for word in ("--set", f"{name
     ("features", "models", "further"),
     [
         ("functionals", "svm,majority", ()),
-        ("mfcc_chroma_contrast", "logistic_regression", ()),
         ("mfcc", "pca_lda", ()),
         ("log_mel", "svm", ()),
-        ("mfcc_chroma_contrast", "cnn_lstm", SHORT[:2]),
+        ("mfcc_chroma_contrast", "logistic_regression,cnn_lstm", SHORT[:2]),
         pytest.param("functionals", VECTORS, (), marks=pytest.mark.slow),
         *(
             pytest.param(features, f"{VECTORS},{NETWORKS}", SHORT, marks=pytest.mark.slow)
