@@ -29,7 +29,8 @@ from marsbench.plugin.search_space import Dimension
 from marsbench.progress import Silent
 from marsbench.runner.units import Units
 from marsbench.tuning.cached_fits import CachedFits
-from marsbench.tuning.optuna_engine import OptunaStudy
+from marsbench.tuning.engines import StudyRequest
+from marsbench.tuning.optuna_engine import search
 from marsbench.tuning.search_space import Configuration, SearchSpace, tuned_features
 
 RECORD = Path(__file__).with_name("recorded_svm.json")
@@ -109,10 +110,11 @@ class Recorded:
         """There are none."""
 
 
-class Replay(OptunaStudy):
-    """The study with recorded scores."""
+class Replay(StudyRequest):
+    """A study with recorded scores."""
 
-    def _score(self, inner: int, result: UnitResult) -> float:  # noqa: ARG002 - the recorded one is this fold's
+    def score(self, inner: int, result: UnitResult) -> float:  # noqa: ARG002 - the recorded one is this fold's
+        """The recorded score."""
         return result.history[0]["score"]
 
 
@@ -128,17 +130,20 @@ def marsbench_way(grid: Grid, seed: int, trials: int) -> Iterator[tuple[int, flo
     tuning = Tuning(
         trials=trials, tuner="optuna", objective="macro_f1", inner_folds=N_INNER, time_budget=None
     )
-    study = Replay(
+    request = Replay(
         tuning=tuning,
         space=SPACE,
         fits=cast("CachedFits", recorded),
         targets=[np.zeros(0, np.int64)] * N_INNER,
         rungs=(),
         seed=seed,
-        time_is_up=lambda _seconds: False,
+        pinned=frozenset(),
+        is_late=lambda _seconds: False,
+        deadline=None,
+        workers_see_folder=True,
         keep=keep,
     )
-    study.run()
+    search(request)
     yield from seen
 
 

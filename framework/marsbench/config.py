@@ -8,12 +8,13 @@ the command that repeats a run (`results.reproduce`).
 
 import tomllib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from marsbench.errors import ConfigError
+from marsbench.errors import ConfigError, unknown
 from marsbench.hashing import digest
 from marsbench.options import (
     Audio,
@@ -52,7 +53,23 @@ _THRESHOLD = Hint("NAME=NUMBER", texts=_criteria_texts)
 
 
 Objective = Literal["macro_f1", "accuracy", "uar"]
-Tuner = Literal["optuna", "keras-tuner"]
+
+
+def tuner_names() -> list[str]:
+    """Names of the engines of tuning, by their files alone; see `tuning.engines`."""
+    spec = find_spec("marsbench.tuning")
+    folders = (spec and spec.submodule_search_locations) or ()
+    files = (path for folder in folders for path in Path(folder).glob("*_engine.py"))
+    return sorted(path.stem.removesuffix("_engine").replace("_", "-") for path in files)
+
+
+def _known_tuner(name: str) -> str:
+    if name not in tuner_names():
+        raise ValueError(unknown("tuner", name, tuner_names()))
+    return name
+
+
+Tuner = Annotated[str, AfterValidator(_known_tuner), Hint("|".join(tuner_names()))]
 DEFAULT_TRIALS = 3
 DEFAULT_INNER_FOLDS = 3
 """For models without epochs; networks, whose fits take a hundred times as long, have a hold-out."""
@@ -68,7 +85,7 @@ class Tuning(BaseModel):
 
     trials: int
     """Configurations tried for each fold."""
-    tuner: Tuner
+    tuner: str
     objective: Objective
     """The score that is maximised, mean over the inner folds."""
     inner_folds: int

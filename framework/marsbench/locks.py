@@ -50,17 +50,22 @@ def pause() -> None:
     time.sleep(_POLL)
 
 
+def wait_until_free(
+    folder: Path, why_wait: str, progress: Progress, between: Callable[[], None] = pause
+) -> None:
+    """Say `why_wait`, then call `between` again and again while a process holds the folder's lock."""
+    progress.say(f"{why_wait}; waiting for it")
+    while is_locked(folder):
+        between()
+
+
 @contextmanager
 def locked(
     folder: Path, why_wait: str, progress: Progress, between: Callable[[], None] = pause
 ) -> Iterator[None]:
-    """Hold the folder's lock; if another process has it, say `why_wait` and look again after `between`."""
-    lock = try_lock(folder)
-    if lock is None:
-        progress.say(f"{why_wait}; waiting for it")
-    while lock is None:
-        between()
-        lock = try_lock(folder)
+    """Hold the folder's lock, once no other process has it; arguments are those of `wait_until_free`."""
+    while (lock := try_lock(folder)) is None:
+        wait_until_free(folder, why_wait, progress, between)
     try:
         yield
     finally:

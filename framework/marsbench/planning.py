@@ -4,17 +4,15 @@
 checks the corpus, and splits it by each protocol. What does not exist or does not fit is an error here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from marsbench.config import Experiment, Tuning
+from marsbench.config import Experiment
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion, unknown
-from marsbench.evaluation.fit import fit_version
-from marsbench.hashing import digest
 from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
@@ -49,14 +47,6 @@ class Pipeline:
         """Both names, as tables show them."""
         return f"{self.features.name} + {self.model.name}"
 
-    def run_id(self, protocol: Protocol, seed: int, threads: int, tuning: Tuning | None = None) -> str:
-        """Name of the run's folder; its digest covers everything that could change a score."""
-        keys = [protocol.hash, self.features.key, self.model.key]
-        parts = [*keys, self.hyperparameters, seed, threads, fit_version()]
-        if tuning is not None:
-            parts.append(tuning.model_dump())
-        return f"{self.features.name}-{self.model.name}-s{seed}-{digest(parts)[:12]}"
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -73,10 +63,20 @@ class Plan:
     """Drop-in folders in which plugins are found."""
 
 
-def make_plans(experiment: Experiment, progress: Progress, *, tell_of_pairs: bool = True) -> list[Plan]:
+def make_plans(
+    experiment: Experiment,
+    progress: Progress,
+    *,
+    tell_of_pairs: bool = True,
+    check: Callable[[Pipeline], None] = lambda _: None,
+) -> list[Plan]:
     """Plan an experiment: one plan for each protocol.
 
-    Pairs that do not fit are left out, and `progress` is told of each if `tell_of_pairs`.
+    Args:
+        experiment: what was asked for. Pairs that do not fit are left out.
+        progress: told of each step, and of each pair that is left out if `tell_of_pairs`.
+        tell_of_pairs: see `progress`.
+        check: called with each pipeline before any audio is read; may raise BenchError.
 
     Raises:
         BenchError: something that was asked for does not exist or does not fit.
@@ -89,7 +89,8 @@ def make_plans(experiment: Experiment, progress: Progress, *, tell_of_pairs: boo
     models = [registry.get("models", name) for name in experiment.model]
     by_plugin = _settings_by_plugin(experiment.set, [data, *features, *models])
     pipelines = _pipelines(features, models, by_plugin, progress if tell_of_pairs else Silent())
-    _refuse_tuner(experiment, pipelines)
+    for pipeline in pipelines:
+        check(pipeline)
     for entry in (data, *features, *models):
         for reason in registry.refusals(entry.name):
             progress.say(f"not used: {reason}")
@@ -310,15 +311,3 @@ def _is_tunable(extractor: FeatureExtractor, model: Model, by_hand: Settings) ->
 def _shape(extractor: FeatureExtractor, model: Model) -> tuple[int, ...]:
     """Shape of a clip's reference features as the model gets them: (n_frames, n_dims) or (n_dims,)."""
     return (59,) if model.accepts == "vector" or extractor.kind == "vector" else (174, 59)
-
-
-def _refuse_tuner(experiment: Experiment, pipelines: list[Pipeline]) -> None:
-    """Raise ConfigError if KerasTuner, whose Hyperband needs epochs, is to tune a model without them."""
-    if experiment.trials == 0 or experiment.tuner != "keras-tuner":
-        return
-    for pipeline in pipelines:
-        if not pipeline.rungs:
-            raise ConfigError(
-                f"keras-tuner tunes Keras models, and {pipeline.model.name} is not one: use --tuner optuna, "
-                "or --trials 0"
-            )

@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, Literal, Required, TypedDict, TypeVar, get_args, get_type_hints
 
-from marsbench.config import Criteria, Objective, Tuner
+from marsbench.config import Criteria, Objective
 from marsbench.errors import ConfigError, unknown
 from marsbench.options import Option, Options, options_of
 
@@ -46,7 +46,7 @@ class RunOptions(_Bench, total=False):
     protocol: Names
     repeats: int
     trials: int | None
-    tuner: Tuner
+    tuner: str
     inner_folds: int | None
     time_budget: str | float | None
 

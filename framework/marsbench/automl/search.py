@@ -6,33 +6,31 @@ shows, have no say. The list of finalists is one for all folds, made of what all
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from marsbench.atomic_files import require_writable
 from marsbench.automl.selection import Candidate, Contender, best_members, pooled_score
-from marsbench.automl.state import Clock, ScreeningResult, SearchRecord, Winner, read_search, write_search
+from marsbench.automl.state import ScreeningResult, SearchRecord, Winner, read_search, write_search
 from marsbench.automl.successive_halving import Screening
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.errors import TrainingError
-from marsbench.evaluation.fit import fit_version
+from marsbench.execution.clock import Clock
 from marsbench.execution.executor import n_workers, open_executor
-from marsbench.execution.interrupt import graceful_interruption
-from marsbench.hashing import digest
 from marsbench.locks import locked
 from marsbench.planning import Plan, make_plans, usable
 from marsbench.progress import Progress, Silent
+from marsbench.results.keys import search_id
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.ensemble_job import fuse_runs
-from marsbench.runner.pipeline_job import PipelineJob, runs_of
+from marsbench.runner.job import make_jobs
+from marsbench.runner.pipeline_job import PipelineJob
 from marsbench.runner.reload import chosen_by
 from marsbench.runner.resources import Resources
-from marsbench.runner.runner import Driver
-from marsbench.runner.time_budget import TimeBudget
+from marsbench.runner.tuned_job import jobs_of
 from marsbench.runner.units import Units
 
 _BEST = 3
@@ -86,9 +84,7 @@ def search(
         study = StudyFolder(path.parent / "study")
         clock = Clock(asked.time_budget, study.seconds_spent, now)
         try:
-            with graceful_interruption(progress.say) as stop, ExitStack() as stack:
-                executor = open_executor(experiment)
-                place = Resources(plan.corpus, plan.folders, experiment, executor, progress, stop, stack)
+            with Resources.opened(experiment, open_executor(experiment), progress) as place:
                 screening = Screening(plan, asked.objective, place, study, clock)
                 return _Search(experiment, plan, screening, path, record).found()
         finally:
@@ -107,12 +103,10 @@ def _experiment(asked: Search, progress: Progress) -> Experiment:
 
 
 def _path(asked: Search, plan: Plan) -> Path:
-    """Of the record; in another folder whenever anything differs that could change what is found."""
-    keys = [(one.features.key, one.model.key, one.hyperparameters) for one in plan.pipelines]
-    parts = [plan.protocol.hash, keys, _words(asked), fit_version()]
-    return (
-        asked.results / plan.corpus.name / plan.protocol.name / f"search-{digest(parts)[:12]}" / "search.json"
-    )
+    """File of the record, in another folder whenever anything differs that could change what is found."""
+    pipelines = [(one.features, one.model, one.hyperparameters) for one in plan.pipelines]
+    name = search_id(plan.protocol.hash, pipelines, _words(asked))
+    return asked.results / plan.corpus.name / plan.protocol.name / name / "search.json"
 
 
 def _words(asked: Search) -> dict[str, object]:
@@ -191,8 +185,8 @@ class _Search:
             self._keep(finalists=names)
         chosen = [one for one in shortlist if one.name in (self.record.finalists or ())]
         self._say(f"runs of {', '.join(one.name for one in chosen)}")
-        runs = [run for one in chosen for run in self._runs_of(one.candidate, self.experiment)]
-        self._make(runs, None)
+        runs = [run for one in chosen for run in self._jobs_of(one.candidate, self.experiment)]
+        make_jobs(runs, self.screening.place)
         return self._complete(zip(chosen, runs, strict=True))
 
     def _tuned(self, finalists: Sequence[_Entrant]) -> list[_Entrant]:
@@ -209,8 +203,8 @@ class _Search:
                 continue
             self._say(f"trials of {contender.name} for {seconds:.0f} s")
             timed = self.experiment.model_copy(update={"trials": None, "time_budget": seconds})
-            *_, run = self._runs_of(contender.candidate, timed)
-            self._make([run], seconds)
+            *_, run = self._jobs_of(contender.candidate, timed)
+            make_jobs([run], self.screening.place, Clock(seconds))
             chosen = [chosen_by(run.record, fold) for fold in run.folds] if run.record.metrics else []
             if chosen and (again := self.screening.hold_out_tuned(contender.candidate, chosen)):
                 tuned += self._complete([(again, run)])
@@ -255,12 +249,9 @@ class _Search:
         fusion = Fusion(**{name: getattr(asked, name) for name in shared}, runs=ids)
         return fuse_runs(fusion, self.screening.place.progress, known=[self.screening.folder])
 
-    def _runs_of(self, candidate: Candidate, experiment: Experiment) -> list[PipelineJob]:
+    def _jobs_of(self, candidate: Candidate, experiment: Experiment) -> list[PipelineJob]:
         alone = replace(self.plan, pipelines=(candidate.pipeline,))
-        return runs_of(alone, experiment, self.screening.place.progress)
-
-    def _make(self, runs: list[PipelineJob], seconds: float | None) -> None:
-        Driver(self.screening.place, TimeBudget(seconds)).make(list(runs))
+        return jobs_of(alone, experiment, self.screening.place.progress)
 
     def _complete(self, made: Iterable[tuple[Contender, PipelineJob]]) -> list[_Entrant]:
         """Those whose runs have no failed fold."""

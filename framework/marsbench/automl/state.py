@@ -1,8 +1,5 @@
 """What a search has decided so far, in `search.json` of its folder: a rerun goes on from there."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,31 +74,3 @@ def read_search(path: Path) -> SearchRecord:
 def write_search(path: Path, record: SearchRecord) -> None:
     """Keep it."""
     write_checksummed(path, record.model_dump_json(indent=1))
-
-
-@dataclass
-class Clock:
-    """Seconds of a search, those that interrupted commands spent on it included."""
-
-    budget: float
-    spent: float = 0.0
-    """By earlier commands."""
-    now: Callable[[], float] = time.monotonic
-    _started: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._started = self.now()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds, of all commands together."""
-        return self.spent + self.now() - self._started
-
-    @property
-    def left(self) -> float:
-        """Seconds, negative once the time is up."""
-        return self.budget - self.elapsed
-
-    def reaches(self, share: float, needed: float = 0.0) -> bool:
-        """Whether something that takes `needed` seconds would end within that share of the budget."""
-        return self.elapsed + needed <= share * self.budget

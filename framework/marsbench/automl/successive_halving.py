@@ -13,16 +13,19 @@ from itertools import pairwise
 from math import ceil
 
 from marsbench.automl.selection import Candidate, Contender
-from marsbench.automl.state import Clock
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import objective_score
 from marsbench.execution.base import Outcome, Task
+from marsbench.execution.clock import Clock
 from marsbench.execution.scheduler import Function
-from marsbench.hashing import digest
+from marsbench.features.store import FeatureFile
 from marsbench.planning import Plan
+from marsbench.plugin.registry import Recipe
 from marsbench.progress import Advance
+from marsbench.results.keys import PipelineKey
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.holdout_predictions import HoldoutPredictions, InnerPredictions
+from marsbench.runner.pipeline_job import pipeline_key
 from marsbench.runner.resources import Resources
 from marsbench.tuning.cached_fits import CachedFits
 from marsbench.tuning.search_space import Configuration
@@ -119,15 +122,7 @@ class Screening:
     @property
     def holdouts(self) -> HoldoutPredictions:
         """Hold-outs of every fold; the same fits that an ensemble's weights rest on."""
-        return HoldoutPredictions(
-            protocol_hash=self.plan.protocol.hash,
-            n_folds=1,
-            threads=self.place.asked.threads,
-            place=self.place,
-            folder=self.folder,
-            others=(),
-            say=self.place.progress.say,
-        )
+        return HoldoutPredictions(self.plan.protocol.hash, n_folds=1, place=self.place, folder=self.folder)
 
     def seconds_of_folds(self, seconds: float) -> float:
         """Of something done for every fold, as many at a time as there is room for."""
@@ -141,7 +136,7 @@ class Screening:
         for recipe in {one.pipeline.features.key: one.pipeline.features for one in candidates}.values():
             reason = NO_TIME
             if recipe is candidates[0].pipeline.features or self.clock.reaches(_FIRST_LOOKS):
-                features = self.place.features_by(recipe)
+                features = self._features_by(recipe)
                 reason = features.message if isinstance(features, Failure) else ""
             if reason:
                 for one in candidates:
@@ -202,7 +197,7 @@ class Screening:
         self, candidate: Candidate, until: int | None, below: int | None
     ) -> tuple[float, float] | Failure:
         """Score and seconds of a fit up to an epoch on the hold-out of the first fold."""
-        features = self.place.features_by(candidate.pipeline.features)
+        features = self._features_by(candidate.pipeline.features)
         if isinstance(features, Failure):
             return features
         units, targets = candidate.units.inner(0, features, 1)
@@ -211,10 +206,10 @@ class Screening:
             fold=0,
             units=units,
             recipe=candidate.pipeline.features,
-            context=digest([self.holdouts.context(candidate.units), "first look"]),
+            key=self._key(candidate).screening_fits,
             folder=self.folder,
             others=(),
-            features_by=self.place.features_by,
+            features_by=self._features_by,
             submit=self._submit,
             say=self.place.progress.say,
         )
@@ -224,6 +219,13 @@ class Screening:
             return result
         score = objective_score(self.objective, result.probabilities, targets[0])
         return score, result.fit_seconds + result.predict_seconds
+
+    def _features_by(self, recipe: Recipe) -> FeatureFile | Failure:
+        return self.place.features_of(self.plan.corpus, self.plan.folders, recipe)
+
+    def _key(self, candidate: Candidate) -> PipelineKey:
+        seed, threads = candidate.units.seed, self.place.asked.threads
+        return pipeline_key(self.plan.protocol.hash, candidate.pipeline, seed, threads)
 
     def _submit(self, task: Task) -> Outcome:
         """Have a fit run; how much of the time is gone is kept after each."""

@@ -1,12 +1,13 @@
-"""Records that are read from sealed files."""
+"""Records and bytes in files with checksums of themselves."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from marsbench.atomic_files import read_checksummed
+from marsbench.atomic_files import read_checksummed, write_atomically
 from marsbench.errors import ResultsError
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -34,3 +35,18 @@ def intact(path: Path, say: Callable[[str], None], read: Callable[[Path], Record
         aside = path.replace(path.with_suffix(".damaged"))
         say(f"{error}; set aside as {aside.name} and computed again")
         return None
+
+
+def write_sealed(path: Path, data: bytes) -> None:
+    """Write bytes atomically, with their sha256 before them."""
+    write_atomically(path, lambda file: file.write(hashlib.sha256(data).digest() + data))
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """The bytes that `write_sealed` was given; None if they are missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    size = hashlib.sha256().digest_size
+    return content[size:] if hashlib.sha256(content[size:]).digest() == content[:size] else None

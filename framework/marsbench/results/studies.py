@@ -9,12 +9,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from marsbench.atomic_files import read_checksummed, write_atomically, write_checksummed, write_text
-from marsbench.config import Objective, Tuner
+from marsbench.atomic_files import read_checksummed, write_checksummed, write_text
+from marsbench.config import Objective
 from marsbench.errors import ResultsError
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.plugin.search_space import Scalar
-from marsbench.results.checksummed import intact, read_record
+from marsbench.results.checksummed import intact, read_record, read_sealed, write_sealed
 
 TrialState = Literal["complete", "pruned", "failed"]
 
@@ -43,6 +43,11 @@ class Trial(BaseModel):
     same_as: int | None = None
     """Earlier trial of the same configuration, whose score stands for this one's."""
 
+    def repeated(self, number: int) -> "Trial":
+        """This trial as that number, which is not fitted again."""
+        same_as = self.number if self.same_as is None else self.same_as
+        return self.model_copy(update={"number": number, "same_as": same_as, "seconds": 0.0})
+
 
 class Study(BaseModel):
     """The trials of one pipeline on one fold."""
@@ -50,7 +55,7 @@ class Study(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     fold: int
-    tuner: Tuner
+    tuner: str
     objective: Objective
     inner_folds: int
     space: str
@@ -136,15 +141,12 @@ class StudyFolder:
         write_text(self._file(fold, f"{name}.log"), text)
 
     def checkpoint(self, fold: int, name: str) -> bytes | None:
-        """What the fit can go on from."""
-        try:
-            return self._file(fold, f"{name}.checkpoint").read_bytes()
-        except OSError:
-            return None
+        """What a fit can be resumed from; None if it is missing or damaged."""
+        return read_sealed(self._file(fold, f"{name}.checkpoint"))
 
     def write_checkpoint(self, fold: int, name: str, data: bytes) -> None:
-        """Keep it until the trial has ended."""
-        write_atomically(self._file(fold, f"{name}.checkpoint"), lambda file: file.write(data))
+        """Keep what a fit can be resumed from."""
+        write_sealed(self._file(fold, f"{name}.checkpoint"), data)
 
     def clear_checkpoints(self, fold: int) -> None:
         """Drop those of trials that have ended."""

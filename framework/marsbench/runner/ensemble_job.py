@@ -6,44 +6,40 @@ inside the fold's training part (`holdout_predictions`): the test clips of a fol
 weights that they are pooled by.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.atomic_files import require_writable
 from marsbench.config import Fusion
-from marsbench.data.corpus import CheckedCorpus
 from marsbench.environment import environment
 from marsbench.evaluation.ensembling import average, fit_weights, pool
-from marsbench.evaluation.fit import fit_version
 from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.evaluation.predictions import stacked
-from marsbench.execution.base import Executor
+from marsbench.evaluation.predictions import Predictions, stacked
+from marsbench.execution.base import Outcome
+from marsbench.execution.clock import Clock
 from marsbench.execution.executor import n_workers, open_executor
-from marsbench.execution.interrupt import Stopped, graceful_interruption
-from marsbench.hashing import digest
-from marsbench.locks import locked, pause
-from marsbench.plugin.registry import discover, drop_in_folders
-from marsbench.progress import Advance, Progress, Silent
+from marsbench.plugin.registry import Recipe, discover, drop_in_folders
+from marsbench.progress import Progress, Silent
 from marsbench.results.comparison import Member, find_members
-from marsbench.results.predictions import write_predictions
-from marsbench.results.schema import Run, RunPlan
+from marsbench.results.keys import ensemble_id
+from marsbench.results.schema import EnsembleRecord, Run, RunPlan
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.holdout_predictions import HoldoutPredictions, InnerPredictions
-from marsbench.runner.record import FEATURES, fused_predictions, model_name, recorded_ensemble
+from marsbench.runner.job import Job, make_jobs
+from marsbench.runner.record import Costs, Origin, build_record
 from marsbench.runner.reload import changed_plugins, chosen_by, corpus_of, folds_of, units_of
 from marsbench.runner.resources import Resources
 from marsbench.runner.units import Units
-from marsbench.versions import versions_of
+
+FEATURES = "ensemble"
+"""Stands where other runs name their feature extractor."""
 
 
 def fuse_runs(
@@ -73,12 +69,12 @@ def fuse_runs(
             "threads": max(member.run.threads for member in members),
         }
     )
-    ensemble = EnsembleJob(members, asked, progress, retry_failed, tuple(known))
-    ensemble.refuse_what_cannot_be_fitted()
-    with graceful_interruption(progress.say) as stop, ExitStack() as stack:
-        in_use = "another process is making the same ensemble"
-        stack.enter_context(locked(ensemble.folder.path, in_use, progress, partial(_pause, stop)))
-        return ensemble.folder, ensemble.make(stop, stack)
+    job = EnsembleJob(members, asked, progress, tuple(known))
+    if job.has_gaps(retry_failed):
+        job.require_refittable()
+    with Resources.opened(asked, open_executor(asked), progress) as place:
+        make_jobs([job], place, retry_failed=retry_failed)
+    return job.folder, job.record
 
 
 def _name_for_good(member: Member, results: Path) -> str:
@@ -87,159 +83,95 @@ def _name_for_good(member: Member, results: Path) -> str:
     return member.run.run_id if is_here else str(member.folder.path.absolute())
 
 
-def _pause(stop: Callable[[], bool]) -> None:
-    if stop():
-        raise Stopped
-    pause()
+class EnsembleJob(Job):
+    """An ensemble of finished runs."""
 
-
-class _Refits(NamedTuple):
-    """What inner fits are made of."""
-
-    corpus: CheckedCorpus
-    units: list[Units]
-    """One a member."""
-    executor: Executor
-
-
-@dataclass
-class EnsembleJob:
-    """One ensemble while it is made."""
-
-    members: tuple[Member, ...]
-    asked: Fusion
-    progress: Progress
-    retry_failed: bool
-    known: tuple[StudyFolder, ...] = ()
-    """Beside those of other ensembles, where inner fits may be found."""
-    finished: dict[int, UnitResult] = field(default_factory=dict)
-    """By fold."""
-    failures: dict[int, Failure] = field(default_factory=dict)
-    found: dict[int, dict[str, InnerPredictions]] = field(default_factory=dict)
-    """By fold and member, as far as they are in."""
-
-    @cached_property
-    def folder(self) -> RunFolder:
-        """Where it is written; another digest whenever anything differs that could change a score."""
-        run = self.members[0].run
-        code = [*versions_of("ensembling"), *([] if self.asked.equal else [fit_version()])]
-        parts = [run.protocol.hash, self.ids, self.inner_folds, *code]
-        run_id = f"{self._name}-s0-{digest(parts)[:12]}"
-        return RunFolder(self.asked.results / run.corpus.name / run.protocol.name / run_id)
-
-    @property
-    def _name(self) -> str:
-        return f"{FEATURES}-{model_name(self.inner_folds)}"
-
-    @property
-    def ids(self) -> list[str]:
-        """Of the members, in order."""
-        return [member.run.run_id for member in self.members]
-
-    @property
-    def inner_folds(self) -> int:
+    def __init__(
+        self,
+        members: tuple[Member, ...],
+        asked: Fusion,
+        progress: Progress,
+        known: tuple[StudyFolder, ...] = (),
+    ) -> None:
+        """Make nothing yet; inner fits are also looked for in `known`."""
+        self.members, self.asked, self.known = members, asked, known
+        self.ids = [member.run.run_id for member in members]
+        self.inner_folds = 0 if asked.equal else asked.inner_folds
         """Splits that the weights are fitted on; 0 if they are equal."""
-        return 0 if self.asked.equal else self.asked.inner_folds
-
-    @property
-    def missing(self) -> list[int]:
-        """Folds that have neither weights nor a failure."""
-        folds = range(self.members[0].run.protocol.n_folds)
-        return [fold for fold in folds if fold not in self.finished and fold not in self.failures]
+        self.model = "log_pool" if self.inner_folds else "mean"
+        """Stands where other runs name their model."""
+        self._found: dict[int, dict[str, InnerPredictions]] = {}
+        """By fold and member, as far as they are in."""
+        run, clips = members[0].run, members[0].predictions
+        run_id = ensemble_id(run.protocol.hash, f"{FEATURES}-{self.model}", self.ids, self.inner_folds)
+        shapes = [(int((clips.folds == fold).sum()), clips.n_classes) for fold in range(run.protocol.n_folds)]
+        folder = RunFolder(asked.results / run.corpus.name / run.protocol.name / run_id)
+        super().__init__(folder, f"{FEATURES} + {self.model}", shapes, progress)
 
     @cached_property
-    def _refits(self) -> _Refits:
+    def _member_fits(self) -> list[Units]:
+        """The fits of each member, on the corpus and the folds that they were made on."""
         registry = discover(drop_in_folders(self.asked.plugins))
         first = self.members[0]
-        executor = open_executor(self.asked)
-        corpus = corpus_of(first.run, registry, self.asked.data, self.progress)
+        corpus = corpus_of(first.run, registry, self.asked.data, self._progress)
         folds = folds_of(first.folder, first.run, corpus)
         units = [units_of(member.run, corpus, registry, folds) for member in self.members]
         for member, its in zip(self.members, units, strict=True):
-            changed_plugins(member.run, its.pipeline, self.progress)
-        return _Refits(corpus, units, executor)
+            changed_plugins(member.run, its.pipeline, self._progress)
+        return units
 
-    def refuse_what_cannot_be_fitted(self) -> None:
-        """Raise BenchError, before anything is written, if fits seem to be missing and cannot be made."""
-        status_counts = self.folder.status_counts()
-        n_there = status_counts.done + (0 if self.retry_failed else status_counts.failed)
-        if not self.asked.equal and n_there < len(self.missing):
-            _ = self._refits
+    def require_refittable(self) -> None:
+        """Raise BenchError, before anything is written, if inner fits are needed and cannot be made."""
+        if not self.asked.equal:
+            _ = self._member_fits
 
-    def make(self, stop: Callable[[], bool], stack: ExitStack) -> Run:
-        """Find the weights of every fold and record the run; the folder is held by this process."""
-        self.folder.write_plan(self._planned())
-        if self.retry_failed:
-            self.folder.clear_failures()
-        self._read()
-        try:
-            if self.asked.equal:
-                for fold in self.missing:
-                    equal = [1 / len(self.members)] * len(self.members)
-                    self._keep(fold, equal, average(self._said(fold)))
-            elif self.missing:
-                self._fit(stop, stack)
-        finally:
-            self.folder.clear_running()
-        return self._recorded()
-
-    def _read(self) -> None:
-        clips = self.members[0].predictions
-        for fold in self.missing:
-            shape = int((clips.folds == fold).sum()), clips.n_classes
-            if result := self.folder.unit(fold, shape, self.progress.say):
-                self.finished[fold] = result
-            elif failed := self.folder.failure(fold, self.progress.say):
-                self.failures[fold] = failed
-
-    def _fit(self, stop: Callable[[], bool], stack: ExitStack) -> None:
-        """Fit all members on parts of all folds' training parts, side by side; weights as soon as may be."""
-        corpus, units, executor = self._refits
-        place = Resources(corpus, units[0].folders, self.asked, executor, self.progress, stop, stack)
+    def fit_missing(self, place: Resources, clock: Clock) -> None:  # noqa: ARG002 - no time is saved here
+        """Find the weights of the missing folds."""
+        if self.asked.equal:
+            for fold in self.missing:
+                equal = [1 / len(self.members)] * len(self.members)
+                self._take_weights(fold, equal, average(self._outer(fold)))
+            return
         holdouts = HoldoutPredictions(
-            protocol_hash=self.members[0].run.protocol.hash,
-            n_folds=self.inner_folds,
-            threads=self.asked.threads,
-            place=place,
-            folder=self.folder.study,
-            others=self._others,
-            say=self.progress.say,
+            self.members[0].run.protocol.hash, self.inner_folds, place, self.folder.study, self._others
         )
-        each = list(product(self.missing, zip(self.members, units, strict=True)))
-        advance = stack.enter_context(self.progress.track("Weights: members, folds", len(each)))
-        place.run(partial(self._predict, holdouts, advance, fold, *member) for fold, member in each)
+        each = list(product(self.missing, zip(self.members, self._member_fits, strict=True)))
+        advance = self.show("Weights: members, folds", len(each))
+
+        def predict(fold: int, member: Member, units: Units) -> None:
+            submit = self.submit_at(place, fold)
+            self._take_predictions(
+                fold, member, holdouts.of(units, chosen_by(member.run, fold), fold, submit)
+            )
+            advance(1)
+
+        place.side_by_side([partial(predict, fold, *member) for fold, member in each])
 
     @property
     def _others(self) -> tuple[StudyFolder, ...]:
         """Where the same fits may be: `known`, and other ensembles."""
-        found = sorted(self.folder.path.parent.glob(f"{self._name}-*"))
+        found = sorted(self.folder.path.parent.glob(f"{FEATURES}-{self.model}-*"))
         return (*self.known, *(RunFolder(path).study for path in found if path != self.folder.path))
 
-    def _predict(
-        self, holdouts: HoldoutPredictions, advance: Advance, fold: int, member: Member, units: Units
-    ) -> None:
-        """Make a member's inner fits on a fold; the last member's are followed by the fold's weights."""
-        submit = partial(holdouts.place.submit, begin=partial(self.folder.mark_running, fold))
-        predictions = holdouts.of(units, chosen_by(member.run, fold), fold, submit)
+    def _take_predictions(self, fold: int, member: Member, predictions: InnerPredictions | Failure) -> None:
+        """Keep what came of a member's inner fits on a fold; the last member's give the weights."""
         if isinstance(predictions, Failure):
-            told = f"{member.run.run_id}: {predictions.message}"
-            self.failures[fold] = predictions.model_copy(update={"fold": fold, "message": told})
-            self.folder.write_failure(self.failures[fold])
-        else:
-            self.found.setdefault(fold, {})[member.run.run_id] = predictions
-        found = self.found.get(fold, {})
+            message = f"{member.run.run_id}: {predictions.message}"
+            self.take(fold, Outcome(predictions.model_copy(update={"message": message})))
+            return
+        found = self._found.setdefault(fold, {})
+        found[member.run.run_id] = predictions
         if len(found) == len(self.members):
             in_order = [found[run_id] for run_id in self.ids]
             inner = [one.predictions for one in in_order]
             weights = fit_weights(stacked(inner), inner[0].targets)
-            self._keep(fold, weights.tolist(), pool(self._said(fold), weights), in_order)
-        advance(1)
+            self._take_weights(fold, weights.tolist(), pool(self._outer(fold), weights), in_order)
 
-    def _said(self, fold: int) -> NDArray[np.float32]:
+    def _outer(self, fold: int) -> NDArray[np.float32]:
         """The members' probabilities of a fold's test clips, (n_members, n_clips, n_classes)."""
         return stacked([member.predictions.of_fold(fold) for member in self.members])
 
-    def _keep(
+    def _take_weights(
         self,
         fold: int,
         weights: Sequence[float],
@@ -248,7 +180,7 @@ class EnsembleJob:
     ) -> None:
         """Write a fold's weights and what they make of its test clips."""
         fits = [fit for one in found for fit in one.fits]
-        self.finished[fold] = UnitResult(
+        result = UnitResult(
             fold=fold,
             probabilities=fused.astype(np.float32),
             hyperparameters=dict(zip(self.ids, weights, strict=True)),
@@ -260,29 +192,50 @@ class EnsembleJob:
             fit_seconds=sum(fit.fit_seconds + fit.predict_seconds for fit in fits),
             predict_seconds=0.0,
         )
-        self.folder.write_unit(self.finished[fold])
-        self.folder.clear_running(fold)
+        self.take(fold, Outcome(result))
 
-    def _recorded(self) -> Run:
-        run = recorded_ensemble(
-            self.folder.path.name,
-            self.members,
-            self.inner_folds,
-            self.asked.criteria,
-            self.finished,
-            self.failures,
+    def predictions(self) -> Predictions:
+        """The fused predictions, row for row of the same clips as the members'; every fold is finished."""
+        clips = self.members[0].predictions
+        probabilities = np.empty_like(clips.probabilities)
+        for fold, unit in self.finished.items():
+            probabilities[clips.folds == fold] = unit.probabilities
+        return clips.with_probabilities(probabilities)
+
+    def build_record(self, predictions: Predictions | None) -> Run:
+        """The run with its scores, or without them where a fold has failed.
+
+        Times, sizes and parameters are the sums of the members': who uses the ensemble uses all of them.
+        """
+        members = [member.run for member in self.members]
+        parameters = {"inner_folds": self.inner_folds} if self.inner_folds else {}
+        origin = Origin(
+            run_id=self.folder.path.name,
+            corpus=members[0].corpus,
+            protocol=members[0].protocol,
+            features=Recipe(FEATURES, {}, "", {}),
+            model=Recipe(self.model, parameters, "", {}),
+            settings={},
+            seed=0,
+            threads=max(run.threads for run in members),
         )
-        if run.metrics is not None:
-            run = write_predictions(self.folder, run, fused_predictions(self.members, self.finished))
-        self.folder.write_run(run)
-        return run
+        units = [self.finished[fold] for fold in sorted(self.finished)]
+        criteria, costs = self.asked.criteria, Costs.of_members(members)
+        run = build_record(origin, units, self.failures, predictions, criteria, costs, members)
+        ensemble = EnsembleRecord(
+            members=[member.record for member in self.members],
+            inner_folds=self.inner_folds,
+            weights=[[float(unit.hyperparameters[run_id]) for run_id in self.ids] for unit in units],
+        )
+        return run.model_copy(update={"ensemble": ensemble})
 
-    def _planned(self) -> RunPlan:
+    def planned(self) -> RunPlan:
+        """What `plan.json` holds."""
         run = self.members[0].run
         return RunPlan(
             experiment={},
             features=FEATURES,
-            model=model_name(self.inner_folds),
+            model=self.model,
             settings={},
             seed=0,
             n_folds=run.protocol.n_folds,

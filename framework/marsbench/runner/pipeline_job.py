@@ -1,312 +1,104 @@
-"""One run while it is made: what of it is finished, what is missing, and its folder, held by one process."""
+"""The run of one pipeline while it is made, without tuning; `tuned_job` has the other."""
 
-import time
-from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, partial
-from itertools import product
-from typing import cast
-
-from filelock import FileLock
+from functools import partial
 
 from marsbench.config import Experiment, Tuning
-from marsbench.evaluation.fit import fit_version
-from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.execution.base import Outcome, Submit
+from marsbench.evaluation.fit import Unit, fit_unit
+from marsbench.evaluation.fit_result import Failure
+from marsbench.evaluation.predictions import Predictions
+from marsbench.execution.base import Outcome, Submit, Task
+from marsbench.execution.clock import Clock
 from marsbench.execution.executor import n_workers
 from marsbench.features.store import FeatureFile
-from marsbench.hashing import digest
-from marsbench.locks import try_lock
 from marsbench.planning import Pipeline, Plan
-from marsbench.plugin.model import Model
-from marsbench.plugin.registry import Recipe, discover, holds_plugins
-from marsbench.progress import Advance, Progress
-from marsbench.results.plots import plot_history
-from marsbench.results.predictions import write_predictions
+from marsbench.plugin.registry import Recipe, holds_plugins
+from marsbench.progress import Progress
+from marsbench.results.keys import PipelineKey
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
-from marsbench.results.studies import Study
-from marsbench.runner.fold import TunedFold, fit_once
-from marsbench.runner.record import pooled, recorded
+from marsbench.runner.job import Job
+from marsbench.runner.record import Costs, Origin, build_record, corpus_record, protocol_record
+from marsbench.runner.resources import Resources
 from marsbench.runner.units import Units
-from marsbench.tuning.journal import Journal
-from marsbench.tuning.search_space import Exploration, SearchSpace
 
 
-def runs_of(plan: Plan, experiment: Experiment, progress: Progress) -> list["PipelineJob"]:
-    """Each pipeline's run without tuning, and behind it the tuned one where that is asked for; for each seed.
+class PipelineJob(Job):
+    """A run of one pipeline of a plan."""
 
-    The first tells what tuning gained; where tuning finds nothing better, the second is made of it.
-    """
-    runs: list[PipelineJob] = []
-    for pipeline, repeat in product(plan.pipelines, range(experiment.repeats)):
-        alone = experiment.model_copy(update={"seed": experiment.seed + repeat, "repeats": 1})
-        runs.append(PipelineJob(plan, pipeline, alone, progress))
-        tuning = experiment.tuning(has_epochs=bool(pipeline.rungs))
-        if tuning is not None and pipeline.is_tunable:
-            runs.append(PipelineJob(plan, pipeline, alone, progress, tuning))
-    return runs
-
-
-@dataclass
-class PipelineJob:
-    """A run of the plan; `open` it, `take` the outcomes of what is `missing`, and it records itself."""
-
-    plan: Plan
-    pipeline: Pipeline
-    experiment: Experiment
-    progress: Progress
     tuning: Tuning | None = None
-    finished: dict[int, UnitResult] = field(default_factory=dict)
-    failures: dict[int | None, Failure] = field(default_factory=dict)
-    _record: Run | None = None
-    _lock: FileLock | None = None
-    _opened: float = 0.0
-    _bar: Advance | None = None
-    _trial_bar: Advance | None = None
-    _n_trials: Counter[int] = field(default_factory=Counter)
-    """Of each fold's study, as far as this command has kept it."""
-    _bars: ExitStack = field(default_factory=ExitStack)
 
-    @cached_property
-    def folder(self) -> RunFolder:
-        """Where it is written."""
-        return self._folder(self.tuning)
+    def __init__(self, plan: Plan, pipeline: Pipeline, experiment: Experiment, progress: Progress) -> None:
+        """Make nothing yet; the seed is the experiment's."""
+        self.plan, self.pipeline, self.experiment = plan, pipeline, experiment
+        self.units = Units.of(plan, pipeline, experiment.seed)
+        self.key = pipeline_key(plan.protocol.hash, pipeline, experiment.seed, experiment.threads)
+        seed = f", seed {experiment.seed}" if experiment.seed else ""
+        name = f"{pipeline.name}{seed}{', tuned' if self.tuning else ''}"
+        n_classes = len(plan.corpus.labels)
+        shapes = [(len(split.test), n_classes) for split in plan.protocol.folds]
+        super().__init__(self.folder_of(self.tuning), name, shapes, progress)
 
-    @property
-    def untuned_folder(self) -> RunFolder:
-        """Where the same pipeline's run without tuning is written."""
-        return self._folder(None)
+    def folder_of(self, tuning: Tuning | None) -> RunFolder:
+        """Where the pipeline's run with that tuning is written."""
+        board = self.experiment.results / self.plan.corpus.name / self.plan.protocol.name
+        return RunFolder(board / self.key.run_id(tuning))
 
-    @property
-    def name(self) -> str:
-        """As screens show it."""
-        seed = f", seed {self.experiment.seed}" if self.experiment.seed else ""
-        return f"{self.pipeline.name}{seed}{', tuned' if self.tuning else ''}"
+    def features_at(self, place: Resources, recipe: Recipe | None = None) -> FeatureFile | Failure:
+        """Features of the corpus by the pipeline's extractor, or by that recipe of it."""
+        return place.features_of(self.plan.corpus, self.plan.folders, recipe or self.pipeline.features)
 
-    @property
-    def units(self) -> Units:
-        """Its fits."""
-        return Units.of(self.plan, self.pipeline, self.experiment.seed)
+    def prepare(self, place: Resources) -> None:
+        """Extract the features."""
+        self.features_at(place)
 
-    @property
-    def _fit_context(self) -> str:
-        """Digest of everything that a fit depends on beside fold, split, configuration and epochs."""
-        keys = [self.plan.protocol.hash, self.pipeline.features.key, self.pipeline.model.key]
-        by_hand, seed = self.pipeline.hyperparameters, self.experiment.seed
-        return digest([*keys, by_hand, seed, self.experiment.threads, fit_version()])
+    def fit_missing(self, place: Resources, clock: Clock) -> None:  # noqa: ARG002 - no time is saved here
+        """Fit the missing folds side by side."""
+        features = self.features_at(place)
+        if isinstance(features, Failure):
+            self.give_up(features)
+            return
+        advance = self.show(f"{self.name}, folds", len(self.missing))
 
-    @property
-    def features(self) -> Recipe:
-        """What its features are extracted by."""
-        return self.pipeline.features
+        def make(fold: int) -> None:
+            self.take(fold, self.fit(fold, features, place))
+            advance(1)
 
-    @property
-    def folds(self) -> range:
-        """Numbers of the protocol's folds."""
-        return range(len(self.plan.protocol.folds))
+        place.side_by_side([partial(make, fold) for fold in self.missing])
 
-    @property
-    def missing(self) -> list[int]:
-        """Folds that have neither a result nor a failure."""
-        if self._record is not None:
-            return []
-        return [fold for fold in self.folds if fold not in self.finished and fold not in self.failures]
+    def fit(self, fold: int, features: FeatureFile, place: Resources) -> Outcome:
+        """What comes of a fold."""
+        return self.fit_unit(self.units.outer(fold, features), self.submit_at(place, fold))
 
-    @property
-    def record(self) -> Run:
-        """The finished run."""
-        assert self._record is not None, "asked for before it was complete"  # noqa: S101 - the driver's own order
-        return self._record
-
-    def say(self, line: str) -> None:
-        """Tell the user something of this run."""
-        self.progress.say(f"{self.name}: {line}")
-
-    def announce(self) -> None:
-        """Write what is planned, so that `bench status` knows of it before its first unit."""
-        self.folder.write_plan(self.planned())
-
-    def has_gaps(self, retry_failed: bool) -> bool:
-        """Whether a unit seems to be missing, without opening the run."""
-        status_counts = self.folder.status_counts()
-        return status_counts.done + (0 if retry_failed else status_counts.failed) < len(self.folds)
-
-    def open(self, retry_failed: bool) -> bool:
-        """Take hold of the folder and read what is finished; False if another process has it."""
-        self._lock = try_lock(self.folder.path)
-        if self._lock is None:
-            return False
-        self._opened = time.monotonic()
-        self.folder.clear_running()
-        if retry_failed:
-            self.folder.clear_failures()
-        self._read()
-        if self.missing:
-            name = f"{self.name}, folds"
-            self._bar = self._bars.enter_context(self.progress.track(name, len(self.missing)))
-            if self.tuning is not None and not self.tuning.is_endless:
-                n_trials = self.tuning.trials * len(self.missing)
-                bar = self.progress.track(f"{self.name}, trials", n_trials)
-                self._trial_bar = self._bars.enter_context(bar)
-        else:
-            self.finish()
-        return True
+    def fit_unit(self, unit: Unit, submit: Submit) -> Outcome:
+        """One fit, on the whole training part of its fold."""
+        return submit(Task(self.task_name(unit.fold), partial(fit_unit, unit)))
 
     def task_name(self, fold: int) -> str:
-        """Of a fold's work, as screens show it."""
+        """Name of a fold's task, as screens show it."""
         return f"{self.name}, fold {fold + 1}"
 
-    def make_fold(self, fold: int, fit: Callable[[Submit], Outcome], submit: Callable[..., Outcome]) -> None:
-        """Fit a missing fold and write what came of it; it is marked as running while its tasks are."""
-        self.take(fold, fit(partial(submit, begin=partial(self.folder.mark_running, fold))))
+    def predictions(self) -> Predictions:
+        """The out-of-fold predictions; every fold is finished."""
+        tests = [split.test for split in self.plan.protocol.folds]
+        probabilities = [self.finished[fold].probabilities for fold in self.folds]
+        return Predictions.of_folds(self.plan.corpus, tests, probabilities)
 
-    def fit_untuned(self, fold: int, features: FeatureFile, submit: Submit) -> Outcome:
-        """The one fit of a missing fold of an untuned run."""
-        return fit_once(self.task_name(fold), self.units.outer(fold, features), submit)
-
-    def tuned_fold(
-        self,
-        fold: int,
-        space: SearchSpace,
-        features_by: Callable[[Recipe], FeatureFile | Failure],
-        time_is_up: Callable[[float], bool],
-        deadline: float | None,
-        workers_see_folder: bool,
-    ) -> TunedFold:
-        """A missing fold of a tuned run."""
-        assert self.tuning is not None, "not a tuned run"  # noqa: S101 - the driver's own order
-        return TunedFold(
-            name=self.task_name(fold),
-            fold=fold,
-            units=self.units,
-            tuning=self.tuning,
-            own=self.folder,
-            others=tuple(folder.study for folder in self._other_tuned()),
-            untuned=self.untuned_folder,
-            context=self._fit_context,
-            features_by=features_by,
-            space=space,
-            time_is_up=time_is_up,
-            deadline=deadline,
-            workers_see_folder=workers_see_folder,
-            keep=partial(self._keep, space),
-            say=self.say,
+    def build_record(self, predictions: Predictions | None) -> Run:
+        """The run with its scores, or without them where a fold has failed."""
+        origin = Origin(
+            run_id=self.folder.path.name,
+            corpus=corpus_record(self.plan),
+            protocol=protocol_record(self.plan.protocol),
+            features=self.pipeline.features,
+            model=self.pipeline.model,
+            settings=self.pipeline.settings,
+            seed=self.experiment.seed,
+            threads=self.experiment.threads,
         )
-
-    def exploration(self, input_shape: tuple[int, ...]) -> Exploration:
-        """Work that finds its search space; `input_shape` is that of one clip's features."""
-        model = self.pipeline.model
-        accepts = cast("type[Model]", discover(self.plan.folders).get("models", model.name).plugin).accepts
-        return Exploration(
-            features=self.features,
-            model=model,
-            folders=self.plan.folders,
-            input_shape=input_shape[-1:] if accepts == "vector" else input_shape,
-            n_classes=len(self.plan.corpus.labels),
-            by_hand=self.pipeline.hyperparameters,
-            pinned=frozenset(self.pipeline.settings),
-        )
-
-    @cached_property
-    def seconds_spent(self) -> float:
-        """What earlier commands took of the time budget."""
-        return self.folder.study.seconds_spent
-
-    @cached_property
-    def seconds_a_fold(self) -> float:
-        """What the untuned run's longest fold took."""
-        return max(self.untuned_folder.unit_seconds(), default=0.0)
-
-    def take(self, fold: int, outcome: Outcome) -> None:
-        """Write what came of a unit.
-
-        Raises:
-            StorageError: it cannot be written, or the folder is gone.
-        """
-        self.folder.clear_running(fold)
-        log = self.folder.write_log(fold, outcome.log) if outcome.log.strip() else None
-        if isinstance(outcome.value, Failure):
-            self.failures[fold] = outcome.value.model_copy(update={"fold": fold, "log": log})
-            self.folder.write_failure(self.failures[fold])
-        else:
-            self.finished[fold] = outcome.value
-            self.folder.write_unit(outcome.value)
-        if self._bar is not None:
-            self._bar(1)
-
-    def give_up(self, failure: Failure) -> None:
-        """There are no features: no unit can be fitted. Not kept as a unit's failure: a rerun tries again."""
-        self.failures[None] = failure
-        self.finish()
-
-    def release(self) -> None:
-        """Let go of the folder."""
-        self._bars.close()
-        if self._lock is not None:
-            self.folder.clear_running()
-            self._lock.release()
-            self._lock = None
-
-    def _read(self) -> None:
-        n_classes = len(self.plan.corpus.labels)
-        for fold, split in enumerate(self.plan.protocol.folds):
-            if self.tuning is not None and not self.folder.study.has_study(fold):
-                continue  # its unit is there perhaps, but not what tuning came to
-            if result := self.folder.unit(fold, (len(split.test), n_classes), self.say):
-                self.finished[fold] = result
-            elif failed := self.folder.failure(fold, self.say):
-                self.failures[fold] = failed
-        if self.finished:
-            self.say(f"{len(self.finished)} of {len(self.folds)} folds are finished already")
-        if self.failures:
-            self.say(f"{len(self.failures)} fold(s) failed earlier; bench retry --failed tries them again")
-
-    def finish(self) -> None:
-        """Record the run and let go of its folder; every fold has a result or a failure."""
-        self._bars.close()
-        studies = list(self.folder.study.studies()) if self.tuning else []
-        self._record = recorded(
-            self.plan, self.pipeline, self.experiment, self.finished, self.failures, self.tuning, studies
-        )
-        if self._record.metrics is not None:
-            predictions = pooled(self.plan, self.finished)
-            self._record = write_predictions(self.folder, self._record, predictions)
-            if self._record.tuning is not None:
-                plot_history(studies, self._record.title, self.folder.study.history_plot)
-        self.folder.write_run(self._record)
-        self.finished.clear()  # a large grid's probabilities are too much to keep
-        self.release()
-
-    def _keep(self, space: SearchSpace, study: Study) -> None:
-        """Write how far a fold's study is."""
-        self.folder.study.write_study(study)
-        # A command begins the journal anew: the other folds' studies of earlier ones belong in it too.
-        for kept in [study] if self._n_trials else self.folder.study.studies():
-            self._journal.keep(kept, space)
-        if self.experiment.time_budget is not None:
-            self.folder.study.write_seconds_spent(self.seconds_spent + time.monotonic() - self._opened)
-        if self._trial_bar is not None:
-            self._trial_bar(len(study.trials) - self._n_trials[study.fold])
-        self._n_trials[study.fold] = len(study.trials)
-
-    def _other_tuned(self) -> list[RunFolder]:
-        """Tuned runs of the same pipeline and seed that were asked for otherwise, with more trials, say."""
-        pattern = f"{self.pipeline.features.name}-{self.pipeline.model.name}-s{self.experiment.seed}-*/study"
-        found = self.folder.path.parent.glob(pattern)
-        return [RunFolder(path.parent) for path in sorted(found) if path.parent != self.folder.path]
-
-    @cached_property
-    def _journal(self) -> Journal:
-        return Journal(self.folder.study.journal)
-
-    def _folder(self, tuning: Tuning | None) -> RunFolder:
-        seed, threads = self.experiment.seed, self.experiment.threads
-        run_id = self.pipeline.run_id(self.plan.protocol, seed, threads, tuning)
-        return RunFolder(self.experiment.results / self.plan.corpus.name / self.plan.protocol.name / run_id)
+        units = [self.finished[fold] for fold in sorted(self.finished)]
+        criteria, costs = self.experiment.criteria, Costs.of_units(units)
+        return build_record(origin, units, self.failures, predictions, criteria, costs)
 
     def planned(self) -> RunPlan:
         """What `plan.json` holds."""
@@ -335,6 +127,13 @@ class PipelineJob:
             planned=datetime.now(UTC).isoformat(timespec="seconds"),
             tuning=self.tuning,
         )
+
+
+def pipeline_key(protocol_hash: str, pipeline: Pipeline, seed: int, threads: int) -> PipelineKey:
+    """What names the runs and fits of a pipeline."""
+    return PipelineKey(
+        protocol_hash, pipeline.features, pipeline.model, pipeline.hyperparameters, seed, threads
+    )
 
 
 _UNTUNED = {"trials": 0, "tuner": "optuna", "objective": "macro_f1", "inner_folds": None, "time_budget": None}

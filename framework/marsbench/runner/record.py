@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from itertools import chain
 from statistics import fmean
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
-import numpy as np
-
-from marsbench.config import Criteria, Experiment, Tuning
+from marsbench.config import Criteria, Tuning
 from marsbench.environment import environment
 from marsbench.evaluation.criteria import Grade, grade, verdict
 from marsbench.evaluation.fit_result import Failure, UnitResult
@@ -17,12 +16,11 @@ from marsbench.evaluation.intervals import resample
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Metrics
 from marsbench.evaluation.scoring import odds_of, score_predictions
-from marsbench.planning import Pipeline, Plan
+from marsbench.planning import Plan
 from marsbench.plugin.registry import Recipe
-from marsbench.results.comparison import Member
+from marsbench.protocols.protocol import Protocol
 from marsbench.results.schema import (
     CorpusRecord,
-    EnsembleRecord,
     FoldTuning,
     LeakageRecord,
     ProtocolRecord,
@@ -32,56 +30,88 @@ from marsbench.results.schema import (
 from marsbench.results.studies import Study, TrialState
 
 
-def pooled(plan: Plan, finished: Mapping[int, UnitResult]) -> Predictions:
-    """The out-of-fold predictions of a run; every fold is needed."""
-    tests = [split.test for split in plan.protocol.folds]
-    probabilities = [finished[fold].probabilities for fold in range(len(tests))]
-    return Predictions.of_folds(plan.corpus, tests, probabilities)
+@dataclass(frozen=True)
+class Origin:
+    """What a run is of; fields are those of `Run`."""
+
+    run_id: str
+    corpus: CorpusRecord
+    protocol: ProtocolRecord
+    features: Recipe
+    model: Recipe
+    settings: dict[str, Any]
+    seed: int
+    threads: int
 
 
-def recorded(
-    plan: Plan,
-    pipeline: Pipeline,
-    experiment: Experiment,
-    finished: Mapping[int, UnitResult],
+@dataclass(frozen=True)
+class Costs:
+    """What a run takes; fields are those of `Run`."""
+
+    fit_seconds: float
+    predict_seconds: float
+    n_parameters: int | None
+    extraction_seconds: float | None
+    model_bytes: int | None
+
+    @classmethod
+    def of_units(cls, units: Sequence[UnitResult]) -> Self:
+        """Costs of one pipeline, by its finished units."""
+        sizes = [unit.model_bytes for unit in units if unit.model_bytes is not None]
+        return cls(
+            fit_seconds=sum(unit.fit_seconds for unit in units),
+            predict_seconds=sum(unit.predict_seconds for unit in units),
+            n_parameters=units[0].n_parameters if units else None,
+            extraction_seconds=units[0].extraction_seconds if units else None,
+            model_bytes=round(fmean(sizes)) if sizes else None,
+        )
+
+    @classmethod
+    def of_members(cls, runs: Sequence[Run]) -> Self:
+        """Sums over the members of an ensemble, None where one is unknown."""
+        return cls(**{one.name: _sum(getattr(run, one.name) for run in runs) for one in fields(cls)})
+
+
+def build_record(
+    origin: Origin,
+    units: Sequence[UnitResult],
     failures: Mapping[int | None, Failure],
-    tuning: Tuning | None = None,
-    studies: Sequence[Study] = (),
+    predictions: Predictions | None,
+    criteria: Criteria,
+    costs: Costs,
+    members: Sequence[Run] = (),
 ) -> Run:
-    """The run with its scores, or with the reasons why it has none."""
-    units = [finished[fold] for fold in sorted(finished)]
-    complete = len(units) == len(plan.protocol.folds)
-    scored = graded(pooled(plan, finished), experiment.criteria) if complete else None
+    """The run with its scores, or with the reasons why it has none.
+
+    Args:
+        origin: what was run on what.
+        units: what came of the folds that are finished, by fold.
+        failures: by fold, None for all of them.
+        predictions: out-of-fold predictions if every fold is finished, else None.
+        criteria: what the scores are graded by.
+        costs: what it takes.
+        members: runs that it is made of, whose warnings and environments are the run's, too.
+    """
+    scored = graded(predictions, criteria) if predictions is not None else None
     metrics, grades, pass_probability = scored or (None, [], None)
-    sizes = [unit.model_bytes for unit in units if unit.model_bytes is not None]
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    warnings = chain(*(run.warnings for run in members), *(unit.warnings for unit in units))
     return Run(
-        run_id=pipeline.run_id(plan.protocol, experiment.seed, experiment.threads, tuning),
-        status="complete" if complete else "failed",
-        finished=max(
-            (unit.finished for unit in units), default=datetime.now(UTC).isoformat(timespec="milliseconds")
-        ),
-        corpus=_corpus_record(plan),
-        protocol=_protocol_record(plan),
-        features=pipeline.features,
-        model=pipeline.model,
-        settings=pipeline.settings,
-        seed=experiment.seed,
-        threads=experiment.threads,
+        **vars(origin),
+        **vars(costs),
+        status="complete" if scored else "failed",
+        finished=max((unit.finished for unit in units), default=now),
         hyperparameters=[unit.hyperparameters for unit in units],
-        criteria=experiment.criteria,
+        criteria=criteria,
         metrics=metrics,
         grades=grades,
         verdict=verdict(grades) if metrics else None,
         pass_probability=pass_probability,
         failures=[failures[fold] for fold in sorted(failures, key=lambda fold: -1 if fold is None else fold)],
-        warnings=list(dict.fromkeys(warning for unit in units for warning in unit.warnings)),
-        fit_seconds=sum(unit.fit_seconds for unit in units),
-        predict_seconds=sum(unit.predict_seconds for unit in units),
-        n_parameters=units[0].n_parameters if units else None,
-        extraction_seconds=units[0].extraction_seconds if units else None,
-        model_bytes=round(fmean(sizes)) if sizes else None,
-        environment=environments([unit.environment for unit in units]),
-        tuning=_tuning_record(tuning, studies, metrics) if tuning else None,
+        warnings=list(dict.fromkeys(warnings)),
+        environment=_environment(
+            [*(run.environment for run in members), *(unit.environment for unit in units)]
+        ),
     )
 
 
@@ -93,7 +123,7 @@ def graded(predictions: Predictions, criteria: Criteria) -> tuple[Metrics, list[
     return metrics, grade(metrics, criteria, odds), all_met
 
 
-def _tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | None) -> TuningRecord:
+def tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | None) -> TuningRecord:
     """What each fold's study came to, once every fold is there."""
     scores = {fold.fold: fold for fold in metrics.folds} if metrics else {}
     counts = {study.fold: Counter(trial.state for trial in study.trials) for study in studies}
@@ -115,17 +145,17 @@ def _tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | 
     )
 
 
-def environments(of_units: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Where units were fitted, whenever that was; a reused unit keeps its own."""
-    found: dict[str, list[str]] = {}
-    for of_unit in of_units:
-        for name, value in of_unit.items():
-            if value not in found.setdefault(name, []):
-                found[name].append(value)
+def _environment(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Where units were fitted, whenever that was; values that differ stand side by side."""
+    found: dict[str, dict[str, None]] = {}
+    for part in parts:
+        for name, value in part.items():
+            found.setdefault(name, {})[value] = None
     return {name: " and ".join(values) for name, values in found.items()} or environment()
 
 
-def _corpus_record(plan: Plan) -> CorpusRecord:
+def corpus_record(plan: Plan) -> CorpusRecord:
+    """What a run keeps of its corpus."""
     corpus = plan.corpus
     return CorpusRecord(
         name=corpus.name,
@@ -140,8 +170,8 @@ def _corpus_record(plan: Plan) -> CorpusRecord:
     )
 
 
-def _protocol_record(plan: Plan) -> ProtocolRecord:
-    protocol = plan.protocol
+def protocol_record(protocol: Protocol) -> ProtocolRecord:
+    """What a run keeps of its protocol."""
     return ProtocolRecord(
         name=protocol.name,
         hash=protocol.hash,
@@ -155,79 +185,6 @@ def _protocol_record(plan: Plan) -> ProtocolRecord:
             exact_groups=[list(group) for group in protocol.leakage.exact_groups],
             near_groups=[list(group) for group in protocol.leakage.near_groups],
             dropped_duplicates=list(protocol.leakage.dropped_duplicates),
-        ),
-    )
-
-
-FEATURES = "ensemble"
-"""Stands where other runs name their feature extractor."""
-
-
-def model_name(inner_folds: int) -> str:
-    """What stands where other runs name their model."""
-    return "log_pool" if inner_folds else "mean"
-
-
-def fused_predictions(members: Sequence[Member], finished: Mapping[int, UnitResult]) -> Predictions:
-    """The ensemble's predictions, row for row of the same clips as its members'; every fold is needed."""
-    clips = members[0].predictions
-    probabilities = np.empty_like(clips.probabilities)
-    for fold, unit in finished.items():
-        probabilities[clips.folds == fold] = unit.probabilities
-    return clips.with_probabilities(probabilities)
-
-
-def recorded_ensemble(
-    run_id: str,
-    members: Sequence[Member],
-    inner_folds: int,
-    criteria: Criteria,
-    finished: Mapping[int, UnitResult],
-    failures: Mapping[int, Failure],
-) -> Run:
-    """The run with its scores, or with the reasons why it has none.
-
-    Times, sizes and parameters are the sums of the members': who uses the ensemble uses all of them.
-    """
-    runs = [member.run for member in members]
-    ids = [run.run_id for run in runs]
-    units = [finished[fold] for fold in sorted(finished)]
-    complete = len(units) == runs[0].protocol.n_folds
-    scored = graded(fused_predictions(members, finished), criteria) if complete else None
-    metrics, grades, pass_probability = scored or (None, [], None)
-    origins = [*(run.environment for run in runs), *(unit.environment for unit in units)]
-    warnings = chain(*(run.warnings for run in runs), *(unit.warnings for unit in units))
-    return Run(
-        run_id=run_id,
-        status="complete" if complete else "failed",
-        finished=max(
-            (unit.finished for unit in units), default=datetime.now(UTC).isoformat(timespec="milliseconds")
-        ),
-        corpus=runs[0].corpus,
-        protocol=runs[0].protocol,
-        features=Recipe(FEATURES, {}, "", {}),
-        model=Recipe(model_name(inner_folds), {"inner_folds": inner_folds} if inner_folds else {}, "", {}),
-        settings={},
-        seed=0,
-        threads=max(run.threads for run in runs),
-        hyperparameters=[unit.hyperparameters for unit in units],
-        criteria=criteria,
-        metrics=metrics,
-        grades=grades,
-        verdict=verdict(grades) if metrics else None,
-        pass_probability=pass_probability,
-        failures=[failures[fold] for fold in sorted(failures)],
-        warnings=list(dict.fromkeys(warnings)),
-        fit_seconds=sum(run.fit_seconds for run in runs),
-        predict_seconds=sum(run.predict_seconds for run in runs),
-        n_parameters=_sum(run.n_parameters for run in runs),
-        extraction_seconds=_sum(run.extraction_seconds for run in runs),
-        model_bytes=_sum(run.model_bytes for run in runs),
-        environment=environments(origins),
-        ensemble=EnsembleRecord(
-            members=[member.record for member in members],
-            inner_folds=inner_folds,
-            weights=[[float(unit.hyperparameters[run_id]) for run_id in ids] for unit in units],
         ),
     )
 

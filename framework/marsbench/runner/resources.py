@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from marsbench.errors import ConfigError, ExecutionError, StorageError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Executor, Outcome, Task, failure
 from marsbench.execution.executor import open_executor
-from marsbench.execution.interrupt import Stopped
+from marsbench.execution.interrupt import Stopped, graceful_interruption
 from marsbench.execution.scheduler import Function, Scheduler
 from marsbench.features.store import Extracted, Extraction, FeatureFile, FeatureStore
 from marsbench.locks import pause
@@ -23,11 +23,8 @@ from marsbench.progress import Progress
 
 @dataclass
 class Resources:
-    """Runs functions that submit tasks on one corpus. Executors start when needed and end with `stack`."""
+    """Runs functions that submit tasks. Executors start when needed and end with `stack`."""
 
-    corpus: CheckedCorpus
-    folders: tuple[Path, ...]
-    """Drop-in folders of plugins."""
     asked: Execution
     unopened: Executor
     progress: Progress
@@ -37,6 +34,14 @@ class Resources:
     extracted: dict[str, FeatureFile | Failure] = field(default_factory=dict)
     """By recipe; each extractor is asked once."""
     _extracting: threading.Lock = field(default_factory=threading.Lock)
+    _extractor: Executor | None = None
+
+    @classmethod
+    @contextmanager
+    def opened(cls, asked: Execution, executor: Executor, progress: Progress) -> Iterator["Resources"]:
+        """Resources until the context ends; inside, Ctrl-C lets running tasks come to their end."""
+        with graceful_interruption(progress.say) as stop, ExitStack() as stack:
+            yield cls(asked, executor, progress, stop, stack)
 
     def run(self, functions: Iterable[Function]) -> None:
         """Run functions in threads of their own, as `Scheduler.run` does; each may call what follows."""
@@ -50,26 +55,23 @@ class Resources:
         """Outcome of a task; `begin` is called before it. Raises as `Scheduler.submit` does."""
         return self._scheduler.submit(task, self.executor, begin)
 
-    def features_by(self, recipe: Recipe) -> FeatureFile | Failure:
-        """Features of the corpus, or why there are none."""
+    def features_of(
+        self, corpus: CheckedCorpus, folders: tuple[Path, ...], recipe: Recipe
+    ) -> FeatureFile | Failure:
+        """Features of the corpus, or why there are none; `folders` are those of drop-in plugins."""
         if recipe.key not in self.extracted:
-            extractor = self._extractor
+            self._extractor = self._extractor or self._where_files_are(corpus.clips[0].path)
             with self._scheduler.others_go_on(), self._extracting:
                 if recipe.key not in self.extracted:
-                    self.extracted[recipe.key] = self._extract(recipe, extractor)
+                    self.extracted[recipe.key] = self._extract(corpus, folders, recipe)
         return self.extracted[recipe.key]
 
-    def _extract(self, recipe: Recipe, extractor: Executor) -> FeatureFile | Failure:
-        def run_all(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
-            names = ((f"{one.recipe.name}, {len(one.clips)} clips", one) for one in extractions)
-            for outcome in self._scheduler.submit_all((Task(*pair) for pair in names), extractor):
-                if isinstance(outcome.value, Failure):
-                    raise _ExtractionFailed(outcome.value)
-                yield outcome.value
-
+    def _extract(
+        self, corpus: CheckedCorpus, folders: tuple[Path, ...], recipe: Recipe
+    ) -> FeatureFile | Failure:
         try:
-            store = FeatureStore(recipe, self.folders)
-            features = store.features_of(self.corpus, self.progress, run_all, self.pause)
+            store = FeatureStore(recipe, folders)
+            features = store.features_of(corpus, self.progress, self._run_all, self.pause)
         except (StorageError, ExecutionError, ConfigError):
             raise  # no plugin's fault: nothing else can go on either
         except _ExtractionFailed as failed:
@@ -78,6 +80,13 @@ class Resources:
             return failure(error)
         self.executor.provide(features.files)
         return features
+
+    def _run_all(self, extractions: Iterable[Extraction]) -> Iterator[Extracted]:
+        tasks = (Task(f"{one.recipe.name}, {len(one.clips)} clips", one) for one in extractions)
+        for outcome in self._scheduler.submit_all(tasks, self._extractor or self.executor):
+            if isinstance(outcome.value, Failure):
+                raise _ExtractionFailed(outcome.value)
+            yield outcome.value
 
     def pause(self) -> None:
         """Between two looks at what another process holds; raises Stopped after Ctrl-C."""
@@ -94,13 +103,11 @@ class Resources:
     def _scheduler(self) -> Scheduler:
         return Scheduler(self.stop, self.progress)
 
-    @cached_property
-    def _extractor(self) -> Executor:
-        """Where the audio is."""
-        if self.executor.sees(self.corpus.clips[0].path):
+    def _where_files_are(self, path: Path) -> Executor:
+        """The executor, or one on this machine if the file is not seen there."""
+        if self.executor.sees(path):
             return self.executor
-        here = self.asked.model_copy(update={"cluster": None})
-        return self.stack.enter_context(open_executor(here))
+        return self.stack.enter_context(open_executor(self.asked.model_copy(update={"cluster": None})))
 
 
 class _ExtractionFailed(Exception):  # noqa: N818 - it carries the failure

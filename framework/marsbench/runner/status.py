@@ -12,7 +12,7 @@ from marsbench.planning import make_plans
 from marsbench.progress import Progress
 from marsbench.results.schema import RunPlan
 from marsbench.results.store import RunFolder, StatusCounts, find_planned
-from marsbench.runner.pipeline_job import runs_of
+from marsbench.runner.tuned_job import jobs_of
 
 _TIMED_RUNS = 5
 """Latest runs of a pipeline that tell how long its units take."""
@@ -146,5 +146,5 @@ def planned_states(experiment: Experiment, progress: Progress) -> list[RunState]
         BenchError: what was asked for cannot be planned.
     """
     plans = make_plans(experiment, progress)
-    runs = [run for plan in plans for run in runs_of(plan, experiment, progress)]
-    return [state_of(ongoing.folder, ongoing.planned()) for ongoing in runs]
+    jobs = [job for plan in plans for job in jobs_of(plan, experiment, progress)]
+    return [state_of(job.folder, job.planned()) for job in jobs]

@@ -8,8 +8,8 @@ from marsbench.evaluation.fit import Unit, fit_and_predict
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.execution.base import Outcome, Submit, Task, failure
 from marsbench.features.store import FeatureFile
-from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
+from marsbench.results.keys import fit_name
 from marsbench.results.studies import StudyFolder
 from marsbench.tuning.search_space import Configuration, of_plugin, tuned_features
 
@@ -19,17 +19,17 @@ class CachedFits:
     """Fits of one fold's inner splits, for any configuration."""
 
     name: str
-    """Of the pipeline and the fold, for screens."""
+    """Names of the pipeline and the fold, for screens."""
     fold: int
     units: tuple[Unit, ...]
     """One for each inner split, untuned: its `test` rows are training rows of the fold."""
     recipe: Recipe
-    """Of the untuned features."""
-    context: str
-    """Digest of everything that a fit depends on beside fold, split, configuration and epochs."""
+    """Recipe of the untuned features."""
+    key: str
+    """One of `PipelineKey`: all that a fit depends on beside fold, split, configuration and epochs."""
     folder: StudyFolder
     others: tuple[StudyFolder, ...]
-    """Of the same pipeline's other runs: what they fitted is not fitted again."""
+    """Folders of other runs of the same pipeline: what they fitted is not fitted again."""
     features_by: Callable[[Recipe], FeatureFile | Failure]
     submit: Submit
     say: Callable[[str], None]
@@ -96,8 +96,7 @@ class CachedFits:
         return self.folder.checkpoint(self.fold, self._name(configuration, inner, below))
 
     def _name(self, configuration: Configuration, inner: int, until: int | None) -> str:
-        parts = [self.context, self.fold, inner, len(self.units), configuration, until]
-        return digest(parts)[:24]
+        return fit_name(self.key, self.fold, inner, len(self.units), configuration, until)
 
     def _title(self, inner: int, until: int | None) -> str:
         climbing = f", to epoch {until}" if until else ""

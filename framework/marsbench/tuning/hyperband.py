@@ -31,39 +31,23 @@ class Proposal:
     """Trial that it goes on from."""
 
 
-class Asked(Protocol):
-    """What was asked for of a study."""
-
-    @property
-    def trials(self) -> int: ...  # noqa: D102 - as in `KerasTunerStudy`
-    @property
-    def epochs(self) -> int: ...  # noqa: D102 - as above
-    @property
-    def pinned(self) -> frozenset[str]: ...  # noqa: D102 - as above
-    @property
-    def seed(self) -> int: ...  # noqa: D102 - as above
-
-
 class Search(Protocol):
     """A study under way, which scores what Hyperband proposes."""
 
-    @property
-    def study(self) -> Asked:
-        """What was asked for."""
-
-    @property
-    def folder(self) -> Path:
-        """Where KerasTuner's own project may stand."""
-
-    @property
-    def by_hand(self) -> dict[str, Scalar]:
-        """Values that are set by hand, by PARAMETER."""
+    n_trials: int
+    """Most trials; a configuration that goes on is another one."""
+    epochs: int
+    """Most epochs of a trial: the model's last rung."""
+    pinned: frozenset[str]
+    """The model's parameters that are set by hand and stay at its defaults."""
+    by_hand: dict[str, Scalar]
+    """Values that are set by hand, by PARAMETER."""
+    seed: int
+    folder: Path
+    """Where KerasTuner's own project may stand."""
 
     def declare(self, hp: Any) -> None:
         """Let the model ask KerasTuner for all that it asks for."""
-
-    def first_bracket(self, fitting: int) -> int:
-        """The bracket that the study on file began with, or else this one, which it begins with now."""
 
     def may_begin(self, number: int) -> bool:
         """Whether there is to be such a trial."""
@@ -138,20 +122,19 @@ class _Oracle(_Above):  # type: ignore[misc]
     """
 
     def __init__(self, search: Search) -> None:
-        study = search.study
         self._search = search
         super().__init__(
             objective=import_keras_tuner().Objective("score", "max"),
-            max_epochs=study.epochs,
+            max_epochs=search.epochs,
             factor=_FACTOR,
             hyperband_iterations=None,  # the number of trials ends it
-            seed=1 + derived_seed(study.seed, "keras-tuner"),  # 0 would be none
+            seed=1 + derived_seed(search.seed, "keras-tuner"),  # 0 would be none
             max_consecutive_failed_trials=None,  # each fails alone
         )
         self.verbose = 0
-        self._current_bracket: int = search.first_bracket(self._fitting_bracket())
+        self._current_bracket: int = self._fitting_bracket()
         # The fewest epochs of this bracket, so that no later one begins with fewer.
-        self.min_epochs = study.epochs / _FACTOR ** (self._current_bracket + 0.5)
+        self.min_epochs = search.epochs / _FACTOR ** (self._current_bracket + 0.5)
         self._brackets: list[Any] = []
         self._start_new_bracket()
 
@@ -159,7 +142,7 @@ class _Oracle(_Above):  # type: ignore[misc]
         """The one that prunes most of those that can be finished, the untuned configuration aside."""
         for bracket in range(self._current_bracket, 0, -1):
             sizes = [self._get_size(bracket, rung) for rung in range(self._get_num_rounds(bracket))]
-            if sum(sizes) < self._search.study.trials:
+            if sum(sizes) < self._search.n_trials:
                 return bracket
         return 0
 
@@ -190,7 +173,7 @@ class _Oracle(_Above):  # type: ignore[misc]
         hp = trial.hyperparameters
         with suppress(Exception):  # the fit will tell
             self._search.declare(hp)
-        by_hand = self._search.study.pinned.union(self._search.by_hand)
+        by_hand = self._search.pinned.union(self._search.by_hand)
         names = dict.fromkeys(parameter.name for parameter in hp.space if parameter.name not in by_hand)
         values = {name: hp.values[name] for name in names if hp.is_active(name)}
         parent = hp.values.get("tuner/trial_id")
@@ -229,7 +212,7 @@ def _fixed(parameter: Any, search: Search) -> Any:
     """A parameter, or what is set by hand in its place."""
     if parameter.name in search.by_hand:
         value = search.by_hand[parameter.name]
-    elif parameter.name in search.study.pinned:
+    elif parameter.name in search.pinned:
         value = parameter.default
     else:
         return parameter

@@ -11,25 +11,19 @@ were perfect on all remaining splits. Only trials with all splits compete.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 
-from marsbench.config import Tuning
-from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.evaluation.metrics import objective_score
+from marsbench.evaluation.fit_result import Failure
 from marsbench.hashing import canonical_json, derived_seed
 from marsbench.results.studies import Study, Trial
-from marsbench.tuning.cached_fits import CachedFits
+from marsbench.tuning.engines import StudyRequest, TrialUnderWay
 from marsbench.tuning.journal import STATES
-from marsbench.tuning.search_space import Configuration, SearchSpace, optuna_parameter, seeded_sampler
+from marsbench.tuning.search_space import Configuration, optuna_parameter, seeded_sampler
 
 _REDUCTION = 3
 """One of so many trials goes on from a rung."""
@@ -39,25 +33,19 @@ _REPEATS = 20
 """Proposals of configurations already tried, in a row, after which the space counts as exhausted."""
 
 
-@dataclass
-class OptunaStudy:
-    """Trials of one pipeline on one fold."""
+def search(request: StudyRequest) -> Study | Failure:
+    """Try configurations until there are as many as asked for, or the time is up."""
+    return _Search(request).run()
 
-    tuning: Tuning
-    space: SearchSpace
-    fits: CachedFits
-    targets: Sequence[NDArray[np.int64]]
-    """True classes of each inner split's test rows."""
-    rungs: tuple[int, ...]
-    seed: int
-    time_is_up: Callable[[float], bool]
-    """Whether something that takes so many seconds should not begin any more."""
-    keep: Callable[[Study], None]
-    """Called after each trial."""
+
+@dataclass
+class _Search:
+    """A study under way."""
+
+    request: StudyRequest
     done: list[Trial] = field(default_factory=list)
 
     def run(self) -> Study:
-        """Try configurations until there are as many as asked for; returns the finished study."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             direction="maximize",
@@ -66,21 +54,21 @@ class OptunaStudy:
         ended: str | None = None
         while ended is None:
             ended = self._next(study)
-            self.keep(self._record(None))
-        self.fits.clear_checkpoints()
-        return self._record(ended)
+            self.request.keep(self.request.study(self.done))
+        self.request.fits.clear_checkpoints()
+        return self.request.study(self.done, ended)
 
     def _next(self, study: optuna.Study) -> str | None:
         """One more trial; returns why there is none."""
-        if len(self.done) >= self.tuning.trials:
+        if len(self.done) >= self.request.tuning.trials:
             return "all trials"
-        if len(self.done) and self.time_is_up(self._longest_fit):
+        if len(self.done) and self.request.is_late(self._longest_fit):
             return "time budget"
         if len(self.done) > _REPEATS and all(trial.same_as is not None for trial in self.done[-_REPEATS:]):
             return "search space exhausted"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a given value outside of its range
-            seed = derived_seed(self.seed, "trial", len(self.done))
+            seed = derived_seed(self.request.seed, "trial", len(self.done))
             study.sampler = seeded_sampler(seed, _STARTUP)
             asked, configuration = self._ask(study)
         trial = self._repeated(configuration) or self._tried(asked, configuration)
@@ -90,15 +78,15 @@ class OptunaStudy:
 
     def _ask(self, study: optuna.Study) -> tuple[optuna.Trial, Configuration]:
         """A trial and its configuration: first the untuned one, then what the author would try first."""
-        points: list[Configuration] = [{}, *self.space.starting_points]
-        given = self.space.completed(points[len(self.done)]) if len(self.done) < len(points) else None
+        points: list[Configuration] = [{}, *self.request.space.starting_points]
+        given = self.request.space.completed(points[len(self.done)]) if len(self.done) < len(points) else None
         if given is not None:
-            codes = [optuna_parameter(dimension) for dimension in self.space.active(given)]
+            codes = [optuna_parameter(dimension) for dimension in self.request.space.active(given)]
             study.enqueue_trial({code.name: code.encode(given[code.dimension.name]) for code in codes})
         trial = study.ask()
         values: Configuration = {}
-        for dimension in self.space.dimensions:
-            if dimension.name not in values and dimension in self.space.active(values):
+        for dimension in self.request.space.dimensions:
+            if dimension.name not in values and dimension in self.request.space.active(values):
                 code = optuna_parameter(dimension)
                 answer = code.decode(code.suggested(trial))
                 values[dimension.name] = answer if given is None else given[dimension.name]
@@ -109,61 +97,42 @@ class OptunaStudy:
         text = canonical_json(configuration)
         for earlier in self.done:
             if canonical_json(earlier.configuration) == text and earlier.same_as is None:
-                changes = {"number": len(self.done), "same_as": earlier.number, "seconds": 0.0}
-                return earlier.model_copy(update=changes)
+                return earlier.repeated(len(self.done))
         return None
 
     def _tried(self, asked: optuna.Trial, configuration: Configuration) -> Trial:
         """Score a configuration step by step."""
+        trial = TrialUnderWay(len(self.done), configuration)
         scores: list[float] = []
-        steps: dict[int, float] = {}
-        seconds = 0.0
-
-        def ended(state: Any, score: float | None, reason: str | None = None) -> Trial:
-            return Trial(
-                number=len(self.done),
-                state=state,
-                configuration=configuration,
-                score=score,
-                steps=steps,
-                seconds=seconds,
-                finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                reason=reason,
-            )
-
         for position, step in enumerate(schedule := self._schedule()):
-            if self.done and self.time_is_up(self._longest_fit * step.share(self.rungs)):
-                return ended("pruned", fmean(scores) if scores else None, _TIME_IS_UP)
-            result = self.fits.fit(configuration, step.inner, step.until, step.below)
+            if self.done and self.request.is_late(self._longest_fit * step.share(self.request.rungs)):
+                return trial.ended("pruned", fmean(scores) if scores else None, _TIME_IS_UP)
+            result = self.request.fits.fit(configuration, step.inner, step.until, step.below)
             if isinstance(result, Failure):
-                return ended("failed", None, result.message)
-            seconds += result.fit_seconds + result.predict_seconds
-            scores = [*scores[: step.inner], self._score(step.inner, result)]
-            steps[_REDUCTION**position] = fmean(scores)
+                return trial.ended("failed", None, result.message)
+            scores = [*scores[: step.inner], self.request.score(step.inner, result)]
+            trial.add(result, _REDUCTION**position, fmean(scores))
             asked.report(fmean(scores), _REDUCTION**position)
             if step != schedule[-1] and (reason := self._why_stop(asked, step, scores)):
-                return ended("pruned", fmean(scores), reason)
-        return ended("complete", fmean(scores))
+                return trial.ended("pruned", fmean(scores), reason)
+        return trial.ended("complete", fmean(scores))
 
     def _schedule(self) -> list["_Step"]:
         """The rungs on the first inner split, then each other split in one go."""
-        bounds = [None, *self.rungs[:-1], None]
+        bounds = [None, *self.request.rungs[:-1], None]
         climbing = [_Step(0, until, below) for below, until in pairwise(bounds)]
-        return [*climbing, *(_Step(inner, None, None) for inner in range(1, len(self.targets)))]
+        return [*climbing, *(_Step(inner, None, None) for inner in range(1, len(self.request.targets)))]
 
     def _why_stop(self, asked: optuna.Trial, step: "_Step", scores: list[float]) -> str | None:
         if step.inner == 0 and asked.should_prune():
             after = f"epoch {step.until}" if step.until else "inner split 1"
             return f"not among the best third after {after}"
-        best = self._record(None).best
+        best = self.request.study(self.done).best
         if step.until is None and best is not None and best.score is not None:
-            most = (sum(scores) + len(self.targets) - len(scores)) / len(self.targets)
+            most = (sum(scores) + len(self.request.targets) - len(scores)) / len(self.request.targets)
             if most < best.score:
                 return f"cannot reach {best.score:.4f} any more after inner split {step.inner + 1}"
         return None
-
-    def _score(self, inner: int, result: UnitResult) -> float:
-        return objective_score(self.tuning.objective, result.probabilities, self.targets[inner])
 
     def _tell(self, study: optuna.Study, asked: optuna.Trial, trial: Trial) -> None:
         if trial.same_as is not None:
@@ -171,22 +140,11 @@ class OptunaStudy:
                 asked.report(score, step)
         study.tell(asked, trial.score if trial.state == "complete" else None, STATES[trial.state])
 
-    def _record(self, ended: str | None) -> Study:
-        return Study(
-            fold=self.fits.fold,
-            tuner=self.tuning.tuner,
-            objective=self.tuning.objective,
-            inner_folds=len(self.targets),
-            space=self.space.key,
-            trials=self.done,
-            ended=ended,
-        )
-
     @property
     def _longest_fit(self) -> float:
         """Seconds of one inner fit in one go, by the trials so far."""
-        complete = [trial.seconds / len(self.targets) for trial in self.done if trial.state == "complete"]
-        return max(complete, default=0.0)
+        seconds = [trial.seconds for trial in self.done if trial.state == "complete"]
+        return max(seconds, default=0.0) / len(self.request.targets)
 
 
 _TIME_IS_UP = "the time budget is spent"

@@ -54,7 +54,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Spied:
         return call
 
     monkeypatch.setattr("marsbench.tuning.cached_fits.fit_and_predict", spy(fit_and_predict))
-    monkeypatch.setattr("marsbench.runner.fold.fit_unit", spy(fit_unit))
+    monkeypatch.setattr("marsbench.runner.pipeline_job.fit_unit", spy(fit_unit))
     return seen
 
 

@@ -283,7 +283,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
         return fit_unit(unit, on_epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr("marsbench.runner.fold.fit_unit", interrupted_in_fold_3)
+        patch.setattr("marsbench.runner.pipeline_job.fit_unit", interrupted_in_fold_3)
         result = bench("run", *GRID, "--plugins", kit)
     assert result.exit_code == 130
     assert "Interrupted. Progress saved; rerun the same command to resume." in result.stderr

@@ -36,7 +36,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[Unit]:
         units.append(unit)
         return fit_unit(unit, on_epoch)
 
-    monkeypatch.setattr("marsbench.runner.fold.fit_unit", fit)
+    monkeypatch.setattr("marsbench.runner.pipeline_job.fit_unit", fit)
     return units
 
 
@@ -91,7 +91,7 @@ def test_other_criteria_grade_the_same_run_again_without_training(
     kit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = only(run(experiment(kit)))
-    monkeypatch.setattr("marsbench.runner.fold.fit_unit", None)
+    monkeypatch.setattr("marsbench.runner.pipeline_job.fit_unit", None)
     second, done = only(run(experiment(kit, criteria={"accuracy": 1.0})))
     assert first.path == second.path
     assert done.verdict == "fail"

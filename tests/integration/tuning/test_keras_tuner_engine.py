@@ -12,16 +12,20 @@ import numpy as np
 import pytest
 
 from marsbench.atomic_files import write_checksummed
+from marsbench.config import Tuning
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit import Unit, fit_and_predict, fit_version
 from marsbench.evaluation.fit_result import UnitResult
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
 from marsbench.plugin.keras.setup import has_gpu
-from marsbench.plugin.registry import discover
-from marsbench.results.studies import Trial
-from marsbench.tuning import keras_tuner_engine
+from marsbench.plugin.registry import Recipe, discover
+from marsbench.results.studies import StudyFolder, Trial
+from marsbench.tuning import cached_fits
+from marsbench.tuning.cached_fits import CachedFits
+from marsbench.tuning.engines import StudyRequest
 from marsbench.tuning.keras_tuner_engine import KerasTunerStudy
+from marsbench.tuning.search_space import SearchSpace
 
 N_CLIPS = 36
 TARGETS = tuple(row % 3 for row in range(N_CLIPS))
@@ -41,6 +45,16 @@ def feature_file(folder: Path) -> FeatureFile:
         f'{{"kind": "vector", "n_dims": 3, "n_frames": 1, "sha256": "", {lengths}}}',
     )
     return FeatureFile(path)
+
+
+def _unused(*_: object) -> Any:
+    """In place of what only the driver calls."""
+    raise AssertionError
+
+
+def changed(study: KerasTunerStudy, **changes: Any) -> KerasTunerStudy:
+    """The study of another request."""
+    return KerasTunerStudy(replace(study.request, **changes))
 
 
 @pytest.fixture
@@ -80,17 +94,34 @@ def make(kit: Path, tmp_path: Path) -> Make:
                     version=fit_version(),
                 )
             )
-        return KerasTunerStudy(
+        fits = CachedFits(
+            name="tiny",
+            fold=0,
             units=tuple(units),
-            targets=tuple(tuple(TARGETS[row] for row in unit.test) for unit in units),
-            objective="accuracy",
-            trials=trials,
-            epochs=parameters.get("epochs", 4),
-            pinned=frozenset({"batch_size", "augment"}),
-            seed=seed,
-            folder=tmp_path / "study",
-            deadline=None,
+            recipe=Recipe("corners", {}, "", {}),
+            key=digest([units[0].model.key, by_hand, seed]),
+            folder=StudyFolder(tmp_path / "study"),
+            others=(),
+            features_by=_unused,
+            submit=_unused,
+            say=_unused,
         )
+        request = StudyRequest(
+            tuning=Tuning(
+                trials=trials, tuner="keras-tuner", objective="accuracy", inner_folds=2, time_budget=None
+            ),
+            space=SearchSpace(()),
+            fits=fits,
+            targets=[np.array([TARGETS[row] for row in unit.test]) for unit in units],
+            rungs=(parameters.get("epochs", 4),),
+            seed=seed,
+            pinned=frozenset({"batch_size", "augment"}),
+            is_late=_unused,
+            deadline=None,
+            workers_see_folder=True,
+            keep=_unused,
+        )
+        return KerasTunerStudy.of(request)
 
     return made
 
@@ -106,7 +137,7 @@ class Climbs:
         self.interrupted: int | None = None
         self.fit: Callable[[Unit], Any] = self.pretend
 
-    def __call__(self, unit: Unit) -> Any:
+    def __call__(self, unit: Unit, _on_epoch: object) -> Any:
         self.units.append(unit)
         if len(self.units) == self.interrupted:
             raise KeyboardInterrupt
@@ -134,7 +165,7 @@ class Climbs:
 @pytest.fixture
 def climbs(monkeypatch: pytest.MonkeyPatch) -> Climbs:
     counted = Climbs()
-    monkeypatch.setattr(keras_tuner_engine, "fit_and_predict", counted)
+    monkeypatch.setattr(cached_fits, "fit_and_predict", counted)
     return counted
 
 
@@ -153,7 +184,9 @@ def test_importing_the_module_imports_no_tensorflow() -> None:
 
 def test_a_study_can_be_sent_to_another_process(make: Make) -> None:
     study = make()
-    assert pickle.loads(pickle.dumps(study)) == study  # noqa: S301 - its own
+    again = pickle.loads(pickle.dumps(study))  # noqa: S301 - its own
+    assert again.request.fits == study.request.fits
+    assert again.request.tuning == study.request.tuning
 
 
 def test_configurations_that_do_well_go_on_and_the_untuned_one_comes_first(
@@ -176,7 +209,7 @@ def test_configurations_that_do_well_go_on_and_the_untuned_one_comes_first(
     assert {trial.reason for trial in pruned} == {"stopped after 2 of 4 epochs"}
     assert all(trial.steps == {2: trial.score} for trial in pruned)
     gone_on = [unit for unit in climbs.units if unit.checkpoint is not None]
-    assert {unit.until for unit in gone_on} == {4}
+    assert {unit.until for unit in gone_on} == {None}
     by_configuration = {str(trial.configuration): trial for trial in pruned}
     chosen = [by_configuration[str(t.configuration)] for t in trials[1:] if t.state == "complete"]
     assert chosen
@@ -192,7 +225,7 @@ def test_a_score_is_that_of_fits_in_one_go_on_all_inner_folds(make: Make, climbs
     proposed = {name.removeprefix("tiny_net."): value for name, value in last.configuration.items()}
     assert any(unit.checkpoint and unit.proposed == proposed for unit in climbs.units)
     scores = []
-    for unit, targets in zip(study.units, study.targets, strict=True):
+    for unit, targets in zip(study.request.fits.units, study.request.targets, strict=True):
         result, _ = fit_and_predict(replace(unit, proposed=proposed))
         scores.append(np.mean(np.argmax(result.probabilities, axis=1) == targets))
     assert last.score == pytest.approx(np.mean(scores), abs=1e-12)
@@ -210,7 +243,9 @@ def test_only_active_parameters_that_are_not_set_by_hand_are_proposed(make: Make
 
 @pytest.mark.usefixtures("climbs")
 def test_the_seed_decides_the_trials(make: Make) -> None:
-    first, again, other = (replace(make(trials=4, seed=seed), folder=None)(ignore) for seed in (0, 0, 1))
+    first, again, other = (
+        changed(make(trials=4, seed=seed), workers_see_folder=False)(ignore) for seed in (0, 0, 1)
+    )
     assert timeless(first) == timeless(again)
     assert [t.configuration for t in first[1:]] != [t.configuration for t in other[1:]]
 
@@ -219,17 +254,17 @@ def test_the_seed_decides_the_trials(make: Make) -> None:
 def test_an_interrupted_study_goes_on_as_if_it_had_never_stopped(
     make: Make, climbs: Climbs, tmp_path: Path, at: int
 ) -> None:
-    undisturbed = replace(make(), folder=tmp_path / "other")(ignore)
+    undisturbed = changed(make(), workers_see_folder=False)(ignore)
     whole, climbs.units, climbs.interrupted = len(climbs.units), [], at
     study = make()
     with pytest.raises(KeyboardInterrupt):
         study(ignore)
     again = study(ignore)
-    finished = {path.stem for path in (tmp_path / "study" / "trials").glob("*.json")}
-    assert finished == {str(number) for number in range(8)}
+    kept = StudyFolder(tmp_path / "study").study(0)
+    assert kept is not None
+    assert tuple(kept.trials) == again
     assert timeless(again) == timeless(undisturbed)
-    # Two fits a trial: what a trial had when it was interrupted is made again.
-    assert len(climbs.units) - whole in (1, 2)
+    assert len(climbs.units) == whole + 1  # the fit that was interrupted
 
 
 @pytest.mark.usefixtures("climbs")
@@ -256,12 +291,33 @@ def test_a_folder_of_another_study_is_begun_anew(make: Make, climbs: Climbs, cha
     assert len(climbs.units) == 2 * count
 
 
-def test_a_damaged_trial_is_made_again(make: Make, climbs: Climbs, tmp_path: Path) -> None:
+def test_a_damaged_fit_is_made_again(make: Make, climbs: Climbs, tmp_path: Path) -> None:
     first = make(trials=3)(ignore)
     count = len(climbs.units)
-    (tmp_path / "study" / "trials" / "1.json").write_text("{")
+    next((tmp_path / "study" / "fold-0").glob("*.json")).write_text("{")
     assert timeless(make(trials=3)(ignore)) == timeless(first)
-    assert len(climbs.units) == count + 2
+    assert len(climbs.units) == count + 1
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda data: data[:-1], lambda data: data[:-1] + b"?"])
+def test_without_an_intact_checkpoint_a_fit_starts_over(
+    make: Make, climbs: Climbs, monkeypatch: pytest.MonkeyPatch, damage: Callable[[bytes], bytes]
+) -> None:
+    undisturbed = make()(ignore)
+    write = StudyFolder.write_checkpoint
+
+    def write_damaged(folder: StudyFolder, fold: int, name: str, data: bytes) -> None:
+        write(folder, fold, name, data)
+        for path in folder.path.rglob("*.checkpoint"):
+            path.write_bytes(damage(path.read_bytes()))
+
+    monkeypatch.setattr(StudyFolder, "write_checkpoint", write_damaged)
+    assert any(unit.checkpoint is not None for unit in climbs.units)
+    climbs.units.clear()
+    again = make(seed=1)(ignore)
+    assert not [trial for trial in (*undisturbed, *again) if trial.state == "failed"]
+    assert {unit.checkpoint for unit in climbs.units} == {None}
+    assert len({unit.until for unit in climbs.units}) > 1
 
 
 def test_trials_that_fail_do_so_alone(make: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -273,7 +329,9 @@ def test_trials_that_fail_do_so_alone(make: Make, tmp_path: Path, capfd: pytest.
     assert all(trial.score is None and not trial.steps for trial in trials if trial.state == "failed")
     assert any(trial.state == "pruned" for trial in trials)
     for trial in trials:
-        theirs = json.loads((tmp_path / f"study/keras_tuner/trial_{trial.number:04}/trial.json").read_text())
+        theirs = json.loads(
+            (tmp_path / f"study/fold-0/keras_tuner/trial_{trial.number:04}/trial.json").read_text()
+        )
         assert theirs["status"] == ("FAILED" if trial.state == "failed" else "COMPLETED")
         assert theirs["score"] == trial.score
 
@@ -293,16 +351,20 @@ def test_a_wrong_value_set_by_hand_ends_the_study(make: Make, by_hand: dict[str,
 
 
 def test_after_the_deadline_only_what_is_on_file_is_given(make: Make, climbs: Climbs) -> None:
-    first = make(trials=3)(ignore)
-    count = len(climbs.units)
-    late = replace(make(), deadline=time.time() - 1)
-    assert late(ignore) == first
-    assert len(climbs.units) == count
+    study, climbs.interrupted = make(), 7
+    with pytest.raises(KeyboardInterrupt):
+        study(ignore)
+    kept = study.request.fits.folder.study(0)
+    assert kept is not None
+    assert len(kept.trials) == 3
+    late = changed(study, deadline=time.time() - 1)
+    assert late(ignore) == tuple(kept.trials)
+    assert len(climbs.units) == 7
 
 
 def test_without_new_configurations_those_that_stopped_go_on(make: Make, climbs: Climbs) -> None:
     study = make(trials=99, by_hand={"rate": 0.5})
-    trials = replace(study, pinned=frozenset({"batch_size", "augment", "decays"}))(ignore)
+    trials = changed(study, pinned=frozenset({"batch_size", "augment", "decays"}))(ignore)
     assert [trial.configuration["tiny_net.class_weights"] for trial in trials] == [False, True, True]
     assert [trial.state for trial in trials] == ["complete", "pruned", "complete"]
     assert len(climbs.units) == 6
@@ -332,7 +394,7 @@ def test_odd_spaces_are_searched(make: Make, climbs: Climbs, tmp_path: Path) -> 
     plugin.parent.mkdir(parents=True)
     plugin.write_text(ODD)
     study = make(trials=30, folder=tmp_path / "plugins", model="odd")
-    trials = replace(study, pinned=frozenset({"fixed"}))(ignore)
+    trials = changed(study, pinned=frozenset({"fixed"}))(ignore)
     assert len(trials) == 30
     assert not [trial for trial in trials if trial.state == "failed"]
     found = [{name.removeprefix("odd."): v for name, v in trial.configuration.items()} for trial in trials]

@@ -268,7 +268,7 @@ def test_a_model_without_anything_to_tune_has_one_run(kit: Path) -> None:
 
 
 def test_keras_tuner_is_refused_for_other_models_before_anything_is_done(tuned: Tune) -> None:
-    with pytest.raises(ConfigError, match=r"keras-tuner tunes Keras models; knobs is none"):
+    with pytest.raises(ConfigError, match=r"keras-tuner tunes Keras models, and knobs is not one"):
         tuned(tuner="keras-tuner")
     assert not list(find_runs(Path("results")))
 

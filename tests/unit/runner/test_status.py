@@ -119,7 +119,7 @@ def test_a_run_in_the_making_is_known_before_its_first_unit(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("marsbench.runner.fold.fit_unit", stop)
+    monkeypatch.setattr("marsbench.runner.pipeline_job.fit_unit", stop)
     with pytest.raises(KeyboardInterrupt):
         run(asked(kit, features="crossings,blocks"))
     assert [state.n_to_do for state in states(RESULTS)[0]] == [5, 5]

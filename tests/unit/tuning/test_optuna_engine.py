@@ -13,7 +13,8 @@ from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.plugin.search_space import Dimension
 from marsbench.results.studies import Study
 from marsbench.tuning.cached_fits import CachedFits
-from marsbench.tuning.optuna_engine import OptunaStudy
+from marsbench.tuning.engines import StudyRequest
+from marsbench.tuning.optuna_engine import search
 from marsbench.tuning.search_space import Configuration, SearchSpace
 
 Score = Callable[[float, int, int | None], float]
@@ -56,8 +57,8 @@ class Fits:
         self.forgotten = True
 
 
-class Made(OptunaStudy):
-    def _score(self, inner: int, result: UnitResult) -> float:  # noqa: ARG002 - made up for this split
+class Made(StudyRequest):
+    def score(self, inner: int, result: UnitResult) -> float:  # noqa: ARG002 - made up for this split
         return result.history[0]["score"]
 
 
@@ -73,10 +74,15 @@ def studied(score: Score, trials: int, rungs: tuple[int, ...] = (), **changes: A
         "targets": [np.zeros(1, np.int64)] * N_INNER,
         "rungs": rungs,
         "seed": 0,
-        "time_is_up": lambda _seconds: False,
+        "pinned": frozenset(),
+        "is_late": lambda _seconds: False,
+        "deadline": None,
+        "workers_see_folder": True,
         "keep": lambda _study: None,
     }
-    return Made(**arguments | changes).run(), fits
+    study = search(Made(**arguments | changes))
+    assert isinstance(study, Study)
+    return study, fits
 
 
 def test_a_trial_stops_once_it_cannot_reach_the_best_though_it_were_perfect_from_there() -> None:
@@ -153,7 +159,7 @@ def test_trials_end_when_time_is_up_and_the_untuned_configuration_is_always_whol
         asked.append(seconds)
         return len(asked) > limit
 
-    study, _ = studied(lambda x, *_: x, 100, time_is_up=is_up)
+    study, _ = studied(lambda x, *_: x, 100, is_late=is_up)
     assert study.ended == "time budget"
     assert study.trials[0].state == "complete"
     assert len(study.trials) < 100

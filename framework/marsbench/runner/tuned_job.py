@@ -1,0 +1,239 @@
+"""The tuned run of one pipeline while it is made: in each fold a study, then a fit of what it found."""
+
+from collections import Counter
+from functools import cached_property, partial
+from itertools import product
+from math import ceil
+from typing import cast
+
+from marsbench.config import Experiment, Tuning
+from marsbench.errors import ResultsError
+from marsbench.evaluation.fit_result import Failure, UnitResult
+from marsbench.evaluation.predictions import Predictions
+from marsbench.execution.base import Outcome, Task
+from marsbench.execution.clock import Clock
+from marsbench.features.store import FeatureFile
+from marsbench.planning import Pipeline, Plan
+from marsbench.plugin.model import Model
+from marsbench.plugin.registry import discover
+from marsbench.progress import Advance, Progress
+from marsbench.results.plots import plot_history
+from marsbench.results.schema import Run
+from marsbench.results.studies import Study, StudyFolder
+from marsbench.runner.pipeline_job import PipelineJob
+from marsbench.runner.record import tuning_record
+from marsbench.runner.resources import Resources
+from marsbench.tuning.cached_fits import CachedFits
+from marsbench.tuning.engines import StudyRequest, load_engine
+from marsbench.tuning.journal import Journal
+from marsbench.tuning.search_space import Configuration, Exploration, SearchSpace, of_plugin, tuned_features
+
+
+def jobs_of(plan: Plan, experiment: Experiment, progress: Progress) -> list[PipelineJob]:
+    """Each pipeline's run without tuning, and behind it the tuned one where that is asked for; for each seed.
+
+    The first tells what tuning gained; where tuning finds nothing better, the second is made of it.
+    """
+    jobs: list[PipelineJob] = []
+    for pipeline, repeat in product(plan.pipelines, range(experiment.repeats)):
+        alone = experiment.model_copy(update={"seed": experiment.seed + repeat, "repeats": 1})
+        jobs.append(PipelineJob(plan, pipeline, alone, progress))
+        tuning = experiment.tuning(has_epochs=bool(pipeline.rungs))
+        if tuning is not None and pipeline.is_tunable:
+            jobs.append(TunedJob(plan, pipeline, alone, progress, tuning))
+    return jobs
+
+
+class TunedJob(PipelineJob):
+    """A tuned run of one pipeline of a plan."""
+
+    is_timed = True
+    tuning: Tuning
+    _advance_trials: Advance | None = None
+    _space: SearchSpace | Failure | None = None
+
+    def __init__(
+        self, plan: Plan, pipeline: Pipeline, experiment: Experiment, progress: Progress, tuning: Tuning
+    ) -> None:
+        """Make nothing yet."""
+        self.tuning = tuning
+        super().__init__(plan, pipeline, experiment, progress)
+        self.seconds_spent = self.folder.study.seconds_spent
+        self._n_trials: Counter[int] = Counter()
+        """Trials of each fold's study, as far as this command has kept it."""
+
+    def prepare(self, place: Resources) -> None:
+        """Extract the features and find the search space."""
+        self._space_at(place)
+
+    def fit_missing(self, place: Resources, clock: Clock) -> None:
+        """Tune and fit the missing folds side by side."""
+        space = self._space_at(place)
+        if isinstance(space, Failure):
+            self.give_up(space)
+            return
+        self._clock = clock
+        super().fit_missing(place, clock)
+
+    def fit(self, fold: int, features: FeatureFile, place: Resources) -> Outcome:
+        """The study, then the fit of its best configuration on the whole training part."""
+        space = self._space_at(place)
+        if isinstance(space, Failure):
+            return Outcome(space)
+        if self._advance_trials is None and not self.tuning.is_endless:
+            self._advance_trials = self.show(f"{self.name}, trials", self.tuning.trials * len(self.missing))
+        study = self._finished_study(fold, space) or self._search(fold, features, space, place)
+        if isinstance(study, Failure):
+            return Outcome(study)
+        self._keep(space, study)
+        configuration = self._chosen(study)
+        if (known := self._fitted_already(fold, configuration, space)) is not None:
+            return Outcome(known)
+        recipe = tuned_features(self.pipeline.features, self.plan.folders, configuration)
+        tuned = self.features_at(place, recipe)
+        if isinstance(tuned, Failure):
+            return Outcome(tuned)
+        return self.fit_unit(self.units.outer(fold, tuned, configuration), self.submit_at(place, fold))
+
+    def build_record(self, predictions: Predictions | None) -> Run:
+        """The run with its scores and what its studies came to."""
+        run = super().build_record(predictions)
+        studies = list(self.folder.study.studies())
+        run = run.model_copy(update={"tuning": tuning_record(self.tuning, studies, run.metrics)})
+        if run.metrics is not None:
+            plot_history(studies, run.title, self.folder.study.history_plot)
+        return run
+
+    def _read(self, fold: int) -> None:
+        if self.folder.study.has_study(fold):  # else its unit is there perhaps, but not what tuning came to
+            super()._read(fold)
+
+    def _space_at(self, place: Resources) -> SearchSpace | Failure:
+        """What a tuner may vary of the pipeline; a worker is asked once, since networks take TensorFlow."""
+        if self._space is None:
+            features = self.features_at(place)
+            if isinstance(features, Failure):
+                self._space = features
+            else:
+                task = Task(f"{self.name}, search space", self._exploration(features.input_shape))
+                self._space = place.submit(task).value
+        return self._space
+
+    def _exploration(self, input_shape: tuple[int, ...]) -> Exploration:
+        model = self.pipeline.model
+        accepts = cast("type[Model]", discover(self.plan.folders).get("models", model.name).plugin).accepts
+        return Exploration(
+            features=self.pipeline.features,
+            model=model,
+            folders=self.plan.folders,
+            input_shape=input_shape[-1:] if accepts == "vector" else input_shape,
+            n_classes=len(self.plan.corpus.labels),
+            by_hand=self.pipeline.hyperparameters,
+            pinned=frozenset(self.pipeline.settings),
+        )
+
+    def _finished_study(self, fold: int, space: SearchSpace) -> Study | None:
+        """The study as it was finished earlier."""
+        try:
+            study = self.folder.study.study(fold)
+        except ResultsError as error:
+            self.say(f"{error}; its trials are scored again from their fits")
+            return None
+        if study is None:
+            self._tell_of_others(fold, space)
+        if study is None or study.ended is None:
+            return None
+        if study.space != space.key:
+            self.say(f"fold {fold + 1}: the search space has changed; a new study begins")
+            return None
+        return study
+
+    def _tell_of_others(self, fold: int, space: SearchSpace) -> None:
+        """Say so once where a study of the same pipeline has searched for something else."""
+        earlier = [] if fold else [study for folder in self._others for study in folder.studies()]
+        if earlier and all(study.space != space.key for study in earlier):
+            self.say("an earlier study searched another search space; a new study begins")
+        elif earlier and all(study.objective != self.tuning.objective for study in earlier):
+            self.say("an earlier study had another objective; a new study begins")
+
+    def _search(
+        self, fold: int, features: FeatureFile, space: SearchSpace, place: Resources
+    ) -> Study | Failure:
+        units, targets = self.units.inner(fold, features, self.tuning.inner_folds)
+        fits = CachedFits(
+            name=self.task_name(fold),
+            fold=fold,
+            units=units,
+            recipe=self.pipeline.features,
+            key=self.key.tuning_fits,
+            folder=self.folder.study,
+            others=self._others,
+            features_by=partial(self.features_at, place),
+            submit=self.submit_at(place, fold),
+            say=self.say,
+        )
+        request = StudyRequest(
+            tuning=self.tuning,
+            space=space,
+            fits=fits,
+            targets=targets,
+            rungs=self.pipeline.rungs,
+            seed=self.experiment.seed,
+            pinned=frozenset(of_plugin(self.pipeline.settings, self.pipeline.model.name)),
+            is_late=lambda seconds: not self._clock.reaches(1, seconds + self._seconds_of_folds(place)),
+            deadline=self._clock.deadline(self._seconds_of_folds(place)),
+            workers_see_folder=place.executor.sees(self.folder.path),
+            keep=partial(self._keep, space),
+        )
+        return load_engine(self.tuning.tuner).search(request)
+
+    def _seconds_of_folds(self, place: Resources) -> float:
+        """What fitting the missing folds takes once tuning is done."""
+        return ceil(len(self.missing) / max(1, place.executor.slots)) * self._seconds_a_fold
+
+    @cached_property
+    def _seconds_a_fold(self) -> float:
+        """What the untuned run's longest fold took."""
+        return max(self.folder_of(None).unit_seconds(), default=0.0)
+
+    def _keep(self, space: SearchSpace, study: Study) -> None:
+        """Write how far a fold's study is."""
+        self.folder.study.write_study(study)
+        # A command begins the journal anew: the other folds' studies of earlier ones belong in it too.
+        for kept in [study] if self._n_trials else self.folder.study.studies():
+            self._journal.keep(kept, space)
+        if self.experiment.time_budget is not None:
+            self.folder.study.write_seconds_spent(self._clock.elapsed)
+        if self._advance_trials is not None:
+            self._advance_trials(len(study.trials) - self._n_trials[study.fold])
+        self._n_trials[study.fold] = len(study.trials)
+
+    def _chosen(self, study: Study) -> Configuration:
+        if study.best is None:
+            first = next((trial.reason for trial in study.trials if trial.reason), "there was no trial")
+            self.say(
+                f"fold {study.fold + 1}: no trial is complete ({first}); the untuned configuration is taken"
+            )
+            return {}
+        return study.best.configuration
+
+    def _fitted_already(
+        self, fold: int, configuration: Configuration, space: SearchSpace
+    ) -> UnitResult | None:
+        """What this run came to, whose study was lost; or the untuned run, if that was chosen."""
+        shape = self.shapes[fold]
+        result = self.folder.unit(fold, shape, self.say)
+        if result is None and (not configuration or configuration == space.defaults):
+            result = self.folder_of(None).unit(fold, shape, self.say)
+        return result
+
+    @cached_property
+    def _others(self) -> tuple[StudyFolder, ...]:
+        """Studies of the same pipeline and seed that were asked for otherwise, with more trials, say."""
+        pattern = f"{self.folder.path.name.rpartition('-')[0]}-*/study"
+        found = sorted(self.folder.path.parent.glob(pattern))
+        return tuple(StudyFolder(path) for path in found if path.parent != self.folder.path)
+
+    @cached_property
+    def _journal(self) -> Journal:
+        return Journal(self.folder.study.journal)
