@@ -19,9 +19,10 @@ from marsbench.atomic_files import require_writable
 from marsbench.config import Fusion
 from marsbench.environment import environment
 from marsbench.evaluation.ensembling import average, fit_weights, pool
+from marsbench.evaluation.fit import fit_unit
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions, stacked
-from marsbench.execution.base import Outcome
+from marsbench.execution.base import Outcome, Task
 from marsbench.execution.clock import Clock
 from marsbench.execution.executor import n_workers, open_executor
 from marsbench.plugin.registry import Recipe, discover, drop_in_folders
@@ -34,7 +35,14 @@ from marsbench.results.studies import StudyFolder
 from marsbench.runner.holdout_predictions import HoldoutPredictions, InnerPredictions
 from marsbench.runner.job import Job, make_jobs
 from marsbench.runner.record import Costs, Origin, build_record
-from marsbench.runner.reload import changed_plugins, chosen_by, corpus_of, folds_of, units_of
+from marsbench.runner.reload import (
+    changed_plugins,
+    chosen_by,
+    compare_with_run,
+    corpus_of,
+    folds_of,
+    units_of,
+)
 from marsbench.runner.resources import Resources
 from marsbench.runner.units import Units
 
@@ -102,6 +110,8 @@ class EnsembleJob(Job):
         """Stands where other runs name their model."""
         self._found: dict[int, dict[str, InnerPredictions]] = {}
         """By fold and member, as far as they are in."""
+        self._changed: list[tuple[Member, Units]] = []
+        """Members whose plugins have changed since their runs."""
         run, clips = members[0].run, members[0].predictions
         run_id = ensemble_id(run.protocol.hash, f"{FEATURES}-{self.model}", self.ids, self.inner_folds)
         shapes = [(int((clips.folds == fold).sum()), clips.n_classes) for fold in range(run.protocol.n_folds)]
@@ -116,8 +126,11 @@ class EnsembleJob(Job):
         corpus = corpus_of(first.run, registry, self.asked.data, self._progress)
         folds = folds_of(first.folder, first.run, corpus)
         units = [units_of(member.run, corpus, registry, folds) for member in self.members]
-        for member, its in zip(self.members, units, strict=True):
-            changed_plugins(member.run, its.pipeline, self._progress)
+        self._changed = [
+            (member, its)
+            for member, its in zip(self.members, units, strict=True)
+            if changed_plugins(member.run, its.pipeline, self._progress)
+        ]
         return units
 
     def require_refittable(self) -> None:
@@ -145,7 +158,25 @@ class EnsembleJob(Job):
             )
             advance(1)
 
-        place.side_by_side([partial(predict, fold, *member) for fold, member in each])
+        compare = partial(self._compare, holdouts, self.missing[0])
+        works = [partial(predict, fold, *member) for fold, member in each]
+        place.side_by_side([*works, *(partial(compare, *member) for member in self._changed)])
+
+    def _compare(self, holdouts: HoldoutPredictions, fold: int, member: Member, units: Units) -> None:
+        """Fit a fold of a member as its run did, and tell whether that reproduces the recorded predictions.
+
+        Where the fit fails, the member's inner fits fail too, with the same reason.
+        """
+        configuration = chosen_by(member.run, fold)
+        features = holdouts.features(units, configuration)
+        if isinstance(features, Failure):
+            return
+        unit = units.outer(fold, features, configuration)
+        task = Task(f"{member.run.run_id}, fold {fold + 1}", partial(fit_unit, unit))
+        result = holdouts.place.submit(task).value
+        if not isinstance(result, Failure):
+            clips = [units.corpus.clips[row].id for row in unit.test]
+            compare_with_run(member.folder, fold, clips, result.probabilities, self._progress, always=True)
 
     @property
     def _others(self) -> tuple[StudyFolder, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Submit, failure
+from marsbench.features.store import FeatureFile
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.pipeline_job import pipeline_key
 from marsbench.runner.resources import Resources
@@ -53,12 +54,7 @@ class HoldoutPredictions:
             fold: number of the fold, from 0.
             submit: has a fit run.
         """
-        features_by = partial(self.place.features_of, units.corpus, units.folders)
-        try:
-            recipe = tuned_features(units.pipeline.features, units.folders, configuration)
-        except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the fold fails with its reason
-            return failure(error)
-        features = features_by(recipe)
+        features = self.features(units, configuration)
         if isinstance(features, Failure):
             return features
         inner = units.for_holdout(fold, features, self.n_folds)
@@ -71,7 +67,7 @@ class HoldoutPredictions:
             key=pipeline_key(self.protocol_hash, units.pipeline, units.seed, threads).holdout_fits,
             folder=self.folder,
             others=self.others,
-            features_by=features_by,
+            features_by=partial(self.place.features_of, units.corpus, units.folders),
             submit=submit,
             say=self.place.progress.say,
         )
@@ -84,3 +80,11 @@ class HoldoutPredictions:
         tests = [np.array(unit.test) for unit in inner]
         probabilities = [result.probabilities for result in results]
         return InnerPredictions(Predictions.of_folds(units.corpus, tests, probabilities), tuple(results))
+
+    def features(self, units: Units, configuration: Configuration) -> FeatureFile | Failure:
+        """Features of the corpus for a pipeline in some configuration, or why there are none."""
+        try:
+            recipe = tuned_features(units.pipeline.features, units.folders, configuration)
+        except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the fold fails with its reason
+            return failure(error)
+        return self.place.features_of(units.corpus, units.folders, recipe)

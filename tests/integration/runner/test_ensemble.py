@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -382,20 +383,31 @@ def test_predictions_of_other_clips_are_refused(make: Make, ensemble: Fuse) -> N
         ensemble(*members, equal=True)
 
 
-def test_a_member_whose_plugin_has_changed_since_is_a_warning(
-    make: Make, kit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(("1000", "500"), "does not reproduce"), (("crossings = np", "crossings = 1 * np"), "reproduces")],
+)
+def test_a_member_whose_plugin_has_changed_is_compared_with_its_run(
+    change: tuple[str, str],
+    what: str,
+    make: Make,
+    kit: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     own = tmp_path / "own" / "features"
     own.mkdir(parents=True)
     source = (kit / "features" / "crossings.py").read_text()
     (own / "passings.py").write_text(source.replace("Crossings", "Passings"))
     members = make("passings", plugins=[kit, own.parent]), make("blocks")
-    (own / "passings.py").write_text(source.replace("Crossings", "Passings").replace("1000", "500"))
+    (own / "passings.py").write_text(source.replace("Crossings", "Passings").replace(*change))
+    sys.modules.pop("passings")
     discover.cache_clear()
     asked = Fusion.model_validate({"runs": list(members), "plugins": [kit, own.parent]})
     assert fuse_runs(asked, Lines())[1].status == "complete"
     told = capsys.readouterr().err
     assert told.count(f"Warning: the code of passings has changed since {members[0]}; it is fitted") == 1
+    assert told.count(f"Fold 1 of {members[0]}, fitted again, {what} the recorded predictions") == 1
 
 
 def test_members_may_lie_in_another_results_folder(
