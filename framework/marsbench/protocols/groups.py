@@ -1,4 +1,4 @@
-"""Which clips must be in the same part of a split: duplicates of one recording, and clips of one speaker.
+"""Which clips must be in the same part of a split: duplicates, clips of one speaker, takes of one utterance.
 
 Every split that keeps speakers apart uses `groups_by_speaker`, and `require_speakers_apart` verifies it.
 """
@@ -8,9 +8,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.protocols.protocol import Fold, Rows, Splits
+
+UTTERANCE = ("speaker", "statement", "label", "channel")
+"""Clips that are equal in all of these are takes of one utterance, whatever repetition and intensity."""
+_SEED = 0
 
 
 def first_duplicates(corpus: CheckedCorpus, rows: Rows) -> Rows:
@@ -76,11 +80,57 @@ def groups_by_speaker(corpus: CheckedCorpus, rows: Rows) -> Rows:
             )
     # A clip without a speaker, which cannot be among `rows`, is a group of its own.
     keys = [f"\0{row}" if speaker is None else speaker for row, speaker in enumerate(corpus.speakers)]
+    return _numbers(corpus, keys)[rows]
+
+
+def _numbers(corpus: CheckedCorpus, keys: Sequence[str]) -> Rows:
+    """Group number of each clip, equal for equal keys and for keys that share a recording, (n_clips,)."""
     _, groups = np.unique(np.array(keys, str), return_inverse=True)
     for duplicates in corpus.duplicates:
         shared = groups[list(duplicates)]
         groups[np.isin(groups, shared)] = shared.min()
-    return groups[rows]
+    return groups
+
+
+def value_of(clip: Clip, name: str) -> str | None:
+    """Id, speaker or label of a clip if `name` is `clip`, `speaker` or `label`, else that attribute."""
+    if name == "clip":
+        return clip.id
+    if name == "label":
+        return clip.label
+    return clip.speaker if name == "speaker" else clip.attributes.get(name)
+
+
+def utterances(corpus: CheckedCorpus) -> tuple[str | None, ...]:
+    """Key of each clip, equal for takes of one utterance; None if its speaker or statement is unknown."""
+    return tuple(
+        None if clip.speaker is None or "statement" not in clip.attributes else _key(clip, UTTERANCE)
+        for clip in corpus.clips
+    )
+
+
+def _key(clip: Clip, names: Iterable[str]) -> str:
+    return "\0".join(value_of(clip, name) or "" for name in names)
+
+
+def group_splits(
+    corpus: CheckedCorpus, rows: Rows, names: Iterable[str], n_folds: int, protocol: str
+) -> Splits:
+    """Split `rows` at random into folds with balanced classes; clips equal in all of `names` stay together.
+
+    Raises:
+        CorpusError: a class has fewer than `n_folds` clips, or there are fewer groups.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    require_clips(corpus, n_folds, protocol, rows)
+    groups = _numbers(corpus, [_key(clip, names) for clip in corpus.clips])[rows]
+    if (n_groups := len(np.unique(groups))) < n_folds:
+        what = f"groups of equal {', '.join(names)}"
+        raise CorpusError(f"{protocol} needs {n_folds} {what}; corpus '{corpus.name}' has {n_groups}")
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=_SEED)
+    pairs = splitter.split(rows, corpus.targets[rows], groups)
+    return Splits(tuple(Fold(np.sort(rows[train]), np.sort(rows[test])) for train, test in pairs))
 
 
 def require_speakers_apart(name: str, corpus: CheckedCorpus, folds: Sequence[Fold]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.protocols.groups import shared_names, statements
+from marsbench.protocols.groups import shared_names, statements, utterances
 from marsbench.protocols.protocol import Fold, Leakage
 
 _SHOWN = 3
@@ -24,6 +24,7 @@ def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tu
     leakage = Leakage(
         speakers_shared=len(shared_names(guarded, corpus.speakers)),
         statements_shared=len(shared_names(guarded, statements(corpus))),
+        takes_shared=_takes_shared(corpus, guarded),
         exact_groups=tuple(_intact_groups(corpus, corpus.exact_duplicates, folds, ids)),
         near_groups=tuple(_intact_groups(corpus, corpus.near_duplicates, folds, ids)),
         dropped_duplicates=dropped,
@@ -36,6 +37,8 @@ def leakage_notes(leakage: Leakage) -> Iterator[str]:
     for shared, what in ((leakage.speakers_shared, "speaker"), (leakage.statements_shared, "statement")):
         if shared:
             yield f"train and test share {shared} {what}(s); expect lower scores on new {what}s"
+    if leakage.takes_shared:
+        yield takes_phrase(leakage.takes_shared)
     for kind, groups in (("exact", leakage.exact_groups), ("near", leakage.near_groups)):
         if groups:
             shown = "; ".join(" = ".join(group) for group in groups[:_SHOWN])
@@ -44,6 +47,26 @@ def leakage_notes(leakage: Leakage) -> Iterator[str]:
         shown = ", ".join(f"{clip} (fold {fold + 1})" for fold, clip in dropped[:_SHOWN])
         more = f" and {len(dropped) - _SHOWN} more" if len(dropped) > _SHOWN else ""
         yield f"duplicates of test clips left out of training: {shown}{more}"
+
+
+def takes_phrase(share: float) -> str:
+    """What it means that a share of test clips has another take in training."""
+    percent = f"{100 * share:.0f}" if share >= 0.01 else "less than 1"
+    return (
+        f"{percent} % of test clips have another take of the same utterance in training; expect lower scores "
+        "on new utterances (utterance5) and new speakers (speaker5)"
+    )
+
+
+def _takes_shared(corpus: CheckedCorpus, folds: Sequence[Fold]) -> float | None:
+    """`Leakage.takes_shared` of the folds."""
+    by_row = utterances(corpus)
+    found: list[bool] = []
+    for fold in folds:
+        trained = {by_row[row] for row in fold.train.tolist()}
+        tested = (by_row[row] for row in fold.test.tolist())
+        found += [utterance in trained for utterance in tested if utterance is not None]
+    return sum(found) / len(found) if found else None
 
 
 def _drop_duplicates(corpus: CheckedCorpus, fold: Fold) -> Fold:

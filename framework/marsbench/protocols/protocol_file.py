@@ -1,12 +1,14 @@
 """Read and write protocol files: TOML or JSON that lists the clips, speakers or other groups of each fold.
 
+Or a file names attributes and a number of random folds: clips that are equal in all of them stay together.
 Files are untrusted: size, keys, values and nesting are checked first.
 """
 
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,6 +21,7 @@ from marsbench.atomic_files import write_text
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError, first_problem, is_plain, shown, suggestion
 from marsbench.hashing import digest, slug
+from marsbench.protocols.groups import group_splits, value_of
 from marsbench.protocols.protocol import Definition, Fold, Protocol, Rows, Splits
 
 _MAX_BYTES = 50_000_000
@@ -57,22 +60,41 @@ class CorpusTable(BaseModel):
     fingerprint: str
 
 
-class ProtocolFile(BaseModel):
-    """The contents of a protocol file."""
+class _File(BaseModel):
+    """What every protocol file may have."""
 
     model_config = _STRICT
 
     name: Annotated[Line, AfterValidator(_name)]
     description: Line = ""
     source: Line = ""
+    only: dict[Line, Line] = {}
+    """Values that a clip must have to be used, by attribute."""
+
+
+class GroupFile(_File):
+    """A protocol file of random folds that keep groups of clips together."""
+
+    together: Annotated[tuple[Line, ...], Field(min_length=1)]
+    """Names of attributes, `speaker` and `label` among them; clips that are equal in all are one group."""
+    folds: Annotated[int, Field(strict=True, ge=2)]
+    """Number of folds."""
+
+    @property
+    def is_by_speaker(self) -> bool:
+        """Whether speakers are kept apart."""
+        return self.together == ("speaker",)
+
+
+class ProtocolFile(_File):
+    """A protocol file that lists what each fold tests."""
+
     by: Line
     """What the values of `folds` are: `clip` (ids), `speaker`, or the name of an attribute of clips."""
     folds: Annotated[tuple[Values, ...], FailFast(), Field(min_length=1)]
     """Values tested by each fold, which trains on the clips of all other values listed in this file."""
     never_tested: Values = ()
     """Values whose clips every fold trains on."""
-    only: dict[Line, Line] = {}
-    """Values that a clip must have to be used, by attribute."""
     by_speaker: Annotated[bool | None, Field(strict=True)] = None
     """Whether speakers are kept apart, also in splits of the training clips; None: if `by` is `speaker`."""
     corpus: CorpusTable | None = None
@@ -91,20 +113,23 @@ class ProtocolFile(BaseModel):
         return digest(parts)
 
 
-def read_protocol_file(path: Path) -> ProtocolFile:
+def read_protocol_file(path: Path) -> ProtocolFile | GroupFile:
     """Read and validate a protocol file.
 
     Raises:
         ConfigError: it cannot be read, is too large or not valid TOML or JSON, has a wrong key or value,
             names a value twice, or was changed after it was written.
     """
+    kind: type[ProtocolFile | GroupFile] = ProtocolFile
     try:
-        file = ProtocolFile.model_validate(_parsed(path, _bytes(path)))
+        values = _parsed(path, _bytes(path))
+        kind = GroupFile if "together" in values else ProtocolFile
+        file = kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(first_problem(error, ProtocolFile, str(path))) from error
+        raise ConfigError(first_problem(error, kind, str(path))) from error
     except RecursionError as error:
         raise ConfigError(f"{path} is nested too deeply for a protocol file") from error
-    if problem := next(_problems(file), None):
+    if isinstance(file, ProtocolFile) and (problem := next(_problems(file), None)):
         raise ConfigError(f"{path}: {problem}")
     return file
 
@@ -199,9 +224,24 @@ def _problems(file: ProtocolFile) -> Iterator[str]:
         yield "the file was changed after it was written; to use it anyway, remove its key 'hash'"
 
 
-def definition_of(file: ProtocolFile) -> Definition:
+def definition_of(file: ProtocolFile | GroupFile) -> Definition:
     """The protocol that a file defines."""
-    return Definition(file.name, file.description, file.is_by_speaker, partial(_split, file), file.source)
+    split = partial(_split_groups, file) if isinstance(file, GroupFile) else partial(_split, file)
+    return Definition(file.name, file.description, file.is_by_speaker, split, file.source)
+
+
+def _split_groups(file: GroupFile, corpus: CheckedCorpus) -> Splits:
+    _require_attributes(file, [name for name in file.together if name != "label"], corpus)
+    notes: list[str] = []
+    wanted = _wanted(file, corpus, notes)
+    lacking = {
+        row: [name for name in file.together if value_of(corpus.clips[row], name) is None] for row in wanted
+    }
+    rows = np.array([row for row in wanted if not lacking[row]], np.int64)
+    if missing := len(wanted) - len(rows):
+        names = sorted({name for row in wanted for name in lacking[row]})
+        notes.append(f"{missing} clips left out: they name no {' or '.join(names)}")
+    return replace(group_splits(corpus, rows, file.together, file.folds, file.name), notes=tuple(notes))
 
 
 def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Splits:
@@ -228,22 +268,29 @@ def _fold(file: ProtocolFile, corpus: CheckedCorpus, tested: Rows, number: int) 
 
 def _values_of_clips(file: ProtocolFile, corpus: CheckedCorpus, notes: list[str]) -> list[str | None]:
     """Value of each clip that assigns it to a fold; None if the clip is not used."""
-    _require_attributes(file, corpus)
+    _require_attributes(file, [file.by], corpus)
+    wanted = [corpus.clips[row] for row in _wanted(file, corpus, notes)]
+    if unnamed := sum(value_of(clip, file.by) is None for clip in wanted):
+        notes.append(f"{unnamed} clips left out: they name no {file.by}")
+    return [value_of(clip, file.by) if _is_wanted(file, clip) else None for clip in corpus.clips]
+
+
+def _wanted(file: _File, corpus: CheckedCorpus, notes: list[str]) -> list[int]:
+    """Rows of the clips that have the values of `only`."""
     asked = ", ".join(f"{name}={value}" for name, value in file.only.items())
-    wanted = [clip for clip in corpus.clips if _is_wanted(file, clip)]
+    wanted = [row for row, clip in enumerate(corpus.clips) if _is_wanted(file, clip)]
     if not wanted:
         raise CorpusError(f"{file.name} uses only {asked}; corpus '{corpus.name}' has no such clip")
     if unwanted := len(corpus.clips) - len(wanted):
         notes.append(f"{unwanted} clips left out: only {asked} is used")
-    if unnamed := sum(_value(file, clip) is None for clip in wanted):
-        notes.append(f"{unnamed} clips left out: they name no {file.by}")
-    return [_value(file, clip) if _is_wanted(file, clip) else None for clip in corpus.clips]
+    return wanted
 
 
-def _require_attributes(file: ProtocolFile, corpus: CheckedCorpus) -> None:
+def _require_attributes(file: _File, names: Iterable[str], corpus: CheckedCorpus) -> None:
+    """Raise CorpusError if no clip has what splits (`names`) or selects them (`only`)."""
     attributes = set(chain(*(clip.attributes for clip in corpus.clips)))
     groups = attributes | {"clip"} | ({"speaker"} if any(corpus.speakers) else set())
-    for name, known in ((file.by, groups), *((name, attributes) for name in file.only)):
+    for name, known in (*((name, groups) for name in names), *((name, attributes) for name in file.only)):
         if name not in known:
             lack = f"clips of corpus '{corpus.name}' have no attribute '{name}'"
             raise CorpusError(f"{file.name}: {lack}. {suggestion(name, known)}")
@@ -256,7 +303,7 @@ def _require_listed(file: ProtocolFile, corpus: CheckedCorpus, there: set[str], 
         return
     bad = {clip.id for clip in corpus.bad}
     damaged = {
-        _value(file, clip) for clip in corpus.corpus.clips if clip.id in bad and _is_wanted(file, clip)
+        value_of(clip, file.by) for clip in corpus.corpus.clips if clip.id in bad and _is_wanted(file, clip)
     }
     for value in lacking:
         if value not in damaged:
@@ -275,11 +322,5 @@ def _other_corpus(file: ProtocolFile, corpus: CheckedCorpus) -> Iterator[str]:
         yield f"the protocol file was written for corpus {original}, which differs from this one"
 
 
-def _value(file: ProtocolFile, clip: Clip) -> str | None:
-    if file.by == "clip":
-        return clip.id
-    return clip.speaker if file.by == "speaker" else clip.attributes.get(file.by)
-
-
-def _is_wanted(file: ProtocolFile, clip: Clip) -> bool:
+def _is_wanted(file: _File, clip: Clip) -> bool:
     return all(clip.attributes.get(name) == value for name, value in file.only.items())

@@ -41,6 +41,8 @@ class LeakageRecord(_Record):
 
     speakers_shared: int = 0
     statements_shared: int = 0
+    takes_shared: float | None = None
+    """Also None in older records."""
     exact_groups: list[list[str]] = []
     near_groups: list[list[str]] = []
     dropped_duplicates: list[tuple[int, str]] = Field(

@@ -182,6 +182,7 @@ def protocol_record(protocol: Protocol) -> ProtocolRecord:
         leakage=LeakageRecord(
             speakers_shared=protocol.leakage.speakers_shared,
             statements_shared=protocol.leakage.statements_shared,
+            takes_shared=protocol.leakage.takes_shared,
             exact_groups=[list(group) for group in protocol.leakage.exact_groups],
             near_groups=[list(group) for group in protocol.leakage.near_groups],
             dropped_duplicates=list(protocol.leakage.dropped_duplicates),

@@ -10,7 +10,7 @@ from marsbench.protocols import builtin
 
 Bench = Callable[..., Any]
 TRUST = Path(__file__).parents[3] / "docs" / "trust.md"
-NAMES = ["emobox6", "holdout80", "loso", "luna5", "speaker5", "statement2", "stratified5"]
+NAMES = ["emobox6", "holdout80", "loso", "luna5", "speaker5", "statement2", "stratified5", "utterance5"]
 RUN = ("run", "--features", "crossings", "--model", "nearest_mean", "--data", "tones", "--trials", "0")
 OWN = """
 name = "own"

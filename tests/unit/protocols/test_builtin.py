@@ -18,13 +18,13 @@ def said(take: int) -> dict[str, str]:
     return {"statement": ("kids", "dogs", "birds")[take % 3]}
 
 
-@pytest.mark.parametrize("name", ["stratified5", "holdout80", "speaker5", "loso", "statement2"])
+@pytest.mark.parametrize("name", ["stratified5", "holdout80", "speaker5", "loso", "statement2", "utterance5"])
 def test_no_clip_is_trained_on_and_tested_in_one_fold(corpus: Make, name: str) -> None:
     for fold in apply_protocol(name, corpus(attributes=said)).folds:
         assert set(fold.train).isdisjoint(fold.test)
 
 
-@pytest.mark.parametrize("name", ["stratified5", "speaker5", "loso", "statement2"])
+@pytest.mark.parametrize("name", ["stratified5", "speaker5", "loso", "statement2", "utterance5"])
 def test_a_protocol_of_several_folds_tests_every_clip_once(corpus: Make, name: str) -> None:
     made = corpus(attributes=said)
     tested = np.concatenate([fold.test for fold in apply_protocol(name, made).folds])
@@ -83,6 +83,44 @@ def test_clips_that_name_no_statement_are_left_out_and_counted(corpus: Make) -> 
     assert sum(len(fold.test) for fold in applied.folds) == 36
 
 
+def spoken(take: int) -> dict[str, str]:
+    """Two statements, each spoken and sung, with two takes at two intensities: 4 utterances of 8 takes."""
+    return {
+        "statement": ("kids", "dogs")[take % 2],
+        "channel": ("speech", "song")[take // 2 % 2],
+        "repetition": str(take // 4),
+        "intensity": ("normal", "strong")[take // 4],
+    }
+
+
+@pytest.mark.parametrize("name", ["utterance2", "utterance5"])
+@pytest.mark.parametrize("n_speakers", [6, None])
+def test_all_takes_of_an_utterance_are_in_one_part(corpus: Make, name: str, n_speakers: int | None) -> None:
+    made = corpus(n_speakers=n_speakers, n_takes=8, attributes=spoken)
+    for fold in apply_protocol(name, made).folds:
+        trained, tested = (
+            {(clip.speaker, clip.label, clip.attributes["statement"], clip.attributes["channel"])
+             for clip in (made.clips[row] for row in rows)}
+            for rows in (fold.train, fold.test)
+        )  # fmt: skip
+        assert trained.isdisjoint(tested)
+
+
+def test_utterances_that_share_a_recording_stand_on_one_side(corpus: Make) -> None:
+    made = corpus(n_takes=8, attributes=spoken, duplicates=[(0, 30), (30, 100)])
+    applied = apply_protocol("utterance5", made)
+    assert applied.leakage.dropped_duplicates == ()
+    for fold in applied.folds:
+        assert len({row in fold.test for row in (0, 4, 30, 26, 100, 96)}) == 1
+
+
+def test_utterance5_leaves_out_clips_that_name_no_statement(corpus: Make) -> None:
+    made = corpus(attributes=lambda take: spoken(take) if take < 3 else {})
+    applied = apply_protocol("utterance5", made)
+    assert "18 clips left out: they name no statement" in applied.notes
+    assert sum(len(fold.test) for fold in applied.folds) == 54
+
+
 @pytest.mark.parametrize(
     ("name", "asked", "message"),
     [
@@ -94,6 +132,12 @@ def test_clips_that_name_no_statement_are_left_out_and_counted(corpus: Make) -> 
         ("loso", {"n_speakers": None}, "names no speaker for 00-b-0"),
         ("loso", {"n_speakers": 1}, "loso needs 2 speakers; corpus 'made' has 1"),
         ("statement2", {}, "statement2 needs clips of two statements; corpus 'made' names none"),
+        ("utterance5", {}, "clips of corpus 'made' have no attribute 'statement' (what is said). Name it"),
+        (
+            "utterance9",
+            {"attributes": lambda _take: {"statement": "kids"}, "n_speakers": 2, "n_takes": 6},
+            "utterance9 needs 9 groups of equal speaker, statement, label, channel; corpus 'made' has 6",
+        ),
         ("statement2", {"attributes": said, "n_takes": 1}, "corpus 'made' has only one, 'kids'"),
         ("statement2", {"attributes": said, "n_speakers": 1, "n_takes": 1}, "has only one"),
     ],
@@ -122,9 +166,11 @@ def test_a_published_protocol_keeps_its_splits_and_its_hash(corpus: Make, name: 
     assert apply_protocol(name, made).hash == HASHES[name]
 
 
-@pytest.mark.parametrize(("name", "n_folds"), [("stratified2", 2), ("stratified10", 10), ("speaker3", 3)])
+@pytest.mark.parametrize(
+    ("name", "n_folds"), [("stratified2", 2), ("stratified10", 10), ("speaker3", 3), ("utterance4", 4)]
+)
 def test_a_family_has_a_protocol_for_every_number_of_folds(corpus: Make, name: str, n_folds: int) -> None:
-    made = corpus()
+    made = corpus(attributes=said)
     applied = apply_protocol(name, made)
     assert (applied.name, len(applied.folds)) == (name, n_folds)
     assert applied.description.startswith(f"{n_folds} folds of ")

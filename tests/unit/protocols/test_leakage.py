@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.leakage import without_duplicates
+from marsbench.protocols.leakage import takes_phrase, without_duplicates
 from marsbench.protocols.protocol import Fold
 
 Make = Callable[..., CheckedCorpus]
@@ -85,3 +86,40 @@ def test_what_the_folds_share_is_counted(corpus: Make, name: str, speakers: int,
 def test_speakers_are_said_to_be_shared_only_where_they_are(of_clips: Make) -> None:
     clips = [Clip(f"{n:02}", Path(), "ba"[n % 2], f"s{n:02}") for n in range(20)]
     assert apply_protocol("stratified5", of_clips(clips, ("b", "a"))).notes == ()
+
+
+def taken(take: int) -> dict[str, str]:
+    """Two takes of each of two statements, and a fifth clip of a statement that is said once."""
+    return {"statement": "abcabd"[take]} if take != 2 else {}
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [("stratified5", 0.7), ("utterance5", 0.0), ("speaker5", 0.0), ("loso", 0.0)]
+)
+def test_the_share_of_test_clips_with_a_take_in_training_is_counted_and_said(
+    corpus: Make, name: str, share: float
+) -> None:
+    applied = apply_protocol(name, corpus(n_takes=6, attributes=taken))
+    assert applied.leakage.takes_shared == pytest.approx(share, abs=0.12)
+    assert any("have another take" in note for note in applied.notes) == bool(share)
+
+
+def test_takes_are_counted_fold_by_fold_among_clips_that_tell(of_clips: Make) -> None:
+    clips = [Clip(f"{n}", Path(), "ba"[n % 2], "s", {"statement": "k"} if n < 8 else {}) for n in range(12)]
+    train, test = np.array([0, 1, 9]), np.array([2, 4, 8, 11])
+    _, leakage = without_duplicates(
+        of_clips(clips, ("b", "a")), [Fold(train, test), Fold(test[2:], test[:2])]
+    )
+    assert leakage.takes_shared == pytest.approx(2 / 4)
+
+
+@pytest.mark.parametrize("asked", [{}, {"n_speakers": None, "attributes": said}])
+def test_takes_are_not_counted_where_speaker_or_statement_is_unknown(
+    corpus: Make, asked: dict[str, Any]
+) -> None:
+    assert apply_protocol("stratified5", corpus(**asked)).leakage.takes_shared is None
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.98, "98 % of"), (0.001, "less than 1 % of")])
+def test_a_share_of_takes_is_a_sentence(share: float, text: str) -> None:
+    assert takes_phrase(share).startswith(text)

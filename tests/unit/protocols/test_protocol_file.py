@@ -54,6 +54,8 @@ def test_a_file_is_toml_or_json_by_its_suffix(tmp_path: Path, name: str, text: s
             "'s0' is listed in fold 1 and fold 2; a value may be listed once",
         ),
         ({"folds": [["s0", "s0"]]}, "'s0' is listed in fold 1 twice"),
+        ({"folds": 5}, "folds = 5: should be a valid tuple"),
+        ({"folds": 5, "together": ["speaker"]}, "Unknown key 'by'"),
         ({"folds": FOLDS, "never_tested": ["s1"]}, "'s1' is listed in fold 2 and never_tested"),
         ({"folds": FOLDS, "by_speaker": "yes"}, "by_speaker = 'yes': should be a valid boolean"),
         ({"folds": FOLDS, "description": "\x1b[2Jgone"}, "one line of at most 500 characters is needed"),
@@ -76,6 +78,23 @@ def test_a_wrong_file_is_one_short_line(write: Write, values: dict[str, Any], me
     assert message in line
     assert line.isprintable()
     assert len(line) < 600
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"together": ["speaker"], "folds": FOLDS}, "folds = [['s0'], ['s1']]: should be a valid integer"),
+        ({"together": ["speaker"], "folds": 1}, "folds = 1: should be greater than or equal to 2"),
+        ({"together": ["speaker"]}, "'folds' is missing"),
+        ({"together": [], "folds": 5}, "together = []: tuple should have at least 1 item"),
+        ({"together": "speaker", "folds": 5}, "together = 'speaker': should be a valid tuple"),
+    ],
+)
+def test_a_wrong_file_of_groups_is_one_line(tmp_path: Path, values: dict[str, Any], message: str) -> None:
+    (tmp_path / "own.json").write_text(json.dumps({"name": "own"} | values))
+    with pytest.raises(ConfigError) as error:
+        find_protocol(str(tmp_path / "own.json"))
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

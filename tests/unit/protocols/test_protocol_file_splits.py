@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from marsbench.data.corpus import BadClip, CheckedCorpus
 from marsbench.errors import CorpusError
 from marsbench.protocols.apply import apply_protocol
+from marsbench.protocols.groups import value_of
 
 Make = Callable[..., CheckedCorpus]
 Write = Callable[..., str]
@@ -106,3 +108,62 @@ def test_another_state_of_the_corpus_is_noted(corpus: Make, write: Write) -> Non
     assert (
         "the protocol file was written for corpus 'made' with 70 clips, which differs from this one" in notes
     )
+
+
+def grouped(folder: Path, together: list[str], folds: int = 3, more: str = "") -> str:
+    path = folder / "groups.toml"
+    path.write_text(f'name = "own"\ntogether = {together}\nfolds = {folds}\n{more}'.replace("'", '"'))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "together", [["speaker"], ["speaker", "label"], ["speaker", "part", "label"], ["part"]]
+)
+def test_clips_equal_in_all_attributes_of_together_are_in_one_part(
+    corpus: Make, tmp_path: Path, together: list[str]
+) -> None:
+    made = corpus(attributes=lambda take: {"part": "xyz"[take % 3]})
+    applied = apply_protocol(grouped(tmp_path, together), made)
+    assert applied.by_speaker == (together == ["speaker"])
+    assert len(applied.folds) == 3
+    assert sorted(row for fold in applied.folds for row in fold.test) == list(range(len(made.clips)))
+    for fold in applied.folds:
+        trained, tested = (
+            {tuple(value_of(made.clips[row], name) for name in together) for row in rows}
+            for rows in (fold.train, fold.test)
+        )
+        assert trained.isdisjoint(tested)
+
+
+def test_a_file_may_say_what_utterance5_does(corpus: Make, tmp_path: Path) -> None:
+    made = corpus(
+        n_takes=6, attributes=lambda take: {"statement": "ab"[take % 2], "channel": "cd"[take // 3]}
+    )
+    own = apply_protocol(grouped(tmp_path, ["speaker", "statement", "label", "channel"], 5), made)
+    builtin = apply_protocol("utterance5", made)
+    assert [fold.test.tolist() for fold in own.folds] == [fold.test.tolist() for fold in builtin.folds]
+
+
+def test_groups_leave_out_clips_that_lack_an_attribute_or_are_not_asked_for(
+    corpus: Make, tmp_path: Path
+) -> None:
+    made = corpus(attributes=lambda take: {"channel": "cd"[take % 2]} | ({"part": "x"} if take else {}))
+    applied = apply_protocol(grouped(tmp_path, ["speaker", "part"], more='only = {channel = "c"}'), made)
+    assert sum(len(fold.test) for fold in applied.folds) == 18
+    assert "36 clips left out: only channel=c is used" in applied.notes
+    assert "18 clips left out: they name no part" in applied.notes
+
+
+@pytest.mark.parametrize(
+    ("asked", "together", "message"),
+    [
+        ({}, ["speaker", "stat"], "own: clips of corpus 'made' have no attribute 'stat'"),
+        ({"n_speakers": None}, ["speaker"], "own: clips of corpus 'made' have no attribute 'speaker'"),
+        ({"n_speakers": 2}, ["speaker"], "own needs 3 groups of equal speaker; corpus 'made' has 2"),
+    ],
+)
+def test_groups_that_a_corpus_does_not_have_are_one_line(
+    corpus: Make, tmp_path: Path, asked: dict[str, Any], together: list[str], message: str
+) -> None:
+    with pytest.raises(CorpusError, match=message):
+        apply_protocol(grouped(tmp_path, together), corpus(**asked))
