@@ -23,6 +23,7 @@ from marsbench.protocols.apply import apply_protocol, find_protocol
 from marsbench.protocols.protocol import Protocol
 
 Settings = dict[str, Any]
+_LABELS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def make_plans(
         for reason in registry.refusals(entry.name):
             progress.say(f"not used: {reason}")
     parameters = fixed | by_plugin[data.name]
-    corpus = _load_and_check(data, parameters, experiment.bad_audio, progress)
+    corpus = _load_and_check(data, parameters, experiment.bad_audio, progress, found_at=fixed.get("root"))
     return [
         Plan(
             corpus=corpus,
@@ -119,7 +120,8 @@ def checked_corpus(
     """
     entry, fixed = resolve_dataset(registry, data)
     by_plugin = _settings_by_plugin(settings, [entry])
-    return _load_and_check(entry, fixed | by_plugin[entry.name], on_bad, progress)
+    parameters = fixed | by_plugin[entry.name]
+    return _load_and_check(entry, parameters, on_bad, progress, found_at=fixed.get("root"))
 
 
 def make_pipeline(registry: Registry, features: str, model: str, settings: Settings) -> Pipeline:
@@ -194,10 +196,18 @@ def _is_fallback(entry: Entry) -> bool:
         return False
 
 
-def _load_and_check(entry: Entry, parameters: Settings, on_bad: OnBad, progress: Progress) -> CheckedCorpus:
+def _load_and_check(
+    entry: Entry, parameters: Settings, on_bad: OnBad, progress: Progress, *, found_at: str | None
+) -> CheckedCorpus:
+    """The checked corpus; `progress` is told how a path was read, `found_at` where there is one."""
     with progress.track(f"Loading {entry.name}", 1) as advance:
         corpus = _load(cast("Dataset", entry.plugin.create(parameters)))
         advance(1)
+    if found_at is not None:
+        shown = ", ".join(corpus.labels[:_LABELS_SHOWN]) + (
+            ", ..." if len(corpus.labels) > _LABELS_SHOWN else ""
+        )
+        progress.say(f"{found_at} is read as {entry.name}: {len(corpus.clips):,} clips; classes: {shown}")
     for note in corpus.notes:
         progress.say(note)
     return check_audio(corpus, on_bad, progress)

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,12 @@ DELIMITERS: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
 """Delimiters by file name ending."""
 _NEEDED = ("path", "label")
 _HEADER_BYTES = 65_536
+_SEGMENT = re.compile(
+    r"((seg|segment|clip|utterance)[ _]?)?(start|end|begin|stop|onset|offset)"
+    r"([ _]?(time|s|sec|secs|seconds|ms|msec|samples?|frames?|at))?",
+    re.IGNORECASE,
+)
+"""Columns that name a part of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +50,9 @@ def read_table(path: Path) -> list[Row]:
     """All rows of a UTF-8 table; relative paths are resolved against the table's folder.
 
     Raises:
-        CorpusError: not UTF-8, a column missing, no rows, a row with too few or too many fields, an empty
-        path
-            or label, or a path listed twice; names the file and the line.
+        CorpusError: not UTF-8, a column missing or one for parts of files (start, end), no rows, a row with
+            too few or too many fields, an empty path or label, or a path listed twice; names the file and
+            the line.
     """
     lines = _records(path, _text(path))
     columns = _columns(path, lines)
@@ -104,6 +111,13 @@ def _columns(path: Path, lines: Iterator[tuple[int, list[str]]]) -> list[str]:
             raise _wrong(path, line, f"the header has no column '{needed}'. {found}")
     if repeated := [column for column in columns if columns.count(column) > 1]:
         raise _wrong(path, line, f"the header has column '{repeated[0]}' twice")
+    if parts := [column for column in columns if _SEGMENT.fullmatch(column)]:
+        raise _wrong(
+            path,
+            line,
+            f"column '{parts[0]}' names a part of a file, but a clip is a whole file; cut the files into "
+            "clips, or rename the column if it is only a note",
+        )
     return columns
 
 

@@ -15,7 +15,18 @@ from marsbench.errors import ConfigError, CorpusError, suggestion
 from marsbench.hashing import slug
 from marsbench.plugin.dataset import Dataset
 from marsbench_plugins.clip_table import DELIMITERS, Row, is_table, read_table
+from marsbench_plugins.folder_layout import (
+    CLASS,
+    SPEAKER,
+    Folders,
+    infer_layout,
+    is_emotion,
+    parse_layout,
+    read_levels,
+)
 
+MAX_DEPTH = 32
+"""Levels of folders that are searched for audio."""
 _MAX_FILES_EXAMINED = 10_000
 
 
@@ -25,7 +36,12 @@ class Folder(Dataset):
 
     A table is UTF-8 with a header: path, label, optionally speaker, and further columns, which become
     attributes of the clips; relative paths are resolved against the table's folder. If a folder contains such
-    a table and fewer than two sub-folders with audio, the table is read.
+    a table and fewer than two sub-folders with audio, the table is read. A single outer folder, as archives
+    have it, is not counted.
+
+    Folders of a split (train, test, ...) or of speakers above those of the classes are recognised by their
+    names and become attributes and speakers. `layout` says what each level of folders is, outermost first:
+    'class', 'split/class', 'speaker/class'; other words become attributes, '*' is a level without use.
 
     `labels` is the order of the classes; by default that of RAVDESS if it has all classes, else alphabetical.
     `speaker` is a regular expression that is searched in a clip's id (its path relative to the root); its
@@ -33,18 +49,22 @@ class Folder(Dataset):
     precedence.
 
     Raises:
-        ConfigError: `speaker` is not a regular expression, or `labels` is not a list of texts.
+        ConfigError: `speaker` is not a regular expression, `labels` is not a list of texts, or `layout` does
+            not name the class once.
     """
 
     root: str = ""
     labels: Sequence[str] | None = None
     speaker: str = ""
+    layout: str = ""
 
     fallback: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.root, str):
             raise ConfigError(f"folder: root={self.root!r}; the path of a folder or table is needed")
+        if self.layout:
+            parse_layout(self.layout)
         texts = self.labels is None or all(isinstance(label, str) for label in self.labels)
         if isinstance(self.labels, str) or not texts:
             raise ConfigError(f"folder: labels={self.labels!r}; a list such as ['sad', 'happy'] is needed")
@@ -59,15 +79,16 @@ class Folder(Dataset):
         """List the clips.
 
         Raises:
-            CorpusError: no root, neither layout in it, a defect in the table (with its line), a symbolic link
-                that forms a loop, or classes that differ from `labels`.
+            CorpusError: no root, neither folders of classes nor a table in it, folders with two possible
+                readings, a defect in the table (with its line), folders nested too deep or in a loop of
+                symbolic links, or classes that differ from `labels`.
             ConfigError: `speaker` matches no clip's id.
         """
         if not self.root:
             raise CorpusError("folder needs a folder or table to read: use --data PATH")
         root = Path(self.root).expanduser()
         try:
-            clips, notes = _find(root)
+            clips, notes = self._find(root)
         except OSError as error:
             raise CorpusError(
                 f"{error.filename or root} cannot be read: {error.strerror or error}"
@@ -83,10 +104,49 @@ class Folder(Dataset):
         try:
             if not path.is_dir():
                 return is_table(path)
-            with_audio = (folder for folder in _class_folders(path) if _seems_to_hold_audio(folder))
-            return len(list(islice(with_audio, 2))) == 2 or len(_tables(path)) == 1
+            base = _base(path)
+            return len(_folders_with_audio(base)) > 1 or len(_tables(base)) == 1
         except (CorpusError, OSError):
             return False
+
+    def _find(self, root: Path) -> tuple[list[Clip], list[str]]:
+        """Clips of a folder or table, and notes on how it was read and what was left out."""
+        if not root.exists():
+            raise CorpusError(
+                f"{root} does not exist; root must be the folder of your clips or a table of them"
+            )
+        if root.is_file():
+            if root.suffix.lower() not in DELIMITERS:
+                raise CorpusError(f"{root} is neither a folder nor a table (.csv or .tsv)")
+            return _from_table(root), []
+        base = _base(root)
+        notes = [f"classes are the folders in {base.relative_to(root)}"] if base != root else []
+        tables = _tables(base)
+        if len(tables) == 1 and len(_folders_with_audio(base)) < 2:
+            clips = _from_table(tables[0], root)
+            return clips, [f"read from the table {tables[0].name}", *_unlisted(root, clips)]
+        clips, more = self._from_folders(root, base)
+        if not clips:
+            raise CorpusError(_why_no_clips(root))
+        ignored = (f"table {table.name} not read; give it as root to read it" for table in tables)
+        return clips, [*notes, *more, *ignored]
+
+    def _from_folders(self, root: Path, base: Path) -> tuple[list[Clip], list[str]]:
+        """Clips by the folders below `base`, with ids relative to `root`; notes as `_find`."""
+        files = list(_files_below(root))
+        audio = [path for path in files if _is_audio(path)]
+        inside = {path: path.relative_to(base).parts[:-1] for path in audio if path.is_relative_to(base)}
+        layout = self._layout(root, {folders for folders in inside.values() if folders})
+        found = [_clip(root, path, layout, folders) for path, folders in inside.items() if folders]
+        clips = [clip for clip in found if clip]
+        used = {folders[0] for folders in inside.values() if folders}
+        empty = [folder.name for folder in _class_folders(base) if folder.name not in used]
+        return clips, _notes(layout, empty, len(audio) - len(clips), len(files) - len(audio))
+
+    def _layout(self, root: Path, folders: set[Folders]) -> Folders:
+        if self.layout or not folders:
+            return parse_layout(self.layout or CLASS)
+        return infer_layout(str(root), folders, self.labels, speaker_is_known=bool(self.speaker))
 
     def _classes(self, clips: Sequence[Clip]) -> tuple[str, ...]:
         found = {clip.label for clip in clips}
@@ -114,21 +174,17 @@ class Folder(Dataset):
         return (match[1 if match.re.groups else 0] or None) if match else None
 
 
-def _find(root: Path) -> tuple[list[Clip], list[str]]:
-    """Clips of a folder or table, and notes on what was left out."""
-    if not root.exists():
-        raise CorpusError(f"{root} does not exist; root must be the folder of your clips or a table of them")
-    if root.is_file():
-        if root.suffix.lower() not in DELIMITERS:
-            raise CorpusError(f"{root} is neither a folder nor a table (.csv or .tsv)")
-        return _from_table(root), []
-    clips, notes = _from_folders(root)
-    tables = _tables(root)
-    if len({clip.label for clip in clips}) < 2 and len(tables) == 1:
-        return _from_table(tables[0]), [f"read from the table {tables[0].name}"]
-    if not clips:
-        raise CorpusError(_why_no_clips(root))
-    return clips, [*notes, *(f"table {table.name} not read; give it as root to read it" for table in tables)]
+def _base(root: Path) -> Path:
+    """`root`, or the folder of the classes or table within a single outer folder, as archives have it."""
+    base = root
+    for _ in range(MAX_DEPTH):
+        below = _folders_with_audio(base)
+        if _tables(base) or len(below) > 1:
+            return base
+        if len(below) != 1 or is_emotion(below[0].name):
+            return root
+        base = below[0]
+    return root
 
 
 def _why_no_clips(root: Path) -> str:
@@ -140,43 +196,54 @@ def _why_no_clips(root: Path) -> str:
     )
 
 
-def _from_table(table: Path) -> list[Clip]:
-    return [_row_clip(table, row) for row in read_table(table)]
+def _from_table(table: Path, root: Path | None = None) -> list[Clip]:
+    """Clips with ids relative to `root`, by default the table's folder."""
+    return [_row_clip(root or table.parent, row) for row in read_table(table)]
 
 
-def _row_clip(table: Path, row: Row) -> Clip:
+def _row_clip(root: Path, row: Row) -> Clip:
     others = dict(row.others)
     speaker = others.pop("speaker", None)
-    base = Path(os.path.normpath(table.parent))
+    base = Path(os.path.normpath(root))
     below = row.path.is_relative_to(base)
     name = (row.path.relative_to(base) if below else row.path.absolute()).as_posix()
     return Clip(_checked_text(name), row.path, _checked_text(row.label), speaker, others)
 
 
-def _from_folders(root: Path) -> tuple[list[Clip], list[str]]:
-    clips: list[Clip] = []
-    without_audio: list[str] = []
-    others = sum(1 for entry in _entries(root) if not entry.is_dir())
-    for folder in _class_folders(root):
-        label = _checked_text(folder.name)
-        files = list(_files_below(folder))
-        audio = [path for path in files if _is_audio(path)]
-        others += len(files) - len(audio)
-        clips += [Clip(_checked_text(path.relative_to(root).as_posix()), path, label) for path in audio]
-        if not audio:
-            without_audio.append(label)
-    return clips, _notes(without_audio, others)
+def _unlisted(root: Path, clips: list[Clip]) -> list[str]:
+    """A note that counts the audio files below `root` that a table does not list."""
+    listed = {os.path.normpath(clip.path) for clip in clips}
+    n = sum(_is_audio(path) and os.path.normpath(path) not in listed for path in _files_below(root))
+    return [f"audio files left out that the table does not list: {n:,}"] if n else []
 
 
-def _notes(without_audio: list[str], others: int) -> list[str]:
-    notes = [f"sub-folders without audio left out: {', '.join(without_audio)}"] if without_audio else []
-    if others:
-        notes.append(f"files left out that are not audio in a class's folder: {others:,}")
+def _clip(root: Path, path: Path, layout: Folders, folders: Folders) -> Clip | None:
+    """The clip of a file in these folders; None if it lies above those of the classes."""
+    values = read_levels(layout, tuple(map(_checked_text, folders)))
+    if values is None:
+        return None
+    others = {name: value for name, value in values.items() if name not in (CLASS, SPEAKER)}
+    name = _checked_text(path.relative_to(root).as_posix())
+    return Clip(name, path, values[CLASS], values.get(SPEAKER), others)
+
+
+def _notes(layout: Folders, without_audio: list[str], n_audio: int, n_others: int) -> list[str]:
+    notes = [f"folders are read as {'/'.join(layout)}"] if len(layout) > 1 else []
+    if without_audio:
+        notes.append(f"sub-folders without audio left out: {', '.join(without_audio)}")
+    if n_audio:
+        notes.append(f"audio files left out that are in no class's folder: {n_audio:,}")
+    if n_others:
+        notes.append(f"files left out that are not audio: {n_others:,}")
     return notes
 
 
 def _class_folders(root: Path) -> list[Path]:
     return [entry for entry in _entries(root) if entry.is_dir()]
+
+
+def _folders_with_audio(root: Path) -> list[Path]:
+    return [folder for folder in _class_folders(root) if _seems_to_hold_audio(folder)]
 
 
 def _tables(root: Path) -> list[Path]:
@@ -197,6 +264,10 @@ def _files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     Folders that are named like audio files are included, so that the audio check reports them.
     """
     real = os.path.realpath(folder)
+    if len(above) > MAX_DEPTH:
+        raise CorpusError(
+            f"{above[0]}: its folders are nested more than {MAX_DEPTH} deep; move the audio further up"
+        )
     if real in above:
         raise CorpusError(f"{folder} is a link to one of its own parent folders; remove the link")
     for entry in _entries(folder):

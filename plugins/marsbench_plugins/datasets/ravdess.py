@@ -15,12 +15,14 @@ from typing import ClassVar, Literal, get_args
 
 from marsbench.atomic_files import home
 from marsbench.data.archives import unpack
+from marsbench.data.audio import SUFFIXES
 from marsbench.data.corpus import EMOTIONS, Clip, Corpus
 from marsbench.data.download import Archive
 from marsbench.errors import CorpusError, unknown
 from marsbench.hashing import digest
 from marsbench.plugin.dataset import Dataset
 from marsbench.progress import Silent
+from marsbench_plugins.clip_table import is_table
 
 Channels = Literal["both", "speech", "song"]
 
@@ -28,7 +30,9 @@ _RECORD = "https://zenodo.org/records/1188976/files/"
 _PUBLISHED = {"speech": 1440, "song": 1012}
 _AUDIO_ONLY_NAME = re.compile(r"03-0[12]-0[1-8]-0[12]-0[12]-0[12]-(0[1-9]|1[0-9]|2[0-4])")
 _SUFFIXES = frozenset({".wav", ".flac"})
-_MAX_DEPTH = 6
+_ACTOR_FOLDER = re.compile(r"actor[ _-]?\d+|audio_(speech|song)_actors_01-24.*", re.IGNORECASE)
+_OUTER_FOLDER = re.compile("speech|song|ravdess|actor", re.IGNORECASE)
+_MAX_DEPTH = 32
 _MAX_FILES_EXAMINED = 10_000
 
 
@@ -89,9 +93,18 @@ class Ravdess(Dataset):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether a RAVDESS clip or one of the published zips is among the first files."""
-        files = [path] if path.is_file() else islice(_files(path), _MAX_FILES_EXAMINED)
-        return any(_is_clip(file) or file.name in _zip_folders() for file in files)
+        """Whether the path is, or holds, one of the published zips, or clips in folders as published.
+
+        A table of clips, folders of other names, such as those of classes, and a majority of other clips are
+        the user's: their labels are not those of the file names.
+        """
+        files = [path] if path.is_file() else list(islice(_files(path), _MAX_FILES_EXAMINED))
+        audio = [file for file in files if file.suffix.lower() in SUFFIXES]
+        if not any(map(_is_clip, audio)):
+            return any(file.name in _zip_folders() for file in files)
+        if any(file.parent == path and is_table(file) for file in files):
+            return False
+        return 2 * sum(map(_is_clip, audio)) > len(audio) and _are_in_published_folders(path, audio)
 
     def _wants(self, clip: Clip) -> bool:
         return self.channels in ("both", clip.attributes["channel"])
@@ -122,12 +135,31 @@ def _zip_folders() -> dict[str, str]:
     return {archive.file_name: archive.folder for archive in Ravdess.archives}
 
 
+def _are_in_published_folders(root: Path, audio: list[Path]) -> bool:
+    """Whether the clips lie in one folder, or in folders of actors within those of a channel."""
+    folders = {file.relative_to(root).parts[:-1] for file in audio} if root.is_dir() else set()
+    while len({parts[:1] for parts in folders}) == 1 and () not in folders:
+        folders = {parts[1:] for parts in folders}  # a single outer folder may have any name
+    below = [parts for parts in folders if parts]
+    return all(
+        _ACTOR_FOLDER.fullmatch(parts[-1]) and all(map(_OUTER_FOLDER.search, parts[:-1])) for parts in below
+    )
+
+
 def _files(root: Path) -> Iterator[Path]:
-    """Files below `root`, each folder before its sub-folders; links are followed, each folder once."""
+    """Files below `root`, each folder before its sub-folders; links are followed, each folder once.
+
+    Raises:
+        CorpusError: folders nested too deep.
+    """
     seen: set[str] = set()
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen or len(Path(folder).relative_to(root).parts) >= _MAX_DEPTH:
+        if len(Path(folder).relative_to(root).parts) > _MAX_DEPTH:
+            raise CorpusError(
+                f"{root}: its folders are nested more than {_MAX_DEPTH} deep; move the audio further up"
+            )
+        if real in seen:
             below.clear()
         below.sort()
         if real not in seen:
@@ -141,7 +173,7 @@ def _is_clip(path: Path) -> bool:
 
 def _one_path_per_name(root: Path) -> tuple[list[Path], list[str]]:
     """The least nested file of each clip name, sorted by name, and notes on what was left out."""
-    audio = [file for file in _files(root) if file.suffix.lower() in _SUFFIXES]
+    audio = [file for file in _files(root) if file.suffix.lower() in SUFFIXES]
     found = sorted(filter(_is_clip, audio), key=lambda path: (len(path.parts), path), reverse=True)
     chosen = {path.stem: path for path in found}
     notes = []

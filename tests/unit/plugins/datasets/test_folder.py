@@ -92,7 +92,8 @@ def test_what_is_left_out_is_noted(tree: Tree) -> None:
 
     assert corpus.notes == (
         "sub-folders without audio left out: docs",
-        "files left out that are not audio in a class's folder: 4",
+        "audio files left out that are in no class's folder: 1",
+        "files left out that are not audio: 3",
     )
 
 

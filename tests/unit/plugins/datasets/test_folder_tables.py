@@ -101,6 +101,16 @@ def test_a_defect_in_a_table_is_one_line_with_its_line_number(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "column", ["start", "end", "Start", "end_time", "onset", "offset_ms", "segment_start"]
+)
+def test_columns_for_parts_of_files_are_refused(tmp_path: Path, column: str) -> None:
+    text = f"path,label,{column}\na.wav,sad,0.5\nb.wav,calm,1\n"
+
+    with pytest.raises(CorpusError, match=f"line 1: column '{column}' names a part of a file"):
+        Folder(table(tmp_path, text)).load()
+
+
 LABELS = st.lists(
     st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
     .filter(lambda label: label == label.strip() and '"' not in label)

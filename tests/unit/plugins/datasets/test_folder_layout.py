@@ -1,0 +1,245 @@
+"""Which folders are the classes: recognised, or refused with both readings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from marsbench.data.corpus import Corpus
+from marsbench.errors import ConfigError, CorpusError
+from marsbench.planning import resolve_dataset
+from marsbench.plugin.registry import discover, drop_in_folders
+from marsbench_plugins.datasets.folder import Folder
+from marsbench_plugins.datasets.ravdess import Ravdess
+
+ANN_AND_BOB = ["Ann/left/a.wav", "Ann/right/b.wav", "Bob/left/c.wav", "Bob/right/d.wav"]
+
+
+def make(root: Path, names: list[str]) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def dataset_of(path: Path) -> str:
+    return resolve_dataset(discover(drop_in_folders(())), str(path))[0].name
+
+
+def facts(corpus: Corpus) -> set[tuple[str, str | None, str | None]]:
+    return {(clip.label, clip.speaker, clip.attributes.get("split")) for clip in corpus.clips}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "note"),
+    [
+        (
+            ["train/happy/a.wav", "train/sad/b.wav", "test/happy/c.wav", "test/sad/d.wav"],
+            {
+                ("happy", None, "train"),
+                ("sad", None, "train"),
+                ("happy", None, "test"),
+                ("sad", None, "test"),
+            },
+            "split/class",
+        ),
+        (
+            ["Train/hot/a.wav", "Train/cold/b.wav", "dev-set/hot/c.wav"],
+            {("hot", None, "train"), ("cold", None, "train"), ("hot", None, "dev-set")},
+            "split/class",
+        ),
+        (
+            ["hot/train/a.wav", "hot/test/b.wav", "cold/train/c.wav"],
+            {("hot", None, "train"), ("hot", None, "test"), ("cold", None, "train")},
+            "class/split",
+        ),
+        (
+            ["s01/happy/a.wav", "s01/sad/b.wav", "s02/happy/c.wav"],
+            {("happy", "s01", None), ("sad", "s01", None), ("happy", "s02", None)},
+            "speaker/class",
+        ),
+        (
+            ["0011/Angry/train/a.wav", "0011/Neutral/test/b.wav", "0012/Angry/train/c.wav"],
+            {("Angry", "0011", "train"), ("Neutral", "0011", "test"), ("Angry", "0012", "train")},
+            "speaker/class/split",
+        ),
+        (
+            ["train/Actor_1/01_wut/a.wav", "test/Actor_2/02_freude/b.wav"],
+            {("01_wut", "Actor_1", "train"), ("02_freude", "Actor_2", "test")},
+            "split/speaker/class",
+        ),
+    ],
+)
+def test_splits_and_speakers_above_or_below_the_classes_are_recognised(
+    tmp_path: Path, names: list[str], expected: set[tuple[str, str | None, str | None]], note: str
+) -> None:
+    corpus = Folder(str(make(tmp_path, names))).load()
+
+    assert facts(corpus) == expected
+    assert f"folders are read as {note}" in corpus.notes
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["hot/a.wav", "cold/b.wav", "test/c.wav"], ("cold", "hot", "test")),
+        (["1/a.wav", "2/b.wav"], ("1", "2")),
+        (["hot/s1/a.wav", "hot/s2/b.wav", "cold/s1/c.wav", "cold/s2/d.wav"], ("cold", "hot")),
+        (["happy/Ann/a.wav", "happy/Bob/b.wav", "sad/Ann/c.wav", "sad/Bob/d.wav"], ("happy", "sad")),
+        (["female/03-01-03-01-01-01-02.wav", "male/03-01-04-01-01-01-01.wav"], ("female", "male")),
+    ],
+)
+def test_folders_that_can_only_be_classes_stay_classes(
+    tmp_path: Path, names: list[str], labels: tuple[str, ...]
+) -> None:
+    corpus = Folder(str(make(tmp_path, names))).load()
+
+    assert (corpus.labels, corpus.notes) == (labels, ())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ANN_AND_BOB,
+            "layout=class they are Ann, Bob; with --set folder.layout=speaker/class .* left, right",
+        ),
+        (["men/happy/a.wav", "men/sad/b.wav", "women/sad/c.wav"], "layout=speaker/class .* are happy, sad"),
+        (["train/a.wav", "test/b.wav"], "folders test, train are named like a split and not like classes"),
+        (["Actor_01/a.wav", "Actor_02/b.wav", "more/c.wav"], "are named like speakers and not like classes"),
+    ],
+)
+def test_folders_with_two_readings_are_refused_with_the_option(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    with pytest.raises(CorpusError, match=message) as caught:
+        Folder(str(make(tmp_path, names))).load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("class", {("Ann", None, None), ("Bob", None, None)}),
+        (
+            "speaker/class",
+            {(side, name, None) for side in ("left", "right") for name in ("Ann", "Bob")},
+        ),
+        ("*/class", {("left", None, None), ("right", None, None)}),
+    ],
+)
+def test_the_layout_chooses(
+    tmp_path: Path, layout: str, expected: set[tuple[str, str | None, str | None]]
+) -> None:
+    assert facts(Folder(str(make(tmp_path, ANN_AND_BOB)), layout=layout).load()) == expected
+
+
+def test_labels_choose_the_level_of_folders(tmp_path: Path) -> None:
+    corpus = Folder(str(make(tmp_path, ANN_AND_BOB)), labels=["right", "left"]).load()
+
+    assert facts(corpus) == {("left", None, None), ("right", None, None)}
+
+
+@pytest.mark.parametrize("layout", ["speaker", "class/class", "class//x", "a/b"])
+def test_a_layout_without_one_class_is_refused(layout: str) -> None:
+    with pytest.raises(ConfigError, match="name each level of folders once"):
+        Folder.create({"root": "x", "layout": layout})
+
+
+def test_audio_above_the_classes_is_counted(tmp_path: Path) -> None:
+    root = make(tmp_path, ["s01/happy/a.wav", "s02/sad/b.wav", "s02/loose.wav", "top.wav"])
+
+    assert "audio files left out that are in no class's folder: 2" in Folder(str(root)).load().notes
+
+
+@pytest.mark.parametrize("outer", ["corpus", "a/b/c"])
+def test_an_outer_folder_is_not_counted(tmp_path: Path, outer: str) -> None:
+    root = make(tmp_path, [f"{outer}/hot/a.wav", f"{outer}/cold/b.wav", "__MACOSX/._x.wav"])
+    corpus = Folder(str(root)).load()
+
+    assert Folder.recognises(root)
+    assert corpus.labels == ("cold", "hot")
+    assert [clip.id for clip in corpus.clips] == [f"{outer}/cold/b.wav", f"{outer}/hot/a.wav"]
+    assert corpus.notes[0] == f"classes are the folders in {outer}"
+
+
+def test_a_table_in_an_outer_folder_is_read(tmp_path: Path) -> None:
+    root = make(tmp_path, ["x/wavs/a.wav", "x/wavs/b.wav", "x/wavs/c.wav"])
+    (root / "x" / "clips.csv").write_text("path,label\nwavs/a.wav,hot\nwavs/b.wav,cold\n")
+    corpus = Folder(str(root)).load()
+
+    assert [clip.id for clip in corpus.clips] == ["x/wavs/a.wav", "x/wavs/b.wav"]
+    assert "audio files left out that the table does not list: 1" in corpus.notes
+
+
+# Names of RAVDESS in the user's own folders
+
+
+@pytest.mark.parametrize("below", ["", "Actor_01/"])
+def test_class_folders_win_over_names_of_ravdess(tmp_path: Path, below: str) -> None:
+    names = [
+        f"{folder}/{below}03-01-0{n}-01-01-01-01.wav" for folder in ("men", "women") for n in range(1, 9)
+    ]
+    root = make(tmp_path, names)
+
+    assert dataset_of(root) == "folder"
+    assert {clip.label for clip in Folder(str(root)).load().clips} == {"men", "women"}
+
+
+def test_a_table_wins_over_names_of_ravdess(tmp_path: Path) -> None:
+    root = make(tmp_path, [f"wavs/03-01-0{n}-01-01-01-01.wav" for n in range(1, 9)])
+    (root / "mine.csv").write_text(
+        "path,label\nwavs/03-01-01-01-01-01-01.wav,x\nwavs/03-01-02-01-01-01-01.wav,y\n"
+    )
+
+    assert dataset_of(root) == "folder"
+    assert dataset_of(root / "mine.csv") == "folder"
+
+
+@pytest.mark.parametrize("n_ravdess", [4, 84])
+def test_a_merge_with_clips_of_ravdess_keeps_all_clips(tmp_path: Path, n_ravdess: int) -> None:
+    mine = [f"{label}/{n}.wav" for label in ("happy", "sad") for n in range(30)]
+    ravdess = [f"happy/03-01-03-0{1 + n % 2}-01-01-{1 + n // 2 % 24:02}.wav" for n in range(48)]
+    ravdess += [f"sad/03-01-04-0{1 + n % 2}-02-01-{1 + n // 2 % 24:02}.wav" for n in range(48)]
+    root = make(tmp_path, [*mine, *ravdess[:n_ravdess]])
+
+    assert dataset_of(root) == "folder"
+    assert len(Folder(str(root)).load().clips) == 60 + n_ravdess
+
+
+def test_few_names_of_ravdess_among_others_are_not_ravdess(tmp_path: Path) -> None:
+    names = [f"03-01-0{n}-01-01-01-01.wav" for n in range(1, 5)]
+
+    assert not Ravdess.recognises(make(tmp_path, [*names, *(f"{n}.wav" for n in range(60))]))
+
+
+@pytest.mark.parametrize(
+    "folder", ["", "data/", "speech/Actor_01/", "RAVDESS/Audio_Speech_Actors_01-24/Actor_01/", "Actor_01/"]
+)
+def test_clips_laid_out_as_published_are_ravdess(tmp_path: Path, folder: str) -> None:
+    other = "song/Actor_02/" if "/A" in folder else folder
+    names = [f"{folder}03-01-03-01-01-01-01.wav", f"{other}03-02-04-01-01-01-02.wav"]
+
+    assert dataset_of(make(tmp_path, names)) == "ravdess"
+
+
+def test_other_formats_beside_ravdess_are_counted(tmp_path: Path) -> None:
+    root = make(tmp_path, ["03-01-03-01-01-01-01.wav", "03-01-04-01-01-01-01.wav", "x.mp3"])
+
+    assert any(note.startswith("1 audio files left out") for note in Ravdess(str(root)).load().notes)
+
+
+# Depth
+
+
+@pytest.mark.parametrize("kind", [Folder, Ravdess])
+def test_folders_nested_too_deep_are_one_line(tmp_path: Path, kind: type[Folder] | type[Ravdess]) -> None:
+    folder = tmp_path / "hot"
+    (tmp_path / "cold").mkdir()
+    (tmp_path / "cold" / "03-01-03-01-01-01-01.wav").touch()
+    deep = folder / "/".join(["d"] * 200)
+    deep.mkdir(parents=True)
+
+    with pytest.raises(CorpusError, match=re.escape("nested more than 32 deep")) as caught:
+        kind(str(tmp_path)).load()
+    assert "\n" not in str(caught.value)
