@@ -1,4 +1,4 @@
-"""Folders that one process at a time works in."""
+"""Locks of folders, so that one process at a time works in each."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ _POLL = 0.2
 
 
 def try_lock(folder: Path) -> FileLock | None:
-    """The folder's lock, now held, or None if another process holds it; the system frees a dead one's.
+    """Lock a folder; None if another process holds its lock. A lock ends with its process.
 
     Raises:
         StorageError: the lock cannot be written there.
@@ -42,18 +42,18 @@ def is_locked(folder: Path) -> bool:
     except Timeout:
         return True
     except OSError:
-        return False  # whoever cannot write here cannot tell; nor can it disturb
+        return False  # a process that cannot write here cannot know, and does no harm
 
 
 def pause() -> None:
-    """Let some time go by between two looks at a lock."""
+    """Wait a moment between two checks of a lock."""
     time.sleep(_POLL)
 
 
 def wait_until_free(
     folder: Path, why_wait: str, progress: Progress, between: Callable[[], None] = pause
 ) -> None:
-    """Say `why_wait`, then call `between` again and again while a process holds the folder's lock."""
+    """Print `why_wait`, then call `between` repeatedly while a process holds the folder's lock."""
     progress.say(f"{why_wait}; waiting for it")
     while is_locked(folder):
         between()

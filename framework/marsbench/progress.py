@@ -1,4 +1,4 @@
-"""How long work tells what it has done, without knowing who listens."""
+"""How long work reports progress, whatever shows it."""
 
 import sys
 import time
@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Advance = Callable[[int], None]
-"""Called with the number of steps just finished."""
+"""Is called with the number of steps that were just finished."""
 
 
 class Progress(Protocol):
-    """Whoever shows progress: a terminal, a notebook, nobody."""
+    """Shows progress: on a terminal, in a notebook, or not at all."""
 
     def track(self, label: str, total: int, *, passing: bool = False) -> AbstractContextManager[Advance]:
         """Open a task of `total` steps; it closes with the context.
 
-        A `passing` one matters only while it lasts: nothing tells of it afterwards.
+        A `passing` one is shown only while it lasts.
         """
 
     def say(self, line: str) -> None:
@@ -27,8 +27,8 @@ class Silent:
     """Shows nothing."""
 
     @contextmanager
-    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - nobody looks
-        """Open a task that nobody sees."""
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - shows nothing
+        """Open a task that is not shown."""
         yield lambda _steps: None
 
     def say(self, line: str) -> None:
@@ -39,8 +39,8 @@ class Lines:
     """Prints a line for each task that ends, to standard error."""
 
     @contextmanager
-    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - the end alone is told
-        """Open a task; it is told of when the context ends."""
+    def track(self, label: str, total: int, *, passing: bool = False) -> Iterator[Advance]:  # noqa: ARG002 - only the end is shown
+        """Open a task; its line is printed when the context ends."""
         start = time.monotonic()
         yield lambda _steps: None
         if not passing:
@@ -48,7 +48,7 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print the line."""
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - it was asked for
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the user asked for it
 
 
 def progress_for(verbose: bool) -> Progress:

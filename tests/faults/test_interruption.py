@@ -9,7 +9,7 @@ Places = Callable[..., Any]
 
 FEW = "run --features slow_crossings,blocks --model slow_mean --data tones --set tones.n_takes=1 --workers 2"
 N_CLIPS, N_UNITS = 15, 10
-ONCE = "Ctrl-C: what is under way is finished and kept; press it again to stop at once"
+ONCE = "Ctrl-C: running tasks finish and are saved; press it again to stop at once"
 END = "bench: Interrupted. Progress saved; rerun the same command to resume."
 
 both_ways = pytest.mark.parametrize(("start", "workers"), [("start_for_real", 2), ("start", 0)])

@@ -1,1 +1,1 @@
-"""From a corpus and a time to a winner: which pipelines get fits, trials, and a place in the ensemble."""
+"""The search (`bench search`): which pipelines get fits, trials, and a place in the ensemble."""

@@ -1,7 +1,7 @@
-"""The search: first looks, hold-outs, runs of the finalists, trials, an ensemble, and which of them won.
+"""The search: screening, hold-outs, runs of the finalists, trials, an ensemble, and the choice of the winner.
 
-Everything is chosen by scores of clips inside training parts. The scores of test clips, which the leaderboard
-shows, have no say. The list of finalists is one for all folds, made of what all their training parts say.
+All selection uses training data only; the scores of test clips, which the leaderboard shows, have no
+influence. The finalists are the same in all folds, chosen by scores inside the training parts of all of them.
 """
 
 import time
@@ -50,11 +50,11 @@ _LONGEST_FIT, _ANY_FIT = 0.1, 30.0
 
 
 class Found(NamedTuple):
-    """What a search came to."""
+    """The result of a search."""
 
     winner: tuple[RunFolder, Run]
     runs: list[tuple[RunFolder, Run]]
-    """All that were made: finalists, tuned ones, the ensemble."""
+    """All runs that were made: finalists, tuned ones, the ensemble."""
     record: SearchRecord
     path: Path
     """The record's file."""
@@ -66,13 +66,13 @@ def search(
     """Search through pipelines for the time that was given; what an earlier call finished is reused.
 
     Args:
-        asked: among what, on what, for how long.
-        progress: told what is under way.
-        now: the clock, in seconds.
+        asked: pipelines, corpus, time budget.
+        progress: shows messages and bars.
+        now: the time in seconds.
 
     Raises:
         BenchError: what was asked for cannot be planned, a result cannot be written, nothing could be fitted.
-        KeyboardInterrupt: after Ctrl-C, once what was under way is finished and written.
+        KeyboardInterrupt: after Ctrl-C, once running fits are finished and written.
     """
     progress = progress or Silent()
     require_writable(asked.results)
@@ -92,7 +92,7 @@ def search(
 
 
 def _experiment(asked: Search, progress: Progress) -> Experiment:
-    """All pairs of what can be used, without trials."""
+    """All pairs of extractors and models that can be used, without trials."""
     given = {name: getattr(asked, name) for name in asked.model_fields_set & Experiment.model_fields.keys()}
     if asked.cluster or n_workers(asked):  # in this process nothing has a limit
         given.setdefault("unit_timeout", max(_ANY_FIT, _LONGEST_FIT * asked.time_budget))
@@ -110,7 +110,7 @@ def _path(asked: Search, plan: Plan) -> Path:
 
 
 def _words(asked: Search) -> dict[str, object]:
-    """What was asked, as far as it decides anything."""
+    """The options that influence the result."""
     words = {"data", "protocol", "seed", "set", "objective", "time_budget", "threads", "bad_audio"}
     return asked.model_dump(mode="json", include=words)
 
@@ -125,7 +125,7 @@ class _Entrant(NamedTuple):
 
 @dataclass
 class _Search:
-    """The stages. What the record holds of them is not decided again."""
+    """The stages of a search. Decisions that the record holds are not made again."""
 
     experiment: Experiment
     plan: Plan
@@ -134,12 +134,12 @@ class _Search:
     record: SearchRecord
 
     def found(self) -> Found:
-        """Go through them all."""
+        """Run all stages."""
         finalists = self._finalists(self._shortlist())
         return self._chosen([*finalists, *self._tuned(finalists)])
 
     def _shortlist(self) -> list[Contender]:
-        """What is looked at on hold-outs of every fold, best first."""
+        """Pipelines with their predictions on hold-outs of every fold, best first."""
         candidates = self._candidates()
         if self.record.looked is None:
             self.screening.look(candidates)
@@ -160,7 +160,7 @@ class _Search:
         return contenders
 
     def _candidates(self) -> list[Candidate]:
-        """Every pair, with what an earlier command found of it."""
+        """Every pair, with the screening result of an earlier command if there is one."""
         known = {one.name: one for one in self.record.looked or ()}
         return [
             Candidate(
@@ -173,7 +173,7 @@ class _Search:
         ]
 
     def _finalists(self, shortlist: Sequence[Contender]) -> list[_Entrant]:
-        """Runs of the best, and of those that would add most to an ensemble, as far as there is time."""
+        """Runs of the best pipelines and of those that improve an ensemble most, while there is time."""
         if self.record.finalists is None:
             wanted = best_members(shortlist)
             wanted += [one for one in shortlist[:_BEST] if one not in wanted]
@@ -190,7 +190,7 @@ class _Search:
         return self._complete(zip(chosen, runs, strict=True))
 
     def _tuned(self, finalists: Sequence[_Entrant]) -> list[_Entrant]:
-        """The same pipelines with trials, one after the other, each in its share of what time is left."""
+        """Tuned runs of the same pipelines, one after another, each in its share of the time that is left."""
         tunable = [one for one in finalists if one.contender.candidate.pipeline.is_tunable][:_TUNED]
         tuned: list[_Entrant] = []
         for position, entrant in enumerate(tunable):
@@ -211,7 +211,7 @@ class _Search:
         return tuned
 
     def _seconds_for_trials(self, contender: Contender, finalists: Sequence[_Entrant]) -> float:
-        """What is left for trials of a contender and others; 0 if it is too little."""
+        """Seconds for trials of a contender and of those after it; 0 if they are too few."""
         fit = contender.seconds
         export = _WHOLE * sum(one.contender.seconds for one in finalists)
         later = self.screening.seconds_of_folds(fit) + export + _RESERVE + _SLACK * self._clock.budget
@@ -224,11 +224,11 @@ class _Search:
         return left if left > _LEAST_TRIALS * trial + _OUTER * self.screening.seconds_of_folds(fit) else 0.0
 
     def _chosen(self, entrants: Sequence[_Entrant]) -> Found:
-        """The ensemble, if it is better inside training parts than each of its members; else the best."""
+        """The winner: the ensemble if its inner score is above that of each member, else the best."""
         if not entrants:
-            raise TrainingError("every finalist's run has failed; bench status tells of them")
+            raise TrainingError("every finalist's run has failed; `bench status` lists the reasons")
         by_name: dict[str, _Entrant] = {}
-        # Of a pipeline tuned and untuned the better; if they are equal, what the untuned one says is enough.
+        # The better of the tuned and the untuned run of a pipeline; of equal ones the untuned.
         for entrant in sorted(entrants, key=lambda one: (one.contender.score, one.run.tuning is None)):
             by_name[entrant.contender.name] = entrant
         best = max(by_name.values(), key=lambda one: one.contender.score)
@@ -254,11 +254,11 @@ class _Search:
         return jobs_of(alone, experiment, self.screening.place.progress)
 
     def _complete(self, made: Iterable[tuple[Contender, PipelineJob]]) -> list[_Entrant]:
-        """Those whose runs have no failed fold."""
+        """Contenders whose runs have no failed fold."""
         return [_Entrant(contender, run.folder, run.record) for contender, run in made if run.record.metrics]
 
     def _say(self, line: str) -> None:
-        """Tell how the search gets on."""
+        """Print a line with the time so far."""
         minutes, budget = self._clock.elapsed / 60, self._clock.budget / 60
         self.screening.place.progress.say(f"{minutes:.1f} of {budget:.1f} min, {line}")
 
@@ -267,6 +267,6 @@ class _Search:
         return self.screening.clock
 
     def _keep(self, **decided: object) -> None:
-        """Write what was decided."""
+        """Write decisions into the record."""
         self.record = self.record.model_copy(update=decided)
         write_search(self.path, self.record)

@@ -1,4 +1,4 @@
-"""Pipelines that a search looks at, and what is known of each."""
+"""Pipelines of a search, their scores, and the choice of an ensemble's members."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from marsbench.runner.units import Units
 
 @dataclass
 class Candidate:
-    """A pipeline, untuned, while it is looked at."""
+    """An untuned pipeline during screening."""
 
     pipeline: Pipeline
     units: Units
@@ -27,53 +27,53 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """As screens show it."""
+        """Name of the pipeline."""
         return self.pipeline.name
 
     def note(self, **changes: object) -> None:
-        """Something more is known of it."""
+        """Change fields of its screening result."""
         self.looked = self.looked.model_copy(update=changes)
 
     @property
     def goes_on(self) -> bool:
-        """Whether nothing speaks against it so far."""
+        """Whether it has not been dropped."""
         return not self.looked.reason
 
     @property
     def score(self) -> float:
-        """The latest, -1 without one."""
+        """The latest score, -1 without one."""
         return -1.0 if self.looked.score is None else self.looked.score
 
 
 class Contender(NamedTuple):
-    """A pipeline, tuned or not, with what it says of clips inside each fold's training part."""
+    """A pipeline, tuned or not, with its predictions inside each fold's training part."""
 
     candidate: Candidate
     inner: tuple[InnerPredictions, ...]
-    """One for each fold."""
+    """Predictions of each fold."""
     objective: str
 
     @property
     def name(self) -> str:
-        """Of its pipeline."""
+        """Name of its pipeline."""
         return self.candidate.name
 
     @property
     def score(self) -> float:
-        """Mean over folds."""
+        """Mean score over folds."""
         inner = [one.predictions for one in self.inner]
         return float(np.mean([objective_score(self.objective, p.probabilities, p.targets) for p in inner]))
 
     @property
     def seconds(self) -> float:
-        """That one fold's fit took, on average."""
+        """Seconds of one fold's fit and prediction, on average."""
         return float(
             np.mean([fit.fit_seconds + fit.predict_seconds for one in self.inner for fit in one.fits])
         )
 
     @property
     def record(self) -> HoldoutScore:
-        """What is kept of it."""
+        """Its entry in the search's record."""
         pipeline = self.candidate.pipeline
         return HoldoutScore(
             features=pipeline.features.name,
@@ -85,7 +85,7 @@ class Contender(NamedTuple):
 
 MOST_MEMBERS = 5
 _GAIN = 0.01
-"""Share of the log loss that one more member has to save: each is another model to fit, keep and ask."""
+"""Share of the log loss that one more member must save: each is another model to fit, store and run."""
 _LEAST = 1e-12
 
 

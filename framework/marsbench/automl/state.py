@@ -1,4 +1,4 @@
-"""What a search has decided so far, in `search.json` of its folder: a rerun goes on from there."""
+"""Decisions of a search in `search.json` of its folder: a rerun resumes from there."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -19,21 +19,21 @@ class _Pipeline(_Record):
 
     @property
     def name(self) -> str:
-        """As screens show it."""
+        """Name of the pipeline."""
         return f"{self.features} + {self.model}"
 
 
 class ScreeningResult(_Pipeline):
-    """What came of the first look at a pipeline: one hold-out inside the first fold's training clips."""
+    """Screening of one pipeline: its score on one hold-out inside the first fold's training clips."""
 
     score: float | None = None
-    """Of the objective; None if there is no fit."""
+    """Value of the objective; None if there is no fit."""
     epochs: int | None = None
-    """That it was fitted to; None for a fit in one go."""
+    """Epochs that it was fitted for; None for a model without epochs."""
     seconds: float = 0.0
-    """That its fits took."""
+    """Seconds of its fits."""
     reason: str = ""
-    """Why it goes no further; "" for one of the shortlist."""
+    """Why it was dropped; "" for one of the shortlist."""
 
 
 class HoldoutScore(_Pipeline):
@@ -41,26 +41,26 @@ class HoldoutScore(_Pipeline):
 
     score: float
     seconds: float
-    """Of one fold's fit and prediction, on average."""
+    """Seconds of one fold's fit and prediction, on average."""
 
 
 class Winner(_Record):
-    """What has the best inner score."""
+    """The run with the best inner score."""
 
     run_id: str
     score: float
-    """By which it was chosen: never that of a test clip."""
+    """The inner score that it was chosen by; no test clip is in it."""
 
 
 class SearchRecord(_Record):
-    """Decisions in their order; what is None is still to come."""
+    """Decisions in their order; None for those that are still to be made."""
 
     schema_version: Literal[1] = 1
     asked: dict[str, Any]
     looked: list[ScreeningResult] | None = None
     held_out: list[HoldoutScore] | None = None
     finalists: list[str] | None = None
-    """Names of those that became runs."""
+    """Names of the pipelines that became runs."""
     trials: dict[str, float] = {}
     """Seconds for the trials of finalists, by name; 0 where there was no time for them."""
     winner: Winner | None = None

@@ -1,8 +1,8 @@
-"""First looks: successive halving of pipelines (Jamieson & Talwalkar 2016, arXiv:1502.07943).
+"""Screening: successive halving of pipelines (Jamieson & Talwalkar 2016, arXiv:1502.07943).
 
 Every pipeline is fitted on one hold-out inside the first fold's training part. Models with epochs compete
-among themselves, for after a few epochs they tell nothing beside models that are fitted in one go: after each
-rung of epochs the best third goes on. What is left is looked at on a hold-out of every fold.
+among themselves, since scores after a few epochs cannot be compared with those of other models: after each
+rung of epochs the best third continues. The remaining pipelines are scored on a hold-out of every fold.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,17 +32,17 @@ from marsbench.tuning.search_space import Configuration
 
 _REDUCTION = 3
 _LEAST_LEFT = 4
-"""Pipelines without epochs that a first look leaves at least."""
+"""Least number of pipelines without epochs that screening keeps."""
 _FIRST_LOOKS, _RUNGS, _HOLD_OUTS = 0.25, 0.35, 0.5
-"""Shares of the time after which no first look, no further rung, no hold-out of every fold begins."""
+"""Shares of the time after which no first fit, no further rung, no hold-out of every fold begins."""
 NO_TIME = "no time left for it"
 
 
 @dataclass
 class Screening:
-    """Looks at candidates inside training parts; fits are kept in `folder` and not made twice.
+    """Scores candidates inside training parts; fits are stored in `folder` and not repeated.
 
-    One candidate is looked at, and the best held out, however little time there is.
+    However little time there is, one candidate is screened, and the best one gets its hold-outs.
     """
 
     plan: Plan
@@ -51,10 +51,10 @@ class Screening:
     folder: StudyFolder
     clock: Clock
     has_looked: bool = False
-    """Whether a candidate was fitted, or at least begun with."""
+    """Whether the fit of a candidate has begun."""
 
     def look(self, candidates: Sequence[Candidate]) -> None:
-        """Note what a first look at each of them tells, and why most go no further."""
+        """Fit each candidate, note its score, and drop most of them with a reason."""
         self.place.run([partial(self._extract, candidates)])
         in_one_go = [one for one in candidates if not one.pipeline.rungs]
         with ExitStack() as stack:
@@ -69,9 +69,9 @@ class Screening:
         self._climb(by_epochs)
 
     def hold_out(self, candidates: Sequence[Candidate], *, in_any_time: bool = False) -> list[Contender]:
-        """What those that go on, best first, say of a hold-out inside every fold's training part.
+        """Predictions of the remaining candidates on a hold-out inside every fold's training part.
 
-        Those that there is no time for are left out, unless all are wanted `in_any_time`.
+        Candidates for which there is no time are left out, unless `in_any_time`.
         """
         shortlist = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
         untuned: list[Configuration] = [{} for _ in self.plan.protocol.folds]
@@ -88,13 +88,13 @@ class Screening:
             return self._held_out(in_time(), advance)
 
     def hold_out_tuned(self, candidate: Candidate, chosen: Sequence[Configuration]) -> Contender | None:
-        """The same of what a tuner chose in each fold; None if a fit fails."""
+        """The same for the configuration that a tuner chose in each fold; None if a fit fails."""
         return next(iter(self._held_out(iter([(candidate, chosen)]), lambda _steps: None)), None)
 
     def _held_out(
         self, asked: Iterator[tuple[Candidate, Sequence[Configuration]]], advance: Advance
     ) -> list[Contender]:
-        """Candidates with a configuration for each fold that were fitted in all folds."""
+        """Contenders: the candidates, each with a configuration by fold, that were fitted in all folds."""
         answers: list[tuple[Candidate, dict[int, InnerPredictions]]] = []
 
         def hold_out(candidate: Candidate, configurations: Sequence[Configuration]) -> None:
@@ -125,14 +125,14 @@ class Screening:
         return HoldoutPredictions(self.plan.protocol.hash, n_folds=1, place=self.place, folder=self.folder)
 
     def seconds_of_folds(self, seconds: float) -> float:
-        """Of something done for every fold, as many at a time as there is room for."""
+        """Seconds of a fit in every fold, as many at a time as there are slots, if one takes `seconds`."""
         return seconds * ceil(len(self.plan.protocol.folds) / self.place.executor.slots)
 
     def _is_late_to_hold_out(self, candidate: Candidate) -> bool:
         return not self.clock.reaches(_HOLD_OUTS, self.seconds_of_folds(candidate.looked.seconds))
 
     def _extract(self, candidates: Sequence[Candidate]) -> None:
-        """Features first, so that no look is held up by another's; what fails or comes late costs its own."""
+        """Extract features; candidates whose features fail or come too late are dropped."""
         for recipe in {one.pipeline.features.key: one.pipeline.features for one in candidates}.values():
             reason = NO_TIME
             if recipe is candidates[0].pipeline.features or self.clock.reaches(_FIRST_LOOKS):
@@ -168,7 +168,7 @@ class Screening:
         share: float,
         advance: Advance,
     ) -> None:
-        """Fit those that go on up to an epoch; those that there is no time for go no further."""
+        """Fit the remaining candidates up to an epoch; those for which there is no time are dropped."""
 
         def looks() -> Iterator[Function]:
             for candidate in candidates:
@@ -235,12 +235,12 @@ class Screening:
 
 
 def _rung(candidate: Candidate, position: int) -> tuple[int, int]:
-    """Epochs of a rung: that of the one below, and its own."""
+    """Epochs of the rung below, and of the rung itself."""
     return list(pairwise(candidate.pipeline.rungs))[position - 1]
 
 
 def _promising_first(candidates: Sequence[Candidate], looked: Sequence[Candidate]) -> list[Candidate]:
-    """Those first whose features have told others most: there may not be time for all."""
+    """Candidates in the order of the best score of their features so far: time may not suffice for all."""
     best: dict[str, float] = {}
     for one in looked:
         best[one.looked.features] = max(one.score, best.get(one.looked.features, -1.0))
@@ -248,7 +248,7 @@ def _promising_first(candidates: Sequence[Candidate], looked: Sequence[Candidate
 
 
 def _keep_best(candidates: Sequence[Candidate], n: int) -> None:
-    """Note of all but the best `n` that there were better ones."""
+    """Drop all but the best `n`."""
     ranked = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
     for one in ranked[n:]:
         one.note(reason=f"not among the best {n}")

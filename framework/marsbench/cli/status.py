@@ -64,7 +64,7 @@ def retry(
     """
     from marsbench.cli.printing import print_report
     from marsbench.report.terminal.console import TerminalProgress
-    from marsbench.runner.retry import retried
+    from marsbench.runner.runner import retried
 
     if failed == bool(runs):
         raise typer.BadParameter("name some runs, or say --failed for all that failed")

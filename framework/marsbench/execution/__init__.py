@@ -1,4 +1,5 @@
-"""Where work is done: in this process, in local worker processes, on a Dask cluster.
+"""Where tasks run: in this process, in worker processes of this machine, on a Dask cluster.
 
-`executor.open_executor` chooses; the driver knows only `task.Executor`.
+`executor.open_executor` chooses; everything else knows only `base.Executor`. `scheduler` runs the functions
+that submit the tasks.
 """

@@ -1,4 +1,4 @@
-"""What is run, what comes of it, and what every executor does."""
+"""Tasks, their outcomes, and what every executor offers."""
 
 import traceback
 from collections.abc import Callable, Iterable
@@ -37,7 +37,7 @@ Submit = Callable[[Task], Outcome]
 
 
 class Listener(Protocol):
-    """Is told how tasks proceed, from any thread."""
+    """Receives the progress of tasks; called from any thread."""
 
     def started(self, task: Task) -> None:
         """A task begins, or begins again after its worker died."""

@@ -1,7 +1,7 @@
-"""Tasks on a Dask cluster that the user owns; imported for `--cluster` alone.
+"""Tasks on a Dask cluster that the user runs; imported for `--cluster` only.
 
-Dask decides where and when a task runs and sees to workers that come and go. The task itself runs in a worker
-process of its own (`local_pool`), so that it can take neither a Dask worker nor its neighbours with it.
+Dask decides where and when a task runs and handles workers that come and go. The task itself runs in a worker
+process of its own (`local_pool`), so that a crash affects neither a Dask worker nor other tasks.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from marsbench.execution.worker import Limits
 from marsbench.features.store import local_place
 
 _LOOK = 1.0
-"""Seconds between two looks at the cluster while a task runs."""
+"""Seconds between two checks of the cluster while a task runs."""
 _PATIENCE = 10.0
 """Seconds that a scheduler may take to answer, and a cluster to have its first worker."""
 _RESUME = "rerun the same command to resume"
@@ -55,8 +55,8 @@ class DaskExecutor:
         self._counted_at = -_LOOK
         self._lost_all = False
         """Whether there were workers and none is left."""
-        self._has_told = False
-        """Whether the user knows that all are lost."""
+        self._has_reported = False
+        """Whether the loss of all workers was reported."""
 
     def __enter__(self) -> Self:
         """Connect; raises ExecutionError if no scheduler answers."""
@@ -103,7 +103,7 @@ class DaskExecutor:
                 pure=False,
             )
             while not self._has_ended(future):
-                self._tell_if_workers_are_gone(listener)
+                self._report_lost_workers(listener)
             return _outcome(future)
         finally:
             del self._listeners[key]
@@ -149,11 +149,11 @@ class DaskExecutor:
             raise ExecutionError(f"the connection to the cluster is lost; {_RESUME}")
         return bool(future.done())
 
-    def _tell_if_workers_are_gone(self, listener: Listener) -> None:
+    def _report_lost_workers(self, listener: Listener) -> None:
         with self._lock:
-            if not self._count() and self._lost_all and not self._has_told:
+            if not self._count() and self._lost_all and not self._has_reported:
                 listener.waiting("the cluster has no workers left; waiting for new ones")
-            self._has_told = self._lost_all
+            self._has_reported = self._lost_all
 
     def _pass_on(self, event: tuple[float, tuple[str, tuple[int, int] | None]]) -> None:
         """Tell the task's listener what its worker tells."""

@@ -10,8 +10,7 @@ from marsbench.config import Execution
 from marsbench.environment import import_extra
 from marsbench.errors import ConfigError
 from marsbench.execution.base import Executor, Listener, Outcome, Task, attempt
-from marsbench.execution.local_pool import LocalPool
-from marsbench.execution.machine import memory_limit, n_cores
+from marsbench.execution.local_pool import LocalPool, memory_limit, n_cores
 from marsbench.execution.threads import limited_threads
 from marsbench.execution.worker import Limits
 

@@ -1,4 +1,4 @@
-"""A progress bar for each task that tells of its epochs."""
+"""A progress bar for each task that reports epochs."""
 
 import threading
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ class _Bar:
 
 @dataclass
 class ProgressBars:
-    """The `Listener` that shows how far each task is."""
+    """The `Listener` that shows a bar for each task."""
 
     progress: Progress
     _bars: dict[Task, _Bar] = field(default_factory=dict)
@@ -44,11 +44,11 @@ class ProgressBars:
             bar.shown = epoch
 
     def waiting(self, why: str) -> None:
-        """Say so above the bars."""
+        """Print the reason above the bars."""
         self.progress.say(why)
 
     def ended(self, task: Task) -> None:
-        """The task's outcome is there; what is told later is ignored."""
+        """The task has ended; later reports are ignored."""
         with self._lock:
             self._ended.add(task)
             self._close(task)

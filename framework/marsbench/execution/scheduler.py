@@ -6,34 +6,39 @@ progress bars, studies, files) needs no locks. The thread that calls `Scheduler.
 first those of functions that were begun earlier, among them those that have had fewer tasks.
 """
 
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 from marsbench.execution.base import Executor, Outcome, Task
-from marsbench.execution.interrupt import Stopped
 from marsbench.execution.progress_bars import ProgressBars
 from marsbench.progress import Progress
 
 Function = Callable[[], object]
-"""What runs in a thread of its own; its value is dropped."""
+"""Runs in a thread of its own; its return value is ignored."""
 
 _LOOK = 0.2
-"""Seconds between two looks at Ctrl-C."""
+"""Seconds between two checks for Ctrl-C."""
 _GRACE = 10.0
-"""Seconds that a function may take to end what it computes when another one has failed."""
+"""Most seconds to wait, after a failure, for the function that computes at that moment."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C was pressed once: no further task begins."""
 
 
 @dataclass(eq=False)
 class _Branch:
-    """A function that has begun."""
+    """A function in its thread."""
 
     number: int
-    """Of the function that `run` took, which it is or was begun by."""
+    """Position among the functions of `run`, of this one or of the one that began it."""
     position: int
-    """Among those that were begun together."""
+    """Position among those that were begun together; 0 for a function of `run`."""
     n_tasks: int = 0
     """Tasks handed out so far."""
     was_stopped: bool = False
@@ -53,13 +58,13 @@ class _Request:
     """Called when the task is handed out."""
     branch: _Branch
     holds_up: bool
-    """Whether the function can do nothing else meanwhile."""
+    """Whether the function itself waits for the outcome, not a helper thread of it."""
     is_handed_out: bool = False
     outcome: Outcome | None = None
 
     @property
     def is_answered(self) -> bool:
-        """Whether the function can go on: to its outcome, or to run the task itself."""
+        """Whether waiting is over: the outcome is there, or the waiting thread is to run the task."""
         return self.outcome is not None or (self.is_handed_out and not self.executor.runs_in_caller)
 
     def run(self, bars: ProgressBars) -> Outcome:
@@ -76,34 +81,34 @@ class Scheduler:
 
     def __init__(self, stop: Callable[[], bool], progress: Progress) -> None:
         self._stop = stop
-        """Whether no task is to begin any more."""
+        """Whether Ctrl-C was pressed: no further task begins."""
         self._bars = ProgressBars(progress)
         self._turn = threading.Lock()
         """Held by the function that computes."""
         self._changed = threading.Condition()
-        """Held while anything below is read or changed; then whoever waits is notified."""
+        """Held while the fields below are read or changed; notified after a change."""
         self._waiting: list[_Request] = []
         self._running: list[_Request] = []
         self._n_begun = 0
-        """Functions that have not ended."""
+        """Number of functions that have not ended."""
         self._n_active = 0
-        """Those of them that compute or could."""
+        """Number of functions that compute or wait for the turn."""
         self._is_closed = False
-        """Whether no task is handed out any more."""
+        """Whether no further task is handed out."""
         self._error: BaseException | None = None
-        """The first that a function raised; none goes on after it."""
+        """The first exception of a function; no function continues after it."""
         self._mine = threading.local()
         """The `branch` of a thread."""
 
     def run(self, functions: Iterable[Function]) -> None:
-        """Run functions until all have ended; called from the thread that began, not from a function.
+        """Run functions until all have ended; called from the main thread, never from a function.
 
-        One begins whenever those before leave a slot free. After Ctrl-C none begins, and tasks that run come
-        to their end.
+        A function begins when those before it leave a slot free. After Ctrl-C no function and no task begins;
+        running tasks finish.
 
         Raises:
-            Stopped: once all that ran has ended after Ctrl-C.
-            Exception: what a function raised; what runs is abandoned.
+            Stopped: after Ctrl-C, once the running tasks have ended.
+            Exception: what a function raised; running tasks are abandoned.
         """
         source, threads = iter(functions), list[threading.Thread]()
         try:
@@ -119,7 +124,7 @@ class Scheduler:
             raise Stopped
 
     def side_by_side(self, functions: Sequence[Function]) -> None:
-        """Run functions from within one, until all have ended; raises Stopped if one of them was stopped."""
+        """Called by a function: run others until all have ended; raises Stopped if one was stopped."""
         own: _Branch = self._mine.branch
         branches = [_Branch(own.number, position) for position, _ in enumerate(functions)]
         threads = [self._begin(*pair) for pair in zip(functions, branches, strict=True)]
@@ -130,11 +135,16 @@ class Scheduler:
             raise Stopped
 
     def submit(self, task: Task, executor: Executor, begin: Callable[[], object] = lambda: None) -> Outcome:
-        """Have a task run for the function that calls, which computes nothing until the outcome is there.
+        """Called by a function: run a task and wait for its outcome; other functions compute meanwhile.
+
+        Args:
+            task: what to run.
+            executor: where to run it.
+            begin: called when the task is handed out.
 
         Raises:
-            Stopped: it did not begin, after Ctrl-C.
-            ConfigError, ExecutionError: as the executor raises.
+            Stopped: Ctrl-C was pressed before the task began.
+            ConfigError, ExecutionError: see `Executor.submit`.
         """
         request = self._enqueue(_Request(task, executor, begin, self._mine.branch, holds_up=True))
         self._turn.release()
@@ -144,10 +154,11 @@ class Scheduler:
             self._take_turn()
 
     def submit_all(self, tasks: Iterable[Task], executor: Executor) -> Iterator[Outcome]:
-        """Have tasks run for a function that lets others go on; their outcomes as they end.
+        """Called by a function inside `others_go_on`: run many tasks; gives outcomes as the tasks end.
 
         Raises:
-            Stopped, ConfigError, ExecutionError: as `submit` does, in place of an outcome.
+            Stopped: after the outcomes of all tasks that began before Ctrl-C.
+            ConfigError, ExecutionError: see `Executor.submit`.
         """
         branch: _Branch = self._mine.branch
 
@@ -159,7 +170,7 @@ class Scheduler:
         try:
             for future in as_completed([pool.submit(outcome, task) for task in tasks]):
                 if isinstance(future.exception(), Stopped):
-                    was_stopped = True  # those that run are still to come
+                    was_stopped = True  # running tasks still have outcomes
                 else:
                     yield future.result()
         finally:
@@ -169,7 +180,7 @@ class Scheduler:
 
     @contextmanager
     def others_go_on(self) -> Iterator[None]:
-        """Let other functions compute meanwhile; nothing that they share may be touched inside."""
+        """Let other functions compute inside the context, which must not touch what functions share."""
         with self._changed:
             self._n_active -= 1
             self._changed.notify_all()
@@ -182,11 +193,11 @@ class Scheduler:
             self._take_turn()
 
     def _next_of(self, source: Iterator[Function]) -> Function | None:
-        """The next function once there is room for its tasks; None if there is none, and after Ctrl-C."""
+        """The next function, once there is a slot for its tasks; None after the last one and after Ctrl-C."""
         self._hand_out_until(lambda: self._is_closed or self._has_room())
         if self._is_closed:
             return None
-        with self._turn:  # whoever gives functions computes, too
+        with self._turn:  # the iterator may compute, too
             return next(source, None)
 
     def _has_room(self) -> bool:
@@ -220,7 +231,7 @@ class Scheduler:
                 self._changed.notify_all()
 
     def _take_turn(self) -> None:
-        """Wait for the turn; raises Stopped, with the turn held, if a function has failed."""
+        """Wait for the turn. Raises Stopped if a function has failed; the turn is held in either case."""
         self._turn.acquire()
         if self._error is not None:
             raise Stopped
@@ -247,7 +258,7 @@ class Scheduler:
                 self._changed.notify_all()
 
     def _hand_out_until(self, is_done: Callable[[], bool]) -> None:
-        """Hand out tasks until a condition holds; raises what a function raised."""
+        """Hand out tasks until a condition holds; raises the exception of a function."""
         while True:
             with self._changed:
                 if self._error is not None:
@@ -275,7 +286,7 @@ class Scheduler:
             self._changed.notify_all()
 
     def _next(self) -> _Request | None:
-        """The task to hand out, once every function waits: so the order is the same however fast they are."""
+        """The task to hand out next, once every function waits: so the order does not depend on speed."""
         if self._n_active or self._is_closed:
             return None
         there = [request for request in self._waiting if self._has_slot(request.executor)]
@@ -285,10 +296,35 @@ class Scheduler:
         return sum(request.executor is executor for request in self._running) < executor.slots
 
     def _abandon(self, error: BaseException) -> None:
-        """Let no function go on; the one that computes ends what it writes."""
+        """Stop all functions; the one that computes may finish what it writes."""
         with self._changed:
             self._error = self._error or error
             self._is_closed = True
             self._changed.notify_all()
         if self._turn.acquire(timeout=_GRACE):
             self._turn.release()
+
+
+@contextmanager
+def graceful_interruption(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Give a function that returns whether Ctrl-C was pressed; a second press raises KeyboardInterrupt.
+
+    In threads other than the main one, which get no signals, it always returns False.
+    """
+    pressed = False
+
+    def press(_number: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        say("Ctrl-C: running tasks finish and are saved; press it again to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""The parent's side of a worker process: waits for answers, holds limits, says how the process ended."""
+"""The parent's side of a worker process: sends work, enforces limits, reports how the process ended."""
 
 import contextlib
 import os
@@ -22,9 +22,9 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.threads import environment_for
 
 _TICK = 0.05
-"""Seconds between two looks at the limits."""
+"""Seconds between two checks of the limits."""
 _GRACE = 2.0
-"""Seconds that a process may take to end once it has closed its pipe, or to tell where it is."""
+"""Seconds that a process may take to end after it closed its pipe, or to log its stack traces."""
 _LOG_KEPT = 64 << 10
 """Bytes kept of the beginning and of the end of what a task prints."""
 _LOG_ON_DISK = 16 << 20
@@ -39,7 +39,7 @@ class Limits:
     """Bytes of resident memory of the worker process."""
 
 
-class WorkerDied(Exception):  # noqa: N818 - it says what happened
+class WorkerDied(Exception):  # noqa: N818 - the name describes the event
     """The process ended before it answered; the message says how."""
 
 
@@ -199,7 +199,7 @@ class _Log:
         self._unlink()
         self._head: bytes | None = None
         self._tail = b""
-        """Of what was let go; the process may print no more."""
+        """End of the text that was cut off, for the case that the process prints no more."""
 
     @property
     def size(self) -> int:

@@ -21,9 +21,9 @@ from marsbench.execution.base import attempt, failure
 from marsbench.plugin.model import OnEpoch
 
 _MOST_KEPT = 1.5e9
-"""Bytes with which a process takes another task; TensorFlow and a network take half of it."""
+"""Bytes of memory above which a process gets no further task; TensorFlow and a network take half of it."""
 _IDLE_SECONDS = 600.0
-"""A process whose parent has forgotten it ends by itself."""
+"""Seconds without a task after which a process ends itself."""
 
 
 def main() -> None:

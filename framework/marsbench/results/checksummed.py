@@ -26,7 +26,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 
 
 def intact(path: Path, say: Callable[[str], None], read: Callable[[Path], Record]) -> Record | None:
-    """What the file holds, or None; one that cannot be it is set aside as `.damaged` and told of."""
+    """The record in a file, or None; an unusable file is renamed to `.damaged`, and `say` gets a line."""
     if not path.exists():
         return None
     try:

@@ -77,7 +77,7 @@ class RunFolder:
     ) -> UnitResult | None:
         """The finished unit of a fold, or None.
 
-        A file that cannot be it is set aside as `.damaged`, and `say` is told in one line. `shape` is that of
+        A file that cannot be it is renamed to `.damaged`, and `say` gets one line. `shape` is that of
         its probabilities: test clips and classes of the fold.
         """
         return intact(self._unit_path(fold), say, lambda path: _read_unit(path, fold, shape))

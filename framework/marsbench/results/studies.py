@@ -1,4 +1,4 @@
-"""What is kept of tuning: the trials of each fold's study."""
+"""Files of tuning: the study of each fold, its fits and their checkpoints."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -29,13 +29,13 @@ class Trial(BaseModel):
     state: TrialState
     """Only complete trials, those scored on every inner fold, compete."""
     configuration: dict[str, Scalar]
-    """What was proposed, by NAME.PARAMETER of the feature extractor and the model."""
+    """Proposed values by NAME.PARAMETER of the feature extractor and the model."""
     score: float | None
-    """Mean over the inner folds; of a trial that was pruned, what it had come to; None if it failed."""
+    """Mean over the inner folds; the last score of a pruned trial; None for a failed one."""
     steps: dict[int, float]
-    """Scores on the way: by what the pruner calls a step, see `tuning.steps`."""
+    """Scores before the trial ended, by the pruner's step; see the engine."""
     seconds: float
-    """Of fitting and predicting."""
+    """Seconds of fitting and predicting."""
     finished: str
     """UTC, ISO 8601."""
     reason: str | None = None
@@ -73,7 +73,7 @@ class Study(BaseModel):
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """The studies of one run, each file whole or absent."""
+    """Files of the studies of one run; each is complete or absent."""
 
     path: Path
     """`study` in the run's folder."""
@@ -89,19 +89,19 @@ class StudyFolder:
         return self.path / "optimisation_history.png"
 
     def study(self, fold: int) -> Study | None:
-        """What is kept of a fold's study; None if nothing is. Raises ResultsError if it is damaged."""
+        """The study of a fold, None if there is none; raises ResultsError if it is damaged."""
         path = self.path / f"fold-{fold}.json"
         return read_record(path, Study) if path.exists() else None
 
     def has_study(self, fold: int) -> bool:
-        """Whether a fold's study is there and whole."""
+        """Whether a fold's study is there and intact."""
         try:
             return self.study(fold) is not None
         except ResultsError:
             return False
 
     def studies(self) -> Iterator[Study]:
-        """Of every fold that has one, by fold; damaged ones are passed over."""
+        """Studies of all folds, by fold; damaged ones are left out."""
         folds = [int(path.stem.removeprefix("fold-")) for path in self.path.glob("fold-*.json")]
         for fold in sorted(folds):
             with suppress(ResultsError):
@@ -109,35 +109,35 @@ class StudyFolder:
                     yield study
 
     def write_study(self, study: Study) -> None:
-        """Keep a fold's study as it stands."""
+        """Write a fold's study as it is now."""
         write_checksummed(self.path / f"fold-{study.fold}.json", study.model_dump_json())
 
     @property
     def seconds_spent(self) -> float:
-        """By earlier commands, of the time budget."""
+        """Seconds of the time budget that earlier commands spent."""
         try:
             return float(json.loads(read_checksummed(self.path / "spent.json"))["seconds"])
         except (OSError, ResultsError):
             return 0.0
 
     def write_seconds_spent(self, seconds: float) -> None:
-        """Keep how much of the time budget is gone."""
+        """Write how much of the time budget is spent."""
         write_checksummed(self.path / "spent.json", json.dumps({"seconds": seconds}))
 
     def fit(self, fold: int, name: str, say: Callable[[str], None]) -> UnitResult | Failure | None:
-        """What came of an inner fit; a damaged file is set aside and `say` is told."""
+        """Result of an inner fit; a damaged file is renamed, and `say` gets a line about it."""
         files = self._file(fold, f"{name}.json"), self._file(fold, f"{name}.failed.json")
         if result := intact(files[0], say, lambda path: read_record(path, UnitResult)):
             return result
         return intact(files[1], say, lambda path: read_record(path, Failure))
 
     def write_fit(self, fold: int, name: str, outcome: UnitResult | Failure) -> None:
-        """Keep what came of an inner fit."""
+        """Write the result of an inner fit."""
         ending = "failed.json" if isinstance(outcome, Failure) else "json"
         write_checksummed(self._file(fold, f"{name}.{ending}"), outcome.model_dump_json())
 
     def write_log(self, fold: int, name: str, text: str) -> None:
-        """Keep what a fit that failed printed."""
+        """Write what a failed fit printed."""
         write_text(self._file(fold, f"{name}.log"), text)
 
     def checkpoint(self, fold: int, name: str) -> bytes | None:
@@ -149,12 +149,12 @@ class StudyFolder:
         write_sealed(self._file(fold, f"{name}.checkpoint"), data)
 
     def clear_checkpoints(self, fold: int) -> None:
-        """Drop those of trials that have ended."""
+        """Delete the checkpoints of a fold."""
         for path in (self.path / f"fold-{fold}").glob("*.checkpoint"):
             path.unlink(missing_ok=True)
 
     def clear_failures(self) -> None:
-        """Let inner fits that failed be tried again."""
+        """Delete failures, so that the fits are tried again."""
         for path in self.path.glob("fold-*/*.failed.json"):
             path.unlink(missing_ok=True)
 

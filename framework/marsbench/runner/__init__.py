@@ -1,1 +1,1 @@
-"""The driver: plans units, hands them to execution, writes runs; and what can be told of runs on disk."""
+"""The driving process: makes runs, reads what is finished, and fits finished runs again."""

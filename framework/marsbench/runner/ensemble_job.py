@@ -47,7 +47,7 @@ from marsbench.runner.resources import Resources
 from marsbench.runner.units import Units
 
 FEATURES = "ensemble"
-"""Stands where other runs name their feature extractor."""
+"""The ensemble's name in the place of a feature extractor."""
 
 
 def fuse_runs(
@@ -101,15 +101,15 @@ class EnsembleJob(Job):
         progress: Progress,
         known: tuple[StudyFolder, ...] = (),
     ) -> None:
-        """Make nothing yet; inner fits are also looked for in `known`."""
+        """Write nothing yet; inner fits are also looked up in `known`."""
         self.members, self.asked, self.known = members, asked, known
         self.ids = [member.run.run_id for member in members]
         self.inner_folds = 0 if asked.equal else asked.inner_folds
         """Splits that the weights are fitted on; 0 if they are equal."""
         self.model = "log_pool" if self.inner_folds else "mean"
-        """Stands where other runs name their model."""
+        """The ensemble's name in the place of a model."""
         self._found: dict[int, dict[str, InnerPredictions]] = {}
-        """By fold and member, as far as they are in."""
+        """Predictions so far, by fold and member."""
         self._changed: list[tuple[Member, Units]] = []
         """Members whose plugins have changed since their runs."""
         run, clips = members[0].run, members[0].predictions
@@ -138,8 +138,8 @@ class EnsembleJob(Job):
         if not self.asked.equal:
             _ = self._member_fits
 
-    def fit_missing(self, place: Resources, clock: Clock) -> None:  # noqa: ARG002 - no time is saved here
-        """Find the weights of the missing folds."""
+    def fit_missing(self, place: Resources, clock: Clock) -> None:  # noqa: ARG002 - only tuning consumes time budget
+        """Compute the weights of the missing folds."""
         if self.asked.equal:
             for fold in self.missing:
                 equal = [1 / len(self.members)] * len(self.members)
@@ -180,12 +180,12 @@ class EnsembleJob(Job):
 
     @property
     def _others(self) -> tuple[StudyFolder, ...]:
-        """Where the same fits may be: `known`, and other ensembles."""
+        """Folders that may hold the same fits: `known`, and other ensembles."""
         found = sorted(self.folder.path.parent.glob(f"{FEATURES}-{self.model}-*"))
         return (*self.known, *(RunFolder(path).study for path in found if path != self.folder.path))
 
     def _take_predictions(self, fold: int, member: Member, predictions: InnerPredictions | Failure) -> None:
-        """Keep what came of a member's inner fits on a fold; the last member's give the weights."""
+        """Keep a member's inner predictions on a fold; with those of the last member, fit the weights."""
         if isinstance(predictions, Failure):
             message = f"{member.run.run_id}: {predictions.message}"
             self.take(fold, Outcome(predictions.model_copy(update={"message": message})))
@@ -209,7 +209,7 @@ class EnsembleJob(Job):
         fused: NDArray[np.float64],
         found: Sequence[InnerPredictions] = (),
     ) -> None:
-        """Write a fold's weights and what they make of its test clips."""
+        """Write a fold's weights and the fused probabilities of its test clips."""
         fits = [fit for one in found for fit in one.fits]
         result = UnitResult(
             fold=fold,
@@ -261,7 +261,7 @@ class EnsembleJob(Job):
         return run.model_copy(update={"ensemble": ensemble})
 
     def planned(self) -> RunPlan:
-        """What `plan.json` holds."""
+        """Content of `plan.json`."""
         run = self.members[0].run
         return RunPlan(
             experiment={},

@@ -1,4 +1,4 @@
-"""What an ensemble's weights are fitted on: predictions of clips inside each fold's training part."""
+"""Predictions of clips inside each fold's training part: the weights of ensembles are fitted on them."""
 
 from dataclasses import dataclass
 from functools import partial

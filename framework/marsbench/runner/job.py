@@ -1,4 +1,4 @@
-"""A run while it is made: what is finished of it, what is missing, and its folder, held by one process."""
+"""Jobs make runs. A job holds the lock of the run's folder and knows which folds are finished or missing."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from marsbench.runner.resources import Resources
 def make_jobs(
     jobs: Sequence["Job"], place: Resources, clock: Clock | None = None, *, retry_failed: bool = False
 ) -> None:
-    """Finish every run; one that another process is making is waited for.
+    """Finish every run; wait for those that another process is making.
 
     Args:
-        jobs: what to make; a fit that failed earlier is left alone unless `retry_failed`.
-        place: where to make it.
-        clock: the time that all of it may take; trials are what is cut.
-        retry_failed: whether to try again what failed.
+        jobs: the runs to make.
+        place: where their tasks run.
+        clock: the time that all of them together may take; it cuts trials, never folds.
+        retry_failed: whether to repeat fits that failed earlier.
     """
     for job in jobs:
         job.announce()
@@ -38,14 +38,14 @@ def make_jobs(
         for job in gaps:
             job.prepare(place)
 
-    place.run([prepare])  # first, so that no run is held up by another's
+    place.run([prepare])  # first, so that no run waits for features of another
     while jobs := _make_free(jobs, place, clock or Clock(), retry_failed):
         why = f"{jobs[0].name}: another process is making it"
         wait_until_free(jobs[0].folder.path, why, place.progress, place.pause)
 
 
 def _make_free(jobs: Sequence["Job"], place: Resources, clock: Clock, retry_failed: bool) -> list["Job"]:
-    """Make the runs that no other process is making; gives the others."""
+    """Make the runs that no other process is making; returns the others."""
     taken: list[Job] = []
 
     def make(job: Job, to_come: Sequence[Job]) -> None:
@@ -63,23 +63,23 @@ def _make_free(jobs: Sequence["Job"], place: Resources, clock: Clock, retry_fail
 
 
 class Job(ABC):
-    """One run while it is made."""
+    """Makes one run."""
 
     is_timed = False
-    """Whether it uses up a time budget."""
+    """Whether it consumes a time budget."""
     seconds_spent = 0.0
-    """What earlier commands took of the time budget for it."""
+    """Seconds of the time budget that earlier commands spent on it."""
 
     def __init__(
         self, folder: RunFolder, name: str, shapes: Sequence[tuple[int, int]], progress: Progress
     ) -> None:
-        """Make nothing yet.
+        """Write nothing yet.
 
         Args:
             folder: where the run is written.
-            name: what screens show.
+            name: name for messages and progress bars.
             shapes: shape of the probabilities of each fold, (n_clips, n_classes).
-            progress: told what is done.
+            progress: shows messages and bars.
         """
         self.folder = folder
         self.name = name
@@ -96,11 +96,11 @@ class Job(ABC):
         """What `plan.json` holds."""
 
     def prepare(self, place: Resources) -> None:  # noqa: B027 - not every run needs anything
-        """Find what the run needs beside its fits, such as features; called before any run is made."""
+        """Compute what the fits need, such as features; called before any run is made."""
 
     @abstractmethod
     def fit_missing(self, place: Resources, clock: Clock) -> None:
-        """Fit what is missing, and `take` what comes of each fold, or else give up."""
+        """Fit the missing folds and `take` the outcome of each, or `give_up`."""
 
     @abstractmethod
     def predictions(self) -> Predictions:
@@ -127,7 +127,7 @@ class Job(ABC):
         return self._record
 
     def say(self, line: str) -> None:
-        """Tell the user something of this run."""
+        """Print a line about this run."""
         self._progress.say(f"{self.name}: {line}")
 
     def announce(self) -> None:
@@ -135,12 +135,12 @@ class Job(ABC):
         self.folder.write_plan(self.planned())
 
     def has_gaps(self, retry_failed: bool) -> bool:
-        """Whether a fold seems to be missing, without opening the run."""
+        """Whether a fold seems to be missing, by file names alone."""
         counts = self.folder.status_counts()
         return counts.done + (0 if retry_failed else counts.failed) < len(self.folds)
 
     def open(self, retry_failed: bool) -> bool:
-        """Take hold of the folder and read what is finished; False if another process has it."""
+        """Lock the folder and read what is finished; False if another process holds the lock."""
         self._lock = try_lock(self.folder.path)
         if self._lock is None:
             return False
@@ -162,7 +162,7 @@ class Job(ABC):
             self.failures[fold] = failed
 
     def make(self, place: Resources, clock: Clock) -> None:
-        """Fit what is missing, record the run and let go of the folder, which is held.
+        """Fit what is missing, write the run and release the folder's lock.
 
         Raises:
             StorageError: something cannot be written, or the folder is gone.
@@ -175,15 +175,15 @@ class Job(ABC):
         self.release()
 
     def submit_at(self, place: Resources, fold: int) -> Submit:
-        """Has tasks of a fold run, which is marked as running by then."""
+        """Runs tasks of a fold; the fold is marked as running when its task begins."""
         return partial(place.submit, begin=partial(self.folder.mark_running, fold))
 
     def show(self, label: str, total: int) -> Advance:
-        """Open a progress bar until the run is made."""
+        """Open a progress bar that closes when the run is made."""
         return self._bars.enter_context(self._progress.track(label, total))
 
     def take(self, fold: int, outcome: Outcome) -> None:
-        """Write what came of a fold, a `UnitResult` or a `Failure`."""
+        """Write the outcome of a fold, a `UnitResult` or a `Failure`."""
         self.folder.clear_running(fold)
         log = self.folder.write_log(fold, outcome.log) if outcome.log.strip() else None
         if isinstance(outcome.value, Failure):
@@ -194,7 +194,7 @@ class Job(ABC):
             self.folder.write_unit(outcome.value)
 
     def give_up(self, failure: Failure) -> None:
-        """No fold can be fitted. That is not written as a failure of folds: a rerun tries again."""
+        """No fold can be fitted. Not written as a failure of the folds, so that a rerun tries again."""
         self.failures[None] = failure
 
     def _finish(self) -> None:
@@ -207,7 +207,7 @@ class Job(ABC):
         self.finished.clear()  # a large grid's probabilities are too much to keep
 
     def release(self) -> None:
-        """Let go of the folder."""
+        """Release the folder's lock."""
         self._bars.close()
         if self._lock is not None:
             self.folder.clear_running()

@@ -1,4 +1,4 @@
-"""The run of one pipeline while it is made, without tuning; `tuned_job` has the other."""
+"""The job that makes a run of one pipeline without tuning; `tuned_job` has the tuned one."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +29,7 @@ class PipelineJob(Job):
     tuning: Tuning | None = None
 
     def __init__(self, plan: Plan, pipeline: Pipeline, experiment: Experiment, progress: Progress) -> None:
-        """Make nothing yet; the seed is the experiment's."""
+        """Write nothing yet; the run's seed is that of the experiment."""
         self.plan, self.pipeline, self.experiment = plan, pipeline, experiment
         self.units = Units.of(plan, pipeline, experiment.seed)
         self.key = pipeline_key(plan.protocol.hash, pipeline, experiment.seed, experiment.threads)
@@ -40,19 +40,19 @@ class PipelineJob(Job):
         super().__init__(self.folder_of(self.tuning), name, shapes, progress)
 
     def folder_of(self, tuning: Tuning | None) -> RunFolder:
-        """Where the pipeline's run with that tuning is written."""
+        """Folder of the pipeline's run with that tuning."""
         board = self.experiment.results / self.plan.corpus.name / self.plan.protocol.name
         return RunFolder(board / self.key.run_id(tuning))
 
     def features_at(self, place: Resources, recipe: Recipe | None = None) -> FeatureFile | Failure:
-        """Features of the corpus by the pipeline's extractor, or by that recipe of it."""
+        """Features of the corpus, by the pipeline's extractor or by a tuned recipe of it."""
         return place.features_of(self.plan.corpus, self.plan.folders, recipe or self.pipeline.features)
 
     def prepare(self, place: Resources) -> None:
         """Extract the features."""
         self.features_at(place)
 
-    def fit_missing(self, place: Resources, clock: Clock) -> None:  # noqa: ARG002 - no time is saved here
+    def fit_missing(self, place: Resources, clock: Clock) -> None:  # noqa: ARG002 - only tuning consumes time budget
         """Fit the missing folds side by side."""
         features = self.features_at(place)
         if isinstance(features, Failure):
@@ -67,15 +67,15 @@ class PipelineJob(Job):
         place.side_by_side([partial(make, fold) for fold in self.missing])
 
     def fit(self, fold: int, features: FeatureFile, place: Resources) -> Outcome:
-        """What comes of a fold."""
+        """Outcome of a fold."""
         return self.fit_unit(self.units.outer(fold, features), self.submit_at(place, fold))
 
     def fit_unit(self, unit: Unit, submit: Submit) -> Outcome:
-        """One fit, on the whole training part of its fold."""
+        """Outcome of one fit on the whole training part of its fold."""
         return submit(Task(self.task_name(unit.fold), partial(fit_unit, unit)))
 
     def task_name(self, fold: int) -> str:
-        """Name of a fold's task, as screens show it."""
+        """Name of a fold's task for progress bars."""
         return f"{self.name}, fold {fold + 1}"
 
     def predictions(self) -> Predictions:
@@ -101,7 +101,7 @@ class PipelineJob(Job):
         return build_record(origin, units, self.failures, predictions, criteria, costs)
 
     def planned(self) -> RunPlan:
-        """What `plan.json` holds."""
+        """Content of `plan.json`."""
         dataset = self.plan.dataset
         made_by = {f"{dataset.name}.{name}": value for name, value in dataset.parameters.items()}
         alone = self.experiment.model_copy(
@@ -130,7 +130,7 @@ class PipelineJob(Job):
 
 
 def pipeline_key(protocol_hash: str, pipeline: Pipeline, seed: int, threads: int) -> PipelineKey:
-    """What names the runs and fits of a pipeline."""
+    """Key of the pipeline's runs and fits."""
     return PipelineKey(
         protocol_hash, pipeline.features, pipeline.model, pipeline.hyperparameters, seed, threads
     )

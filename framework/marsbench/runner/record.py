@@ -32,7 +32,7 @@ from marsbench.results.studies import Study, TrialState
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run is of; fields are those of `Run`."""
+    """The pipeline and data of a run; fields are those of `Run`."""
 
     run_id: str
     corpus: CorpusRecord
@@ -46,7 +46,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a run takes; fields are those of `Run`."""
+    """Times and sizes of a run; fields are those of `Run`."""
 
     fit_seconds: float
     predict_seconds: float
@@ -84,13 +84,13 @@ def build_record(
     """The run with its scores, or with the reasons why it has none.
 
     Args:
-        origin: what was run on what.
-        units: what came of the folds that are finished, by fold.
-        failures: by fold, None for all of them.
+        origin: the pipeline and its data.
+        units: results of the finished folds, by fold.
+        failures: reasons by fold; None for all folds.
         predictions: out-of-fold predictions if every fold is finished, else None.
-        criteria: what the scores are graded by.
-        costs: what it takes.
-        members: runs that it is made of, whose warnings and environments are the run's, too.
+        criteria: thresholds that the scores are graded by.
+        costs: times and sizes.
+        members: runs that it is made of; their warnings and environments are included.
     """
     scored = graded(predictions, criteria) if predictions is not None else None
     metrics, grades, pass_probability = scored or (None, [], None)
@@ -146,7 +146,7 @@ def tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | N
 
 
 def _environment(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Where units were fitted, whenever that was; values that differ stand side by side."""
+    """Where units were fitted, then or earlier; values that differ are joined."""
     found: dict[str, dict[str, None]] = {}
     for part in parts:
         for name, value in part.items():

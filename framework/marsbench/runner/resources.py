@@ -1,4 +1,4 @@
-"""Where the tasks of runs are done: executors, and features of a corpus, each extracted once."""
+"""What runs need to compute: executors, and features, each extracted once."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,8 +13,7 @@ from marsbench.errors import ConfigError, ExecutionError, StorageError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Executor, Outcome, Task, failure
 from marsbench.execution.executor import open_executor
-from marsbench.execution.interrupt import Stopped, graceful_interruption
-from marsbench.execution.scheduler import Function, Scheduler
+from marsbench.execution.scheduler import Function, Scheduler, Stopped, graceful_interruption
 from marsbench.features.store import Extracted, Extraction, FeatureFile, FeatureStore
 from marsbench.locks import pause
 from marsbench.plugin.registry import Recipe
@@ -23,13 +22,13 @@ from marsbench.progress import Progress
 
 @dataclass
 class Resources:
-    """Runs functions that submit tasks. Executors start when needed and end with `stack`."""
+    """Runs functions that submit tasks. Executors start when they are needed and end with `stack`."""
 
     asked: Execution
     unopened: Executor
     progress: Progress
     stop: Callable[[], bool]
-    """Whether no task is to begin any more."""
+    """Whether Ctrl-C was pressed: no further task begins."""
     stack: ExitStack
     extracted: dict[str, FeatureFile | Failure] = field(default_factory=dict)
     """By recipe; each extractor is asked once."""
@@ -44,11 +43,11 @@ class Resources:
             yield cls(asked, executor, progress, stop, stack)
 
     def run(self, functions: Iterable[Function]) -> None:
-        """Run functions in threads of their own, as `Scheduler.run` does; each may call what follows."""
+        """Run functions in threads of their own, see `Scheduler.run`; they may call the methods below."""
         self._scheduler.run(functions)
 
     def side_by_side(self, functions: Sequence[Function]) -> None:
-        """Run functions from within one."""
+        """Run functions from within a function, see `Scheduler.side_by_side`."""
         self._scheduler.side_by_side(functions)
 
     def submit(self, task: Task, begin: Callable[[], object] = lambda: None) -> Outcome:
@@ -58,7 +57,7 @@ class Resources:
     def features_of(
         self, corpus: CheckedCorpus, folders: tuple[Path, ...], recipe: Recipe
     ) -> FeatureFile | Failure:
-        """Features of the corpus, or why there are none; `folders` are those of drop-in plugins."""
+        """Features of the corpus, or the reason why there are none; `folders` hold drop-in plugins."""
         if recipe.key not in self.extracted:
             self._extractor = self._extractor or self._where_files_are(corpus.clips[0].path)
             with self._scheduler.others_go_on(), self._extracting:
@@ -89,7 +88,7 @@ class Resources:
             yield outcome.value
 
     def pause(self) -> None:
-        """Between two looks at what another process holds; raises Stopped after Ctrl-C."""
+        """Wait a moment for another process; raises Stopped after Ctrl-C."""
         if self.stop():
             raise Stopped
         pause()

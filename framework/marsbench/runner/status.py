@@ -50,7 +50,7 @@ class RunState:
 
     @property
     def n_trials_asked(self) -> int:
-        """Of all folds; 0 for the untuned run, and where time alone ends tuning."""
+        """Number of trials in all folds; 0 for the untuned run, and where only time ends tuning."""
         tuning = self.plan.tuning
         return 0 if tuning is None or tuning.is_endless else tuning.trials * self.plan.n_folds
 
@@ -118,7 +118,7 @@ def state_of(folder: RunFolder, plan: RunPlan) -> RunState:
 
 
 def _unit_seconds(folder: RunFolder, plan: RunPlan) -> float | None:
-    """Of this run's own units, else of the pipeline's latest runs, in proportion to their clips."""
+    """Median seconds of this run's units, else of the pipeline's latest runs, scaled by number of clips."""
     if own := list(folder.unit_seconds()):
         return median(own)
     pattern = f"*/*/{plan.features}-{plan.model}-s*/run.json"

@@ -1,4 +1,4 @@
-"""The tuned run of one pipeline while it is made: in each fold a study, then a fit of what it found."""
+"""The job that makes a tuned run of one pipeline: a study in each fold, then a fit of what it found."""
 
 from collections import Counter
 from functools import cached_property, partial
@@ -30,9 +30,9 @@ from marsbench.tuning.search_space import Configuration, Exploration, SearchSpac
 
 
 def jobs_of(plan: Plan, experiment: Experiment, progress: Progress) -> list[PipelineJob]:
-    """Each pipeline's run without tuning, and behind it the tuned one where that is asked for; for each seed.
+    """For each pipeline and seed the untuned run and, if asked for, the tuned one after it.
 
-    The first tells what tuning gained; where tuning finds nothing better, the second is made of it.
+    The untuned run shows what tuning gained; folds whose study finds nothing better are copied from it.
     """
     jobs: list[PipelineJob] = []
     for pipeline, repeat in product(plan.pipelines, range(experiment.repeats)):
@@ -55,12 +55,12 @@ class TunedJob(PipelineJob):
     def __init__(
         self, plan: Plan, pipeline: Pipeline, experiment: Experiment, progress: Progress, tuning: Tuning
     ) -> None:
-        """Make nothing yet."""
+        """Write nothing yet."""
         self.tuning = tuning
         super().__init__(plan, pipeline, experiment, progress)
         self.seconds_spent = self.folder.study.seconds_spent
         self._n_trials: Counter[int] = Counter()
-        """Trials of each fold's study, as far as this command has kept it."""
+        """Number of trials of each fold's study that this command has written."""
 
     def prepare(self, place: Resources) -> None:
         """Extract the features and find the search space."""
@@ -96,7 +96,7 @@ class TunedJob(PipelineJob):
         return self.fit_unit(self.units.outer(fold, tuned, configuration), self.submit_at(place, fold))
 
     def build_record(self, predictions: Predictions | None) -> Run:
-        """The run with its scores and what its studies came to."""
+        """The run with its scores and the results of its studies."""
         run = super().build_record(predictions)
         studies = list(self.folder.study.studies())
         run = run.model_copy(update={"tuning": tuning_record(self.tuning, studies, run.metrics)})
@@ -105,11 +105,11 @@ class TunedJob(PipelineJob):
         return run
 
     def _read(self, fold: int) -> None:
-        if self.folder.study.has_study(fold):  # else its unit is there perhaps, but not what tuning came to
+        if self.folder.study.has_study(fold):  # a unit without its study is incomplete
             super()._read(fold)
 
     def _space_at(self, place: Resources) -> SearchSpace | Failure:
-        """What a tuner may vary of the pipeline; a worker is asked once, since networks take TensorFlow."""
+        """What a tuner may vary; computed once by a worker, since networks need TensorFlow."""
         if self._space is None:
             features = self.features_at(place)
             if isinstance(features, Failure):
@@ -133,14 +133,14 @@ class TunedJob(PipelineJob):
         )
 
     def _finished_study(self, fold: int, space: SearchSpace) -> Study | None:
-        """The study as it was finished earlier."""
+        """The fold's study if an earlier command finished it."""
         try:
             study = self.folder.study.study(fold)
         except ResultsError as error:
             self.say(f"{error}; its trials are scored again from their fits")
             return None
         if study is None:
-            self._tell_of_others(fold, space)
+            self._report_others(fold, space)
         if study is None or study.ended is None:
             return None
         if study.space != space.key:
@@ -148,8 +148,8 @@ class TunedJob(PipelineJob):
             return None
         return study
 
-    def _tell_of_others(self, fold: int, space: SearchSpace) -> None:
-        """Say so once where a study of the same pipeline has searched for something else."""
+    def _report_others(self, fold: int, space: SearchSpace) -> None:
+        """Say once that a study of the same pipeline searched another space or for another objective."""
         earlier = [] if fold else [study for folder in self._others for study in folder.studies()]
         if earlier and all(study.space != space.key for study in earlier):
             self.say("an earlier study searched another search space; a new study begins")
@@ -188,18 +188,18 @@ class TunedJob(PipelineJob):
         return load_engine(self.tuning.tuner).search(request)
 
     def _seconds_of_folds(self, place: Resources) -> float:
-        """What fitting the missing folds takes once tuning is done."""
+        """Seconds that the fits of the missing folds take after tuning."""
         return ceil(len(self.missing) / max(1, place.executor.slots)) * self._seconds_a_fold
 
     @cached_property
     def _seconds_a_fold(self) -> float:
-        """What the untuned run's longest fold took."""
+        """Seconds of the untuned run's longest fold."""
         return max(self.folder_of(None).unit_seconds(), default=0.0)
 
     def _keep(self, space: SearchSpace, study: Study) -> None:
-        """Write how far a fold's study is."""
+        """Write the current state of a fold's study."""
         self.folder.study.write_study(study)
-        # A command begins the journal anew: the other folds' studies of earlier ones belong in it too.
+        # Each command writes a new journal: first come the studies that earlier commands made.
         for kept in [study] if self._n_trials else self.folder.study.studies():
             self._journal.keep(kept, space)
         if self.experiment.time_budget is not None:
@@ -220,7 +220,7 @@ class TunedJob(PipelineJob):
     def _fitted_already(
         self, fold: int, configuration: Configuration, space: SearchSpace
     ) -> UnitResult | None:
-        """What this run came to, whose study was lost; or the untuned run, if that was chosen."""
+        """This run's own result if only its study was lost, or the untuned run's if that was chosen."""
         shape = self.shapes[fold]
         result = self.folder.unit(fold, shape, self.say)
         if result is None and (not configuration or configuration == space.defaults):
@@ -229,7 +229,7 @@ class TunedJob(PipelineJob):
 
     @cached_property
     def _others(self) -> tuple[StudyFolder, ...]:
-        """Studies of the same pipeline and seed that were asked for otherwise, with more trials, say."""
+        """Studies of the same pipeline and seed with other options, such as more trials."""
         pattern = f"{self.folder.path.name.rpartition('-')[0]}-*/study"
         found = sorted(self.folder.path.parent.glob(pattern))
         return tuple(StudyFolder(path) for path in found if path.parent != self.folder.path)

@@ -25,7 +25,7 @@ class Units:
     corpus: CheckedCorpus
     pipeline: Pipeline
     seed: int
-    """Of the run."""
+    """Seed of the run."""
     by_speaker: bool
     """Whether whole speakers are kept aside for early stopping and tuning."""
     folds: Sequence[Fold]

@@ -37,13 +37,13 @@ class CachedFits:
     def fit(
         self, configuration: Configuration, inner: int, until: int | None = None, below: int | None = None
     ) -> UnitResult | Failure:
-        """What comes of a configuration on one inner split.
+        """Result of a configuration on one inner split.
 
         Args:
             configuration: values by NAME.PARAMETER.
             inner: number of the split.
-            until: epoch to stop after for the time being; None for the whole fit.
-            below: epoch that such a fit came to earlier, to go on from.
+            until: epoch to pause after; None for the whole fit.
+            below: epoch after which an earlier fit was paused, to resume from.
         """
         name = self._name(configuration, inner, until)
         if known := self.folder.fit(self.fold, name, self.say) or self._fitted_elsewhere(name):
@@ -66,7 +66,7 @@ class CachedFits:
         return self._kept(name, outcome)
 
     def _fitted_elsewhere(self, name: str) -> UnitResult | None:
-        """From another run, kept here too; what failed there is tried again here."""
+        """Result from another run, copied here; what failed there is tried again here."""
         for folder in self.others:
             if isinstance(known := folder.fit(self.fold, name, self.say), UnitResult):
                 self.folder.write_fit(self.fold, name, known)
@@ -74,7 +74,7 @@ class CachedFits:
         return None
 
     def clear_checkpoints(self) -> None:
-        """No trial is under way."""
+        """Delete what fits can be resumed from; called when no trial is running."""
         self.folder.clear_checkpoints(self.fold)
 
     def _kept(self, name: str, outcome: Outcome) -> UnitResult | Failure:
@@ -90,7 +90,7 @@ class CachedFits:
         return UnitResult.model_validate(result)
 
     def _checkpoint(self, configuration: Configuration, inner: int, below: int | None) -> bytes | None:
-        """Of the fit below; without it, the fit starts from the beginning and comes to the same."""
+        """Checkpoint of the fit to epoch `below`; without it a fit starts over, with the same result."""
         if below is None:
             return None
         return self.folder.checkpoint(self.fold, self._name(configuration, inner, below))

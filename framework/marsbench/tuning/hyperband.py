@@ -169,7 +169,7 @@ class _Oracle(_Above):  # type: ignore[misc]
         return {"status": "RUNNING", "values": hp.values}
 
     def proposal(self, trial: Any) -> Proposal:
-        """What a trial is to try, once its network has told what else it asks for."""
+        """Proposal of a trial, with the parameters that only its network asks for."""
         hp = trial.hyperparameters
         with suppress(Exception):  # the fit will tell
             self._search.declare(hp)

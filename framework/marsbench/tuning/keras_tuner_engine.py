@@ -68,7 +68,7 @@ class KerasTunerStudy:
         return cls(replace(request, fits=fits, is_late=_never, keep=_drop))
 
     def __call__(self, on_epoch: OnEpoch) -> tuple[Trial, ...]:
-        """Trials in the order of their numbers; `on_epoch` is told how many of at most how many are done.
+        """Trials in the order of their numbers; `on_epoch` gets the number of finished trials and of all.
 
         Trial 0 is the untuned configuration on all inner folds with all epochs, whatever Hyperband does.
 
@@ -109,7 +109,7 @@ def _drop(_value: object) -> None: ...
 
 @dataclass
 class _Search:
-    """A study under way: what KerasTuner asks for, and what came of it."""
+    """A study while it runs: what KerasTuner asks for, and the trials so far."""
 
     request: StudyRequest
     on_epoch: OnEpoch

@@ -1,10 +1,10 @@
-"""Optuna's study of one fold: it asks, the driver fits, it is told.
+"""Optuna's study of one fold: the driver asks it for configurations, has them fitted and reports the scores.
 
-The study lives in memory and is a function of what the fits came to. Every trial has a sampler of its own,
-seeded by the trial's number: so a study that is gone through again, its fits read from files, proposes what
-it proposed before and goes on as if it had never stopped.
+Studies are deterministic: replaying the stored fits reproduces the proposals. The study itself is in memory.
+Every trial has a sampler of its own, seeded by the trial's number, so an interrupted study continues as if it
+had not stopped.
 
-A trial is looked at after every step: first the rungs of epochs on the first inner split (a model without
+A trial is judged after every step: first the rungs of epochs on the first inner split (a model without
 epochs has one), then each further inner split. After a rung the best third goes on (successive halving, Li et
 al. 2020, arXiv:1810.05934). After that a trial is stopped only where it cannot reach the best one even if it
 were perfect on all remaining splits. Only trials with all splits compete.
@@ -26,7 +26,7 @@ from marsbench.tuning.journal import STATES
 from marsbench.tuning.search_space import Configuration, optuna_parameter, seeded_sampler
 
 _REDUCTION = 3
-"""One of so many trials goes on from a rung."""
+"""One of this many trials continues after a rung."""
 _STARTUP = 6
 """Trials before the sampler learns from them: given ones, then random ones; the same in every fold."""
 _REPEATS = 20
@@ -40,7 +40,7 @@ def search(request: StudyRequest) -> Study | Failure:
 
 @dataclass
 class _Search:
-    """A study under way."""
+    """A study while it runs."""
 
     request: StudyRequest
     done: list[Trial] = field(default_factory=list)
@@ -59,7 +59,7 @@ class _Search:
         return self.request.study(self.done, ended)
 
     def _next(self, study: optuna.Study) -> str | None:
-        """One more trial; returns why there is none."""
+        """Make one more trial; returns the reason if there is none."""
         if len(self.done) >= self.request.tuning.trials:
             return "all trials"
         if len(self.done) and self.request.is_late(self._longest_fit):
@@ -151,7 +151,7 @@ _TIME_IS_UP = "the time budget is spent"
 
 
 class _Step(NamedTuple):
-    """What a trial is looked at after."""
+    """A fit after which a trial is judged."""
 
     inner: int
     """Number of the inner split."""

@@ -32,14 +32,14 @@ def _oracle_class() -> Any:
         """Proposes by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
         A proposal is a function of the seed, the trial's number and the trials that have ended, all of which
-        KerasTuner keeps: so a reloaded tuner goes on as if it had never stopped, and there is no other state.
+        KerasTuner stores: so a reloaded tuner continues as if it had not stopped.
 
         Args:
-            objective: as of `keras_tuner.Oracle`, like all further arguments.
-            max_trials: trials at most.
+            objective: see `keras_tuner.Oracle`, as for all arguments but the following two.
+            max_trials: most trials.
             seed: equal seeds and equal scores give equal proposals.
-            startup_trials: trials at random before the estimator learns from them.
-            **settings: of `keras_tuner.Oracle`.
+            startup_trials: random trials before the estimator learns from them.
+            **settings: further arguments of `keras_tuner.Oracle`.
         """
 
         def __init__(
@@ -55,24 +55,19 @@ def _oracle_class() -> Any:
             self.startup_trials = startup_trials
 
         def populate_space(self, trial_id: str) -> dict[str, Any]:
-            """Values for a trial; STOPPED once proposals are only what was tried before."""
+            """Values for a trial; STOPPED once all proposals were tried before."""
             study = _empty_study(is_maximised=self.objective.direction == "max")
             study.add_trials([_as_optuna(trial) for trial in map(self.trials.get, self.end_order) if trial])
             for attempt in range(self._max_collisions + 1):
-                study.sampler = seeded_sampler(
-                    derived_seed(self.seed, trial_id, attempt), self.startup_trials
-                )
+                seed = derived_seed(self.seed, trial_id, attempt)
+                study.sampler = seeded_sampler(seed, self.startup_trials)
                 values = _proposed(study, self.get_space())
                 if not self._duplicate(values):
                     return {"status": "RUNNING", "values": values}
             return {"status": "STOPPED"}
 
         def _record_values(self, trial: Any) -> None:
-            """Remember what is tried.
-
-            Of a name that is declared under two conditions, KerasTuner itself would drop the value or draw
-            another, without a seed.
-            """
+            """Remember values as they are: KerasTuner changes those declared under two conditions."""
             self._tried_so_far.add(self._compute_values_hash(trial.hyperparameters.values))
 
     return OptunaOracle

@@ -27,8 +27,7 @@ from marsbench.results.row import Row
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.runner.ensemble_job import fuse_runs
-from marsbench.runner.retry import retried
-from marsbench.runner.runner import run
+from marsbench.runner.runner import retried, run
 from marsbench.runner.status import states
 
 Make = Callable[..., str]

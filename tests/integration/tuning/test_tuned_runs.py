@@ -16,7 +16,7 @@ from marsbench.planning import Plan, make_plans
 from marsbench.progress import Silent
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_runs
-from marsbench.results.studies import Study
+from marsbench.results.studies import Study, StudyFolder
 from marsbench.runner.runner import run
 
 Tune = Callable[..., tuple[RunFolder, Run]]
@@ -128,6 +128,26 @@ def test_a_trial_climbs_rungs_of_epochs_and_the_best_third_goes_on(tuned: Tune, 
     ]
     assert reached[0] > reached[1] >= reached[2] > 0
     assert not list(folder.study.path.glob("fold-*/*.checkpoint"))
+
+
+def test_damaged_checkpoints_change_nothing(tuned: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {"knobs": {"epochs": 8}, "protocol": "holdout80", "trials": 15}
+    first = trials_of(tuned(**asked, results="a")[0])
+    write = StudyFolder.write_checkpoint
+
+    def write_truncated(folder: StudyFolder, fold: int, name: str, data: bytes) -> None:
+        write(folder, fold, name, data)
+        for path in folder.path.rglob("*.checkpoint"):
+            path.write_bytes(path.read_bytes()[:-1])
+
+    monkeypatch.setattr(StudyFolder, "write_checkpoint", write_truncated)
+    assert trials_of(tuned(**asked, results="b")[0]) == first
+
+
+def trials_of(folder: RunFolder) -> list[Any]:
+    """Trials without their times."""
+    trials = [trial for study in studies(folder) for trial in study.trials]
+    return [trial.model_dump(exclude={"seconds", "finished"}) for trial in trials]
 
 
 def test_inner_folds_share_no_speaker_where_the_protocol_is_by_speaker(kit: Path) -> None:

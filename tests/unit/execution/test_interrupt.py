@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from marsbench.execution.interrupt import graceful_interruption
+from marsbench.execution.scheduler import graceful_interruption
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_the_first_press_asks_to_stop_and_says_what_a_second_does(said: list[str
     with graceful_interruption(said.append) as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop()
-    assert said == ["Ctrl-C: what is under way is finished and kept; press it again to stop at once"]
+    assert said == ["Ctrl-C: running tasks finish and are saved; press it again to stop at once"]
 
 
 def test_the_second_press_interrupts_at_once(said: list[str]) -> None:

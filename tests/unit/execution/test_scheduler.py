@@ -11,8 +11,7 @@ from typing import Any, Self
 import pytest
 
 from marsbench.execution.base import Listener, Outcome, Task
-from marsbench.execution.interrupt import Stopped
-from marsbench.execution.scheduler import Scheduler
+from marsbench.execution.scheduler import Scheduler, Stopped
 from marsbench.progress import Silent
 
 

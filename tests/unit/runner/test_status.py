@@ -11,8 +11,7 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.locks import try_lock
 from marsbench.progress import Silent
 from marsbench.results.store import RunFolder, find_planned
-from marsbench.runner.retry import retried
-from marsbench.runner.runner import run
+from marsbench.runner.runner import retried, run
 from marsbench.runner.status import RunState, planned_states, states
 
 RESULTS = Path("results")
