@@ -1,3 +1,3 @@
 """Fixtures of cli."""
 
-from fixtures.cli import ran  # noqa: F401 - fixtures
+from fixtures.cli import made_once, ran  # noqa: F401 - fixtures

@@ -20,9 +20,9 @@ MEMBERS = ("crossings-nearest_mean", "blocks-nearest_mean")
 
 
 @pytest.fixture
-def fused(bench: Bench, kit: Path, ran: Any) -> str:  # noqa: ARG001 - its runs are the members
+def fused(bench: Bench, kit: Path, ran: Any, made_once: Callable[..., Any]) -> str:  # noqa: ARG001 - its runs are the members
     """Id of an ensemble of two finished runs with fitted weights."""
-    result = bench("ensemble", *MEMBERS, "--plugins", kit)
+    result = made_once("fused", lambda: bench("ensemble", *MEMBERS, "--plugins", kit))
     assert result.exit_code == 0
     (path,) = Path("results").glob("*/*/ensemble-*")
     return path.name

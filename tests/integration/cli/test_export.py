@@ -27,10 +27,10 @@ def clip(ran: Any, home: Path) -> Path:
 
 
 @pytest.fixture
-def bundle(bench: Bench, kit: Path, clip: Path) -> Path:
+def bundle(bench: Bench, kit: Path, clip: Path, made_once: Callable[..., Any]) -> Path:
     """The best run's bundle."""
     assert clip.is_file()
-    result = bench("export", "--best", "--plugins", kit, "-o", "bundle")
+    result = made_once("bundle", lambda: bench("export", "--best", "--plugins", kit, "-o", "bundle"))
     assert result.exit_code == 0, result.stderr
     return Path("bundle")
 

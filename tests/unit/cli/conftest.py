@@ -1,4 +1,4 @@
 """Fixtures of cli."""
 
-from fixtures.cli import ran  # noqa: F401 - fixtures
+from fixtures.cli import made_once, ran  # noqa: F401 - fixtures
 from fixtures.results import predicted_run  # noqa: F401 - fixtures
