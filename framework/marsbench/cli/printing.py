@@ -27,14 +27,16 @@ def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
 
 def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     """Print the runs and their leaderboards."""
+    boards, _ = leaderboards(results, criteria=runs[-1][1].criteria)
+    rows = {run_id: row for board in boards for row in board.rows for run_id in row.run_ids}
     shown: set[str] = set()
     for folder, run in runs:
         if run.protocol.hash not in shown:
             out.print(run_tables.corpus_notes(run))
         shown.add(run.protocol.hash)
-        out.print(run_tables.run_summary(run))
+        row = rows.get(run.run_id)
+        out.print(run_tables.run_summary(run, row.stricter if row else None))
         print_path("Files", folder.path)
-    boards, _ = leaderboards(results, criteria=runs[-1][1].criteria)
     for board in boards:
         if board.hash in shown:
             out.print(board_table(board, width=out.width))

@@ -33,9 +33,10 @@ def show(
         return
     from marsbench.report.terminal import runs, tuning
     from marsbench.report.terminal.console import out, print_path
+    from marsbench.results.leaderboard import stricter_view
 
     out.print(runs.corpus_notes(found))
-    out.print(runs.run_summary(found))
+    out.print(runs.run_summary(found, stricter_view(folder.path.absolute().parents[2], found)))
     print_path("Files", folder.path)
     if found.metrics is not None:
         from marsbench.results.plots import plot_confusion

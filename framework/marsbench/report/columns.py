@@ -231,5 +231,6 @@ _MORE = (
     Column("other_protocol", lambda row: row.other.board.protocol if row.other else None),
     *(Column(f"other_{name}", _other(name)) for name in (RANKED_BY, f"{RANKED_BY}_low", f"{RANKED_BY}_high")),
     Column("gap", lambda row: row.speaker_gap),
+    Column("views", lambda row: {view.board.protocol: view.ranked_score for view in row.views} or None),
     Column("run", lambda row: row.short_id, "run", outputs={"markdown"}),
 )  # fmt: skip

@@ -81,7 +81,7 @@ def _runs(selection: Selection, options: Options, notes: list[str]) -> list[RunV
         row, board = rows.get(folder.path.name, (None, None))
         criteria = options.criteria or (board.criteria if board else None)
         try:
-            view = view_run(folder, f"run-{number}", criteria, row.scores.get("gain") if row else None)
+            view = view_run(folder, f"run-{number}", criteria, row)
         except ResultsError as error:
             notes.append(str(error))
             continue

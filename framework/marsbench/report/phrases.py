@@ -6,8 +6,9 @@ from marsbench.config import Criteria
 from marsbench.evaluation.criteria import Grade, Outcome, verdict
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED
+from marsbench.protocols.leakage import takes_phrase
 from marsbench.results.leaderboard import Board
-from marsbench.results.row import Row, short_id_of
+from marsbench.results.row import WORST_RECALL, Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing
 
 _INTERVAL = "95\N{NO-BREAK SPACE}% interval"
@@ -46,6 +47,17 @@ def split_meaning(standing: Standing, n_speakers: int | None) -> str:
     return "Train and test share speakers: expect lower scores on new speakers."
 
 
+def view_phrase(view: Row) -> str:
+    """Scores and verdict of a stricter view, to be read before those of the run that it stands above."""
+    what = "new speakers" if view.board.speakers_apart else "new utterances of known speakers"
+    scores = view.scores
+    return (
+        f"On {what} ({view.board.protocol}): accuracy {100 * scores['accuracy']:.1f}, macro F1 "
+        f"{100 * scores['macro_f1']:.1f}, worst class {100 * scores[WORST_RECALL]:.1f}; "
+        f"{(view.verdict or view.status).upper()}. The scores below are of an easier split."
+    )
+
+
 def verdict_sentence(grades: list[Grade]) -> str:
     """Whether the criteria are met, and which of them decide the verdict."""
     outcome: Outcome = verdict(grades)
@@ -68,8 +80,8 @@ def _listed(words: list[str], most: int = 4) -> str:
 
 
 def row_details(row: Row) -> list[str]:
-    """Settings, seeds, tuning and members of a configuration, and its score under the other kind of split."""
-    return [*_settings(row), *_seeds(row), *_tuning(row), *_members(row), *_other_view(row)]
+    """Settings, seeds, tuning and members of a configuration, and its scores under other protocols."""
+    return [*_settings(row), *_seeds(row), *_tuning(row), *_members(row), *_views(row)]
 
 
 def pipeline_phrase(row: Row) -> str:
@@ -109,17 +121,20 @@ def _members(row: Row) -> list[str]:
     return [", ".join(words[start : start + 2]) for start in range(0, len(words), 2)]
 
 
-def _other_view(row: Row) -> list[str]:
-    if row.other is None or row.speaker_gap is None:
-        return []
-    score = row.other.scores[RANKED_BY]
-    return [f"{row.other.board.protocol} {100 * score:.1f}, gap {100 * row.speaker_gap:+.1f}"]
+def _views(row: Row) -> list[str]:
+    """Score under each protocol of other strictness, and the gap between known and new speakers."""
+    lines = []
+    for view in row.views:
+        gap = row.speaker_gap if view is row.other else None
+        words = "" if gap is None else f", gap {100 * gap:+.1f}"
+        lines.append(f"{view.board.protocol} {100 * view.scores[RANKED_BY]:.1f}{words}")
+    return lines
 
 
 def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
     """What is not shown, what train and test share, and what the words in the shown `rows` mean."""
     ranked_by = METRICS[RANKED_BY].title
-    lines = [*_more(shown.rows[len(rows) :]), *_shared(shown)]
+    lines = [*_more(shown.rows[len(rows) :]), *shared_lines(shown)]
     if shown.n_compared:
         lines.append(
             f"Equal #: no significant difference (best {shown.n_compared}, paired tests on the same clips, "
@@ -138,12 +153,17 @@ def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _shared(shown: Board) -> list[str]:
+def shared_lines(shown: Board) -> list[str]:
     """What train and test share under the board's protocol, if anything."""
     key = shown.rows[0].board
     shared = {"speakers": key.speakers_shared, "statements": key.statements_shared}
     words = " and ".join(f"{count} {what}" for what, count in shared.items() if count)
-    return [f"Train and test share {words}; expect lower scores on new ones."] if words else []
+    # Rows of older records do not tell.
+    takes = next((share for row in shown.rows if (share := row.board.takes_shared) is not None), None)
+    return [
+        *([f"Train and test share {words}; expect lower scores on new ones."] if words else []),
+        *([f"{takes_phrase(takes).capitalize()}."] if takes else []),
+    ]
 
 
 def _more(hidden: Sequence[Row]) -> list[str]:

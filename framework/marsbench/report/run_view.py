@@ -29,6 +29,7 @@ from marsbench.report.charts import (
 from marsbench.report.error_analysis import Misclassified, SpeakerScores, by_speaker, most_misclassified
 from marsbench.results.predictions import read_predictions
 from marsbench.results.reproduce import Reproduction, reproduce
+from marsbench.results.row import Row
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
@@ -62,6 +63,8 @@ class RunView:
     folder: RunFolder
     gain: float | None
     """Score minus that of the untuned run, by the ranking metric; None if there is no such run."""
+    stricter: Row | None = None
+    """The same pipeline under the strictest protocol, if that is stricter than the run's."""
     grades: list[Grade] = field(default_factory=list)
     outcome: Outcome | None = None
     n_speakers: int | None = None
@@ -98,9 +101,14 @@ class RunView:
         return [(group[0], _folds(group)) for group in groups.values()]
 
 
-def view_run(folder: RunFolder, anchor: str, criteria: Criteria | None, gain: float | None) -> RunView:
-    """A run without the audio of its clips; raises ResultsError if `run.json` cannot be read."""
+def view_run(folder: RunFolder, anchor: str, criteria: Criteria | None, row: Row | None) -> RunView:
+    """A run, `row` of a leaderboard, without the audio of its clips.
+
+    Raises:
+        ResultsError: `run.json` cannot be read.
+    """
     run = folder.read_run()
+    gain, stricter = (row.scores.get("gain"), row.stricter) if row else (None, None)
     if run.metrics is None:
         return RunView(anchor, run, folder, gain)
     grades = grade(run.metrics, criteria or run.criteria)
@@ -111,7 +119,7 @@ def view_run(folder: RunFolder, anchor: str, criteria: Criteria | None, gain: fl
     except ResultsError as error:
         problems.append(str(error))
     return RunView(
-        anchor, run, folder, gain, grades, verdict(grades),
+        anchor, run, folder, gain, stricter, grades, verdict(grades),
         n_speakers=len(set(predictions.speakers) - {None}) if predictions else None,
         speakers=by_speaker(predictions) if predictions else [],
         calibration=calibration(predictions) if predictions else None,

@@ -11,6 +11,7 @@ from marsbench.errors import ResultsError, unknown
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.results.missing_metrics import with_missing_metrics
 from marsbench.results.row import Row, merged, row_of
+from marsbench.results.schema import Standing
 from marsbench.results.store import RunFolder, find_runs, run_folders
 from marsbench.results.ties import with_tie_ranks
 
@@ -64,7 +65,7 @@ def leaderboards(
         group: _with_gains(rows) if older else _one_a_configuration(root, rows, asked)
         for group, rows in groups.items()
     }
-    shown = _with_other_views(shown)
+    shown = _with_views(shown)
     boards = [
         _board(root, shown[group], len(groups[group]), asked, left_out.append) for group in sorted(wanted)
     ]
@@ -189,29 +190,38 @@ def _with_gain(row: Row, untuned: float | None) -> Row:
     return row._replace(scores={**row.scores, "gain": row.ranked_score - untuned})
 
 
-def _with_other_views(groups: dict[_Group, list[Row]]) -> dict[_Group, list[Row]]:
-    """Rows with the row of the same configuration and clips under the other kind of split."""
+def _with_views(groups: dict[_Group, list[Row]]) -> dict[_Group, list[Row]]:
+    """Rows with those of the same configuration and clips under protocols that are more or less strict."""
     complete = [row for rows in groups.values() for row in rows if row.ranked_score is not None]
-    if len({row.board.speakers_apart for row in complete}) < 2:
+    if len({row.board.strictness for row in complete}) < 2:
         return groups
-    views: dict[tuple[object, ...], Row] = {}
+    views: dict[tuple[object, ...], dict[int, Row]] = {}
     # Of several protocols the first by name stands, but those of the default kind come before all others.
     for row in sorted(complete, key=_usual_last, reverse=True):
-        views[_same_clips(row), row.board.speakers_apart] = row
+        views.setdefault(_same_clips(row), {})[row.board.strictness] = row
     return {group: [_with_view(row, views) for row in rows] for group, rows in groups.items()}
 
 
-_USUAL = ("stratified5", "speaker5")
+_USUAL = ("stratified5", "utterance5", "speaker5")
 
 
 def _usual_last(row: Row) -> tuple[bool, str]:
     return row.board.protocol not in _USUAL, row.board.protocol
 
 
-def _with_view(row: Row, views: dict[tuple[object, ...], Row]) -> Row:
+def _with_view(row: Row, views: dict[tuple[object, ...], dict[int, Row]]) -> Row:
     if row.ranked_score is None:
         return row
-    return row._replace(other=views.get((_same_clips(row), not row.board.speakers_apart)))
+    found = sorted(views[_same_clips(row)].items(), reverse=True)
+    return row._replace(views=tuple(view for level, view in found if level != row.board.strictness))
+
+
+def stricter_view(root: Path, run: Standing) -> Row | None:
+    """The row of the run's configuration and clips under the strictest protocol; None if none is stricter."""
+    groups, _ = _rows_by_board(root, run.corpus.name, run.criteria)
+    in_time = {group: sorted(rows, key=lambda row: row.finished) for group, rows in groups.items()}
+    rows = (row for rows in _with_views(in_time).values() for row in rows)
+    return next((row.stricter for row in rows if row.run_id == run.run_id), None)
 
 
 def _same_clips(row: Row) -> tuple[object, ...]:

@@ -30,6 +30,15 @@ class BoardKey(NamedTuple):
     speakers_shared: int
     """How many speakers are in the training and in the test clips of some fold."""
     statements_shared: int
+    takes_shared: float | None
+    """Share of test clips with another take of their utterance in training; None if not known."""
+
+    @property
+    def strictness(self) -> int:
+        """How new the test clips are: 2 new speakers, 1 new utterances of known ones, 0 random clips."""
+        if self.speakers_apart:
+            return 2
+        return 1 if self.takes_shared == 0 else 0
 
 
 class Row(NamedTuple):
@@ -62,8 +71,8 @@ class Row(NamedTuple):
     verdict: Outcome | None = None
     rank: int | None = None
     """Shared by configurations without a significant difference."""
-    other: "Row | None" = None
-    """The same configuration on the same clips, split by speaker if this board is not, else not."""
+    views: "tuple[Row, ...]" = ()
+    """The same configuration on the same clips under protocols of other strictness, the strictest first."""
 
     @property
     def run_id(self) -> str:
@@ -79,6 +88,18 @@ class Row(NamedTuple):
     def ranked_score(self) -> float | None:
         """The metric that ranks; None for a run without all its folds."""
         return self.scores.get(RANKED_BY)
+
+    @property
+    def other(self) -> "Row | None":
+        """The view by speaker if this row's is not; else that of random clips, or of new utterances."""
+        apart = self.board.speakers_apart
+        return next((view for view in reversed(self.views) if view.board.speakers_apart != apart), None)
+
+    @property
+    def stricter(self) -> "Row | None":
+        """The strictest view, if it is stricter than this row's."""
+        strictest = self.views[0] if self.views else self
+        return strictest if strictest.board.strictness > self.board.strictness else None
 
     @property
     def speaker_gap(self) -> float | None:
@@ -120,6 +141,7 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         board=BoardKey(
             corpus.name, protocol.name, protocol.hash, corpus.fingerprint, corpus.synthetic,
             protocol.by_speaker, leakage.speakers_shared, leakage.statements_shared,
+            leakage.takes_shared,
         ),
         run_ids=(run.run_id,),
         seeds=(run.seed,),

@@ -15,10 +15,11 @@ from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED, Metrics, Score
 from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report.columns import formatted, metric_text
-from marsbench.report.phrases import criterion_name
+from marsbench.report.phrases import criterion_name, view_phrase
 from marsbench.report.terminal.board import outcome_text
 from marsbench.report.terminal.console import table as empty_table
 from marsbench.results.comparison import Comparison
+from marsbench.results.row import Row
 from marsbench.results.schema import EnsembleRecord, Run
 from marsbench.runner.status import RunState
 
@@ -40,12 +41,16 @@ def corpus_notes(run: Run) -> RenderableType:
     return Group(*lines)
 
 
-def run_summary(run: Run) -> RenderableType:
-    """Scores against the criteria and recall by class, or the reasons why the run failed."""
+def run_summary(run: Run, stricter: Row | None = None) -> RenderableType:
+    """Scores against the criteria and recall by class, or the reasons why the run failed.
+
+    Scores of the same pipeline under a `stricter` protocol are told first.
+    """
     settings = "".join(f", {name}={value}" for name, value in run.settings.items())
     tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
     head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
+    parts += [Text(view_phrase(stricter), "yellow")] if stricter else []
     parts += [members(run.ensemble)] if run.ensemble and run.ensemble.weights else []
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:
