@@ -91,7 +91,7 @@ def test_the_space_of_a_plugin_is_shown_with_its_conditions(bench: Bench, kit: P
     ("words", "message"),
     [
         (["--trials", "-1"], "--trials -1: should be"),
-        (["--tuner", "grid"], "--tuner grid: should be"),
+        (["--tuner", "grid"], "--tuner grid: unknown tuner 'grid'. Available: keras-tuner, optuna"),
         (["--time-budget", "soon"], "a time such as 90s, 30m, 2h or 1h30m is needed"),
         (["--inner-folds", "0"], "--inner-folds 0: should be"),
         (["--objective", "loss"], "--objective loss: should be"),
