@@ -24,8 +24,8 @@ import soundfile
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.execution.base import Task
+from marsbench.execution.limits import Limits
 from marsbench.execution.local_pool import LocalPool
-from marsbench.execution.worker import Limits
 from marsbench.features.store import Extracted, Extraction, FeatureStore
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent

@@ -26,7 +26,12 @@ KEYS = {
     "fit": Part(
         1,
         (
-            *("evaluation.fit", "features.store:FeatureFile", "protocols.groups", "protocols.inner_splits"),
+            *(
+                "evaluation.fit",
+                "features.store:FeatureFile",
+                "protocols.speaker_groups",
+                "protocols.inner_splits",
+            ),
             *("plugin.features", "plugin.model", "plugin.search_space"),
         ),
     ),

@@ -27,8 +27,8 @@ from marsbench.atomic_files import write_atomically
 from marsbench.errors import BenchError, ExecutionError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Listener, Outcome, Task
+from marsbench.execution.limits import Limits
 from marsbench.execution.local_pool import Isolation, close_session, run_isolated
-from marsbench.execution.worker import Limits
 from marsbench.features.store import local_place
 
 _LOOK = 1.0

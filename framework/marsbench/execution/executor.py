@@ -10,9 +10,9 @@ from marsbench.config import Execution
 from marsbench.environment import import_extra
 from marsbench.errors import ConfigError
 from marsbench.execution.base import Executor, Listener, Outcome, Task, attempt
-from marsbench.execution.local_pool import LocalPool, memory_limit, n_cores
+from marsbench.execution.limits import Limits, memory_limit, n_cores
+from marsbench.execution.local_pool import LocalPool
 from marsbench.execution.threads import limited_threads
-from marsbench.execution.worker import Limits
 
 WORKERS_VARIABLE = "MARSBENCH_WORKERS"
 _MEMORY_A_WORKER = 2e9

@@ -1,44 +1,28 @@
-"""Worker processes on this machine, each of which runs one task at a time, and what it has room for.
+"""Worker processes on this machine, each of which runs one task at a time.
 
 `LocalPool` is the executor over them; a Dask worker calls `run_isolated` itself. A process is kept for the
 next task of the same driver, since starting one and importing its libraries takes seconds. Whatever a task
 does to its process, no other task is in it.
 """
 
-import math
-import os
 import pickle
 import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
 
-import psutil
-
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Listener, Outcome, Task
-from marsbench.execution.worker import Limits, WorkerDied, WorkerProcess
+from marsbench.execution.limits import Limits, even_share
+from marsbench.execution.worker import WorkerDied, WorkerProcess
 
 _TRIES = 2
 """A task whose worker process died is tried once more: something else may have killed the process."""
-_SHARE_OF_MEMORY = 0.9
-"""Part of the machine's memory that its worker processes may take together."""
-
-
-_CGROUPS = Path("/sys/fs/cgroup")
-_MEMORY_FILES = (
-    "memory.max",
-    "memory.high",
-    "memory/memory.limit_in_bytes",
-    "memory/memory.soft_limit_in_bytes",
-)
-_QUOTA_FILES = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
 
 
 @dataclass(frozen=True)
@@ -54,8 +38,7 @@ class Isolation:
         """With an even share of this machine's memory as the limit, where the user set none."""
         if self.limits.memory is not None:
             return self
-        share = int(_SHARE_OF_MEMORY * memory_limit() / n_processes)
-        return replace(self, limits=replace(self.limits, memory=share))
+        return replace(self, limits=replace(self.limits, memory=even_share(n_processes)))
 
 
 class LocalPool:
@@ -176,42 +159,3 @@ class _Processes:
 
 
 _processes = _Processes()
-
-
-def n_cores() -> int:
-    """Number of cores: those that this process is bound to, at most the quota of its control group."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        count = os.cpu_count() or 1
-    quota = _core_quota()
-    return min(count, math.ceil(quota)) if quota else count
-
-
-def memory_limit() -> int:
-    """Bytes of memory: what the machine has, at most what its control group and the shell's limits allow."""
-    limits = [psutil.virtual_memory().total, *_numbers(_MEMORY_FILES)]
-    with suppress(ImportError, OSError):  # not on Windows
-        import resource
-
-        limits.append(resource.getrlimit(resource.RLIMIT_RSS)[1])
-    return min(limit for limit in limits if limit > 0)
-
-
-def _core_quota() -> float | None:
-    """Cores' worth of time that the control group grants, versions 2 and 1; None for no limit."""
-    with suppress(OSError, ValueError):
-        own = Path("/proc/self/cgroup").read_text("utf-8").strip().rpartition(":")[2]
-        quota, period = (_CGROUPS / own.lstrip("/") / "cpu.max").read_text("utf-8").split()
-        return int(quota) / int(period)
-    numbers = _numbers(_QUOTA_FILES)
-    return numbers[0] / numbers[1] if len(numbers) == len(_QUOTA_FILES) and numbers[0] > 0 else None
-
-
-def _numbers(names: tuple[str, ...]) -> list[int]:
-    """Contents of those files below the control groups that hold a number."""
-    found: list[int] = []
-    for name in names:
-        with suppress(OSError, ValueError):  # no such group; "max" for no limit
-            found.append(int((_CGROUPS / name).read_text("utf-8")))
-    return found

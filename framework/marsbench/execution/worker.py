@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +18,7 @@ import psutil
 
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit_result import Failure
+from marsbench.execution.limits import Limits
 from marsbench.execution.threads import environment_for
 
 _TICK = 0.05
@@ -28,15 +28,6 @@ _GRACE = 2.0
 _LOG_KEPT = 64 << 10
 """Bytes kept of the beginning and of the end of what a task prints."""
 _LOG_ON_DISK = 16 << 20
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one task may take."""
-
-    seconds: float | None = None
-    memory: int | None = None
-    """Bytes of resident memory of the worker process."""
 
 
 class WorkerDied(Exception):  # noqa: N818 - the name describes the event
@@ -142,17 +133,15 @@ class WorkerProcess:
         return value if isinstance(value, Failure) else pickle.loads(value)  # noqa: S301 - as in `_listen`
 
     def _exceeded(self, limits: Limits, deadline: float) -> Failure | None:
+        """The failure of a task that takes more than it may; the log says where it is."""
         self._log.trim()
         if time.monotonic() > deadline:
             self._tell_where_it_is()
-            return Failure(kind="TimeLimit", message=f"stopped at its time limit of {limits.seconds:g} s")
+            return limits.time_exceeded()
         with contextlib.suppress(psutil.Error):
             usage = self._usage.memory_info()
             # Pages of files that it maps, the features', are the system's to take back.
-            used = usage.rss - getattr(usage, "shared", 0)
-            if limits.memory is not None and used > limits.memory:
-                sizes = f"{used / 1e9:.2f} GB, the limit is {limits.memory / 1e9:.2f} GB"
-                return Failure(kind="MemoryLimit", message=f"stopped because it took {sizes}")
+            return limits.memory_exceeded(usage.rss - getattr(usage, "shared", 0))
         return None
 
     def _tell_where_it_is(self) -> None:

@@ -330,7 +330,7 @@ class _Form(ast.NodeVisitor):
             self.visit(ast.Assign([node.target], node.value))
 
     def _annotation(self, annotation: ast.expr) -> Any:
-        """Of a field: what a dataclass looks at, or all if that cannot be told."""
+        """The part of a field's annotation that a dataclass looks at, or all of it if that cannot be told."""
         names = [names for part in ast.walk(annotation) if (names := names_in(part))]
         ends = [end for name in names for end, _ in self._references.dotted(self._place, name)]
         bound = [node for end in ends for node in self._references.bound(end)]

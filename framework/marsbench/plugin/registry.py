@@ -36,7 +36,7 @@ class Recipe:
     source: str
     """Digest of its code, by `identity_of`."""
     versions: dict[str, str]
-    """Of the distributions it declares."""
+    """Versions of the distributions that it declares in `requires`."""
 
     @property
     def key(self) -> str:

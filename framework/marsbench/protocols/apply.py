@@ -14,10 +14,10 @@ from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import digest
 from marsbench.options import is_protocol_path
 from marsbench.protocols import builtin
-from marsbench.protocols.groups import n_recordings, require_speakers_apart
 from marsbench.protocols.leakage import leakage_notes, without_duplicates
 from marsbench.protocols.protocol import METRICS_VERSION, Definition, Family, Fold, Protocol
 from marsbench.protocols.protocol_file import definition_of, read_protocol_file
+from marsbench.protocols.speaker_groups import n_recordings, require_speakers_apart
 
 
 def listed_protocols() -> list[Definition]:

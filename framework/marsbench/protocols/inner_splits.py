@@ -4,8 +4,8 @@ import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.hashing import derived_seed
-from marsbench.protocols.groups import first_duplicates, groups_by_speaker, with_duplicates
 from marsbench.protocols.protocol import Fold, Rows
+from marsbench.protocols.speaker_groups import first_duplicates, groups_by_speaker, with_duplicates
 
 _VALIDATION_SHARE = 0.1
 _HOLDOUT_SHARE = 0.2

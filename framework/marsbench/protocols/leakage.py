@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.protocols.groups import shared_names, statements, utterances
 from marsbench.protocols.protocol import Fold, Leakage
+from marsbench.protocols.speaker_groups import shared_names, statements, utterances
 
 _SHOWN = 3
 

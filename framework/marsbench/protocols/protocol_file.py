@@ -21,8 +21,8 @@ from marsbench.atomic_files import write_text
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError, first_problem, is_plain, shown, suggestion
 from marsbench.hashing import digest, slug
-from marsbench.protocols.groups import group_splits, value_of
 from marsbench.protocols.protocol import Definition, Fold, Protocol, Rows, Splits
+from marsbench.protocols.speaker_groups import group_splits, value_of
 
 _MAX_BYTES = 50_000_000
 _MAX_LINE = 500

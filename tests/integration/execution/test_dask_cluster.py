@@ -17,7 +17,7 @@ from marsbench.config import Experiment
 from marsbench.errors import ConfigError, ExecutionError
 from marsbench.execution.base import Executor, Outcome, Task, Work
 from marsbench.execution.dask_cluster import DaskExecutor
-from marsbench.execution.worker import Limits
+from marsbench.execution.limits import Limits
 from marsbench.features.store import FeatureStore
 from marsbench.planning import make_plans
 from marsbench.progress import Silent

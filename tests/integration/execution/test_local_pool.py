@@ -18,8 +18,8 @@ import pytest
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Outcome, Task, Work
+from marsbench.execution.limits import Limits
 from marsbench.execution.local_pool import Isolation, LocalPool, close_session, run_isolated
-from marsbench.execution.worker import Limits
 
 Run = Callable[..., Outcome]
 
@@ -255,7 +255,7 @@ def test_limits_hold_in_workers(works: Any, limits: Limits, message: str) -> Non
 def test_without_a_limit_a_task_may_take_an_even_share_of_the_memory(
     works: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("marsbench.execution.local_pool.memory_limit", lambda: 800_000_000)
+    monkeypatch.setattr("marsbench.execution.limits.memory_limit", lambda: 800_000_000)
     with LocalPool(2, 1, NO_LIMITS) as pool:
         (outcome,) = outcomes(pool, works.call(works.fill, 1 << 30))
     assert outcome.value.kind == "MemoryLimit"

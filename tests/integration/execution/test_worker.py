@@ -20,8 +20,9 @@ import pytest
 from marsbench.errors import ConfigError, TrainingError
 from marsbench.execution import worker
 from marsbench.execution.base import Work
+from marsbench.execution.limits import Limits
 from marsbench.execution.threads import VARIABLES
-from marsbench.execution.worker import Limits, WorkerDied, WorkerProcess
+from marsbench.execution.worker import WorkerDied, WorkerProcess
 
 NO_LIMITS = Limits()
 
@@ -291,7 +292,8 @@ def test_a_process_in_which_a_thread_is_left_does_no_other_task(process: WorkerP
 PARENT = """
 import os, pickle, sys, time
 import works
-from marsbench.execution.worker import Limits, WorkerProcess
+from marsbench.execution.limits import Limits
+from marsbench.execution.worker import WorkerProcess
 process = WorkerProcess(1)
 print(process.run(pickle.dumps(works.call(os.getpid)), Limits(), print))
 print(process.run(pickle.dumps(works.call(works.leave_process)), Limits(), print), flush=True)

@@ -6,14 +6,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from marsbench.execution import local_pool
-from marsbench.execution.local_pool import memory_limit, n_cores
+from marsbench.execution import limits
+from marsbench.execution.limits import memory_limit, n_cores
 
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Control groups without limits, on a machine of 16 cores."""
-    monkeypatch.setattr(local_pool, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(limits, "_CGROUPS", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     return tmp_path
 

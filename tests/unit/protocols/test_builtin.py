@@ -8,7 +8,7 @@ import pytest
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.protocols.apply import apply_protocol, find_protocol
-from marsbench.protocols.groups import statements
+from marsbench.protocols.speaker_groups import statements
 
 Make = Callable[..., CheckedCorpus]
 Write = Callable[..., str]

@@ -4,8 +4,8 @@ import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import CorpusError
-from marsbench.protocols.groups import all_rows, groups_by_speaker, require_clips
 from marsbench.protocols.protocol import Definition, Family, Fold, Splits
+from marsbench.protocols.speaker_groups import all_rows, groups_by_speaker, require_clips
 
 _SEED = 0
 

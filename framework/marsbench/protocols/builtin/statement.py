@@ -4,8 +4,8 @@ import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import CorpusError
-from marsbench.protocols.groups import require_clips, statements
 from marsbench.protocols.protocol import Definition, Fold, Splits
+from marsbench.protocols.speaker_groups import require_clips, statements
 
 _SEED = 0
 

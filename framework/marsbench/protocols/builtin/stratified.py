@@ -1,8 +1,8 @@
 """Random splits of clips with balanced classes: stratified2, stratified3, ... and holdout80."""
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.protocols.groups import all_rows, first_duplicates, require_clips, split_recordings
 from marsbench.protocols.protocol import Definition, Family, Splits
+from marsbench.protocols.speaker_groups import all_rows, first_duplicates, require_clips, split_recordings
 
 _SEED = 0
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import CorpusError
-from marsbench.protocols.groups import UTTERANCE, group_splits, statements
 from marsbench.protocols.protocol import Definition, Family, Splits
+from marsbench.protocols.speaker_groups import UTTERANCE, group_splits, statements
 
 
 def by_utterance(n_folds: int) -> Definition:
