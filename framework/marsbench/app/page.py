@@ -28,6 +28,7 @@ from marsbench.app.inference import (
 )
 from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
 from marsbench.deployment.bundle_record import BaseRecord, Origin
+from marsbench.deployment.prediction import beyond_full_scale
 from marsbench.errors import AudioError, BenchError
 from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench.report.charts import draw_spectrogram
@@ -174,6 +175,8 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
             f"This recording has {answer.waveform.sample_rate:,} samples a second, fewer than any training "
             "clip: missing high frequencies may change the prediction."
         )
+    if answer.prediction.is_far_beyond_full_scale:
+        st.warning(escaped(beyond_full_scale(answer.prediction.peak)))
     st.divider()
     left, right = st.columns(2, gap="medium")
     with left:

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,15 +57,25 @@ def predict(
         for path, prediction in predictions:
             if len(prediction.windows) > 1:
                 out.print(bundles.timeline(path, prediction))
-    if n_narrow := sum(prediction.is_narrowband for _, prediction in predictions):
-        err.print(
-            f"{n_narrow} of {len(paths)} files have a lower sample rate than any training clip: "
-            "missing high frequencies may change the prediction",
-            style="yellow",
-        )
+    for line in _warnings(predictions):
+        err.print(line, style="yellow", markup=False, soft_wrap=True)
     if n_bad := len(paths) - len(predictions):
         err.print(f"{n_bad} of {len(paths)} files could not be used", style="red")
         raise typer.Exit(1)
+
+
+def _warnings(predictions: "list[tuple[Path, Prediction]]") -> Iterator[str]:
+    """What may make predictions wrong."""
+    from marsbench.deployment.prediction import beyond_full_scale
+
+    if n_narrow := sum(prediction.is_narrowband for _, prediction in predictions):
+        yield (
+            f"{n_narrow} of {len(predictions)} files have a lower sample rate than any training clip: "
+            "missing high frequencies may change the prediction"
+        )
+    for path, prediction in predictions:
+        if prediction.is_far_beyond_full_scale:
+            yield f"{path}: {beyond_full_scale(prediction.peak)}"
 
 
 def _values(path: Path, prediction: "Prediction") -> dict[str, Any]:

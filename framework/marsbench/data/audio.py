@@ -51,10 +51,21 @@ _WAVS = (b"RIFF", b"RIFX", b"RF64", b"riff")
 _SIGNATURES = (*_WAVS, b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff")
 """First bytes of the accepted formats; ID3 is an MP3's. libsndfile reads more formats, such as those of old
 samplers, but some of those readers print to standard output."""
-_SIZED_CONTAINERS: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
-"""Byte order of the size field that follows these four bytes in WAV and AIFF files."""
-_UNKNOWN_SIZE = 0xFFFF_FFFF
-"""Container sizes from here on mean that the writer did not know the size, as when writing to a pipe."""
+_SIZED_CONTAINERS: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
+    b"RIFF": ("little", b"data"),
+    b"RIFX": ("big", b"data"),
+    b"FORM": ("big", b"SSND"),
+}
+"""Byte order of sizes, and the chunk with the samples, of WAV and AIFF files by their first four bytes."""
+_UNKNOWN_SIZE = 0x7FFF_0000
+"""Sizes from here on mean that the writer did not know them, as when writing to a pipe: 7FFFF000 by sox,
+80000000 by arecord, FFFFFFFF by ffmpeg. No clip is that large."""
+_MAX_INTEGER_BYTES = 4
+"""Wider integers do not say what their full scale is: they mostly hold 16-bit samples."""
+_FAR_BEYOND = 4.0
+"""Largest sample from which on a clip is not only a little too loud, where full scale is 1."""
+_CANCELLED = 1e-3
+"""Channels whose mean has less than this share of their largest sample cancel each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,11 @@ class Waveform:
     def seconds(self) -> float:
         """Duration in seconds."""
         return len(self.samples) / self.sample_rate
+
+    @property
+    def peak(self) -> float:
+        """Largest absolute sample, where full scale is 1; 0 without samples."""
+        return max(float(self.samples.max()), -float(self.samples.min())) if len(self.samples) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,8 @@ class AudioFacts:
     """Why the file cannot be used."""
     audio_fingerprint: str = ""
     """Similar for near duplicates, see module `audio_fingerprint`; empty if the clip has none."""
+    peak: float = 0.0
+    """Largest absolute sample of the mono waveform, where full scale is 1."""
 
 
 def load(path: Path, sample_rate: int) -> Waveform:
@@ -124,10 +142,13 @@ def resample(waveform: Waveform, sample_rate: int) -> Waveform:
 def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform:
     """Check samples that do not come from a file and convert them to float32.
 
+    Integers of 8 to 32 bits are scaled so that full scale is 1, as those of a file are.
+
     Raises:
-        AudioError: more than one dimension, too short, too long, silent, or NaN or infinite samples.
+        AudioError: neither such integers nor floats, masked, more than one dimension, too short, too long,
+            silent, or NaN or infinite samples.
     """
-    samples = np.asarray(waveform.samples, np.float32)
+    samples = _as_floats(waveform.samples)
     if samples.ndim != 1:
         raise AudioError(f"samples have shape {samples.shape}; mono samples of shape (n_samples,) are needed")
     if waveform.sample_rate not in _RATES:
@@ -137,6 +158,26 @@ def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform
         raise AudioError(f"too long: {mono.seconds:.1f} s, the limit is {max_seconds:.0f} s")
     _check_samples(mono)
     return mono
+
+
+def _as_floats(samples: Any) -> NDArray[np.float32]:
+    """Samples of any shape, float32, nominally in [-1, 1]."""
+    array = np.asarray(samples)
+    if np.ma.isMaskedArray(samples):
+        raise AudioError("masked samples; give the array without its mask, such as samples.filled(0)")
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype.kind not in "iu" or array.dtype.itemsize > _MAX_INTEGER_BYTES:
+        raise AudioError(
+            f"samples are {array.dtype}; floats in [-1, 1], or integers of 8, 16 or 32 bits, are needed"
+        )
+    scale = 2.0 ** (8 * array.dtype.itemsize - 1)
+    return ((array - (scale if array.dtype.kind == "u" else 0.0)) / scale).astype(np.float32)
+
+
+def is_far_beyond_full_scale(peak: float) -> bool:
+    """Whether samples with this peak are probably integers that were stored as floats, unscaled."""
+    return peak > _FAR_BEYOND
 
 
 def examine(path: Path) -> AudioFacts:
@@ -158,6 +199,7 @@ def examine(path: Path) -> AudioFacts:
         channels=channels,
         seconds=waveform.seconds,
         audio_fingerprint=compute_fingerprint(waveform.samples, waveform.sample_rate),
+        peak=waveform.peak,
     )
 
 
@@ -169,12 +211,12 @@ def _why_no_file(path: Path) -> str:
 
 def _decode_checked(data: bytes, max_seconds: float) -> tuple[Waveform, int]:
     """The checked mono waveform and the file's number of channels."""
-    _check_container(data)
+    data = _checked_container(data)
     stream = _Bytes(data)
     try:
         with _Stream(stream) as file:
             _check_header(file, max_seconds)
-            samples = _mix_to_mono(file, stream)
+            samples, loudest = _mix_to_mono(file, stream)
             announced = file.frames if _length_is_known(file, data) else len(samples)
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise AudioError(f"cannot be decoded: {_reason(error)}") from error
@@ -183,6 +225,7 @@ def _decode_checked(data: bytes, max_seconds: float) -> tuple[Waveform, int]:
     if len(samples) < announced:
         raise AudioError(f"truncated: {len(samples):,} of {announced:,} samples can be decoded")
     waveform = Waveform(samples, file.samplerate)
+    _check_phase(waveform, loudest)
     _check_samples(waveform)
     return waveform, file.channels
 
@@ -228,21 +271,22 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc] # soundfile publishes 
         return False
 
 
-def _mix_to_mono(file: _Stream, stream: _Bytes) -> NDArray[np.float32]:
-    """All samples that can be decoded, averaged over channels, (n_samples,).
+def _mix_to_mono(file: _Stream, stream: _Bytes) -> tuple[NDArray[np.float32], float]:
+    """All samples that can be decoded, averaged over channels, (n_samples,), and the largest of any channel.
 
     Decoded in blocks, so that memory does not grow with the number of channels.
     """
     mixed = np.empty(file.frames, np.float32)
     block = np.empty((_BLOCK, file.channels), np.float32)
-    n_samples = 0
+    n_samples, loudest = 0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are refused later
         while len(part := file.read(out=block[: file.frames - n_samples])):
             # Summing by channel is ten times faster than mean(axis=1) over rows of two.
             mixed[n_samples : n_samples + len(part)] = sum(part.T) / np.float32(file.channels)
+            loudest = max(loudest, float(part.max()), -float(part.min()))
             n_samples += len(part)
             stream.expect_progress()
-    return mixed[:n_samples]
+    return mixed[:n_samples], loudest
 
 
 def _reason(error: Exception) -> str:
@@ -259,20 +303,39 @@ def _length_is_known(file: soundfile.SoundFile, data: bytes) -> bool:
     return file.format != "MP3" or b"Xing" in data or b"Info" in data
 
 
-def _check_container(data: bytes) -> None:
-    """Refuse unknown formats, and WAV or AIFF files shorter than their header says (libsndfile does not)."""
+def _checked_container(data: bytes) -> bytes:
+    """The file, with the size of a WAV's or AIFF's samples if its writer left 0.
+
+    Refuses unknown formats, and WAV or AIFF files shorter than the chunk of samples in their header, which
+    libsndfile does not.
+    """
     if not data:
         raise AudioError("empty: 0 bytes")
     # An MP3 without tags starts with eleven bits that are 1.
     if not data.startswith(_SIGNATURES) and data[:2] < b"\xff\xe0":
         raise AudioError("cannot be decoded: not recognised as WAV, FLAC, OGG, MP3, AIFF, AU or CAF")
-    byte_order = _SIZED_CONTAINERS.get(data[:4])
-    if byte_order is None:
-        return
-    announced = int.from_bytes(data[4:8], byte_order) + 8
+    if data[:4] not in _SIZED_CONTAINERS:
+        return data
+    order, wanted = _SIZED_CONTAINERS[data[:4]]
+    announced, at = int.from_bytes(data[4:8], order) + 8, 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], order)
+        if data[at : at + 4] == wanted:
+            if size == 0 and not _starts_with_chunk(data[at + 8 :], order):
+                return data[: at + 4] + (len(data) - at - 8).to_bytes(4, order) + data[at + 8 :]
+            announced = at + 8 + size
+            break
+        at += 8 + size + size % 2
     # Many writers omit the padding byte after a last chunk of odd length.
     if len(data) + 1 < announced < _UNKNOWN_SIZE:
         raise AudioError(f"truncated: the header announces {announced:,} bytes, the file has {len(data):,}")
+    return data
+
+
+def _starts_with_chunk(data: bytes, order: Literal["little", "big"]) -> bool:
+    """Whether nothing or another whole chunk follows, so that a chunk of size 0 before it is empty."""
+    is_named = data[:4].decode("latin-1").strip().isalnum() and data[:4].isascii()
+    return not data or (is_named and 8 + int.from_bytes(data[4:8], order) <= len(data))
 
 
 def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
@@ -295,12 +358,21 @@ def _bad_rate(rate: int) -> str:
     return f"unsupported sample rate: {rate:,} Hz; {_RATES.start:,} to {_RATES.stop - 1:,} Hz are supported"
 
 
+def _check_phase(waveform: Waveform, loudest: float) -> None:
+    """Refuse channels that cancel each other; `loudest` is the largest sample of any channel."""
+    if 0 < loudest < _MAX_PEAK and waveform.peak < _CANCELLED * loudest:
+        raise AudioError(
+            "silent once its channels are averaged: they are in opposite phase and cancel each other; "
+            "invert one of them, or keep a single one"
+        )
+
+
 def _check_samples(waveform: Waveform) -> None:
     if waveform.seconds < MIN_SECONDS:
         raise AudioError(
             f"too short: {waveform.seconds * 1000:.0f} ms, the minimum is {MIN_SECONDS * 1000:.0f} ms"
         )
-    peak = max(float(waveform.samples.max()), -float(waveform.samples.min()))
+    peak = waveform.peak
     if not isfinite(peak):
         raise AudioError("contains NaN or infinite samples")
     if peak > _MAX_PEAK:

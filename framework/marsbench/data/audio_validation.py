@@ -6,13 +6,13 @@ Results are cached by the file's path, size and times, so an unchanged corpus is
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data import audio_fingerprint
-from marsbench.data.audio import DECODER, AudioFacts, examine
+from marsbench.data.audio import DECODER, AudioFacts, examine, is_far_beyond_full_scale
 from marsbench.data.corpus import BadClip, CheckedCorpus, Clip, Corpus
 from marsbench.data.duplicates import near_duplicates
 from marsbench.errors import CorpusError, DamagedError
@@ -42,8 +42,22 @@ def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | Non
         )
     good = [(c, f) for c, f in zip(clips, facts, strict=True) if not f.problem]
     _require_every_class(corpus, [clip for clip, _ in good], bad)
+    corpus = _with_level_note(corpus, good, progress)
     near = near_duplicates([(clip.path, f) for clip, f in good], _cache_file("duplicates", clips), progress)
     return CheckedCorpus(corpus, tuple(c for c, _ in good), tuple(f for _, f in good), bad, near)
+
+
+def _with_level_note(corpus: Corpus, good: list[tuple[Clip, AudioFacts]], progress: Progress) -> Corpus:
+    """The corpus with a note, which `progress` is told, if clips are far beyond full scale."""
+    loud = [(clip.id, facts.peak) for clip, facts in good if is_far_beyond_full_scale(facts.peak)]
+    if not loud:
+        return corpus
+    note = (
+        f"clips far beyond full scale, probably unscaled integers stored as floats: {len(loud):,}, such as "
+        f"{loud[0][0]} ({loud[0][1]:,.3g} times full scale)"
+    )
+    progress.say(note)
+    return replace(corpus, notes=(*corpus.notes, note))
 
 
 def describe_bad(bad: tuple[BadClip, ...]) -> str:

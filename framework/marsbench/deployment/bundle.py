@@ -4,6 +4,7 @@
 the features and predicts with one model, `EnsembleBundle` with several whose probabilities it fuses.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from marsbench.data.audio import Waveform, checked, decode, read_bytes, resample
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord, EnsembleBundleRecord
 from marsbench.deployment.model_format import Predictor
-from marsbench.deployment.prediction import Prediction, Window
+from marsbench.deployment.prediction import Prediction, Window, beyond_full_scale
 from marsbench.errors import AudioError, BenchError, PluginError, shown_path
 from marsbench.execution.threads import limited_threads
 from marsbench.features.store import extracted
@@ -49,6 +50,7 @@ class _Recording(NamedTuple, Generic[Extracted]):
     """Those of each window."""
     seconds: float
     is_narrowband: bool
+    peak: float
 
 
 class BaseBundle(ABC, Generic[Extracted]):
@@ -92,7 +94,7 @@ class BaseBundle(ABC, Generic[Extracted]):
 
     def predict(
         self,
-        source: Source | NDArray[np.floating[Any]],
+        source: Source | NDArray[Any],
         sample_rate: int | None = None,
         *,
         max_seconds: float = MAX_SECONDS,
@@ -103,7 +105,8 @@ class BaseBundle(ABC, Generic[Extracted]):
         clip's length, each overlapping the next by half; its probabilities are the mean over windows.
 
         Args:
-            source: a path, a file's bytes, a `Waveform`, or samples (n_samples,), nominally in [-1, 1].
+            source: a path, a file's bytes, a `Waveform`, or samples (n_samples,), floats nominally in
+                [-1, 1] or integers of 8 to 32 bits; a warning tells of floats far beyond.
             sample_rate: rate of the samples in Hz; they are resampled to the extractor's.
             max_seconds: longest recording accepted.
 
@@ -115,8 +118,11 @@ class BaseBundle(ABC, Generic[Extracted]):
         if isinstance(source, np.ndarray):
             if sample_rate is None:
                 raise AudioError("samples without their rate; predict(samples, sample_rate)")
-            source = Waveform(np.asarray(source, np.float32), sample_rate)
-        return self._predictions([self._recording(source, max_seconds)])[0]
+            source = Waveform(source, sample_rate)  # `checked` makes them float32
+        prediction = self._predictions([self._recording(source, max_seconds)])[0]
+        if prediction.is_far_beyond_full_scale:
+            warnings.warn(beyond_full_scale(prediction.peak), stacklevel=2)
+        return prediction
 
     def predict_each(
         self, sources: Iterable[Source], *, max_seconds: float = MAX_SECONDS
@@ -151,7 +157,7 @@ class BaseBundle(ABC, Generic[Extracted]):
             features = self.extract(recorded, spans)
         needed = min(self.record.sample_rate, self.record.corpus.lowest_sample_rate)
         windows = [(start / rate, end / rate) for start, end in spans]
-        return _Recording(windows, features, recorded.seconds, rate < needed)
+        return _Recording(windows, features, recorded.seconds, rate < needed, recorded.peak)
 
     def _spans(self, recorded: Waveform) -> Iterator[Span]:
         """Each window that is not silent."""
@@ -181,6 +187,7 @@ class BaseBundle(ABC, Generic[Extracted]):
             windows=tuple(Window(*span, row) for span, row in zip(recording.windows, rows, strict=True)),
             seconds=recording.seconds,
             is_narrowband=recording.is_narrowband,
+            peak=recording.peak,
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.data.audio import SUFFIXES
+from marsbench.data.audio import SUFFIXES, is_far_beyond_full_scale
 from marsbench.errors import AudioError
 
 
@@ -36,6 +36,13 @@ class Prediction:
     seconds: float
     is_narrowband: bool
     """Whether its sample rate is lower than that of any training clip, which may change the prediction."""
+    peak: float = 0.0
+    """Largest absolute sample, where full scale is 1."""
+
+    @property
+    def is_far_beyond_full_scale(self) -> bool:
+        """Whether the samples are probably integers that were stored as floats, unscaled."""
+        return is_far_beyond_full_scale(self.peak)
 
     @property
     def label(self) -> str:
@@ -51,6 +58,14 @@ class Prediction:
         """Probability by class, of the whole or of one window's array."""
         values = self.probabilities if probabilities is None else probabilities
         return dict(zip(self.labels, values.tolist(), strict=True))
+
+
+def beyond_full_scale(peak: float) -> str:
+    """A warning on samples far beyond full scale."""
+    return (
+        f"the largest sample is {peak:,.3g} times full scale: floats are expected in [-1, 1]; if they are "
+        "unscaled integers, divide them by 32768 (16 bits)"
+    )
 
 
 def audio_files(words: Iterable[str]) -> list[Path]:

@@ -17,7 +17,7 @@ GRID = ("--features", "crossings,blocks", "--model", "nearest_mean", "--data", "
 
 def test_a_run_ends_with_verdict_recall_files_and_leaderboard(ran: Any) -> None:
     for expected in (
-        "Corpus tones: 30 clips, 3 classes; none.",
+        "Corpus tones: 30 clips, 3 classes; licence: none.",
         "The audio is synthetic",
         "crossings + nearest_mean, stratified5, seed 0",
         "Recall by class (%): low 100  middle 100  high 100",
@@ -219,7 +219,8 @@ def test_show_plugin_names_parameters_and_hyperparameters(bench: Bench) -> None:
 
 def test_data_check_reports_classes_speakers_rates_and_durations(bench: Bench, kit: Path) -> None:
     report = bench("data", "check", "tones", "--plugins", kit).stdout
-    for expected in ("tones: 30 usable clips", "speaker 4", "8,000 Hz: 30", "0.20 to 0.20 s", "No bad audio"):
+    facts = "speaker 4", "8,000 Hz: 30", "0.20 to 0.20 s", "dB of full scale", "No bad audio"
+    for expected in ("tones: 30 usable clips; licence: none", *facts):
         assert expected in report
 
 

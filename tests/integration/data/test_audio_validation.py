@@ -172,3 +172,12 @@ def test_a_damaged_cache_of_facts_is_computed_again(
     examined.clear()
     assert check_audio(corpus) == first
     assert sorted(examined) == ids(first)
+
+
+def test_clips_far_beyond_full_scale_are_noted(corpus: Corpus, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(tmp_path / "3.wav")
+    soundfile.write(tmp_path / "3.wav", 32_767 * samples, rate, subtype="FLOAT")
+    notes = check_audio(corpus).corpus.notes
+
+    assert len(notes) == 1
+    assert "far beyond full scale, probably unscaled integers stored as floats: 1, such as 3.wav" in notes[0]

@@ -140,6 +140,28 @@ def test_an_array_is_taken_with_its_rate(bundle: Bundle) -> None:
     assert bundle.predict(tone("high", 0.6)[::2], RATE // 2).label == "high"
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32])
+def test_an_array_of_integers_is_predicted_as_the_same_floats(bundle: Bundle, dtype: type) -> None:
+    info = np.iinfo(dtype)
+    half = (int(info.max) + int(info.min) + 1) // 2
+    integers = np.round(half + tone("high", 0.3) * (info.max - half)).astype(dtype)
+    found, expected = bundle.predict(integers, RATE), bundle.predict(tone("high", 0.3), RATE)
+
+    assert found.label == expected.label == "high"
+    assert found.peak == pytest.approx(expected.peak, abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, bool, object, complex])
+def test_an_array_without_a_full_scale_is_refused(bundle: Bundle, dtype: type) -> None:
+    with pytest.raises(AudioError, match=r"floats in .-1, 1., or integers of 8, 16 or 32 bits, are needed"):
+        bundle.predict((100 * tone("high", 0.3)).astype(dtype), RATE)
+
+
+def test_floats_far_beyond_full_scale_are_predicted_with_a_warning(bundle: Bundle) -> None:
+    with pytest.warns(UserWarning, match="times full scale: floats are expected in"):
+        assert bundle.predict(32_767 * tone("high", 0.3), RATE).is_far_beyond_full_scale
+
+
 def test_an_array_without_its_rate_is_refused(bundle: Bundle) -> None:
     with pytest.raises(AudioError, match="samples without their rate"):
         bundle.predict(tone("high", 0.3))

@@ -28,6 +28,12 @@ def encoded(
     return stream.getvalue()
 
 
+def with_sizes(riff: int, data: int, file: bytes | None = None) -> bytes:
+    """A WAV file with these sizes of the whole and of its samples, whatever they are."""
+    wav = file or encoded(NOISE)
+    return wav[:4] + riff.to_bytes(4, "little") + wav[8:40] + data.to_bytes(4, "little") + wav[44:]
+
+
 def sized(riff: bytes, size: int) -> bytes:
     return riff[:4] + size.to_bytes(4, "little") + riff[8:]
 
@@ -73,6 +79,12 @@ GOOD = {
     "AU": encoded(NOISE, "AU"),
     "Apple lossless": encoded(NOISE, "CAF", "ALAC_16"),
     "a WAV written by a pipe": sized(encoded(NOISE), 0xFFFF_FFFF),
+    "a WAV whose size is 8 too large": sized(encoded(NOISE), len(encoded(NOISE))),
+    "a WAV written by sox to a pipe": with_sizes(0x7FFF_F024, 0x7FFF_F000),
+    "a WAV written by arecord to a pipe": with_sizes(0x8000_0024, 0x8000_0000),
+    "a WAV written by ffmpeg to a pipe": with_sizes(0xFFFF_FFFF, 0xFFFF_FFFF),
+    "a WAV whose sizes were never filled in": with_sizes(0, 0),
+    "a WAV whose data size is 0": with_sizes(36, 0),
     "a WAV without its pad byte": sized(encoded(NOISE), len(encoded(NOISE)) - 7),
     "100 ms": encoded(NOISE[: RATE // 10]),
     "5 minutes": encoded(np.tile(NOISE, 300), "FLAC"),
@@ -101,7 +113,13 @@ BAD = {
     "all zeros": (encoded(0 * NOISE), "silent: every sample is zero"),
     "as good as zero": (encoded(1e-20 * NOISE, subtype="FLOAT"), "silent: the largest sample is"),
     "8-bit silence": (encoded(0 * NOISE, subtype="PCM_U8"), "silent"),
-    "opposite channels": (encoded(np.stack([NOISE, -NOISE], 1), subtype="FLOAT"), "silent"),
+    "cut, with a whole size that fits": (with_sizes(19_992, 32_000)[:20_000], "truncated"),
+    "no data, another chunk": (with_sizes(48, 0)[:44] + b"LIST\4\0\0\0abcd", "empty: 0 samples"),
+    "opposite channels": (encoded(np.stack([NOISE, -NOISE], 1), subtype="FLOAT"), "silent.*opposite phase"),
+    "nearly opposite channels": (
+        encoded(np.stack([NOISE, 1e-4 - NOISE, 0 * NOISE, 0 * NOISE], 1)),
+        "silent.*opposite phase and cancel",
+    ),
     "NaN": (with_value(np.nan), "contains NaN or infinite samples"),
     "infinity": (with_value(-np.inf), "contains NaN or infinite samples"),
     "a sum beyond float32": (encoded(np.full((RATE, 2), 3e38), subtype="FLOAT"), "contains NaN or infinite"),
@@ -362,3 +380,50 @@ def test_an_original_stereo_clip_of_ravdess_resamples_to_its_published_mono_twin
     theirs = load(Path(os.environ["MARSBENCH_RAVDESS"], f"{name}.flac"), 22_050)
     # 16 bit, rounded without dither: half a step, and a hair for the float32 arithmetic.
     np.testing.assert_allclose(mine.samples, theirs.samples, atol=0.51 * 2**-15)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])
+def test_integer_samples_are_scaled_by_their_type(dtype: str) -> None:
+    info = np.iinfo(dtype)
+    half = (info.max + info.min + 1) // 2
+    integers = np.round(half + NOISE * (info.max - half)).astype(dtype)
+
+    samples = audio.checked(Waveform(integers, RATE)).samples
+    assert samples.dtype == np.float32
+    np.testing.assert_allclose(samples, NOISE, atol=0.02 if info.bits == 8 else 1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_float_samples_keep_their_values(dtype: str) -> None:
+    samples = audio.checked(Waveform(NOISE.astype(dtype), RATE)).samples
+
+    np.testing.assert_array_equal(samples, NOISE.astype(dtype).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        NOISE > 0,
+        NOISE.astype(complex),
+        NOISE.astype(object),
+        (NOISE * 32767).astype(np.int64),
+        (NOISE * 100 + 100).astype(np.uint64),
+        NOISE.astype(str),
+        np.ma.masked_invalid(NOISE),
+    ],
+    ids=["bool", "complex", "object", "int64", "uint64", "text", "masked"],
+)
+def test_samples_without_a_full_scale_are_refused(samples: Any) -> None:
+    with pytest.raises(AudioError, match=r"are needed|without its mask"):
+        audio.checked(Waveform(samples, RATE))
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, False), (3.0, False), (5.0, True), (32767.0, True)])
+def test_floats_far_beyond_full_scale_are_told_from_loud_ones(
+    tmp_path: Path, scale: float, expected: bool
+) -> None:
+    (tmp_path / "clip.wav").write_bytes(encoded(scale * NOISE, subtype="FLOAT"))
+    facts = examine(tmp_path / "clip.wav")
+
+    assert facts.peak == pytest.approx(scale * np.abs(NOISE).max())
+    assert audio.is_far_beyond_full_scale(facts.peak) is expected

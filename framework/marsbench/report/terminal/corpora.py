@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from math import log10
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -17,7 +18,7 @@ from marsbench.report.terminal.console import table as empty_table
 
 def corpus_report(corpus: CheckedCorpus) -> RenderableType:
     """Counts by class and speaker, rates, durations, duplicates, and every bad file with its reason."""
-    about = f"{corpus.name}: {len(corpus.clips)} usable clips; {corpus.corpus.licence}"
+    about = f"{corpus.name}: {len(corpus.clips)} usable clips; licence: {corpus.corpus.licence}"
     synthetic = [Text("The audio is synthetic.", "yellow")] if corpus.corpus.synthetic else []
     return Group(
         Text(about, "bold"), *synthetic, _classes(corpus), _audio(corpus), *_duplicates(corpus), *_bad(corpus)
@@ -46,6 +47,12 @@ def _audio(corpus: CheckedCorpus) -> Table:
     middle = seconds[len(seconds) // 2]
     spread = f"{seconds[0]:.2f} to {seconds[-1]:.2f} s, median {middle:.2f} s, {sum(seconds):,.0f} s in all"
     table.add_row("durations", spread)
+    levels = sorted(20 * log10(facts.peak) for facts in corpus.facts if facts.peak > 0)
+    if levels:
+        level = (
+            f"{levels[0]:.1f} to {levels[-1]:.1f} dB of full scale, median {levels[len(levels) // 2]:.1f} dB"
+        )
+        table.add_row("peak levels", level)
     return table
 
 

@@ -30,7 +30,8 @@ _SHORT = 7
 def corpus_notes(run: Run) -> RenderableType:
     """The corpus, and notes on it and on the protocol that limit what the scores say."""
     corpus = run.corpus
-    about = f"Corpus {corpus.name}: {corpus.n_clips} clips, {len(corpus.labels)} classes; {corpus.licence}."
+    size = f"{corpus.n_clips} clips, {len(corpus.labels)} classes"
+    about = f"Corpus {corpus.name}: {size}; licence: {corpus.licence}."
     lines = [Text(about)]
     if corpus.synthetic:
         lines.append(Text("The audio is synthetic; its scores are not meaningful.", "yellow"))
