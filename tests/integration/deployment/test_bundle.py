@@ -1,11 +1,13 @@
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.data.corpus import CheckedCorpus
@@ -144,7 +146,7 @@ def test_an_array_is_taken_with_its_rate(bundle: Bundle) -> None:
 def test_an_array_of_integers_is_predicted_as_the_same_floats(bundle: Bundle, dtype: type) -> None:
     info = np.iinfo(dtype)
     half = (int(info.max) + int(info.min) + 1) // 2
-    integers = np.round(half + tone("high", 0.3) * (info.max - half)).astype(dtype)
+    integers: NDArray[Any] = np.round(half + tone("high", 0.3) * (info.max - half)).astype(dtype)
     found, expected = bundle.predict(integers, RATE), bundle.predict(tone("high", 0.3), RATE)
 
     assert found.label == expected.label == "high"
