@@ -201,7 +201,7 @@ def _load_and_check(
 ) -> CheckedCorpus:
     """The checked corpus; `progress` is told how a path was read, `found_at` where there is one."""
     with progress.track(f"Loading {entry.name}", 1) as advance:
-        corpus = _load(cast("Dataset", entry.plugin.create(parameters)))
+        corpus = listed_corpus(entry, parameters)
         advance(1)
     if found_at is not None:
         shown = ", ".join(corpus.labels[:_LABELS_SHOWN]) + (
@@ -213,15 +213,16 @@ def _load_and_check(
     return check_audio(corpus, on_bad, progress)
 
 
-def _load(dataset: Dataset) -> Corpus:
+def listed_corpus(entry: Entry, parameters: Settings) -> Corpus:
+    """The corpus as its dataset plugin lists it, without opening audio; raises BenchError where it cannot."""
     try:
-        corpus = dataset.load()
+        corpus = cast("Dataset", entry.plugin.create(parameters)).load()
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{dataset.name}.load failed: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{entry.name}.load failed: {type(error).__name__}: {error}") from error
     if not isinstance(corpus, Corpus):
-        raise PluginError(f"{dataset.name}.load returned {type(corpus).__name__}; a Corpus is needed")
+        raise PluginError(f"{entry.name}.load returned {type(corpus).__name__}; a Corpus is needed")
     return corpus
 
 

@@ -1,11 +1,15 @@
-"""Error analysis: the clips that a run is most wrong about, and its scores speaker by speaker."""
+"""Error analysis: the clips that a run is most wrong about, its scores by speaker and by any attribute."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from marsbench.evaluation.confusion import confusion
+from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
+from marsbench.evaluation.scores import Score
+from marsbench.evaluation.scoring import scores_of
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,34 @@ def _scores(speaker: str, predictions: Predictions) -> SpeakerScores:
         accuracy=float(matrix.accuracy),
         recalls=[None if np.isnan(recall) else float(recall) for recall in matrix.recall],
     )
+
+
+@dataclass(frozen=True)
+class ValueScores:
+    """Scores of the clips that have one value of an attribute."""
+
+    value: str | None
+    """None for the clips that name none."""
+    n_clips: int
+    scores: dict[str, Score]
+    """Accuracy and UAR (over the classes that these clips have), with their 95 % intervals."""
+
+
+def by_value(predictions: Predictions, values: Sequence[str | None]) -> list[ValueScores]:
+    """Scores by value of an attribute, in the order of the values; clips without one last.
+
+    Args:
+        predictions: out-of-fold.
+        values: of each of their clips.
+    """
+    rows: dict[str | None, list[int]] = {}
+    for row, value in enumerate(values):
+        rows.setdefault(value, []).append(row)
+    in_order = sorted(rows, key=lambda value: (value is None, value or ""))
+    return [_of_value(value, predictions.of_rows(np.array(rows[value]))) for value in in_order]
+
+
+def _of_value(value: str | None, predictions: Predictions) -> ValueScores:
+    scores = scores_of(predictions, [METRICS["accuracy"], METRICS["uar"]])
+    kept = {name: score for name, score in scores.items() if isinstance(score, Score)}
+    return ValueScores(value, len(predictions.clips), kept)

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from marsbench.config import Experiment
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.errors import ResultsError
-from marsbench.planning import Pipeline, checked_corpus, make_pipeline, resolve_dataset
+from marsbench.errors import BenchError, ResultsError, unknown
+from marsbench.evaluation.predictions import Predictions
+from marsbench.planning import Pipeline, checked_corpus, listed_corpus, make_pipeline, resolve_dataset
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
+from marsbench.protocols.groups import value_of
 from marsbench.protocols.protocol import Fold
 from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
@@ -51,6 +53,44 @@ def corpus_of(
             f"{run.corpus.fingerprint[:8]}; name that one with --data"
         )
     return corpus
+
+
+def values_of(
+    run: Run, predictions: Predictions, attribute: str, registry: Registry, data: str | None = None
+) -> list[str | None]:
+    """The value of an attribute for each predicted clip, None where unknown; no audio is opened.
+
+    Args:
+        run: the run.
+        predictions: its predictions.
+        attribute: `speaker`, `label`, or the name of an attribute of clips.
+        registry: where its dataset's plugin is.
+        data: a dataset's name or a path, where the corpus is now; None for where it was.
+
+    Raises:
+        ResultsError: the corpus is not there, is another one, or has no such attribute.
+    """
+    dataset = run.corpus.dataset
+    try:
+        entry, fixed = resolve_dataset(registry, data or dataset.name)
+        own = dataset.parameters if entry.name == dataset.name else {}
+        listed = {clip.id: clip for clip in listed_corpus(entry, own | fixed).clips}
+    except BenchError as error:
+        raise ResultsError(f"attributes are read from the corpus: {error} (--data names it)") from error
+    truth = zip(predictions.clips, predictions.targets, predictions.speakers, strict=True)
+    for name, target, speaker in truth:
+        clip = listed.get(name)
+        if clip is None or (clip.label, clip.speaker) != (predictions.labels[target], speaker):
+            raise ResultsError(
+                f"the corpus '{run.corpus.name}' is not the one that {run.run_id} was made on: clip {name} "
+                "is missing or has another label or speaker; name that one with --data"
+            )
+    values = [value_of(listed[name], attribute) for name in predictions.clips]
+    if attribute == "clip" or not any(value is not None for value in values):
+        known = {"label", *({"speaker"} if any(predictions.speakers) else ())}
+        known |= {key for name in predictions.clips for key in listed[name].attributes}
+        raise ResultsError(unknown("attribute", attribute, known))
+    return values
 
 
 def members_of(folder: RunFolder, run: Run) -> list[RunFolder]:

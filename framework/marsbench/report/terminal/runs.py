@@ -15,6 +15,7 @@ from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED, Metrics, Score
 from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report.columns import formatted, metric_text
+from marsbench.report.error_analysis import ValueScores
 from marsbench.report.phrases import criterion_name, view_phrase
 from marsbench.report.terminal.board import outcome_text
 from marsbench.report.terminal.console import table as empty_table
@@ -141,6 +142,17 @@ def classes(metrics: Metrics) -> Table:
         recall = scores.recall
         rates = percent(recall.value), _interval(recall), percent(scores.precision), percent(scores.f1)
         table.add_row(escape(scores.label), str(scores.n_clips), *rates)
+    return table
+
+
+def values(run: Run, attribute: str, found: Sequence[ValueScores]) -> Table:
+    """Scores by value of an attribute."""
+    table = empty_table(escape(attribute), title=f"{escape(run.title)}: by {escape(attribute)}, %")
+    for name in ("clips", "accuracy", "95 % interval", "UAR", "95 % interval"):
+        table.add_column(name, justify="right")
+    for entry in found:
+        cells = [cell for score in entry.scores.values() for cell in (percent(score.value), _interval(score))]
+        table.add_row(escape(entry.value or "unknown"), f"{entry.n_clips:,}", *cells)
     return table
 
 
