@@ -14,8 +14,8 @@ from marsbench.planning import Pipeline, checked_corpus, listed_corpus, make_pip
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.groups import value_of
 from marsbench.protocols.protocol import Fold
+from marsbench.protocols.speaker_groups import value_of
 from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run
