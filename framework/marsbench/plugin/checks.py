@@ -160,6 +160,7 @@ class _FeatureBench(_Bench[FeatureExtractor]):
             ("the shortest clip", lambda: self.same_width(_voice(self.rate, MIN_SECONDS))),
             ("a long clip", lambda: self.same_width(_voice(self.rate, 8.0))),
             ("deterministic", self.deterministic),
+            ("output not reused", self.output_kept),
             ("input not modified", self.input_kept),
             ("read-only input", self.read_only),
         ]
@@ -189,6 +190,18 @@ class _FeatureBench(_Bench[FeatureExtractor]):
         again = extractor.checked_extract(wave, self.rate)
         same = np.array_equal(first, again) and np.array_equal(first, self.extract(wave))
         return None if same else "two calls with the same waveform returned different values"
+
+    def output_kept(self) -> str | None:
+        """Look at a clip's features again after another clip was extracted."""
+        extractor = self.fresh()
+        first = extractor.extract(_voice(self.rate), self.rate)
+        before = np.array(first)
+        extractor.extract(_voice(self.rate, 2.0)[: self.rate][::-1].copy(), self.rate)
+        return (
+            None
+            if np.array_equal(first, before)
+            else "the features of a clip changed when another one was extracted: return a new array each time"
+        )
 
     def input_kept(self) -> str | None:
         wave = _voice(self.rate)

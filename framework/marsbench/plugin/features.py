@@ -55,12 +55,14 @@ class FeatureExtractor(Plugin):
         return None
 
     def checked_extract(self, waveform: Floats, sample_rate: int) -> Floats:
-        """Call `extract` and check what it returns.
+        """Call `extract` and check what it returns; gives a copy, as an extractor may reuse its array.
 
         Raises:
-            PluginError: a wrong shape or dtype, too many frames, or NaN or infinite values.
+            PluginError: a wrong shape or dtype, a masked array, too many frames, or NaN or infinite values.
         """
         values = self.extract(waveform, sample_rate)
+        if np.ma.isMaskedArray(values):
+            raise PluginError(f"{self.name}.extract returned a masked array; fill it: array.filled(0)")
         if not isinstance(values, np.ndarray) or values.dtype != np.float32:
             found = getattr(values, "dtype", type(values).__name__)
             raise PluginError(f"{self.name}.extract returned {found}; a float32 array is needed")
@@ -73,7 +75,7 @@ class FeatureExtractor(Plugin):
             )
         if not np.isfinite(values).all():
             raise PluginError(f"{self.name}.extract returned NaN or infinite values")
-        return values
+        return np.array(values)
 
 
 @dataclass(frozen=True)

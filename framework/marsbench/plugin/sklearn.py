@@ -136,12 +136,19 @@ class SklearnModel(Model):
         return self
 
     def _require_classifier(self, estimator: Any) -> None:
-        can_predict = hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")
-        if isinstance(estimator, type) or not hasattr(estimator, "get_params") or not can_predict:
-            what = getattr(estimator, "__name__", type(estimator).__name__)
+        from sklearn.base import is_classifier
+
+        returned = f"{self.name}.build returned {getattr(estimator, '__name__', type(estimator).__name__)}"
+        if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
+            raise PluginError(f"{returned}; an unfitted scikit-learn classifier is needed")
+        if hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function"):
+            return
+        if is_classifier(estimator):
             raise PluginError(
-                f"{self.name}.build returned {what}; an unfitted scikit-learn classifier is needed"
+                f"{returned}, which has neither predict_proba nor decision_function and so gives no "
+                "probabilities; choose parameters with which it has one, or another classifier"
             )
+        raise PluginError(f"{returned}; an unfitted scikit-learn classifier is needed")
 
     def _probabilities(self, values: NDArray[np.float64]) -> Probabilities:
         """Probabilities of the classes that have training clips, (n_clips, n_present_classes)."""

@@ -128,8 +128,13 @@ def _require_equal(applied: Protocol, definition: Definition, corpus: CheckedCor
 
 
 def _require_use(definition: Definition, corpus: CheckedCorpus, folds: Sequence[Fold]) -> None:
-    """Every fold must train on at least two recordings, and every class must be tested."""
+    """Every fold must test a clip and train on at least two recordings, and every class must be tested."""
     for number, fold in enumerate(folds, 1):
+        if not len(fold.test):
+            raise CorpusError(
+                f"{definition.name} leaves fold {number} of corpus '{corpus.name}' no clip to test; use "
+                "fewer folds, or another protocol"
+            )
         if (count := n_recordings(corpus, fold.train)) < 2:
             raise CorpusError(
                 f"{definition.name} leaves fold {number} of corpus '{corpus.name}' {count} different clip(s) "

@@ -5,7 +5,12 @@ import numpy as np
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.hashing import derived_seed
 from marsbench.protocols.protocol import Fold, Rows
-from marsbench.protocols.speaker_groups import first_duplicates, groups_by_speaker, with_duplicates
+from marsbench.protocols.speaker_groups import (
+    first_duplicates,
+    groups_by_speaker,
+    stratified_group_folds,
+    with_duplicates,
+)
 
 _VALIDATION_SHARE = 0.1
 _HOLDOUT_SHARE = 0.2
@@ -27,7 +32,7 @@ def inner_folds(corpus: CheckedCorpus, train: Rows, by_speaker: bool, n_folds: i
     where each has clips for all folds; duplicates stay in one part. There are fewer folds where a class or
     the speakers do not suffice, but always at least one split.
     """
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import GroupKFold, StratifiedKFold
 
     split_seed = derived_seed(seed, "inner")
     if n_folds == 1:
@@ -35,9 +40,12 @@ def inner_folds(corpus: CheckedCorpus, train: Rows, by_speaker: bool, n_folds: i
     if by_speaker and (n_groups := len(np.unique(groups := groups_by_speaker(corpus, train)))) > 1:
         n_folds = min(n_folds, n_groups)
         can_stratify = np.unique(corpus.targets[train], return_counts=True)[1].min() >= n_folds
-        kind = StratifiedGroupKFold if can_stratify else GroupKFold
-        by_group = kind(n_folds, shuffle=True, random_state=split_seed)
-        return [Fold(train[a], train[b]) for a, b in by_group.split(train, corpus.targets[train], groups)]
+        if can_stratify:
+            pairs = stratified_group_folds(corpus.targets[train], groups, n_folds, split_seed)
+        else:
+            by_group = GroupKFold(n_folds, shuffle=True, random_state=split_seed)
+            pairs = list(by_group.split(train, groups=groups))
+        return [Fold(train[a], train[b]) for a, b in pairs]
     rows = first_duplicates(corpus, train)
     least = int(np.unique(corpus.targets[rows], return_counts=True)[1].min())
     if least < 2:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError
@@ -113,6 +114,23 @@ def _key(clip: Clip, names: Iterable[str]) -> str:
     return "\0".join(value_of(clip, name) or "" for name in names)
 
 
+def stratified_group_folds(
+    targets: Rows, groups: Rows | NDArray[np.str_], n_folds: int, seed: int
+) -> list[tuple[Rows, Rows]]:
+    """(train, test) positions of folds of whole groups, classes balanced; no fold is empty.
+
+    StratifiedGroupKFold may leave a fold empty where few groups have very different numbers of clips. The
+    groups are then divided by their sizes alone.
+    """
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    pairs = list(splitter.split(targets, targets, groups))
+    if not all(len(test) for _, test in pairs):
+        pairs = list(GroupKFold(n_folds).split(targets, targets, groups))
+    return pairs
+
+
 def group_splits(
     corpus: CheckedCorpus, rows: Rows, names: Iterable[str], n_folds: int, protocol: str
 ) -> Splits:
@@ -121,15 +139,12 @@ def group_splits(
     Raises:
         CorpusError: a class has fewer than `n_folds` clips, or there are fewer groups.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     require_clips(corpus, n_folds, protocol, rows)
     groups = _numbers(corpus, [_key(clip, names) for clip in corpus.clips])[rows]
     if (n_groups := len(np.unique(groups))) < n_folds:
         what = f"groups of equal {', '.join(names)}"
         raise CorpusError(f"{protocol} needs {n_folds} {what}; corpus '{corpus.name}' has {n_groups}")
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=_SEED)
-    pairs = splitter.split(rows, corpus.targets[rows], groups)
+    pairs = stratified_group_folds(corpus.targets[rows], groups, n_folds, _SEED)
     return Splits(tuple(Fold(np.sort(rows[train]), np.sort(rows[test])) for train, test in pairs))
 
 

@@ -192,6 +192,20 @@ def test_a_faulty_extractor_is_found(plugin: type[Plugin], name: str, words: str
     assert re.search(words, problems(plugin).get(name, "no problem"))
 
 
+class OneBuffer(Level):
+    """Returns the same array each time."""
+
+    def extract(self, waveform: Floats, sample_rate: int) -> Floats:
+        if not hasattr(self, "buffer"):
+            self.buffer = super().extract(waveform, sample_rate)
+        self.buffer[...] = waveform.mean()
+        return self.buffer
+
+
+def test_an_extractor_that_reuses_its_array_is_found() -> None:
+    assert "return a new array each time" in problems(OneBuffer)["output not reused"]
+
+
 def test_nothing_is_tried_once_a_gate_is_shut() -> None:
     assert [entry.name for entry in check(DoubleLevel)] == ["constructs", "kind", "a voice-like tone"]
 

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import skops.io
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.multiclass import OutputCodeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -167,6 +168,21 @@ def test_an_svm_counts_its_support_vectors() -> None:
 def test_build_must_return_a_classifier(returned: object, named: str) -> None:
     with pytest.raises(PluginError, match=f"build returned {named}; an unfitted scikit-learn classifier"):
         fitted(lambda: returned)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: VotingClassifier([("a", LogisticRegression()), ("b", SVC())], voting="hard"),
+        lambda: make_pipeline(StandardScaler(), VotingClassifier([("a", SVC())])),
+        lambda: OutputCodeClassifier(SVC()),
+    ],
+    ids=["voting", "voting in a pipeline", "output codes"],
+)
+def test_a_classifier_without_probabilities_is_called_that(build: Callable[[], Any]) -> None:
+    with pytest.raises(PluginError, match="has neither predict_proba nor decision_function") as caught:
+        fitted(build)
+    assert "\n" not in str(caught.value)
 
 
 class Unsure(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types

@@ -1,13 +1,16 @@
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.protocols.apply import apply_protocol, find_protocol
+from marsbench.protocols.inner_splits import inner_folds
+from marsbench.protocols.protocol import Definition, Fold, Splits
 from marsbench.protocols.speaker_groups import statements
 
 Make = Callable[..., CheckedCorpus]
@@ -204,3 +207,47 @@ def test_a_file_named_like_a_member_of_a_family_must_have_its_splits(corpus: Mak
     path = write(name="speaker3", folds=[["s0"], ["s1", "s2", "s3"], ["s4", "s5"]])
     with pytest.raises(ConfigError, match="differently from the built-in protocol of that name"):
         apply_protocol(path, corpus())
+
+
+SPARSE = [
+    ((5, 0), (0, 6), (4, 6), (5, 7), (0, 1)),
+    ((9, 9), (1, 0), (0, 1), (1, 0), (0, 30)),
+    ((1, 20), (20, 1), (3, 0), (0, 2), (2, 2), (0, 9)),
+]
+"""Clips of two classes by speaker."""
+
+
+def sparse(of_clips: Make, counts: tuple[tuple[int, int], ...]) -> CheckedCorpus:
+    clips = [
+        Clip(f"{speaker}-{label}-{n}", Path(), label, f"s{speaker}")
+        for speaker, row in enumerate(counts)
+        for label, count in zip("ab", row, strict=True)
+        for n in range(count)
+    ]
+    return of_clips(clips, "ab")
+
+
+@pytest.mark.parametrize("counts", SPARSE)
+@pytest.mark.parametrize("name", ["speaker2", "speaker3", "speaker4", "speaker5"])
+def test_folds_of_few_uneven_speakers_all_test_clips(
+    of_clips: Make, counts: tuple[tuple[int, int], ...], name: str
+) -> None:
+    made = sparse(of_clips, counts)
+    protocol = apply_protocol(name, made)
+
+    assert all(len(fold.test) for fold in protocol.folds)
+    tested = np.concatenate([fold.test for fold in protocol.folds])
+    assert sorted(tested.tolist()) == list(range(len(made.clips)))
+    for fold in protocol.folds:
+        for n_folds in (2, 3, 5):
+            inner = inner_folds(made, fold.train, by_speaker=True, n_folds=n_folds, seed=0)
+            assert all(len(part.train) and len(part.test) for part in inner)
+
+
+def test_a_fold_without_test_clips_is_one_line(of_clips: Make) -> None:
+    made = sparse(of_clips, SPARSE[0])
+    rows = np.arange(len(made.clips))
+    folds = Fold(rows[:9], rows[9:]), Fold(rows, rows[:0])
+
+    with pytest.raises(CorpusError, match=r"^mine leaves fold 2 of corpus 'made' no clip to test; use fewer"):
+        apply_protocol(Definition("mine", "", False, lambda _corpus: Splits(folds)), made)

@@ -5,7 +5,12 @@ import numpy as np
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import CorpusError
 from marsbench.protocols.protocol import Definition, Family, Fold, Splits
-from marsbench.protocols.speaker_groups import all_rows, groups_by_speaker, require_clips
+from marsbench.protocols.speaker_groups import (
+    all_rows,
+    groups_by_speaker,
+    require_clips,
+    stratified_group_folds,
+)
 
 _SEED = 0
 
@@ -14,16 +19,13 @@ def by_speaker(n_folds: int) -> Definition:
     """`n_folds` folds of whole speakers, classes balanced; speakers sharing a recording stay in one part."""
 
     def split(corpus: CheckedCorpus) -> Splits:
-        from sklearn.model_selection import StratifiedGroupKFold
-
         require_clips(corpus, n_folds, f"speaker{n_folds}")
         groups = groups_by_speaker(corpus, all_rows(corpus))
         if (n_groups := len(set(groups))) < n_folds:
             raise CorpusError(
                 f"speaker{n_folds} needs {n_folds} speakers; corpus '{corpus.name}' has {n_groups}"
             )
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=_SEED)
-        pairs = splitter.split(corpus.targets, corpus.targets, groups)
+        pairs = stratified_group_folds(corpus.targets, groups, n_folds, _SEED)
         return Splits(tuple(Fold(np.sort(train), np.sort(test)) for train, test in pairs))
 
     description = f"{n_folds} folds of whole speakers, classes balanced"
