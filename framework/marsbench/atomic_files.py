@@ -1,4 +1,4 @@
-"""Write files atomically, and JSON files with a checksum."""
+"""Write files atomically; JSON objects, records and bytes with a checksum that is checked on reading."""
 
 import hashlib
 import os
@@ -6,11 +6,14 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import platformdirs
+from pydantic import BaseModel, ValidationError
 
-from marsbench.errors import DamagedError, StorageError
+from marsbench.errors import DamagedError, ResultsError, StorageError
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 def home() -> Path:
@@ -94,3 +97,42 @@ def read_checksummed(path: Path) -> bytes:
 
 def _checksum_line(rest: bytes) -> bytes:
     return b'{"sha256": "%s",' % hashlib.sha256(rest).hexdigest().encode()
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """The record in a file; raises ResultsError if it is missing, damaged or not of this version."""
+    try:
+        return kind.model_validate_json(read_checksummed(path))
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise ResultsError(f"{path} is not of this version: {where}: {first['msg']}") from error
+
+
+def intact(path: Path, say: Callable[[str], None], read: Callable[[Path], Record]) -> Record | None:
+    """The record in a file, or None; an unusable file is renamed to `.damaged`, and `say` gets a line."""
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except ResultsError as error:
+        aside = path.replace(path.with_suffix(".damaged"))
+        say(f"{error}; set aside as {aside.name} and computed again")
+        return None
+
+
+def write_sealed(path: Path, data: bytes) -> None:
+    """Write bytes atomically, with their sha256 before them."""
+    write_atomically(path, lambda file: file.write(hashlib.sha256(data).digest() + data))
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """The bytes that `write_sealed` was given; None if they are missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    size = hashlib.sha256().digest_size
+    return content[size:] if hashlib.sha256(content[size:]).digest() == content[:size] else None

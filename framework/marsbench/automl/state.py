@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from marsbench.atomic_files import write_checksummed
-from marsbench.results.checksummed import read_record
+from marsbench.atomic_files import read_record, write_checksummed
 
 
 class _Record(BaseModel):

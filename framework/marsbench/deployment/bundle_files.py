@@ -27,7 +27,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import soundfile
 
-from marsbench.atomic_files import write_checksummed
+from marsbench.atomic_files import read_record, write_checksummed
 from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle, EnsembleBundle, make_plugin
@@ -44,7 +44,6 @@ from marsbench.errors import BenchError, DamagedError, ExportError, PluginError,
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Kind, Recipe, Registry, discover
 from marsbench.progress import Progress
-from marsbench.results.checksummed import read_record
 
 RECORD = "bundle.json"
 AnyBundle = Bundle | EnsembleBundle

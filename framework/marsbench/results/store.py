@@ -7,7 +7,7 @@ units/fold-K.json       one finished unit each: what a rerun reads instead of tr
 units/fold-K.failed.json   why a unit failed, which a rerun leaves alone
 units/fold-K.running    empty; there while the process that has the folder's lock runs the unit
 logs/fold-K.log         what a unit printed
-study/                  what a tuned run keeps of its trials, see `study_folder`
+study/                  what a tuned run keeps of its trials, see `studies`
 
 The JSON files begin with a checksum of themselves; that of the predictions is in `run.json`. Folds count
 from 0.
@@ -21,11 +21,10 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from marsbench.atomic_files import write_checksummed, write_text
+from marsbench.atomic_files import intact, read_record, write_checksummed, write_text
 from marsbench.errors import DamagedError, ResultsError, StorageError, unknown
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.progress import Silent
-from marsbench.results.checksummed import intact, read_record
 from marsbench.results.schema import Run, RunPlan, Standing
 from marsbench.results.studies import StudyFolder
 

@@ -9,12 +9,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from marsbench.atomic_files import read_checksummed, write_checksummed, write_text
+from marsbench.atomic_files import (
+    intact,
+    read_checksummed,
+    read_record,
+    read_sealed,
+    write_checksummed,
+    write_sealed,
+    write_text,
+)
 from marsbench.config import Objective
 from marsbench.errors import ResultsError
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.plugin.search_space import Scalar
-from marsbench.results.checksummed import intact, read_record, read_sealed, write_sealed
 
 TrialState = Literal["complete", "pruned", "failed"]
 
