@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from operator import itemgetter
 from pathlib import Path
@@ -128,7 +129,7 @@ def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria, say: Ca
     first = rows[0].board
     in_order = ranked(rows)
     complete = [row for row in in_order if row.ranked_score is not None]
-    tied, n_compared = with_tie_ranks(complete, [folders_of(root, row) for row in complete], say)
+    tied, n_compared = with_tie_ranks(complete, partial(folders_of, root), say)
     return Board(
         corpus=first.corpus,
         protocol=first.protocol,

@@ -53,6 +53,8 @@ class Row(NamedTuple):
     features: str
     model: str
     settings: dict[str, object]
+    configuration: str
+    """Key that is equal for runs that differ only in seed and code."""
     tuner: str | None
     """None for the untuned configuration."""
     asked: str | None
@@ -110,11 +112,6 @@ class Row(NamedTuple):
         return other - own if self.board.speakers_apart else own - other
 
     @property
-    def configuration(self) -> str:
-        """Key that is equal for runs that differ in seed and code alone."""
-        return canonical_json([self.features, self.model, self.settings, self.asked, self.ensemble])
-
-    @property
     def untuned_configuration(self) -> str:
         """Key of the same pipeline untuned."""
         return canonical_json([self.features, self.model, self.settings, None, None])
@@ -130,9 +127,12 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
     protocol, corpus, leakage = run.protocol, run.corpus, run.protocol.leakage
     worst = run.metrics.worst if run.metrics else None
     scores = _scores(run.metrics, worst) if run.metrics and worst else {}
-    for name, measure in _MEASURES.items():
-        if (value := measure(run)) is not None:
-            scores[name] = value
+    scores |= {name: value for name, value in _measures(run).items() if value is not None}
+    if n_clips := scores.get("n_clips"):
+        seconds = (run.extraction_seconds or 0.0) + run.predict_seconds / n_clips
+        scores["milliseconds_per_clip"] = 1000 * seconds
+    asked = run.tuning.asked.key if run.tuning else None
+    ensemble = run.ensemble.key if run.ensemble else None
     # Grading takes as long as reading, and most runs were graded by the same criteria when they were made.
     was_graded_so = run.criteria == criteria
     if was_graded_so and run.pass_probability is not None:
@@ -149,9 +149,10 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         features=run.features.name,
         model=run.model.name,
         settings=run.settings,
+        configuration=canonical_json([run.features.name, run.model.name, run.settings, asked, ensemble]),
         tuner=run.tuning.asked.tuner if run.tuning else None,
-        asked=run.tuning.asked.key if run.tuning else None,
-        ensemble=run.ensemble.key if run.ensemble else None,
+        asked=asked,
+        ensemble=ensemble,
         members=run.ensemble.mean_shares if run.ensemble else None,
         status=run.status,
         reason=run.failures[0].message if run.failures else None,
@@ -180,28 +181,19 @@ def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) 
     )
 
 
-def _n_clips(run: Standing) -> int | None:
-    return sum([scores.n_clips for scores in run.metrics.classes]) if run.metrics else None
+def _measures(run: Standing) -> dict[str, float | None]:
+    """What a run's record tells beside its metrics; None where it is not known."""
+    tuning = run.tuning
+    return {
+        "train_seconds": run.fit_seconds,
+        "parameters": run.n_parameters,
+        "model_bytes": run.model_bytes,
+        "trials": tuning.n_trials if tuning else None,
+        "optimism": tuning.optimism if tuning else None,
+    }
 
-
-def _milliseconds_per_clip(run: Standing) -> float | None:
-    n_clips = _n_clips(run)
-    return 1000 * ((run.extraction_seconds or 0.0) + run.predict_seconds / n_clips) if n_clips else None
-
-
-_MEASURES: dict[str, Callable[[Standing], float | None]] = {
-    "n_clips": _n_clips,
-    "train_seconds": lambda run: run.fit_seconds,
-    "parameters": lambda run: run.n_parameters,
-    "model_bytes": lambda run: run.model_bytes,
-    "milliseconds_per_clip": _milliseconds_per_clip,
-    "trials": lambda run: run.tuning.n_trials if run.tuning else None,
-    "optimism": lambda run: run.tuning.optimism if run.tuning else None,
-}
-"""What a run's record tells beside its metrics; None where it is not known."""
 
 _MERGES: dict[str, Callable[[Sequence[float]], float]] = {
-    "n_clips": lambda values: values[0],
     "train_seconds": fmean,
     "parameters": lambda values: values[0],
     "model_bytes": lambda values: round(fmean(values)),
@@ -216,7 +208,7 @@ _MERGES: dict[str, Callable[[Sequence[float]], float]] = {
 
 def _scores(metrics: Metrics, worst: ClassScores) -> dict[str, float]:
     """Every recorded metric, the recall of the worst class, the spread of the ranking metric over folds."""
-    numbers: dict[str, float] = {}
+    numbers: dict[str, float] = {"n_clips": sum([scores.n_clips for scores in metrics.classes])}
     for name, score in [*metrics.scores.items(), (WORST_RECALL, worst.recall)]:
         if isinstance(score, Score):
             numbers[name] = score.value

@@ -1,4 +1,4 @@
-"""Which rows of a leaderboard the data cannot tell apart.
+"""Which rows of a leaderboard have no significant difference, so that they share a rank.
 
 The answer is kept in the cache, so that showing a leaderboard again computes nothing.
 """
@@ -23,14 +23,14 @@ MOST_COMPARED = 40
 
 
 def with_tie_ranks(
-    rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]], say: Callable[[str], None]
+    rows: Sequence[Row], folders_of: Callable[[Row], Sequence[RunFolder]], say: Callable[[str], None]
 ) -> tuple[list[Row], int]:
-    """Rows whose ranks are those of tie groups.
+    """Rows ranked by groups without a significant difference.
 
     Args:
         rows: complete ones of one board, best first, ranked by score alone.
-        folders: the runs behind each row, one a seed.
-        say: told of each row whose predictions are damaged.
+        folders_of: gives the runs behind a row, one for each seed.
+        say: called with a line for each row whose predictions are damaged.
 
     Returns:
         The rows, and how many were compared. One whose predictions cannot be read keeps its rank by score,
@@ -39,7 +39,7 @@ def with_tie_ranks(
     if len(rows) < 2:
         return list(rows), 0
     compared, behind = rows[:MOST_COMPARED], rows[MOST_COMPARED:]
-    ranks = _known_ranks(compared, folders[:MOST_COMPARED], say)
+    ranks = _known_ranks(compared, [folders_of(row) for row in compared], say)
     shown = [
         row if rank is None else row._replace(rank=rank) for row, rank in zip(compared, ranks, strict=True)
     ]
