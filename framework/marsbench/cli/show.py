@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from marsbench.cli.options import DEFAULT_RESULTS, Json, Plugins, Results
-from marsbench.results.reproduce import Reproduction
 from marsbench.results.store import RunFolder
 
 
@@ -65,7 +64,9 @@ def show(  # noqa: PLR0913, PLR0917 - one argument an option
     if found.tuning is not None:
         out.print(tuning.tuning_summary(found.tuning))
     out.print(runs.origin(found))
-    _print_reproduction(reproduce(found))
+    commands, notes = reproduce(found)
+    # Neither wrapped nor indented, so that they can be copied.
+    typer.echo("\n".join(["\nReproduce", *commands, *(f"({note})" for note in notes)]))
 
 
 def _print_values(
@@ -93,12 +94,3 @@ def _print_values(
         typer.echo(json.dumps(rows, indent=1))
         return
     out.print(runs.values(run, by, found))
-
-
-def _print_reproduction(how: Reproduction) -> None:
-    """The commands, neither wrapped nor indented so that they can be copied, and notes on them."""
-    typer.echo("\nReproduce")
-    for command in how.commands:
-        typer.echo(command)
-    for note in how.notes:
-        typer.echo(f"({note})")

@@ -6,7 +6,6 @@ from marsbench.config import Criteria
 from marsbench.evaluation.criteria import Grade, Outcome, verdict
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED
-from marsbench.protocols.leakage import takes_phrase
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing
@@ -160,10 +159,13 @@ def shared_lines(shown: Board) -> list[str]:
     words = " and ".join(f"{count} {what}" for what, count in shared.items() if count)
     # Rows of older records do not tell.
     takes = next((share for row in shown.rows if (share := row.board.takes_shared) is not None), None)
-    return [
-        *([f"Train and test share {words}; expect lower scores on new ones."] if words else []),
-        *([f"{takes_phrase(takes).capitalize()}."] if takes else []),
-    ]
+    lines = [f"Train and test share {words}; expect lower scores on new ones."] if words else []
+    if takes:
+        # Brings NumPy, which other boards do without.
+        from marsbench.protocols.leakage import takes_phrase
+
+        lines.append(f"{takes_phrase(takes).capitalize()}.")
+    return lines
 
 
 def _more(hidden: Sequence[Row]) -> list[str]:
