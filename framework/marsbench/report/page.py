@@ -16,7 +16,7 @@ from marsbench.evaluation.criteria import grade
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.report import phrases
 from marsbench.report.columns import formatted, shown_in
-from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run, with_audio
+from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run, with_attributes, with_audio
 from marsbench.report.selection import Selection
 from marsbench.results.leaderboard import Board
 from marsbench.results.reproduce import Reproduction, reproduce
@@ -85,18 +85,19 @@ def _runs(selection: Selection, options: Options, notes: list[str]) -> list[RunV
         except ResultsError as error:
             notes.append(str(error))
             continue
-        views.append(_with_audio(view, audio, options))
+        views.append(_with_corpus(view, audio, options))
     return views
 
 
-def _with_audio(view: RunView, found: dict[str, CorpusAudio], options: Options) -> RunView:
-    """The run with spectrograms of its misclassified clips; each corpus is searched for once."""
-    if not view.misclassified:
+def _with_corpus(view: RunView, found: dict[str, CorpusAudio], options: Options) -> RunView:
+    """The run with its scores by attribute and spectrograms; each corpus is searched for once."""
+    if view.run.metrics is None or view.n_speakers is None:
         return view
     corpus = view.run.corpus
     if corpus.fingerprint not in found:
         found[corpus.fingerprint] = find_audio(corpus.dataset, options.folders)
-    return with_audio(view, found[corpus.fingerprint], playable=options.audio)
+    view = with_attributes(view, found[corpus.fingerprint])
+    return with_audio(view, found[corpus.fingerprint], playable=options.audio) if view.misclassified else view
 
 
 def _n_speakers(runs: list[RunView]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -26,13 +27,22 @@ from marsbench.report.charts import (
     draw_spectrogram,
     learning_curves,
 )
-from marsbench.report.error_analysis import Misclassified, SpeakerScores, by_speaker, most_misclassified
+from marsbench.report.error_analysis import (
+    Misclassified,
+    SpeakerScores,
+    ValueScores,
+    by_speaker,
+    by_value,
+    most_misclassified,
+)
 from marsbench.results.predictions import read_predictions
 from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.row import Row
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
+_MOST_VALUES = 10
+"""Values of an attribute; one with more is not shown."""
 MOST_SPEAKERS = 100
 """Speakers in the table; beyond as many, the plot of recalls leaves them out."""
 _MAX_BYTES = 40_000
@@ -73,6 +83,8 @@ class RunView:
     calibration: Calibration | None = None
     misclassified: list[ClipView] = field(default_factory=list)
     curves: LearningCurves | None = None
+    attributes: dict[str, list[ValueScores]] = field(default_factory=dict)
+    """Scores by value of each attribute of the corpus that has a few values."""
     problems: list[str] = field(default_factory=list)
     audio_problem: str | None = None
     """Why the corpus's audio cannot be found."""
@@ -137,6 +149,8 @@ class CorpusAudio:
     """By clip id; empty if the corpus cannot be found."""
     problem: str | None = None
     """Why it cannot be found."""
+    attributes: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """What else is known of each clip, by clip id."""
 
 
 def find_audio(dataset: Recipe, folders: tuple[Path, ...]) -> CorpusAudio:
@@ -149,7 +163,8 @@ def find_audio(dataset: Recipe, folders: tuple[Path, ...]) -> CorpusAudio:
     try:
         entry = discover(folders).get("datasets", dataset.name)
         corpus = cast("Dataset", entry.plugin.create(dataset.parameters)).load()
-        return CorpusAudio({clip.id: clip.path for clip in corpus.clips})
+        paths = {clip.id: clip.path for clip in corpus.clips}
+        return CorpusAudio(paths, attributes={clip.id: clip.attributes for clip in corpus.clips})
     except BenchError as error:
         return CorpusAudio({}, str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's plugin must not end the report
@@ -185,6 +200,21 @@ def with_audio(view: RunView, corpus: CorpusAudio, *, playable: bool) -> RunView
     clips = [entry.clip for entry in view.misclassified]
     views = [_clip_view(clip, corpus.paths.get(clip.clip), playable) for clip in clips]
     return replace(view, misclassified=views)
+
+
+def with_attributes(view: RunView, corpus: CorpusAudio) -> RunView:
+    """The run with its scores by attribute, where its predictions can be read."""
+    try:
+        predictions = read_predictions(view.folder, view.run)
+    except ResultsError:  # `view.problems` tells it
+        return view
+    clips = [corpus.attributes.get(clip, {}) for clip in predictions.clips]
+    found: dict[str, list[ValueScores]] = {}
+    for name in sorted(set().union(*clips)):
+        values = [clip.get(name) for clip in clips]
+        if 1 < len(set(values)) <= _MOST_VALUES:
+            found[name] = by_value(predictions, values)
+    return replace(view, attributes=found)
 
 
 def _clip_view(clip: Misclassified, path: Path | None, playable: bool) -> ClipView:

@@ -31,7 +31,7 @@ def own(tmp_path: Path) -> Path:
 def test_the_list_says_what_each_is_and_whether_speakers_are_kept_apart(bench: Bench) -> None:
     lines = [line.split() for line in bench("protocols", "list").stdout.splitlines()[2:]]
     assert [line[0] for line in lines] == NAMES
-    assert ["not" in line for line in lines] == [True, False, True, True, True, False, False]
+    assert ["not" in line for line in lines] == [True, False, True, True, True, False, False, False]
     assert "Luna-Jiménez et al. 2021, Sensors 21(22), 7665" in bench("protocols", "list").stdout
 
 

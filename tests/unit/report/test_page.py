@@ -11,8 +11,9 @@ from marsbench.config import Criteria
 from marsbench.errors import ResultsError
 from marsbench.plugin.registry import Recipe
 from marsbench.report.page import Options, build_page
+from marsbench.report.run_view import CorpusAudio
 from marsbench.report.selection import select_all, select_experiment, select_run
-from marsbench.results.schema import ProtocolRecord, TuningRecord
+from marsbench.results.schema import LeakageRecord, ProtocolRecord, TuningRecord
 from marsbench.results.store import RunFolder
 
 Write = Callable[..., RunFolder]
@@ -258,3 +259,31 @@ def test_a_row_and_a_run_say_how_they_are_made_again(told_run: Write, page_of: P
     assert "--seed 4 " in page
     assert " --trials 0<" in page
     assert HOSTILE not in page
+
+
+def test_every_attribute_with_a_few_values_has_a_table(
+    told_run: Write, page_of: PageOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {f"clip {row}": {"sex": "mf"[row % 2], "name": f"n{row}", "year": "2020"} for row in range(20)}
+    monkeypatch.setattr("marsbench.report.page.find_audio", lambda *_: CorpusAudio({}, attributes=about))
+    told = without_tags(page_of(told_run()))
+    assert "Tables by sex" in told
+    assert "By sex, %, with 95 % intervals" in told
+    assert "By name" not in told
+    assert "By year" not in told
+
+
+def test_the_page_says_the_share_of_takes_and_leads_with_the_stricter_view(
+    told_run: Write, page_of: PageOf
+) -> None:
+    leakage = LeakageRecord(takes_shared=0.98)
+    folder = told_run("a", settings={})
+    run = folder.read_run()
+    folder.write_run(
+        run.model_copy(update={"protocol": run.protocol.model_copy(update={"leakage": leakage})})
+    )
+    other = RunFolder(Path("results") / run.corpus.name / "speaker5" / "b")
+    other.write_run(run.model_copy(update={"run_id": "b", "protocol": BY_SPEAKER}))
+    told = without_tags(page_of(folder))
+    assert "98 % of test clips have another take of the same utterance in training" in told
+    assert told.index("On new speakers (speaker5)") < told.index("Criteria:")
