@@ -1,5 +1,5 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +264,9 @@ def test_a_row_and_a_run_say_how_they_are_made_again(told_run: Write, page_of: P
 def test_every_attribute_with_a_few_values_has_a_table(
     told_run: Write, page_of: PageOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    about = {f"clip {row}": {"sex": "mf"[row % 2], "name": f"n{row}", "year": "2020"} for row in range(20)}
+    about: dict[str, Mapping[str, str]] = {
+        f"clip {row}": {"sex": "mf"[row % 2], "name": f"n{row}", "year": "2020"} for row in range(20)
+    }
     monkeypatch.setattr("marsbench.report.page.find_audio", lambda *_: CorpusAudio({}, attributes=about))
     told = without_tags(page_of(told_run()))
     assert "Tables by sex" in told
