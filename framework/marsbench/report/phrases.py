@@ -1,11 +1,11 @@
 """What scores and leaderboards mean, in sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from marsbench.config import Criteria
 from marsbench.evaluation.criteria import Grade, Outcome, verdict
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import GRADED
+from marsbench.evaluation.scores import GRADED, Metrics
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing
@@ -49,12 +49,23 @@ def split_meaning(standing: Standing, n_speakers: int | None) -> str:
 def view_phrase(view: Row) -> str:
     """Scores and verdict of a stricter view, to be read before those of the run that it stands above."""
     what = "new speakers" if view.board.speakers_apart else "new utterances of known speakers"
-    scores = view.scores
     return (
-        f"On {what} ({view.board.protocol}): accuracy {100 * scores['accuracy']:.1f}, macro F1 "
-        f"{100 * scores['macro_f1']:.1f}, worst class {100 * scores[WORST_RECALL]:.1f}; "
+        f"On {what} ({view.board.protocol}): {scores_phrase(view.scores, view.worst_class or '')}; "
         f"{(view.verdict or view.status).upper()}. The scores below are of an easier split."
     )
+
+
+def metrics_phrase(metrics: Metrics) -> str:
+    """The graded metrics and the recall of the worst class."""
+    values = {name: metrics[name].value for name in GRADED}
+    return scores_phrase(values | {WORST_RECALL: metrics.worst.recall.value}, metrics.worst.label)
+
+
+def scores_phrase(scores: Mapping[str, float], worst_class: str) -> str:
+    """The graded metrics of a row's `scores`, and the recall of its worst class."""
+    named = [(METRICS[name].title, scores[name]) for name in GRADED]
+    named.append((f"worst class {worst_class}", scores[WORST_RECALL]))
+    return ", ".join(f"{title} {100 * score:.1f} %" for title, score in named)
 
 
 def verdict_sentence(grades: list[Grade]) -> str:

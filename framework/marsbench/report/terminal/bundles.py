@@ -11,8 +11,7 @@ from rich.text import Text
 from marsbench.deployment.bundle_record import BaseRecord
 from marsbench.deployment.prediction import Prediction
 from marsbench.errors import shown_path
-from marsbench.evaluation.metrics import METRICS
-from marsbench.evaluation.scores import GRADED
+from marsbench.report.phrases import metrics_phrase
 from marsbench.report.terminal.console import table as empty_table
 
 
@@ -30,14 +29,8 @@ def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> Rend
     if corpus.synthetic:
         lines.append(Text("The training audio is synthetic: it will not recognise people.", "yellow"))
     if record.origin is not None:
-        metrics, origin = record.origin.metrics, record.origin
-        graded = ", ".join(f"{METRICS[name].title} {100 * metrics[name].value:.1f} %" for name in GRADED)
-        lines.append(
-            Text(
-                f"Scores of {origin.run_id} under {origin.protocol}: {graded}, worst "
-                f"class {metrics.worst.label} {100 * metrics.worst.recall.value:.1f} %; {origin.verdict}."
-            )
-        )
+        origin, scores = record.origin, metrics_phrase(record.origin.metrics)
+        lines.append(Text(f"Scores of {origin.run_id} under {origin.protocol}: {scores}; {origin.verdict}."))
     if not n_checked:
         lines.append(Text("Not verified: it has no golden clips.", "yellow"))
         return Group(*lines)
