@@ -39,6 +39,7 @@ def corpus_notes(run: Run) -> RenderableType:
     if corpus.bad_audio:
         lines.append(Text(f"{len(corpus.bad_audio)} bad audio file(s) left out:", "yellow"))
         lines += [Text(f"  {clip}: {reason}", "yellow") for clip, reason in corpus.bad_audio.items()]
+    lines += [Text(f"Corpus {corpus.name}: {note}.", "dim") for note in corpus.notes]
     lines += [Text(f"Protocol {run.protocol.name}: {note}.", "dim") for note in run.protocol.notes]
     return Group(*lines)
 
