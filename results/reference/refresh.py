@@ -1,4 +1,4 @@
-"""Bring what shows published runs up to date, their report too; run it without arguments.
+"""Bring the pages that show published runs up to date; run it without arguments.
 
 A page says where: `<!-- board: CORPUS PROTOCOL top N -->`, later `<!-- /board -->`. What stands between them
 is replaced by what `bench leaderboard --markdown --top N` prints. A test holds the pages against this.
@@ -11,8 +11,6 @@ from pathlib import Path
 
 from marsbench.errors import ResultsError, unknown
 from marsbench.report.markdown import board as as_table
-from marsbench.report.page import Options, build_page
-from marsbench.report.selection import select_all
 from marsbench.results.leaderboard import Board, leaderboards
 
 ROOT = Path(__file__).parents[2]
@@ -43,12 +41,10 @@ def refreshed(text: str, boards: Sequence[Board]) -> str:
 
 
 def main() -> None:
-    """Bring every page up to date, and the report of all boards."""
+    """Bring every page up to date."""
     boards, _ = leaderboards(RESULTS)
     for page in PAGES:
         page.write_text(refreshed(page.read_text("utf-8"), boards), "utf-8")
-    report = build_page(select_all(RESULTS, None), Options())
-    (RESULTS / "report.html").write_text(report, "utf-8")
 
 
 if __name__ == "__main__":
