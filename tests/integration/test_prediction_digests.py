@@ -1,0 +1,36 @@
+"""The demo commands give the predictions that they gave before the redesign, bit for bit."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from marsbench.results.predictions import read_predictions
+from marsbench.results.schema import Run
+from marsbench.results.store import find_runs
+
+RECORDED = json.loads(Path(__file__).with_name("prediction_digests.json").read_text("utf-8"))
+
+
+def name_of(run: Run) -> str:
+    return f"{run.features.name} + {run.model.name}{', tuned' if run.tuning else ''}"
+
+
+@pytest.mark.slow  # two minutes of training; the digests are of one kind of processor, another may differ
+@pytest.mark.parametrize("options", [("svm",), ("cnn_lstm", "--trials", "2")], ids=lambda words: words[0])
+def test_the_demo_commands_predict_what_is_recorded(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("MARSBENCH_WORKERS")
+    result = bench("run", "--features", "mfcc_chroma_contrast", "--model", *options)
+    assert result.exit_code == 0, result.stderr
+    for folder in find_runs(Path("results")):
+        run = folder.read_run()
+        predictions = read_predictions(folder, run)
+        rows = np.argsort(np.array(predictions.clips))
+        data = np.ascontiguousarray(predictions.probabilities[rows], "<f4").tobytes()
+        assert hashlib.sha256(data).hexdigest() == RECORDED[name_of(run)]["float32"]
