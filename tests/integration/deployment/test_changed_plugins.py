@@ -163,21 +163,23 @@ def test_a_model_in_a_file_does_not_care_for_its_plugin(
     assert read_bundle(Path("bundle"), plugins.edit("own_means", SAME_MODEL)).warning is None
 
 
+GRID = (
+    "--features",
+    "own_crossings",
+    "--model",
+    "own_means",
+    "--data",
+    "own_tones",
+    "--protocol",
+    "speaker5",
+)
+
+
 @pytest.fixture
 def run(plugins: Plugins, bench: Bench) -> RunFolder:
     """A finished run of `own_crossings` and `own_means` by speaker."""
     plugins.discovered()
-    grid = (
-        "--features",
-        "own_crossings",
-        "--model",
-        "own_means",
-        "--data",
-        "own_tones",
-        "--protocol",
-        "speaker5",
-    )
-    result = bench("run", *grid, "--plugins", plugins.folder)
+    result = bench("run", *GRID, "--plugins", plugins.folder)
     assert result.exit_code == 0, result.stderr
     return next(find_runs(Path("results")))
 
@@ -235,17 +237,7 @@ def test_a_fold_that_cannot_be_fitted_again_is_not_compared_with(
 def test_an_ensemble_with_a_changed_member_is_fitted_and_compared(
     bench: Bench, plugins: Plugins, run: RunFolder
 ) -> None:
-    grid = (
-        "--features",
-        "own_crossings",
-        "--model",
-        "own_means",
-        "--data",
-        "own_tones",
-        "--protocol",
-        "speaker5",
-    )
-    assert bench("run", *grid, "--seed", "1", "--plugins", plugins.folder).exit_code == 0
+    assert bench("run", *GRID, "--seed", "1", "--plugins", plugins.folder).exit_code == 0
     members = sorted(run.path.parent.glob("own_crossings-*"))
     assert bench("ensemble", *members, "--equal").exit_code == 0
     plugins.edit("own_crossings", SAME)
