@@ -7,9 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from marsbench.errors import ResultsError
-from marsbench.evaluation.criteria import Outcome
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import Metrics
+from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.results.plots import draw_confusion, plot_confusion
 from marsbench.results.predictions import data_frame, read_predictions
 from marsbench.results.schema import Run

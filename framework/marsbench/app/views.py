@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from marsbench.data.audio import Waveform
 from marsbench.deployment.bundle_record import Origin
 from marsbench.deployment.prediction import Prediction
-from marsbench.evaluation.criteria import grade
-from marsbench.evaluation.scores import Metrics
+from marsbench.evaluation.scores import Metrics, grade
 from marsbench.report import phrases
 from marsbench.report.charts import Plot, line, nice_ticks, png_uri
 from marsbench.report.columns import shown_in

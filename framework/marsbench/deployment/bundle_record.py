@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
 from marsbench.config import Criteria
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.model_format import ModelFormat, find_format
-from marsbench.evaluation.criteria import Outcome
-from marsbench.evaluation.scores import Metrics
+from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.plugin.registry import Recipe
 
 

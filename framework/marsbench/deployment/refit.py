@@ -21,9 +21,8 @@ from marsbench.deployment.bundle_record import (
 )
 from marsbench.environment import environment
 from marsbench.errors import BenchError, ConfigError
-from marsbench.evaluation.criteria import Outcome
 from marsbench.evaluation.fit import Unit, features_of, fit_model
-from marsbench.evaluation.scores import Metrics
+from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.execution.threads import limited_threads
 from marsbench.features.store import FeatureFile, FeatureStore
 from marsbench.planning import Pipeline

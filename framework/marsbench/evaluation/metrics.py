@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # numpy takes a tenth of a second, which showing stored resul
     import numpy as np
     from numpy.typing import NDArray
 
-    from marsbench.evaluation.confusion import Confusion, Rates
+    from marsbench.evaluation.formulas import Confusion, Rates
 
 Unit = Literal["share", "nats", "none", "count", "seconds", "milliseconds", "bytes"]
 """What a number is measured in; shares are shown in %."""
@@ -63,7 +63,7 @@ class Metric:
         """
         if self.from_probabilities is not None:
             return self.from_probabilities(targets, probabilities)
-        from marsbench.evaluation.confusion import confusion
+        from marsbench.evaluation.formulas import confusion
 
         return float(self.of(confusion(targets, probabilities)))
 
@@ -75,13 +75,13 @@ class Metric:
 
 
 def _log_loss(targets: "NDArray[np.int64]", probabilities: "NDArray[np.floating]") -> float:
-    from marsbench.evaluation.calibration import log_loss
+    from marsbench.evaluation.formulas import log_loss
 
     return log_loss(targets, probabilities)
 
 
 def _calibration_error(targets: "NDArray[np.int64]", probabilities: "NDArray[np.floating]") -> float:
-    from marsbench.evaluation.calibration import calibration_error, reliability
+    from marsbench.evaluation.formulas import calibration_error, reliability
 
     return calibration_error(reliability(targets, probabilities))
 

@@ -1,11 +1,17 @@
-"""Scores of a set of predictions, as they are stored. Imports no arrays: listing results stays fast."""
+"""Scores of a set of predictions as they are stored, and whether they are good enough.
 
-from collections.abc import Sequence
+Imports no arrays: listing results stays fast.
+"""
+
+from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from marsbench.config import Criteria
+
+Outcome = Literal["pass", "fail", "undecided"]
 _Kind = TypeVar("_Kind", bound="_Record")
 GRADED = ("accuracy", "macro_f1")
 """The metrics that criteria set a threshold for, each under its own name."""
@@ -133,3 +139,50 @@ def _mean(records: Sequence[_Kind]) -> _Kind:
         elif isinstance(first, float):
             means[name] = fmean(table[name] for table in tables)
     return type(records[0]).model_construct(**means)
+
+
+class Grade(_Record):
+    """One criterion's threshold, the score against it, and what follows."""
+
+    criterion: str
+    threshold: float
+    score: Score
+    reached: bool
+    """Whether the score itself exceeds the threshold."""
+    outcome: Outcome
+    """pass or fail only if the whole interval is on one side of the threshold."""
+    probability: float | None = None
+    """Share of resampled corpora on which the score exceeds the threshold; None if not known."""
+
+
+def grade(metrics: Metrics, criteria: Criteria, odds: Mapping[str, float] | None = None) -> list[Grade]:
+    """Hold metrics against every criterion, the recall of each class by itself; `odds` are by criterion."""
+    asked = [
+        *((name, float(getattr(criteria, name)), metrics[name]) for name in GRADED),
+        *((f"class_recall {c.label}", criteria.class_recall, c.recall) for c in metrics.classes),
+    ]
+    return [_grade(*entry, (odds or {}).get(entry[0])) for entry in asked]
+
+
+def verdict(grades: list[Grade]) -> Outcome:
+    """Fail if any criterion fails, pass if all pass, else undecided."""
+    outcomes = {entry.outcome for entry in grades}
+    if "fail" in outcomes:
+        return "fail"
+    return "undecided" if "undecided" in outcomes else "pass"
+
+
+def _grade(criterion: str, threshold: float, score: Score, probability: float | None) -> Grade:
+    outcome: Outcome = "undecided"
+    if score.low > threshold:
+        outcome = "pass"
+    elif score.high <= threshold:
+        outcome = "fail"
+    return Grade(
+        criterion=criterion,
+        threshold=threshold,
+        score=score,
+        reached=score.value > threshold,
+        outcome=outcome,
+        probability=probability,
+    )

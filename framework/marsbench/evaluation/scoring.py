@@ -1,34 +1,145 @@
-"""From out-of-fold probabilities to metrics with their intervals."""
+"""From out-of-fold probabilities to metrics with 95 % bootstrap intervals.
 
-from collections.abc import Iterable, Sequence
+An interval says how a score varies with the choice of clips or speakers. Whole speakers are drawn where
+speakers are known, since clips of one speaker resemble each other; else single clips. The percentiles are
+expanded (Hesterberg 2015, The American Statistician 69, section 5): plain ones are as much too narrow for a
+few speakers as a normal interval is beside Student's. Simulated corpora of 24 speakers hold the truth in 93
+to 96 % of intervals so, in 92 to 94 % with plain percentiles.
+
+A few speakers cannot show how speakers differ, and a rate of 0 or 1 has no spread at all: so an interval is
+never narrower than that of single clips where there are few speakers, nor, for a share of clips, than
+Wilson's (1927) score interval.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.config import Criteria
-from marsbench.evaluation.confusion import Confusion, Rates, confusion
-from marsbench.evaluation.intervals import Draws, resample, wilson_floor
+from marsbench.evaluation.formulas import Confusion, Rates, confusion
 from marsbench.evaluation.metrics import METRICS, Metric
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import GRADED, ClassScores, FoldScores, Metrics, Scores
+from marsbench.evaluation.scores import GRADED, ClassScores, FoldScores, Metrics, Score, Scores
+
+_DRAWS = 2000
+_BLOCK = 250
+"""Draws at a time: bounds memory."""
+_TAIL = 0.025
+_Z = 1.959964
+_FEW_SPEAKERS = 8
+Scored = Callable[[Confusion], Rates]
+"""A score of each matrix: (..., n_classes, n_classes) -> (...)."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """Confusion matrices of resampled corpora, (n_draws, n_classes, n_classes), by one way of drawing."""
+
+    confusion: Confusion
+    n_clusters: int
+    """Speakers or clips that were drawn."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Resampled corpora, by each way of drawing."""
+
+    ways: tuple[Way, ...]
+
+    def interval(self, value: float, score: Scored) -> Score:
+        """The interval of a score that is `value` on the corpus itself."""
+        return interval(value, [(score(way.confusion), way.n_clusters) for way in self.ways])
+
+    def exceeds(self, score: Scored, threshold: float) -> NDArray[np.bool_]:
+        """Whether a score exceeds a threshold, for each draw of each way; one that is NaN does not."""
+        return np.concatenate([score(way.confusion) for way in self.ways]) > threshold
+
+
+def resample(predictions: Predictions) -> Draws:
+    """Draw corpora like that of the predictions; the same ones every time.
+
+    Whole speakers are drawn; a clip without one is drawn by itself.
+    """
+    n_classes = predictions.n_classes
+    ways = []
+    for cluster_of in ways_to_draw(predictions.speakers):
+        by_cluster = counts_by_cluster(predictions, cluster_of)
+        drawn = np.concatenate([block @ by_cluster for block in weights(len(by_cluster))])
+        ways.append(Way(Confusion(drawn.reshape(_DRAWS, n_classes, n_classes)), len(by_cluster)))
+    return Draws(tuple(ways))
+
+
+def ways_to_draw(speakers: Sequence[str | None]) -> list[NDArray[np.int64]]:
+    """Cluster of each clip by each way of drawing: by speaker, and by clip where there are few speakers."""
+    names = [f"clip {row}" if name is None else f"speaker {name}" for row, name in enumerate(speakers)]
+    unique, by_speaker = np.unique(np.array(names), return_inverse=True)
+    by_clip = np.arange(len(names))
+    return [by_speaker, by_clip] if len(unique) < min(_FEW_SPEAKERS, len(names)) else [by_speaker]
+
+
+def weights(n_clusters: int) -> Iterator[NDArray[np.int64]]:
+    """How often each cluster is drawn, (n_block, n_clusters), blocks of draws; the same ones every time."""
+    generator = np.random.default_rng(0)
+    even = np.full(n_clusters, 1 / n_clusters)
+    for _ in range(_DRAWS // _BLOCK):
+        yield generator.multinomial(n_clusters, even, size=_BLOCK)
+
+
+def counts_by_cluster(predictions: Predictions, cluster_of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Clips of each cluster in each cell of the confusion matrix, (n_clusters, n_classes ** 2)."""
+    n_classes = predictions.n_classes
+    counts = np.zeros((int(cluster_of.max()) + 1, n_classes * n_classes), np.int64)
+    np.add.at(counts, (cluster_of, predictions.targets * n_classes + predictions.predicted), 1)
+    return counts
+
+
+def interval(value: float, ways: Iterable[tuple[Rates, int]]) -> Score:
+    """A score with the hull of its middle 95 % over all ways of drawing.
+
+    Args:
+        value: the score itself.
+        ways: its values on the draws, and how many clusters each draw is of.
+    """
+    bounds = [percentiles(drawn, n_clusters) for drawn, n_clusters in ways]
+    low, high = min(value, *(low for low, _ in bounds)), max(value, *(high for _, high in bounds))
+    return Score(value=value, low=low, high=high)
+
+
+def percentiles(drawn: NDArray[np.float64], n_clusters: int) -> tuple[float, float]:
+    """Ends of the middle 95 %, expanded for few clusters; draws that are NaN do not count."""
+    from scipy.special import ndtr, stdtrit
+
+    tail = _TAIL
+    if n_clusters > 1:
+        tail = float(ndtr(sqrt(n_clusters / (n_clusters - 1)) * stdtrit(n_clusters - 1, _TAIL)))
+    low, high = np.nanpercentile(drawn, (100 * tail, 100 * (1 - tail)))
+    return float(low), float(high)
+
+
+def wilson_floor(score: Score, n_clips: int) -> Score:
+    """A share of `n_clips` clips, its interval widened to Wilson's where that reaches further."""
+    share, z2 = score.value, _Z * _Z
+    centre = (share + z2 / (2 * n_clips)) / (1 + z2 / n_clips)
+    half = _Z / (1 + z2 / n_clips) * sqrt(share * (1 - share) / n_clips + z2 / (4 * n_clips**2))
+    low, high = max(0.0, min(score.low, centre - half)), min(1.0, max(score.high, centre + half))
+    return Score(value=share, low=low, high=high)
 
 
 def odds_of(draws: Draws, criteria: Criteria, labels: Sequence[str]) -> tuple[dict[str, float], float]:
     """Share of resampled corpora that exceed each criterion's threshold, by its name, and all of them."""
     exceeded = {name: draws.exceeds(METRICS[name].of, getattr(criteria, name)) for name in GRADED}
     for index, label in enumerate(labels):
-        exceeded[f"class_recall {label}"] = draws.exceeds(_recall, criteria.class_recall, index)
+        exceeded[f"class_recall {label}"] = draws.exceeds(_recall_of(index), criteria.class_recall)
     odds = {criterion: float(draws_above.mean()) for criterion, draws_above in exceeded.items()}
     return odds, float(np.logical_and.reduce(list(exceeded.values())).mean())
 
 
 def score_predictions(predictions: Predictions, draws: Draws | None = None) -> Metrics:
-    """Every metric of the pooled predictions, with intervals, and of each fold.
-
-    Args:
-        predictions: out-of-fold.
-        draws: those of `resample`, if they are there already.
-    """
+    """Every metric of out-of-fold predictions, pooled, with intervals, and by fold; see `scores_of`."""
     pooled = confusion(predictions.targets, predictions.probabilities)
     draws = draws or resample(predictions)
     scores: dict[str, Any] = {**scores_of(predictions, METRICS.values(), draws)}
@@ -55,8 +166,8 @@ def scores_of(predictions: Predictions, metrics: Iterable[Metric], draws: Draws 
     return scores
 
 
-def _recall(matrix: Confusion) -> Rates:
-    return matrix.recall
+def _recall_of(index: int) -> Scored:
+    return lambda matrix: matrix.recall[..., index]
 
 
 def _by_class(pooled: Confusion, draws: Draws, labels: Sequence[str]) -> list[ClassScores]:
@@ -66,7 +177,7 @@ def _by_class(pooled: Confusion, draws: Draws, labels: Sequence[str]) -> list[Cl
             label=label,
             n_clips=int(n_clips[index]),
             recall=wilson_floor(
-                draws.interval(float(pooled.recall[index]), _recall, index), int(n_clips[index])
+                draws.interval(float(pooled.recall[index]), _recall_of(index)), int(n_clips[index])
             ),
             precision=float(pooled.precision[index]),
             f1=float(pooled.f1[index]),

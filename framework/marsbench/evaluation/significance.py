@@ -14,11 +14,11 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.evaluation.confusion import Confusion
-from marsbench.evaluation.intervals import counts_by_cluster, percentiles, ways_to_draw, weights
+from marsbench.evaluation.formulas import Confusion
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score
+from marsbench.evaluation.scoring import counts_by_cluster, interval, ways_to_draw, weights
 
 ALPHA = 0.05
 
@@ -132,13 +132,7 @@ def _drawn_scores(
 ) -> tuple[NDArray[np.float64], int]:
     """The ranking metric of all contenders on the same draws, (n_contenders, n_draws); number of clusters."""
     n_classes = contenders[0][0].n_classes
-    counts = [
-        [
-            counts_by_cluster(seed.targets * n_classes + seed.predicted, cluster_of, n_classes)
-            for seed in seeds
-        ]
-        for seeds in contenders
-    ]
+    counts = [[counts_by_cluster(seed, cluster_of) for seed in seeds] for seeds in contenders]
     blocks = [
         [np.mean([_drawn(block @ by_cluster, n_classes) for by_cluster in seeds], axis=0) for seeds in counts]
         for block in weights(len(counts[0][0]))
@@ -156,10 +150,8 @@ def _difference(
 ) -> Difference:
     """What `gaps`, of all clips and of each fold, come to beside those of the draws by each way."""
     value = float(gaps[0])
-    bounds = [percentiles(drawn, n_clusters) for drawn, n_clusters in ways]
-    low, high = min(value, *(low for low, _ in bounds)), max(value, *(high for _, high in bounds))
     return Difference(
-        score=Score(value=value, low=low, high=high),
+        score=interval(value, ways),
         p_clips=max(_student(value, float(drawn.std()) * sqrt(n / max(1, n - 1)), n) for drawn, n in ways),
         p_folds=corrected_t(gaps[1:], test_share),
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from marsbench.data.audio import Waveform, resample
 from marsbench.errors import ResultsError
-from marsbench.evaluation.calibration import N_BINS, Bin, calibration_error, log_loss, reliability
+from marsbench.evaluation.formulas import N_BINS, Bin, calibration_error, log_loss, reliability
 from marsbench.evaluation.predictions import Predictions
 from marsbench.results.store import RunFolder
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marsbench.evaluation.confusion import confusion
+from marsbench.evaluation.formulas import confusion
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score

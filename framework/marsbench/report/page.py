@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from marsbench.config import Criteria
 from marsbench.errors import ResultsError
-from marsbench.evaluation.criteria import grade
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
+from marsbench.evaluation.scores import grade
 from marsbench.report import phrases
 from marsbench.report.columns import formatted, shown_in
 from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run, with_attributes, with_audio

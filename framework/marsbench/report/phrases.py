@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from marsbench.config import Criteria
-from marsbench.evaluation.criteria import Grade, Outcome, verdict
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import GRADED, Metrics
+from marsbench.evaluation.scores import GRADED, Grade, Metrics, Outcome, verdict
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing

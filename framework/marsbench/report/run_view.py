@@ -14,9 +14,9 @@ from markupsafe import Markup
 from marsbench.config import Criteria
 from marsbench.data.audio import Waveform, decode, read_bytes, resample
 from marsbench.errors import AudioError, BenchError, ResultsError
-from marsbench.evaluation.criteria import Grade, Outcome, grade, verdict
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.predictions import Predictions
+from marsbench.evaluation.scores import Grade, Outcome, grade, verdict
 from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.registry import Recipe, discover
 from marsbench.report.charts import (

@@ -6,9 +6,8 @@ from statistics import fmean
 from typing import NamedTuple
 
 from marsbench.config import Criteria
-from marsbench.evaluation.criteria import Outcome, grade, verdict
 from marsbench.evaluation.metrics import RANKED_BY
-from marsbench.evaluation.scores import ClassScores, Metrics, Score, mean_metrics
+from marsbench.evaluation.scores import ClassScores, Metrics, Outcome, Score, grade, mean_metrics, verdict
 from marsbench.hashing import canonical_json
 from marsbench.results.schema import Standing, Status
 

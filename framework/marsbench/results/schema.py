@@ -6,9 +6,8 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from marsbench.config import Criteria, Tuning
-from marsbench.evaluation.criteria import Grade, Outcome
 from marsbench.evaluation.fit_result import Failure
-from marsbench.evaluation.scores import Metrics
+from marsbench.evaluation.scores import Grade, Metrics, Outcome
 from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
 

@@ -10,12 +10,10 @@ from typing import Any, Self, get_args
 
 from marsbench.config import Criteria, Tuning
 from marsbench.environment import environment
-from marsbench.evaluation.criteria import Grade, grade, verdict
 from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.evaluation.intervals import resample
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import Metrics
-from marsbench.evaluation.scoring import odds_of, score_predictions
+from marsbench.evaluation.scores import Grade, Metrics, grade, verdict
+from marsbench.evaluation.scoring import odds_of, resample, score_predictions
 from marsbench.planning import Plan
 from marsbench.plugin.registry import Recipe
 from marsbench.protocols.protocol import Protocol

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss as reference
 
-from marsbench.evaluation.calibration import Bin, calibration_error, log_loss, reliability
+from marsbench.evaluation.formulas import Bin, calibration_error, log_loss, reliability
 
 
 def drawn(seed: int, n_clips: int = 40, n_classes: int = 4) -> tuple[np.ndarray, np.ndarray]:

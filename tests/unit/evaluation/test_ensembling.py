@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from marsbench.evaluation.calibration import log_loss
 from marsbench.evaluation.ensembling import average, fit_weights, pool
+from marsbench.evaluation.formulas import log_loss
 
 law = settings(deadline=None, max_examples=30)
 

@@ -13,13 +13,11 @@ from sklearn.metrics import (
 
 from fixtures.results import made
 from marsbench.config import Criteria
-from marsbench.evaluation.confusion import confusion
-from marsbench.evaluation.criteria import Outcome, grade, verdict
-from marsbench.evaluation.intervals import percentiles, resample
+from marsbench.evaluation.formulas import confusion
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import Score, mean_metrics
-from marsbench.evaluation.scoring import odds_of, score_predictions
+from marsbench.evaluation.scores import Outcome, Score, grade, mean_metrics, verdict
+from marsbench.evaluation.scoring import odds_of, percentiles, resample, score_predictions
 
 N_CLASSES = 4
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fixtures.results import made
-from marsbench.evaluation.confusion import Confusion
+from marsbench.evaluation.formulas import Confusion
 from marsbench.evaluation.metrics import objective_score
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scoring import score_predictions

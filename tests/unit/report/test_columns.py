@@ -12,9 +12,8 @@ import pytest
 
 from marsbench.app.views import leaderboard as app_table
 from marsbench.config import Criteria
-from marsbench.evaluation.criteria import grade
 from marsbench.evaluation.metrics import METRICS, Metric
-from marsbench.evaluation.scores import Metrics
+from marsbench.evaluation.scores import Metrics, grade
 from marsbench.report.columns import columns, data_keys, data_rows, formatted
 from marsbench.report.markdown import board as markdown_board
 from marsbench.report.terminal.board import board as terminal_board

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.made_runs import metrics
 from marsbench.config import Criteria
-from marsbench.evaluation.criteria import grade
+from marsbench.evaluation.scores import grade
 from marsbench.report.phrases import board_notes, row_details
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from marsbench.config import Criteria
-from marsbench.evaluation.criteria import Outcome
+from marsbench.evaluation.scores import Outcome
 from marsbench.report.columns import Column, formatted, shown_in
 from marsbench.report.phrases import board_notes, row_details, thresholds
 from marsbench.report.terminal.console import table as empty_table

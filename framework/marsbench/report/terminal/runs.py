@@ -9,10 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from marsbench.evaluation.criteria import Grade
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import GRADED, Metrics, Score
+from marsbench.evaluation.scores import GRADED, Grade, Metrics, Score
 from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report.columns import formatted, metric_text
 from marsbench.report.error_analysis import ValueScores
