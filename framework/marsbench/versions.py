@@ -26,12 +26,7 @@ KEYS = {
     "fit": Part(
         1,
         (
-            *(
-                "evaluation.fit",
-                "features.store:FeatureFile",
-                "protocols.speaker_groups",
-                "protocols.inner_splits",
-            ),
+            *("evaluation.fit", "features.store:FeatureFile", "protocols.splitting"),
             *("plugin.features", "plugin.model", "plugin.search_space"),
         ),
     ),
@@ -42,7 +37,7 @@ KEYS = {
 """In keys of what is kept: facts on audio, duplicates, features, fits and runs, ensembles, ties, metrics."""
 
 OFFERED = {
-    "datasets": Part(1, ("plugin.dataset", "data.corpus", "data.archives:unpack", "data.download:Archive")),
+    "datasets": Part(1, ("plugin.dataset", "data.corpus", "data.download:unpack", "data.download:Archive")),
     "features": Part(1, ("plugin.features", "data.audio")),
     "encoders": Part(
         1,
@@ -60,7 +55,7 @@ OFFERED = {
 
 PARTS = KEYS | OFFERED
 INERT = (
-    *("atomic_files", "environment", "errors", "locks", "plugin.identity", "plugin.registry", "progress"),
+    *("atomic_files", "environment", "errors", "plugin.identity", "plugin.registry", "progress"),
     "versions",
 )
 """Modules that compute no result: messages, files, what is found where."""

@@ -9,7 +9,7 @@ import pytest
 FRAMEWORK = Path(__file__).parents[2] / "framework" / "marsbench"
 LAYERS = [
     {"errors", "progress", "hashing", "versions"},
-    {"environment", "atomic_files", "locks"},
+    {"environment", "atomic_files"},
     {"options"},
     {"config"},
     {"data"},

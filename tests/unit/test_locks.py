@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from marsbench.atomic_files import is_locked, locked, try_lock
 from marsbench.errors import StorageError
-from marsbench.locks import is_locked, locked, try_lock
 from marsbench.progress import Silent
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from marsbench.locks import try_lock
+from marsbench.atomic_files import try_lock
 lock = try_lock(Path(sys.argv[1]))
 print("held" if lock else "refused", flush=True)
 time.sleep(60)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from marsbench.atomic_files import require_writable
+from marsbench.atomic_files import locked, require_writable
 from marsbench.automl.selection import Candidate, Contender, best_members, pooled_score
 from marsbench.automl.state import ScreeningResult, SearchRecord, Winner, read_search, write_search
 from marsbench.automl.successive_halving import Screening
@@ -18,7 +18,6 @@ from marsbench.config import Experiment, Fusion, Search
 from marsbench.errors import TrainingError
 from marsbench.execution.clock import Clock
 from marsbench.execution.executor import n_workers, open_executor
-from marsbench.locks import locked
 from marsbench.planning import Plan, make_plans, usable
 from marsbench.progress import Progress, Silent
 from marsbench.results.keys import search_id

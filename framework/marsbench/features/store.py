@@ -22,12 +22,11 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.atomic_files import home, read_checksummed, write_atomically, write_checksummed
+from marsbench.atomic_files import home, locked, pause, read_checksummed, write_atomically, write_checksummed
 from marsbench.data.audio import DECODER, Waveform, decode, read_bytes, resample
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import BenchError, DamagedError, PluginError
 from marsbench.hashing import digest
-from marsbench.locks import locked, pause
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
 from marsbench.plugin.registry import Recipe, make
 from marsbench.progress import Progress, Silent

@@ -17,7 +17,7 @@ from marsbench.protocols import builtin
 from marsbench.protocols.leakage import leakage_notes, without_duplicates
 from marsbench.protocols.protocol import METRICS_VERSION, Definition, Family, Fold, Protocol
 from marsbench.protocols.protocol_file import definition_of, read_protocol_file
-from marsbench.protocols.speaker_groups import n_recordings, require_speakers_apart
+from marsbench.protocols.splitting import first_duplicates, require_speakers_apart
 
 
 def listed_protocols() -> list[Definition]:
@@ -135,7 +135,7 @@ def _require_use(definition: Definition, corpus: CheckedCorpus, folds: Sequence[
                 f"{definition.name} leaves fold {number} of corpus '{corpus.name}' no clip to test; use "
                 "fewer folds, or another protocol"
             )
-        if (count := n_recordings(corpus, fold.train)) < 2:
+        if (count := len(first_duplicates(corpus, fold.train))) < 2:
             raise CorpusError(
                 f"{definition.name} leaves fold {number} of corpus '{corpus.name}' {count} different clip(s) "
                 "to train on; 2 are needed"

@@ -7,8 +7,10 @@ import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.protocols.protocol import Fold, Leakage
-from marsbench.protocols.speaker_groups import shared_names, statements, utterances
+from marsbench.protocols.splitting import joint_value, shared_names
 
+UTTERANCE = ("speaker", "statement", "label", "channel")
+"""Clips that are equal in all of these are takes of one utterance, whatever repetition and intensity."""
 _SHOWN = 3
 
 
@@ -58,13 +60,21 @@ def takes_phrase(share: float) -> str:
     )
 
 
+def statements(corpus: CheckedCorpus) -> tuple[str | None, ...]:
+    """Statement of each clip, in order; None if unknown."""
+    return tuple(clip.attributes.get("statement") for clip in corpus.clips)
+
+
 def _takes_shared(corpus: CheckedCorpus, folds: Sequence[Fold]) -> float | None:
     """`Leakage.takes_shared` of the folds."""
-    by_row = utterances(corpus)
+    utterances = [
+        None if clip.speaker is None or "statement" not in clip.attributes else joint_value(clip, UTTERANCE)
+        for clip in corpus.clips
+    ]
     found: list[bool] = []
     for fold in folds:
-        trained = {by_row[row] for row in fold.train.tolist()}
-        tested = (by_row[row] for row in fold.test.tolist())
+        trained = {utterances[row] for row in fold.train.tolist()}
+        tested = (utterances[row] for row in fold.test.tolist())
         found += [utterance in trained for utterance in tested if utterance is not None]
     return sum(found) / len(found) if found else None
 

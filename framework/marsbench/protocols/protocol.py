@@ -67,7 +67,7 @@ class Leakage:
     statements_shared: int = 0
     """Number of statements that are in both train and test of some fold."""
     takes_shared: float | None = None
-    """Share of test clips with another take of their utterance (`speaker_groups.UTTERANCE`) in the training
+    """Share of test clips with another take of their utterance (`leakage.UTTERANCE`) in the training
     part of their fold, of those whose speaker and statement are known; None if there are none."""
     exact_groups: tuple[tuple[str, ...], ...] = ()
     """Ids of clips with identical audio that are in the same part of every fold, by group."""

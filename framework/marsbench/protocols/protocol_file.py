@@ -8,7 +8,6 @@ import json
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,7 +21,7 @@ from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError, first_problem, is_plain, shown, suggestion
 from marsbench.hashing import digest, slug
 from marsbench.protocols.protocol import Definition, Fold, Protocol, Rows, Splits
-from marsbench.protocols.speaker_groups import group_splits, value_of
+from marsbench.protocols.splitting import group_folds, groups_by_values, value_of
 
 _MAX_BYTES = 50_000_000
 _MAX_LINE = 500
@@ -241,7 +240,9 @@ def _split_groups(file: GroupFile, corpus: CheckedCorpus) -> Splits:
     if missing := len(wanted) - len(rows):
         names = sorted({name for row in wanted for name in lacking[row]})
         notes.append(f"{missing} clips left out: they name no {' or '.join(names)}")
-    return replace(group_splits(corpus, rows, file.together, file.folds, file.name), notes=tuple(notes))
+    groups = groups_by_values(corpus, rows, file.together)
+    what = f"groups of equal {', '.join(file.together)}"
+    return Splits(group_folds(corpus, rows, groups, file.folds, file.name, what), tuple(notes))
 
 
 def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Splits:

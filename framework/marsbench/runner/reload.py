@@ -15,7 +15,7 @@ from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
 from marsbench.protocols.protocol import Fold
-from marsbench.protocols.speaker_groups import value_of
+from marsbench.protocols.splitting import value_of
 from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from marsbench.atomic_files import pause
 from marsbench.config import Execution
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, ExecutionError, StorageError
@@ -15,7 +16,6 @@ from marsbench.execution.base import Executor, Outcome, Task, failure
 from marsbench.execution.executor import open_executor
 from marsbench.execution.scheduler import Function, Scheduler, Stopped, graceful_interruption
 from marsbench.features.store import Extracted, Extraction, FeatureFile, FeatureStore
-from marsbench.locks import pause
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress
 

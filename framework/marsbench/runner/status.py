@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+from marsbench.atomic_files import is_locked
 from marsbench.config import Experiment
 from marsbench.errors import ResultsError
-from marsbench.locks import is_locked
 from marsbench.planning import make_plans
 from marsbench.progress import Progress
 from marsbench.results.schema import RunPlan

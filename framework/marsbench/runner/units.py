@@ -13,8 +13,8 @@ from marsbench.evaluation.fit import Unit, fit_version
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import derived_seed
 from marsbench.planning import Pipeline, Plan
-from marsbench.protocols.inner_splits import inner_folds, validation_split
 from marsbench.protocols.protocol import Fold, Rows
+from marsbench.protocols.splitting import inner_folds, validation_split
 from marsbench.tuning.search_space import Configuration, of_plugin
 
 

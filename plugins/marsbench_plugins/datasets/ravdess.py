@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from marsbench.atomic_files import home
-from marsbench.data.archives import unpack
 from marsbench.data.audio import SUFFIXES
 from marsbench.data.corpus import EMOTIONS, Clip, Corpus
-from marsbench.data.download import Archive
+from marsbench.data.download import Archive, unpack
 from marsbench.errors import CorpusError, unknown
 from marsbench.hashing import digest
 from marsbench.plugin.dataset import Dataset

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marsbench.data import archives
-from marsbench.data.archives import is_unpacked, unpack
+from marsbench.data import download
+from marsbench.data.download import is_unpacked, unpack
 from marsbench.errors import FetchError
 from marsbench.progress import Advance, Silent
 
@@ -140,7 +140,7 @@ def test_a_hostile_or_broken_archive_is_refused_and_leaves_nothing(
 
 
 def test_too_many_entries_are_refused(zip_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 4)
+    monkeypatch.setattr(download, "MAX_ENTRIES", 4)
     with pytest.raises(FetchError, match="5 entries, the limit is 4"):
         unpack(zip_path, zip_path.parent / "speech", Silent())
 

@@ -8,7 +8,7 @@ import pytest
 from marsbench.data.corpus import BadClip, CheckedCorpus
 from marsbench.errors import CorpusError
 from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.speaker_groups import value_of
+from marsbench.protocols.splitting import value_of
 
 Make = Callable[..., CheckedCorpus]
 Write = Callable[..., str]

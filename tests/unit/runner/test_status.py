@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from marsbench.atomic_files import try_lock
 from marsbench.config import Experiment
 from marsbench.errors import ResultsError
 from marsbench.evaluation.fit_result import Failure
-from marsbench.locks import try_lock
 from marsbench.progress import Silent
 from marsbench.results.store import RunFolder, find_planned
 from marsbench.runner.runner import retried, run

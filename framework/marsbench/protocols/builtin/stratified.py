@@ -1,34 +1,38 @@
 """Random splits of clips with balanced classes: stratified2, stratified3, ... and holdout80."""
 
+from typing import Any
+
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.protocols.protocol import Definition, Family, Splits
-from marsbench.protocols.speaker_groups import all_rows, first_duplicates, require_clips, split_recordings
+from marsbench.protocols.splitting import all_rows, first_duplicates, recording_folds, require_clips
 
 _SEED = 0
 
 
 def stratified(n_folds: int) -> Definition:
     """`n_folds` folds of random clips, stratified by class; duplicates stay in one part."""
+    name = f"stratified{n_folds}"
 
     def split(corpus: CheckedCorpus) -> Splits:
         from sklearn.model_selection import StratifiedKFold
 
-        require_clips(corpus, n_folds, f"stratified{n_folds}")
-        rows = first_duplicates(corpus, all_rows(corpus))
-        splitter = StratifiedKFold(n_folds, shuffle=True, random_state=_SEED)
-        return split_recordings(corpus, rows, splitter.split(rows, corpus.targets[rows]))
+        return _split(corpus, StratifiedKFold(n_folds, shuffle=True, random_state=_SEED), n_folds, name)
 
-    description = f"{n_folds} folds of clips at random, classes balanced"
-    return Definition(f"stratified{n_folds}", description, by_speaker=False, split=split)
+    return Definition(name, f"{n_folds} folds of clips at random, classes balanced", False, split)
 
 
 def _holdout80(corpus: CheckedCorpus) -> Splits:
     from sklearn.model_selection import StratifiedShuffleSplit
 
-    require_clips(corpus, 5, "holdout80")
-    rows = first_duplicates(corpus, all_rows(corpus))
-    splitter = StratifiedShuffleSplit(1, test_size=0.2, random_state=_SEED)
-    return split_recordings(corpus, rows, splitter.split(rows, corpus.targets[rows]))
+    return _split(corpus, StratifiedShuffleSplit(1, test_size=0.2, random_state=_SEED), 5, "holdout80")
+
+
+def _split(corpus: CheckedCorpus, splitter: Any, least: int, name: str) -> Splits:
+    """Split recordings, of which every class needs `least`, by a splitter of scikit-learn."""
+    rows = all_rows(corpus)
+    require_clips(corpus, least, name, rows)
+    targets = corpus.targets[first_duplicates(corpus, rows)]
+    return Splits(tuple(recording_folds(corpus, rows, splitter.split(targets, targets))))
 
 
 PROTOCOLS = (

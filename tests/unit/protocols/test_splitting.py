@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import CorpusError
 from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.inner_splits import inner_folds, validation_split
-from marsbench.protocols.speaker_groups import first_duplicates
+from marsbench.protocols.splitting import first_duplicates, inner_folds, validation_split
 
 Make = Callable[..., CheckedCorpus]
 
