@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import Metrics, Outcome
-from marsbench.results.plots import draw_confusion, plot_confusion
+from marsbench.results.plots import plot_confusion
 from marsbench.results.predictions import data_frame, read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
@@ -93,6 +93,4 @@ class Result:
 
     def plot_confusion(self, path: str | Path | None = None) -> Figure:
         """The confusion matrix as a matplotlib figure, written as a PNG if a path is given."""
-        if path is not None:
-            plot_confusion(self.run, Path(path))
-        return draw_confusion(self.run)
+        return plot_confusion(self.run, None if path is None else Path(path))

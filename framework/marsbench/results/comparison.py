@@ -102,7 +102,7 @@ def compare(first: RunFolder, second: RunFolder) -> Comparison:
     """
     if first.path.resolve() == second.path.resolve():
         raise ResultsError(f"{first.path.name} was named twice; name another run to compare it with")
-    one, other = (_member(folder, folder.read_run()) for folder in (first, second))
+    one, other = _member(first), _member(second)
     _require_alike(one, other)
     return Comparison(one.run, other.run, (one.predictions, other.predictions))
 
@@ -115,7 +115,7 @@ def find_members(root: Path, names: Sequence[str]) -> tuple[Member, ...]:
             are fewer than two; they were not tested alike; or predictions are missing or damaged.
     """
     folders = [find_run(root, name) for name in names]
-    found = [_member(folder, _not_fused(folder.read_run())) for folder in folders]
+    found = [_member(folder, may_be_fused=False) for folder in folders]
     members = sorted(found, key=lambda member: member.run.run_id)
     ids = [member.run.run_id for member in members]
     for run_id in ids:
@@ -128,14 +128,11 @@ def find_members(root: Path, names: Sequence[str]) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def _not_fused(run: Run) -> Run:
-    if run.ensemble is not None:
+def _member(folder: RunFolder, *, may_be_fused: bool = True) -> Member:
+    run = folder.read_run()
+    if run.ensemble is not None and not may_be_fused:
         members = ", ".join(member.run_id for member in run.ensemble.members)
         raise ResultsError(f"{run.run_id} is an ensemble itself; name its members instead: {members}")
-    return run
-
-
-def _member(folder: RunFolder, run: Run) -> Member:
     if run.metrics is None:
         raise ResultsError(f"{run.run_id} is not complete, a fold failed; bench retry {run.run_id}")
     return Member(folder, run, read_predictions(folder, run))

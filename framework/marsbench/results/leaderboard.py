@@ -1,23 +1,34 @@
 """Leaderboards: runs ranked by `RANKED_BY`, only ever among runs of one protocol on one corpus."""
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import inf
 from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.config import Criteria
-from marsbench.errors import ResultsError, unknown
+from marsbench.errors import DamagedError, ResultsError, unknown
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.results.missing_metrics import with_missing_metrics
-from marsbench.results.row import Row, merged, row_of
+from marsbench.hashing import digest
+from marsbench.results.row import Row, merged, row_of, with_missing_metrics
 from marsbench.results.schema import Standing
 from marsbench.results.store import RunFolder, find_runs, run_folders
-from marsbench.results.ties import with_tie_ranks
+from marsbench.versions import versions_of
+
+if TYPE_CHECKING:  # NumPy takes a tenth of a second, which a kept answer does not need
+    from marsbench.evaluation.predictions import Predictions
 
 _Group = tuple[str, str, str]
 """Corpus, protocol, protocol hash."""
+_Say = Callable[[str], None]
+MOST_COMPARED = 40
+"""Rows, the best ones, that are compared with each other."""
+_USUAL = ("stratified5", "utterance5", "speaker5")
+"""The default protocol of each strictness."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +73,12 @@ def leaderboards(
     wanted = {group: rows for group, rows in groups.items() if protocol in (None, group[1])}
     if not wanted and not left_out:
         _raise_available(root, corpus, protocol)
-    shown = {
-        group: _with_gains(rows) if older else _one_a_configuration(root, rows, asked)
-        for group, rows in groups.items()
-    }
-    shown = _with_views(shown)
+    shown = _with_views(
+        {
+            group: _with_gains(rows) if older else _one_a_configuration(root, rows, asked)
+            for group, rows in groups.items()
+        }
+    )
     boards = [
         _board(root, shown[group], len(groups[group]), asked, left_out.append) for group in sorted(wanted)
     ]
@@ -125,11 +137,11 @@ def _raise_available(root: Path, corpus: str | None, protocol: str | None) -> No
     raise ResultsError(f"no runs in {where}; make one with: bench run")
 
 
-def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria, say: Callable[[str], None]) -> Board:
+def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria, say: _Say) -> Board:
     first = rows[0].board
     in_order = ranked(rows)
     complete = [row for row in in_order if row.ranked_score is not None]
-    tied, n_compared = with_tie_ranks(complete, partial(folders_of, root), say)
+    tied, n_compared = _with_tie_ranks(root, complete, say)
     return Board(
         corpus=first.corpus,
         protocol=first.protocol,
@@ -150,7 +162,8 @@ def folders_of(root: Path, row: Row) -> list[RunFolder]:
 def _one_a_configuration(root: Path, rows: Sequence[Row], criteria: Criteria) -> list[Row]:
     """One row per configuration: its latest code, its gain by tuning, and all complete seeds merged."""
     by_configuration: dict[str, list[Row]] = {}
-    for row in _with_gains(_latest(rows)):
+    latest = {(row.configuration, row.seeds): row for row in sorted(rows, key=lambda row: row.finished)}
+    for row in _with_gains(list(latest.values())):
         # A run that failed has no scores to be merged: it stays a row with its reason.
         key = row.configuration if row.ranked_score is not None else row.run_id
         by_configuration.setdefault(key, []).append(row)
@@ -166,14 +179,6 @@ def _of_all_seeds(root: Path, rows: list[Row], criteria: Criteria) -> Row:
     runs = [(folder, folder.read_standing()) for folder in folders]
     completed = [with_missing_metrics(folder, run)[0].metrics for folder, run in runs if run]
     return merged(rows, [metrics for metrics in completed if metrics], criteria)
-
-
-def _latest(rows: Sequence[Row]) -> list[Row]:
-    """The last finished run of each configuration and seed."""
-    latest: dict[tuple[str, tuple[int, ...]], Row] = {}
-    for row in sorted(rows, key=lambda row: row.finished):
-        latest[row.configuration, row.seeds] = row
-    return list(latest.values())
 
 
 def _with_gains(rows: list[Row]) -> list[Row]:
@@ -201,9 +206,6 @@ def _with_views(groups: dict[_Group, list[Row]]) -> dict[_Group, list[Row]]:
     for row in sorted(complete, key=_usual_last, reverse=True):
         views.setdefault(_same_clips(row), {})[row.board.strictness] = row
     return {group: [_with_view(row, views) for row in rows] for group, rows in groups.items()}
-
-
-_USUAL = ("stratified5", "utterance5", "speaker5")
 
 
 def _usual_last(row: Row) -> tuple[bool, str]:
@@ -247,3 +249,69 @@ def _place(row: Row) -> tuple[float, float, str]:
         return inf, inf, row.run_id
     sign = -1 if METRICS[RANKED_BY].higher_is_better else 1
     return sign * row.ranked_score, -row.scores["accuracy"], row.run_id
+
+
+def _with_tie_ranks(root: Path, rows: Sequence[Row], say: _Say) -> tuple[list[Row], int]:
+    """Rows of one board, ranked by groups without a significant difference, and how many were compared.
+
+    A row whose predictions cannot be read keeps its rank by score, and so do those beyond the best
+    `MOST_COMPARED`.
+    """
+    if len(rows) < 2:
+        return list(rows), 0
+    compared, behind = rows[:MOST_COMPARED], rows[MOST_COMPARED:]
+    ranks = _known_ranks(compared, [folders_of(root, row) for row in compared], say)
+    shown = [
+        row if rank is None else row._replace(rank=rank) for row, rank in zip(compared, ranks, strict=True)
+    ]
+    return [*shown, *behind], sum(rank is not None for rank in ranks)
+
+
+def _known_ranks(rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]], say: _Say) -> list[int | None]:
+    """What `_tie_ranks` gives, kept in the cache, so that showing a leaderboard again computes nothing."""
+    there = [[folder.predictions.exists() for folder in seeds] for seeds in folders]
+    compared = [[row.configuration, row.seeds, row.run_id, row.finished] for row in rows]
+    key = digest([versions_of("ties"), compared, there])
+    kept = home() / "ties" / f"{key[:32]}.json"
+    try:
+        ranks: list[int | None] = json.loads(read_checksummed(kept))["ranks"]
+    except (OSError, DamagedError):
+        problems: list[str] = []
+        ranks = _tie_ranks(folders, problems.append)
+        for problem in problems:
+            say(problem)
+        if not problems:  # damaged predictions may be written again, and the rows stay the same
+            write_checksummed(kept, json.dumps({"ranks": ranks}))
+    return ranks
+
+
+def _tie_ranks(folders: Sequence[Sequence[RunFolder]], say: _Say) -> list[int | None]:
+    """Rank of each row, best first; None where predictions cannot be read or are not of most rows' clips."""
+    from marsbench.evaluation.significance import differences, tie_groups
+
+    comparable = _comparable(folders, say)
+    ranks: list[int | None] = [None] * len(folders)
+    if len(comparable) > 1:
+        positions = list(comparable)
+        found = differences(list(comparable.values()))
+        for position, rank in zip(positions, tie_groups(range(len(positions)), found), strict=True):
+            ranks[position] = positions[rank - 1] + 1
+    return ranks
+
+
+def _comparable(folders: Sequence[Sequence[RunFolder]], say: _Say) -> dict[int, list["Predictions"]]:
+    """Predictions of each row's seeds, by the row's position; those alone that are of most rows' clips."""
+    from marsbench.results.predictions import read_predictions
+
+    found: dict[int, list[Predictions]] = {}
+    for position, seeds in enumerate(folders):
+        try:
+            read = [read_predictions(folder, folder.read_run()) for folder in seeds]
+        except ResultsError as error:
+            if isinstance(error, DamagedError):
+                say(f"{seeds[0].path.name} is compared with no other run: {error}")
+            continue
+        if len({predictions.tested for predictions in read}) == 1:
+            found[position] = read
+    usual = Counter(read[0].tested for read in found.values()).most_common(1)
+    return {position: read for position, read in found.items() if read[0].tested == usual[0][0]}

@@ -18,20 +18,15 @@ from marsbench.results.schema import Run
 from marsbench.results.studies import Study, Trial
 
 
-def plot_confusion(run: Run, path: Path) -> None:
-    """Write `draw_confusion` as a PNG; raises ResultsError."""
-    write_png(draw_confusion(run), path)
-
-
-def draw_confusion(run: Run) -> Figure:
-    """Counts by true and predicted class, shaded by the share of the true class.
+def plot_confusion(run: Run, path: Path | None = None) -> Figure:
+    """Counts by true and predicted class, shaded by the share of the true class; a PNG if a path is given.
 
     Raises:
         ResultsError: the run has no metrics.
     """
     if run.metrics is None:
         raise ResultsError(f"run {run.run_id} is not complete: it has no confusion matrix")
-    labels = [plain(scores.label) for scores in run.metrics.classes]
+    labels = [_plain(scores.label) for scores in run.metrics.classes]
     counts = np.array(run.metrics.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _draw(labels, counts, shares)
@@ -40,6 +35,8 @@ def draw_confusion(run: Run) -> Figure:
     graded = ", ".join(f"{METRICS[name].title} {100 * run.metrics[name].value:.1f} %" for name in GRADED)
     place = f"{run.corpus.name}{synthetic}, {run.protocol.name}"
     axes.set_title(f"{run.features.name} + {run.model.name}\n{place}: {graded}", fontsize=10)
+    if path is not None:
+        _write_png(figure, path)
     return figure
 
 
@@ -67,12 +64,12 @@ def plot_history(studies: Sequence[Study], title: str, path: Path) -> None:
         _draw_study(axes, study, f"C{study.fold % 10}")
     axes.set_xlabel("trial")
     axes.set_ylabel(f"validation {METRICS[studies[0].objective].title}" if studies else "")
-    axes.set_title(plain(title), fontsize=10)
+    axes.set_title(_plain(title), fontsize=10)
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if studies:
         axes.legend(fontsize=8, title="o complete, x pruned", title_fontsize=8)
-    write_png(figure, path)
+    _write_png(figure, path)
 
 
 def _draw_study(axes: Axes, study: Study, colour: str) -> None:
@@ -91,13 +88,12 @@ def _points(trials: Sequence[Trial]) -> tuple[list[int], list[float]]:
     return [trial.number for trial in trials], [trial.score or 0.0 for trial in trials]
 
 
-def plain(text: str) -> str:
+def _plain(text: str) -> str:
     """Text without formulas: matplotlib takes a dollar sign for the start of one."""
     return text.replace("$", r"\$")
 
 
-def write_png(figure: Figure, path: Path) -> None:
-    """Write a figure atomically; raises StorageError if it cannot be written."""
+def _write_png(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     write_atomically(path, lambda file: file.write(buffer.getvalue()))

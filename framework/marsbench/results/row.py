@@ -5,14 +5,30 @@ from math import dist, sqrt
 from statistics import fmean
 from typing import NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
+from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.config import Criteria
-from marsbench.evaluation.metrics import RANKED_BY
-from marsbench.evaluation.scores import ClassScores, Metrics, Outcome, Score, grade, mean_metrics, verdict
-from marsbench.hashing import canonical_json
+from marsbench.errors import DamagedError, ResultsError
+from marsbench.evaluation.metrics import METRICS, RANKED_BY, Metric
+from marsbench.evaluation.scores import (
+    ClassScores,
+    Metrics,
+    Outcome,
+    Score,
+    Scores,
+    grade,
+    mean_metrics,
+    verdict,
+)
+from marsbench.hashing import canonical_json, digest
 from marsbench.results.schema import Standing, Status
+from marsbench.results.store import RunFolder
+from marsbench.versions import versions_of
 
 WORST_RECALL = "worst_recall"
 """Recall of the class that is recognised worst."""
+_SCORES = TypeAdapter(Scores)
 
 
 class BoardKey(NamedTuple):
@@ -119,6 +135,36 @@ class Row(NamedTuple):
 def short_id_of(run_id: str) -> str:
     """Beginning of an id's digest, by which commands find the run."""
     return run_id.rpartition("-")[2][:6]
+
+
+def with_missing_metrics(folder: RunFolder, run: Standing) -> tuple[Standing, str | None]:
+    """The run with every metric of `METRICS`, or as it was and a line if its predictions cannot be read.
+
+    Metrics that were added after the run was made are computed from its predictions and kept in the cache.
+    """
+    if run.metrics is None or METRICS.keys() <= run.metrics.scores.keys():
+        return run, None
+    missing = [metric for name, metric in METRICS.items() if name not in run.metrics.scores]
+    try:
+        scores = _missing_scores(folder, run, missing)
+    except ResultsError as error:
+        names = ", ".join(metric.title for metric in missing)
+        return run, f"{names} of {run.run_id}: {error}"
+    return run.model_copy(update={"metrics": run.metrics.model_copy(update=scores)}), None
+
+
+def _missing_scores(folder: RunFolder, run: Standing, missing: Sequence[Metric]) -> Scores:
+    key = digest([versions_of("metrics"), run.predictions_sha256, [metric.name for metric in missing]])
+    kept = home() / "metrics" / f"{key[:32]}.json"
+    try:
+        return _SCORES.validate_json(read_checksummed(kept))
+    except (OSError, DamagedError, ValidationError):
+        from marsbench.evaluation.scoring import scores_of  # NumPy takes a tenth of a second
+        from marsbench.results.predictions import read_predictions
+
+        scores = scores_of(read_predictions(folder, run), missing)
+        write_checksummed(kept, _SCORES.dump_json(scores).decode())
+        return scores
 
 
 def row_of(run: Standing, criteria: Criteria) -> Row:

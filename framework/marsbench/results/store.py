@@ -24,12 +24,10 @@ from pydantic import BaseModel
 from marsbench.atomic_files import intact, read_record, write_checksummed, write_text
 from marsbench.errors import DamagedError, ResultsError, StorageError, unknown
 from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.progress import Silent
 from marsbench.results.schema import Run, RunPlan, Standing
 from marsbench.results.studies import StudyFolder
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
-_unheard = Silent().say
 
 
 class StatusCounts(NamedTuple):
@@ -71,9 +69,7 @@ class RunFolder:
         """Whether the run was begun."""
         return (self.path / "plan.json").is_file()
 
-    def unit(
-        self, fold: int, shape: tuple[int, int], say: Callable[[str], None] = _unheard
-    ) -> UnitResult | None:
+    def unit(self, fold: int, shape: tuple[int, int], say: Callable[[str], None]) -> UnitResult | None:
         """The finished unit of a fold, or None.
 
         A file that cannot be it is renamed to `.damaged`, and `say` gets one line. `shape` is that of
@@ -94,9 +90,9 @@ class RunFolder:
         self._require_present()
         write_checksummed(self._unit_path(result.fold), result.model_dump_json())
 
-    def failure(self, fold: int, say: Callable[[str], None] = _unheard) -> Failure | None:
+    def failure(self, fold: int, say: Callable[[str], None]) -> Failure | None:
         """Why the unit of a fold failed, or None; a damaged file is set aside as that of a unit is."""
-        return intact(self._failure_path(fold), say, _read_failure)
+        return intact(self._failure_path(fold), say, lambda path: read_record(path, Failure))
 
     def write_failure(self, failure: Failure) -> None:
         """Keep a unit's failure; its `fold` says which."""
@@ -207,10 +203,6 @@ def _read_unit(path: Path, fold: int, shape: tuple[int, int]) -> UnitResult:
     if flaw := flaw_in(result.probabilities, shape):
         raise ResultsError(f"{path} holds {flaw}")
     return result
-
-
-def _read_failure(path: Path) -> Failure:
-    return read_record(path, Failure)
 
 
 def run_folders(root: Path, corpus: str | None = None, protocol: str | None = None) -> Iterator[RunFolder]:

@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.results import rewrite
 from marsbench.config import Tuning
-from marsbench.results import ties
+from marsbench.results import leaderboard
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row
 from marsbench.results.schema import TuningRecord
@@ -39,7 +39,7 @@ def test_what_the_cache_holds_is_not_computed_again(
     predicted_run("a", some(0.1, 0))
     predicted_run("b", some(0.5, 1))
     before = ranks()
-    monkeypatch.setattr(ties, "_tie_ranks", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(leaderboard, "_tie_ranks", lambda *_: pytest.fail("computed again"))
     assert ranks() == before == {"a": 1, "b": 2}
 
 
@@ -101,7 +101,7 @@ def test_runs_without_predictions_are_looked_at_once(
     (folder := predicted_run("b", some(0.11, 1))).predictions.unlink()
     assert {*ranks().values()} == {1, 2}
     with monkeypatch.context() as patch:
-        patch.setattr(ties, "_tie_ranks", lambda *_: pytest.fail("computed again"))
+        patch.setattr(leaderboard, "_tie_ranks", lambda *_: pytest.fail("computed again"))
         assert {*ranks().values()} == {1, 2}
     folder.predictions.write_bytes(content)
     assert "b is compared with no other run" in leaderboards(RESULTS)[1][0]
@@ -116,7 +116,7 @@ def test_a_single_run_is_compared_with_nothing(predicted_run: Write) -> None:
 def test_rows_beyond_the_best_are_ranked_by_score(
     predicted_run: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ties, "MOST_COMPARED", 2)
+    monkeypatch.setattr(leaderboard, "MOST_COMPARED", 2)
     for run_id, share in {"a": 0.10, "b": 0.12, "c": 0.14}.items():
         predicted_run(run_id, some(share, ord(run_id)))
     (board,), _ = leaderboards(RESULTS)
