@@ -15,7 +15,7 @@ from marsbench.results.leaderboard import leaderboards
 from marsbench.results.plots import plot_history
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
-from marsbench.tuning.importance import importances
+from marsbench.tuning.journal import importances
 
 
 def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:

@@ -1,22 +1,26 @@
-"""The finished trials of a run as an Optuna storage, for Optuna's own tools.
+"""The finished trials of a run as an Optuna storage, for Optuna's own tools, and what they say of parameters.
 
-Written beside the records that marsbench reads, so that nothing depends on it.
+Written beside the records that marsbench reads, so that nothing else depends on it.
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from marsbench.errors import StorageError
+from marsbench.errors import ResultsError, StorageError
 from marsbench.results.studies import Study, Trial
 from marsbench.tuning.search_space import SearchSpace, optuna_parameter
+
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+_LEAST = 4
+"""Trials, for an importance to mean anything."""
 
 
 class Journal:
@@ -29,36 +33,30 @@ class Journal:
 
     def keep(self, study: Study, space: SearchSpace) -> None:
         """Add the trials that are not there yet; raises StorageError if they cannot be written."""
-        with _storage_errors(self._path):
-            if self._storage is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                # Also the lock that Optuna held when an earlier command was killed: the run's folder is ours.
-                for old in [self._path, *self._path.parent.glob(f"{self._path.name}.*")]:
-                    old.unlink(missing_ok=True)
-                self._storage = JournalStorage(JournalFileBackend(str(self._path)))
-            if study.fold not in self._studies:
-                self._studies[study.fold] = optuna.create_study(
-                    storage=self._storage, study_name=f"fold-{study.fold + 1}", direction="maximize"
-                )
-            there = self._studies[study.fold]
+        try:
+            there = self._study(study.fold)
             for trial in study.trials[len(there.get_trials(deepcopy=False)) :]:
                 there.add_trial(_frozen(trial, space))
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be written: {error.strerror or error}") from error
+
+    def _study(self, fold: int) -> optuna.Study:
+        if self._storage is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Also the lock that Optuna held when an earlier command was killed: the run's folder is ours.
+            for old in [self._path, *self._path.parent.glob(f"{self._path.name}.*")]:
+                old.unlink(missing_ok=True)
+            self._storage = JournalStorage(JournalFileBackend(str(self._path)))
+        if fold not in self._studies:
+            self._studies[fold] = optuna.create_study(
+                storage=self._storage, study_name=f"fold-{fold + 1}", direction="maximize"
+            )
+        return self._studies[fold]
 
 
-def _frozen(trial: Trial, space: SearchSpace) -> optuna.trial.FrozenTrial:
-    codes = {
-        d.name: optuna_parameter(d)
-        for d in space.active(trial.configuration)
-        if d.name in trial.configuration
-    }
-    params = {code.name: code.encode(trial.configuration[name]) for name, code in codes.items()}
-    frozen = _created(trial, params, {code.name: code.distribution for code in codes.values()})
-    frozen.datetime_complete = datetime.fromisoformat(trial.finished).astimezone().replace(tzinfo=None)
-    frozen.datetime_start = frozen.datetime_complete - timedelta(seconds=trial.seconds)
-    return frozen
-
-
-def _created(trial: Trial, params: dict[str, Any], distributions: dict[str, Any]) -> optuna.trial.FrozenTrial:
+def _frozen(trial: Trial, space: SearchSpace) -> FrozenTrial:
+    active = space.active(trial.configuration)
+    codes = [optuna_parameter(dimension) for dimension in active if dimension.name in trial.configuration]
     attributes = {"configuration": trial.configuration, "reason": trial.reason, "same as": trial.same_as}
     shared: dict[str, Any] = {
         "state": STATES[trial.state],
@@ -69,21 +67,58 @@ def _created(trial: Trial, params: dict[str, Any], distributions: dict[str, Any]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of choices that are no plain values
         try:
-            return optuna.trial.create_trial(params=params, distributions=distributions, **shared)
+            frozen = create_trial(
+                params={code.name: code.encode(trial.configuration[code.dimension.name]) for code in codes},
+                distributions={code.name: code.distribution for code in codes},
+                **shared,
+            )
         except ValueError:  # a default may lie outside of its range: Optuna has no place for it
-            return optuna.trial.create_trial(**shared)
+            frozen = create_trial(**shared)
+    frozen.datetime_complete = datetime.fromisoformat(trial.finished).astimezone().replace(tzinfo=None)
+    frozen.datetime_start = frozen.datetime_complete - timedelta(seconds=trial.seconds)
+    return frozen
 
 
-STATES = {
-    "complete": optuna.trial.TrialState.COMPLETE,
-    "pruned": optuna.trial.TrialState.PRUNED,
-    "failed": optuna.trial.TrialState.FAIL,
-}
+def importances(journal: Path) -> dict[str, float]:
+    """Share of each parameter in the variance of the score, largest first; empty for few or equal trials.
+
+    By fANOVA (Hutter et al. 2014) over the trials of all folds, each at its score after the first step: most
+    trials are pruned later, and scores are comparable at one step only. Parameters that are not active in
+    every trial are left out.
+
+    Raises:
+        ResultsError: there is no such Optuna storage.
+    """
+    trials = _first_steps(journal)
+    if len(trials) < _LEAST or len({trial.value for trial in trials}) < 2:
+        return {}
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(share) for name, share in shares.items()}
 
 
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def _first_steps(journal: Path) -> list[FrozenTrial]:
+    if not journal.is_file():
+        raise ResultsError(f"{journal} is missing: the run was not tuned, or its folder is not whole")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        names = sorted(study.study_name for study in storage.get_all_studies())
+        studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(f"{journal} is damaged: {error}") from error
+    return [
+        create_trial(
+            state=TrialState.COMPLETE,
+            params=trial.params,
+            distributions=trial.distributions,
+            value=trial.intermediate_values[min(trial.intermediate_values)],
+        )
+        for study in studies
+        for trial in study.get_trials(deepcopy=False)
+        if trial.intermediate_values
+    ]
