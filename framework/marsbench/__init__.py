@@ -13,62 +13,23 @@ import takes no time.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_MODULES = {
-    "BenchError": "errors",
-    "Fitted": "api.fitted",
-    "Result": "api.result",
-    "clip_table": "api.corpora",
-    "compare": "api.runs",
-    "ensemble": "api.runs",
-    "extract": "api.corpora",
-    "fit": "api.fitted",
-    "leaderboard": "api.runs",
-    "load_corpus": "api.corpora",
-    "load": "api.fitted",
-    "run": "api.runs",
-    "search": "api.runs",
-    "write_report": "api.runs",
-}
+from marsbench.errors import BenchError
+
+__all__ = ["BenchError"]
+__all__ += ["Fitted", "clip_table", "extract", "fit", "load", "load_corpus"]
+__all__ += ["Result", "compare", "ensemble", "leaderboard", "run", "search", "write_report"]
 
 if TYPE_CHECKING:  # the same names, for type checkers and editors
-    from marsbench.api.corpora import clip_table as clip_table
-    from marsbench.api.corpora import extract as extract
-    from marsbench.api.corpora import load_corpus as load_corpus
-    from marsbench.api.fitted import Fitted as Fitted
-    from marsbench.api.fitted import fit as fit
-    from marsbench.api.fitted import load as load
-    from marsbench.api.result import Result as Result
-    from marsbench.api.runs import compare as compare
-    from marsbench.api.runs import ensemble as ensemble
-    from marsbench.api.runs import leaderboard as leaderboard
-    from marsbench.api.runs import run as run
-    from marsbench.api.runs import search as search
-    from marsbench.api.runs import write_report as write_report
-    from marsbench.errors import BenchError as BenchError
+    from marsbench.api.corpora import Fitted, clip_table, extract, fit, load, load_corpus
+    from marsbench.api.runs import Result, compare, ensemble, leaderboard, run, search, write_report
 else:  # hidden from them, so that a name that does not exist is still told
+    _OF_CORPORA = {"Fitted", "clip_table", "extract", "fit", "load", "load_corpus"}
 
     def __getattr__(name: str) -> Any:
-        if name not in _MODULES:
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-__all__ = [
-    "BenchError",
-    "Fitted",
-    "Result",
-    "clip_table",
-    "compare",
-    "ensemble",
-    "extract",
-    "fit",
-    "leaderboard",
-    "load",
-    "load_corpus",
-    "run",
-    "search",
-    "write_report",
-]
+        module = "corpora" if name in _OF_CORPORA else "runs"
+        return getattr(import_module(f"{__name__}.api.{module}"), name)
 
 
 def __dir__() -> list[str]:
