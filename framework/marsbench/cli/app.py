@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from marsbench.cli.options import DEFAULT_RESULTS, Plugins, Results
+from marsbench.errors import ConfigError
 
 _SCRIPT = Path(__file__).parents[1] / "app" / "page.py"
 _MAX_MEGABYTES = 50
@@ -29,32 +30,24 @@ def app(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page on this machine.")] = 8501,
     plugins: Plugins = None,
 ) -> None:
-    """Serve a web page that predicts the emotion of an uploaded file or of your voice.
+    """Serve a web page that predicts the emotion of a voice.
 
-    It can be reached from this machine only, and needs no network. Ctrl-C stops it.
+    Of an uploaded file, or of what the browser records. The page can be reached from this machine only, and
+    needs no network. Ctrl-C stops it.
     """
-    from marsbench.errors import ConfigError
+    from marsbench.deployment.bundle_files import read_bundle_record
 
     if find_spec("streamlit") is None:
         raise ConfigError("bench app needs streamlit, which is not installed: pip install 'marsbench[app]'")
-    if bundle is not None:
-        _require_bundle(bundle)
+    if bundle is not None:  # a missing or damaged one is reported here, not in the browser
+        read_bundle_record(bundle)
     _require_free(port)
     words = [*([str(bundle)] if bundle else []), "--results", str(results)]
     words += [word for folder in plugins or () for word in ("--plugins", str(folder))]
     raise typer.Exit(_serve([*_server(port), "--", *words]))
 
 
-def _require_bundle(bundle: Path) -> None:
-    """Report a missing or damaged bundle here, not in the browser."""
-    from marsbench.deployment.bundle_files import read_bundle_record
-
-    read_bundle_record(bundle)
-
-
 def _require_free(port: int) -> None:
-    from marsbench.errors import ConfigError
-
     try:
         socket.create_server(("localhost", port)).close()
     except OSError as error:

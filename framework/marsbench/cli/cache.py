@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from marsbench.errors import ConfigError, suggestion
+
 app = typer.Typer(no_args_is_help=True, help="Stored features: show, delete.")
 
 
@@ -26,7 +28,6 @@ def clear(
     ] = None,
 ) -> None:
     """Delete stored features; they are extracted again when needed."""
-    from marsbench.errors import ConfigError, suggestion
     from marsbench.features.store import clear_store, store_use
 
     names = [use.extractor for use in store_use()]

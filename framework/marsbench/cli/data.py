@@ -5,7 +5,9 @@ from typing import Annotated, cast
 
 import typer
 
-from marsbench.cli.options import Plugins, Settings
+from marsbench.cli.options import Plugins, Settings, registry_of
+from marsbench.config import parse_settings
+from marsbench.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, download.")
 
@@ -13,11 +15,10 @@ app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, download.")
 @app.command("list")
 def list_datasets(plugins: Plugins = None) -> None:
     """List the datasets."""
-    from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.plugins import plugin_list
 
-    out.print(plugin_list(discover(drop_in_folders(plugins or ())).entries("datasets")))
+    out.print(plugin_list(registry_of(plugins).entries("datasets")))
 
 
 @app.command("check")
@@ -27,15 +28,12 @@ def check(
     settings: Settings = None,
 ) -> None:
     """Open every file: counts, durations, duplicates, bad files."""
-    from marsbench.config import parse_settings
     from marsbench.planning import checked_corpus
-    from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal.console import TerminalProgress, out
     from marsbench.report.terminal.corpora import corpus_report
 
-    registry = discover(drop_in_folders(plugins or ()))
     with TerminalProgress() as progress:
-        corpus = checked_corpus(registry, data, parse_settings(settings), progress)
+        corpus = checked_corpus(registry_of(plugins), data, parse_settings(settings), progress)
     out.print(corpus_report(corpus))
 
 
@@ -50,13 +48,10 @@ def fetch(
     """Download, check and unpack a dataset's published archives."""
     from marsbench.atomic_files import home
     from marsbench.data.download import fetch as fetch_archives
-    from marsbench.errors import ConfigError
     from marsbench.plugin.dataset import Dataset
-    from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal.console import TerminalProgress, out
 
-    registry = discover(drop_in_folders(plugins or ()))
-    archives = cast("type[Dataset]", registry.get("datasets", name).plugin).archives
+    archives = cast("type[Dataset]", registry_of(plugins).get("datasets", name).plugin).archives
     if not archives:
         raise ConfigError(f"{name} has nothing to fetch; use it as it is: bench run --data {name}")
     target = to or home() / "data" / name

@@ -1,20 +1,14 @@
 """`bench ensemble`."""
 
-from typing import Annotated
-
 import typer
 
-from marsbench.cli.options import Given, takes
+from marsbench.cli.options import Given, RetryFailed, takes
+from marsbench.cli.run import print_report
 from marsbench.config import Fusion
 
 
 @takes(Fusion)
-def ensemble(
-    given: Given,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also repeat fits that failed earlier.")
-    ] = False,
-) -> None:
+def ensemble(given: Given, retry_failed: RetryFailed = False) -> None:
     """Fuse the probabilities of finished runs into one more run.
 
     The runs must be of one leaderboard; their probabilities are pooled with weights. The weights of a fold
@@ -23,7 +17,6 @@ def ensemble(
     """
     if given.get("equal") and "inner-folds" in given:
         raise typer.BadParameter("--inner-folds is for fitted weights: leave it out with --equal")
-    from marsbench.cli.printing import print_report
     from marsbench.report.terminal.console import TerminalProgress
     from marsbench.runner.ensemble_job import fuse_runs
 

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import DEFAULT_RESULTS, Plugins, Results, folder
+from marsbench.cli.options import DEFAULT_RESULTS, Plugins, Results, folder, registry_of
 from marsbench.deployment.formats import DEFAULT_FORMAT, format_names
+from marsbench.results.store import find_run
 
 
 def _format(word: str) -> str:
@@ -65,9 +66,10 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     results: Results = DEFAULT_RESULTS,
     plugins: Plugins = None,
 ) -> None:
-    """Fit a run's configuration on all clips and write it as a bundle, for bench predict and bench app.
+    """Fit a run's configuration on all clips and write a bundle.
 
-    All members of an ensemble are fitted; their weights are the means over its folds.
+    It is for bench predict and bench app. All members of an ensemble are fitted; their weights are the means
+    over its folds.
     The model's file in the formats keras, onnx and litert can be read by other software too. A file made with
     --end-to-end needs only numpy and onnxruntime. What is written is verified on one clip per class. A bundle
     can be written in another format without a fit.
@@ -80,13 +82,11 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
         raise typer.BadParameter("--quantise cannot be used with --end-to-end")
     from marsbench.deployment.bundle_files import is_bundle
     from marsbench.deployment.export import Target, source_of_bundle, source_of_run
-    from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal.bundles import bundle_summary
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
     from marsbench.results.leaderboard import best_run
-    from marsbench.results.store import find_run
 
-    registry = discover(drop_in_folders(plugins or ()))
+    registry = registry_of(plugins)
     target = Target(form, quantise, end_to_end)
     path = output or Path("pipeline.onnx" if end_to_end else "bundle")
     with TerminalProgress() as progress:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Json, Results, tell_left_out
+from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Json, Results, print_json, tell_left_out
+from marsbench.config import parse_criteria
 
 
 def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -28,14 +29,13 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     """Rank finished runs, one table for each corpus and protocol."""
     if as_json + as_csv + as_markdown > 1:
         raise typer.BadParameter("--json, --csv and --markdown exclude each other; give one of them")
-    from marsbench.config import parse_criteria
     from marsbench.report.columns import data_keys, data_rows
     from marsbench.results.leaderboard import leaderboards
 
     boards, left_out = leaderboards(results, data, protocol, parse_criteria(criteria), older=older)
     tell_left_out(left_out)
     if as_json:
-        typer.echo(json.dumps(data_rows(boards), indent=1))
+        print_json(data_rows(boards))
     elif as_csv:
         writer = csv.DictWriter(sys.stdout, data_keys())
         writer.writeheader()

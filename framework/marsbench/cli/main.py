@@ -52,24 +52,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compare feature extractors and models for speech emotion recognition, and export the best.",
 )
-app.command("run")(run.run)
-app.command("search")(search.search)
-app.command("plan")(status.plan)
-app.command("status")(status.status)
-app.command("retry")(status.retry)
-app.command("ensemble")(ensemble.ensemble)
-app.command("leaderboard")(leaderboard.leaderboard)
-app.command("show")(show.show)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("export")(export.export)
-app.command("predict")(predict.predict)
-app.command("app")(app_command.app)
-app.add_typer(plugins.app, name="plugins")
-app.add_typer(data.app, name="data")
-app.add_typer(models.app, name="models")
-app.add_typer(protocols.app, name="protocols")
-app.add_typer(cache.app, name="cache")
+for command in (
+    *(run.run, search.search, status.plan, status.status, status.retry, ensemble.ensemble),
+    *(leaderboard.leaderboard, show.show, compare.compare, report.report),
+    *(export.export, predict.predict, app_command.app),
+):
+    app.command()(command)
+for group in (plugins, data, models, protocols, cache):
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 
 def _version(wanted: bool) -> None:

@@ -1,6 +1,7 @@
 """Options of commands, made from the fields of a model, and what several commands share."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 
 from marsbench.config import Experiment
 from marsbench.options import Option, options_of
+from marsbench.plugin.registry import Registry, discover, drop_in_folders
 
 Command = Callable[..., None]
 Given = dict[str, Any]
@@ -86,8 +88,21 @@ Plugins = Annotated[list[Path] | None, declared(_SHARED["plugins"])]
 CriteriaOption = Annotated[list[str] | None, declared(_SHARED["criteria"])]
 Settings = Annotated[list[str] | None, declared(_SHARED["set"])]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Also repeat fits that failed earlier.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id, its beginning, or the run's folder.")]
 
 DEFAULT_RESULTS = Path("results")
+_TOLD = 10
+
+
+def registry_of(plugins: Iterable[Path] | None) -> Registry:
+    """Plugins that are installed, in `./plugins` or in the folders given."""
+    return discover(drop_in_folders(plugins or ()))
+
+
+def print_json(values: object) -> None:
+    """Print values for other programs."""
+    typer.echo(json.dumps(values, indent=1))
 
 
 def tell_left_out(lines: Sequence[str]) -> None:
@@ -96,6 +111,3 @@ def tell_left_out(lines: Sequence[str]) -> None:
         typer.secho(f"left out: {line}", err=True, fg="yellow")
     if len(lines) > _TOLD:
         typer.secho(f"left out: {len(lines) - _TOLD} more", err=True, fg="yellow")
-
-
-_TOLD = 10

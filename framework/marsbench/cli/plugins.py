@@ -1,11 +1,13 @@
 """`bench plugins`."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from marsbench.cli.options import Json, Plugins
+from marsbench.cli.options import Json, Plugins, registry_of
+from marsbench.plugin.registry import KINDS
 
 app = typer.Typer(no_args_is_help=True, help="Extractors, models, datasets: list, show, write, check.")
 
@@ -15,19 +17,15 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin: its
 @app.command("list")
 def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
     """List every plugin without importing any."""
-    import json
+    from marsbench.report.terminal.console import err, out
+    from marsbench.report.terminal.plugins import plugin_list
 
-    from marsbench.plugin.registry import KINDS, discover, drop_in_folders
-
-    registry = discover(drop_in_folders(plugins or ()))
+    registry = registry_of(plugins)
     entries = [entry for kind in KINDS for entry in registry.entries(kind)]
     if as_json:
         fields = ("kind", "name", "summary", "origin")
         typer.echo(json.dumps([{field: getattr(entry, field) for field in fields} for entry in entries]))
         return
-    from marsbench.report.terminal.console import err, out
-    from marsbench.report.terminal.plugins import plugin_list
-
     out.print(plugin_list(entries))
     for reason in registry.refused:
         err.print(f"refused: {reason}", soft_wrap=True, markup=False, style="yellow")
@@ -36,12 +34,10 @@ def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
 @app.command("show")
 def show_plugin(name: Name, plugins: Plugins = None) -> None:
     """Show a plugin's description, parameters and file."""
-    from marsbench.plugin.registry import discover, drop_in_folders
-    from marsbench.report.terminal import plugins as plugin_tables
     from marsbench.report.terminal.console import out
+    from marsbench.report.terminal.plugins import plugin_details
 
-    entry = discover(drop_in_folders(plugins or ())).find(name)
-    out.print(plugin_tables.plugin_details(entry))
+    out.print(plugin_details(registry_of(plugins).find(name)))
 
 
 @app.command("new")
@@ -62,12 +58,11 @@ def new(
 def check(name: Name, plugins: Plugins = None) -> None:
     """Check a plugin against its contract."""
     from marsbench.plugin.checks import check as check_contract
-    from marsbench.plugin.registry import discover, drop_in_folders
-    from marsbench.report.terminal import plugins as plugin_tables
     from marsbench.report.terminal.console import out
+    from marsbench.report.terminal.plugins import contract
 
-    entry = discover(drop_in_folders(plugins or ())).find(name)
+    entry = registry_of(plugins).find(name)
     checks = check_contract(entry.plugin)
-    out.print(plugin_tables.contract(entry, checks))
+    out.print(contract(entry, checks))
     if any(item.problem for item in checks):
         raise typer.Exit(1)

@@ -1,7 +1,6 @@
 """`bench predict`."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marsbench.cli.options import Json, Plugins
+from marsbench.cli.options import Json, Plugins, print_json, registry_of
+from marsbench.errors import BenchError
 
 if TYPE_CHECKING:  # a command imports what computes when it is called
     from marsbench.deployment.prediction import Prediction
@@ -24,23 +24,22 @@ def predict(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Predict the emotion of audio files: label, confidence and all probabilities; of long files over time.
+    """Predict the emotion of audio files, of long ones over time.
 
-    Files that cannot be used are skipped with the reason, and the exit code is 1.
+    Shows label, confidence and all probabilities. Files that cannot be used are skipped with the reason, and
+    the exit code is 1.
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv cannot be used together")
     from marsbench.deployment.bundle_files import read_bundle
     from marsbench.deployment.prediction import audio_files
-    from marsbench.errors import BenchError
-    from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal import bundles
     from marsbench.report.terminal.console import TerminalProgress, err, out
 
     paths = audio_files(sources)
     predictions: list[tuple[Path, Prediction]] = []
     with TerminalProgress() as progress:
-        loaded = read_bundle(bundle, discover(drop_in_folders(plugins or ())), progress)
+        loaded = read_bundle(bundle, registry_of(plugins), progress)
         with progress.track("Predicting", len(paths)) as advance:
             for path, answer in zip(paths, loaded.predict_each(paths), strict=True):
                 if isinstance(answer, BenchError):
@@ -49,7 +48,7 @@ def predict(
                     predictions.append((path, answer))
                 advance(1)
     if as_json:
-        typer.echo(json.dumps([_values(*entry) for entry in predictions], indent=1))
+        print_json([_values(*entry) for entry in predictions])
     elif as_csv:
         _print_csv(predictions, loaded.labels)
     else:

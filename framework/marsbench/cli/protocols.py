@@ -1,11 +1,13 @@
 """`bench protocols`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import Json, Plugins, Settings
+from marsbench.cli.options import Json, Plugins, Settings, registry_of
+from marsbench.config import parse_settings
 
 app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, show, write to a file.")
 
@@ -13,19 +15,16 @@ app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, show
 @app.command("list")
 def list_protocols(as_json: Json = False) -> None:
     """List the built-in protocols; a .toml or .json file is one too."""
-    import json
-
     from marsbench.protocols.apply import listed_protocols
+    from marsbench.report.terminal.console import out
+    from marsbench.report.terminal.corpora import protocol_list
 
     if as_json:
         fields = ("name", "description", "by_speaker", "source")
         rows = [{field: getattr(protocol, field) for field in fields} for protocol in listed_protocols()]
         typer.echo(json.dumps(rows))
-        return
-    from marsbench.report.terminal.console import out
-    from marsbench.report.terminal.corpora import protocol_list
-
-    out.print(protocol_list(listed_protocols()))
+    else:
+        out.print(protocol_list(listed_protocols()))
 
 
 @app.command("show")
@@ -34,48 +33,34 @@ def show(
         str, typer.Argument(metavar="NAME|FILE", help="Built-in protocol, or a .toml or .json file.")
     ],
     data: Annotated[
-        str,
-        typer.Option(metavar="NAME|PATH", help="Dataset, or path to audio, to split."),
+        str, typer.Option(metavar="NAME|PATH", help="Dataset, or path to audio, to split.")
     ] = "demo",
     plugins: Plugins = None,
     settings: Settings = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE.json",
-            help="Write the splits to a protocol file.",
-        ),
+        typer.Option("-o", "--output", metavar="FILE.json", help="Write the splits to a protocol file."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the folds of a protocol on a corpus, and what train and test share."""
-    from marsbench.config import parse_settings
     from marsbench.planning import checked_corpus
-    from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.protocols.apply import apply_protocol, find_protocol
     from marsbench.protocols.protocol_file import require_json, write_protocol_file
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
+    from marsbench.report.terminal.corpora import protocol_facts, protocol_report
 
     definition = find_protocol(protocol)
     if output is not None:
         require_json(output)
-    registry = discover(drop_in_folders(plugins or ()))
     with TerminalProgress() as progress:
-        corpus = checked_corpus(registry, data, parse_settings(settings), progress)
+        corpus = checked_corpus(registry_of(plugins), data, parse_settings(settings), progress)
     applied = apply_protocol(definition, corpus)
     if output is not None:
         write_protocol_file(output, applied, corpus)
     if as_json:
-        import json
-
-        from marsbench.report.terminal.corpora import protocol_facts
-
         typer.echo(json.dumps(protocol_facts(applied, corpus)))
         return
-    from marsbench.report.terminal.corpora import protocol_report
-
     out.print(protocol_report(applied, corpus))
     if output is not None:
         print_path("Written", output)

@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
+from marsbench.atomic_files import write_text
 from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Plugins, folder
+from marsbench.config import parse_criteria
+from marsbench.plugin.registry import drop_in_folders
 
 
 def report(
@@ -30,9 +33,6 @@ def report(
     criteria: CriteriaOption = None,
 ) -> None:
     """Write runs as one self-contained HTML page."""
-    from marsbench.atomic_files import write_text
-    from marsbench.config import parse_criteria
-    from marsbench.plugin.registry import drop_in_folders
     from marsbench.report import selection as selections
     from marsbench.report.page import Options, build_page
     from marsbench.report.terminal.console import print_path

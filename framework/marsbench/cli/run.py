@@ -1,12 +1,15 @@
 """`bench run`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import Given, takes
+from marsbench.cli.options import Given, RetryFailed, takes
 from marsbench.config import Experiment, read_experiment_file
+from marsbench.results.schema import Run
+from marsbench.results.store import RunFolder
 
 
 @takes(Experiment)
@@ -19,16 +22,13 @@ def run(
             help="TOML file whose keys are the names of these options; an option given here wins.",
         ),
     ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also repeat fits that failed earlier.")
-    ] = False,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Run pipelines, grade them, and show the leaderboard.
 
     A pipeline is a pair of a feature extractor and a model; every pair is run. Results of earlier runs are
     reused. Interrupted? Rerun the same command to resume.
     """
-    from marsbench.cli.printing import print_report
     from marsbench.report.terminal.console import TerminalProgress
     from marsbench.runner.runner import run as run_experiment
 
@@ -37,3 +37,32 @@ def run(
     with TerminalProgress() as progress:
         runs = run_experiment(asked, progress, retry_failed=retry_failed)
     print_report(runs, asked.results)
+
+
+def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
+    """Print the runs and their leaderboards; exit with 1 if a run failed."""
+    print_runs(runs, results)
+    if any(run.status == "failed" for _, run in runs):
+        raise typer.Exit(1)
+
+
+def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
+    """Print the runs and their leaderboards."""
+    from marsbench.report.terminal.board import board as board_table
+    from marsbench.report.terminal.console import out, print_path
+    from marsbench.report.terminal.runs import corpus_notes, run_summary
+    from marsbench.results.leaderboard import leaderboards
+
+    boards, _ = leaderboards(results, criteria=runs[-1][1].criteria)
+    rows = {run_id: row for board in boards for row in board.rows for run_id in row.run_ids}
+    shown: set[str] = set()
+    for folder, run in runs:
+        if run.protocol.hash not in shown:
+            out.print(corpus_notes(run))
+        shown.add(run.protocol.hash)
+        row = rows.get(run.run_id)
+        out.print(run_summary(run, row.stricter if row else None))
+        print_path("Files", folder.path)
+    for board in boards:
+        if board.hash in shown:
+            out.print(board_table(board, width=out.width))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import Given, folder, takes
+from marsbench.cli.options import Given, folder, registry_of, takes
+from marsbench.cli.run import print_runs
 from marsbench.config import Search
 
 
@@ -27,9 +28,7 @@ def search(
     """
     start = time.monotonic()
     from marsbench.automl.search import search as search_through
-    from marsbench.cli.printing import print_runs
     from marsbench.deployment.export import Target, source_of_run
-    from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
     from marsbench.report.terminal.tuning import search_summary
 
@@ -37,8 +36,8 @@ def search(
     with TerminalProgress() as progress:
         found = search_through(asked, progress)
         target = Target()
-        registry = discover(drop_in_folders(asked.plugins))
-        bundle, samples = source_of_run(found.winner[0], None, None, target, registry, progress)
+        plugins = registry_of(asked.plugins)
+        bundle, samples = source_of_run(found.winner[0], None, None, target, plugins, progress)
         target.write(bundle, samples, output)
     out.print(search_summary(found.record))
     print_runs([found.winner], asked.results)

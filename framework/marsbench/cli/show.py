@@ -1,17 +1,18 @@
 """`bench show`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import DEFAULT_RESULTS, Json, Plugins, Results
-from marsbench.results.store import RunFolder
+from marsbench.cli.options import DEFAULT_RESULTS, Json, Plugins, Results, RunName, print_json, registry_of
+from marsbench.errors import ResultsError
+from marsbench.results.schema import Run
+from marsbench.results.store import RunFolder, find_run
 
 
 def show(  # noqa: PLR0913, PLR0917 - one argument an option
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run id, its beginning, or the run's folder.")],
+    run: RunName,
     results: Results = DEFAULT_RESULTS,
     trials: Annotated[
         bool, typer.Option("--trials", help="Show the trials of tuning and the importance of parameters.")
@@ -30,33 +31,33 @@ def show(  # noqa: PLR0913, PLR0917 - one argument an option
     plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Show one run: scores by class, confusion matrix (also written as a PNG), settings and origin."""
-    from marsbench.results.reproduce import reproduce
-    from marsbench.results.store import find_run
+    """Show one run: scores by class, confusion matrix, settings.
 
+    Also its origin, and the commands that make it again. The confusion matrix is written as a PNG too.
+    """
     folder = find_run(results, run)
     found = folder.read_run()
     if by is not None:
-        _print_values(folder, by, data, plugins, as_json=as_json)
-        return
-    if trials:
-        from marsbench.cli.printing import print_trials
-
-        print_trials(folder, found, top, as_json=as_json)
-        return
-    if as_json:
+        _print_values(folder, found, by, data, plugins, as_json=as_json)
+    elif trials:
+        _print_trials(folder, found, top, as_json=as_json)
+    elif as_json:
         typer.echo(found.model_dump_json(indent=1))
-        return
+    else:
+        _print_run(folder, found)
+
+
+def _print_run(folder: RunFolder, found: Run) -> None:
     from marsbench.report.terminal import runs, tuning
     from marsbench.report.terminal.console import out, print_path
     from marsbench.results.leaderboard import stricter_view
+    from marsbench.results.plots import plot_confusion
+    from marsbench.results.reproduce import reproduce
 
     out.print(runs.corpus_notes(found))
     out.print(runs.run_summary(found, stricter_view(folder.path.absolute().parents[2], found)))
     print_path("Files", folder.path)
     if found.metrics is not None:
-        from marsbench.results.plots import plot_confusion
-
         plot_confusion(found, folder.confusion_plot)
         out.print(runs.classes(found.metrics))
         out.print(runs.confusion(found.metrics))
@@ -69,21 +70,40 @@ def show(  # noqa: PLR0913, PLR0917 - one argument an option
     typer.echo("\n".join(["\nReproduce", *commands, *(f"({note})" for note in notes)]))
 
 
+def _print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> None:
+    """Print each fold's study, its best `top` trials (0: all), and the importance of parameters."""
+    from marsbench.report.terminal import tuning
+    from marsbench.report.terminal.console import out, print_path
+    from marsbench.results.plots import plot_history
+    from marsbench.tuning.journal import importances
+
+    studies = list(folder.study.studies())
+    if run.tuning is None or not studies:
+        raise ResultsError(f"{run.run_id} was not tuned; bench run --trials N tunes")
+    if as_json:
+        print_json([study.model_dump() for study in studies])
+        return
+    plot_history(studies, run.title, folder.study.history_plot)
+    out.print(tuning.tuning_summary(run.tuning))
+    out.print(tuning.trials(studies, top))
+    out.print(tuning.importance(importances(folder.study.journal)))
+    print_path("History as PNG", folder.study.history_plot)
+    print_path("Optuna storage", folder.study.journal)
+
+
 def _print_values(
-    folder: RunFolder, by: str, data: str | None, plugins: list[Path] | None, *, as_json: bool
+    folder: RunFolder, run: Run, by: str, data: str | None, plugins: list[Path] | None, *, as_json: bool
 ) -> None:
     """Print scores by value of an attribute."""
-    from marsbench.plugin.registry import discover, drop_in_folders
     from marsbench.report.error_analysis import by_value
     from marsbench.report.terminal import runs
     from marsbench.report.terminal.console import out
     from marsbench.results.predictions import read_predictions
     from marsbench.runner.reload import require_complete, values_of
 
-    run = folder.read_run()
     require_complete(run)
     predictions = read_predictions(folder, run)
-    values = values_of(run, predictions, by, discover(drop_in_folders(plugins or [])), data)
+    values = values_of(run, predictions, by, registry_of(plugins), data)
     found = by_value(predictions, values)
     if as_json:
         rows = [
@@ -91,6 +111,6 @@ def _print_values(
             | {name: score.model_dump() for name, score in entry.scores.items()}
             for entry in found
         ]
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    out.print(runs.values(run, by, found))
+        print_json(rows)
+    else:
+        out.print(runs.values(run, by, found))

@@ -1,27 +1,27 @@
 """`bench status`, `bench plan` and `bench retry`: runs that are not finished."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import DEFAULT_RESULTS, Given, Json, Results, takes, tell_left_out
+from marsbench.cli.options import DEFAULT_RESULTS, Given, Json, Results, print_json, takes, tell_left_out
+from marsbench.cli.run import print_report
 from marsbench.config import Execution, Experiment, read_experiment_file
 
 
 def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
     """Show the progress of runs, and the time left."""
+    from marsbench.report.terminal.console import out
+    from marsbench.report.terminal.runs import state_table
     from marsbench.runner.status import states
 
     found, unreadable = states(results)
     tell_left_out(unreadable)
     if as_json:
-        _print_json(found)
-        return
-    from marsbench.report.terminal.console import out
-    from marsbench.report.terminal.runs import state_table
-
-    out.print(state_table(found, finished_too=False))
+        print_json([state.as_row() for state in found])
+    else:
+        out.print(state_table(found, finished_too=False))
 
 
 @takes(Experiment, "results", "workers")
@@ -44,7 +44,7 @@ def plan(
     with TerminalProgress() as progress:
         found = planned_states(asked, progress)
     if as_json:
-        _print_json(found)
+        print_json([state.as_row() for state in found])
     else:
         out.print(state_table(found, finished_too=True))
 
@@ -62,7 +62,6 @@ def retry(
 
     Everything else stays as the run was first asked for.
     """
-    from marsbench.cli.printing import print_report
     from marsbench.report.terminal.console import TerminalProgress
     from marsbench.runner.runner import retried
 
@@ -72,9 +71,3 @@ def retry(
     with TerminalProgress() as progress:
         done = retried(results, runs or None, given, progress)
     print_report(done, results)
-
-
-def _print_json(found: "list[Any]") -> None:
-    import json
-
-    typer.echo(json.dumps([state.as_row() for state in found], indent=1))
