@@ -4,7 +4,6 @@ Channels are averaged; soxr resamples (quality VHQ). Files are untrusted: memory
 bounded whatever a header claims.
 """
 
-import hashlib
 import io
 from dataclasses import dataclass
 from math import isfinite
@@ -17,7 +16,6 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from marsbench.data.audio_fingerprint import compute_fingerprint
 from marsbench.errors import AudioError
 
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
@@ -86,25 +84,6 @@ class Waveform:
         return max(float(self.samples.max()), -float(self.samples.min())) if len(self.samples) else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class AudioFacts:
-    """Properties of one audio file; `problem` is None if it can be used."""
-
-    sha256: str = ""
-    """sha256 of the file's bytes; empty if they could not be read."""
-    content: str = ""
-    """sha256 of the decoded mono waveform and its rate: equal for duplicates in any lossless container."""
-    sample_rate: int = 0
-    channels: int = 0
-    seconds: float = 0.0
-    problem: str | None = None
-    """Why the file cannot be used."""
-    audio_fingerprint: str = ""
-    """Similar for near duplicates, see module `audio_fingerprint`; empty if the clip has none."""
-    peak: float = 0.0
-    """Largest absolute sample of the mono waveform, where full scale is 1."""
-
-
 def load(path: Path, sample_rate: int) -> Waveform:
     """Decode a file and resample it to `sample_rate` Hz; raises AudioError."""
     return resample(decode(read_bytes(path)), sample_rate)
@@ -113,8 +92,10 @@ def load(path: Path, sample_rate: int) -> Waveform:
 def read_bytes(path: Path) -> bytes:
     """Bytes of a regular file of at most `MAX_BYTES`; raises AudioError."""
     try:
+        if path.is_dir():
+            raise AudioError("a folder, not a file")
         if not path.is_file():
-            raise AudioError(_why_no_file(path))
+            raise AudioError("not a regular file" if path.exists() else "no such file")
         if (size := path.stat().st_size) > MAX_BYTES:
             raise AudioError(f"too large: {size:,} bytes, the limit is {MAX_BYTES:,}")
         return path.read_bytes()
@@ -128,7 +109,7 @@ def decode(data: bytes, *, max_seconds: float = MAX_SECONDS) -> Waveform:
     Raises:
         AudioError: empty, unknown format, truncated, too short, too long, silent, or NaN or infinite samples.
     """
-    return _decode_checked(data, max_seconds)[0]
+    return decode_with_channels(data, max_seconds)[0]
 
 
 def resample(waveform: Waveform, sample_rate: int) -> Waveform:
@@ -180,44 +161,17 @@ def is_far_beyond_full_scale(peak: float) -> bool:
     return peak > _FAR_BEYOND
 
 
-def examine(path: Path) -> AudioFacts:
-    """Read, hash, decode and check one file; errors are returned as `problem`, never raised."""
-    try:
-        data = read_bytes(path)
-    except AudioError as error:
-        return AudioFacts(problem=str(error))
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
-        waveform, channels = _decode_checked(data, MAX_SECONDS)
-    except AudioError as error:
-        return AudioFacts(sha256=sha256, problem=str(error))
-    rate = waveform.sample_rate.to_bytes(4, "little")
-    return AudioFacts(
-        sha256=sha256,
-        content=hashlib.sha256(rate + waveform.samples.tobytes()).hexdigest(),
-        sample_rate=waveform.sample_rate,
-        channels=channels,
-        seconds=waveform.seconds,
-        audio_fingerprint=compute_fingerprint(waveform.samples, waveform.sample_rate),
-        peak=waveform.peak,
-    )
-
-
-def _why_no_file(path: Path) -> str:
-    if path.is_dir():
-        return "a folder, not a file"
-    return "not a regular file" if path.exists() else "no such file"
-
-
-def _decode_checked(data: bytes, max_seconds: float) -> tuple[Waveform, int]:
-    """The checked mono waveform and the file's number of channels."""
+def decode_with_channels(data: bytes, max_seconds: float = MAX_SECONDS) -> tuple[Waveform, int]:
+    """The waveform that `decode` gives, and the file's number of channels."""
     data = _checked_container(data)
     stream = _Bytes(data)
     try:
         with _Stream(stream) as file:
             _check_header(file, max_seconds)
             samples, loudest = _mix_to_mono(file, stream)
-            announced = file.frames if _length_is_known(file, data) else len(samples)
+            # Libsndfile guesses the length of an MP3 without a Xing header from the first frame's bit rate.
+            is_known = file.format != "MP3" or b"Xing" in data or b"Info" in data
+            announced = file.frames if is_known else len(samples)
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise AudioError(f"cannot be decoded: {_reason(error)}") from error
     finally:
@@ -296,11 +250,6 @@ def _reason(error: Exception) -> str:
     text = str(getattr(error, "error_string", "") or error)
     reason = text.rpartition(">: ")[2].strip().rstrip(".").lower()
     return reason.removeprefix("error : ") or type(error).__name__
-
-
-def _length_is_known(file: soundfile.SoundFile, data: bytes) -> bool:
-    """False for an MP3 without a Xing header: libsndfile then guesses from the first frame's bit rate."""
-    return file.format != "MP3" or b"Xing" in data or b"Info" in data
 
 
 def _checked_container(data: bytes) -> bytes:

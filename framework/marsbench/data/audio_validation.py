@@ -3,6 +3,7 @@
 Results are cached by the file's path, size and times, so an unchanged corpus is not read again.
 """
 
+import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
-from marsbench.data import audio_fingerprint
-from marsbench.data.audio import DECODER, AudioFacts, examine, is_far_beyond_full_scale
-from marsbench.data.corpus import BadClip, CheckedCorpus, Clip, Corpus
-from marsbench.data.duplicates import near_duplicates
-from marsbench.errors import CorpusError, DamagedError
+from marsbench.data.audio import DECODER, decode_with_channels, is_far_beyond_full_scale, read_bytes
+from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, Corpus
+from marsbench.data.duplicates import compute_fingerprint, fingerprint_vector, near_duplicates
+from marsbench.errors import AudioError, CorpusError, DamagedError
 from marsbench.hashing import digest
 from marsbench.progress import Progress, Silent
 from marsbench.versions import versions_of
@@ -100,6 +100,29 @@ def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
     return results
 
 
+def examine(path: Path) -> AudioFacts:
+    """Read, hash, decode and check one file; errors are returned as `problem`, never raised."""
+    try:
+        data = read_bytes(path)
+    except AudioError as error:
+        return AudioFacts(problem=str(error))
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        waveform, channels = decode_with_channels(data)
+    except AudioError as error:
+        return AudioFacts(sha256=sha256, problem=str(error))
+    rate = waveform.sample_rate.to_bytes(4, "little")
+    return AudioFacts(
+        sha256=sha256,
+        content=hashlib.sha256(rate + waveform.samples.tobytes()).hexdigest(),
+        sample_rate=waveform.sample_rate,
+        channels=channels,
+        seconds=waveform.seconds,
+        audio_fingerprint=compute_fingerprint(waveform.samples, waveform.sample_rate),
+        peak=waveform.peak,
+    )
+
+
 def _stamp(path: Path) -> tuple[str, int, int, int, int]:
     """Path, size, times and mode, which change with the file; tools can restore its mtime, not its ctime."""
     try:
@@ -123,7 +146,7 @@ def _read_cache(path: Path) -> dict[str, AudioFacts]:
 def _checked(facts: AudioFacts) -> AudioFacts:
     """The facts themselves; raises ValueError or TypeError if the audio fingerprint is malformed."""
     if facts.audio_fingerprint:
-        audio_fingerprint.fingerprint_vector(facts.audio_fingerprint)
+        fingerprint_vector(facts.audio_fingerprint)
     return facts
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.data.audio import AudioFacts
 from marsbench.errors import CorpusError
 from marsbench.hashing import digest, slug
 
@@ -76,6 +75,25 @@ def _refuse_repeated(corpus: str, what: str, names: tuple[str, ...] | list[str])
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise CorpusError(f"corpus '{corpus}': {what} '{repeated[0]}' is listed twice")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFacts:
+    """Properties of one audio file; `problem` is None if it can be used."""
+
+    sha256: str = ""
+    """sha256 of the file's bytes; empty if they could not be read."""
+    content: str = ""
+    """sha256 of the decoded mono waveform and its rate: equal for duplicates in any lossless container."""
+    sample_rate: int = 0
+    channels: int = 0
+    seconds: float = 0.0
+    problem: str | None = None
+    """Why the file cannot be used."""
+    audio_fingerprint: str = ""
+    """Similar for near duplicates, see `marsbench.data.duplicates`; empty if the clip has none."""
+    peak: float = 0.0
+    """Largest absolute sample of the mono waveform, where full scale is 1."""
 
 
 @dataclass(frozen=True, slots=True)

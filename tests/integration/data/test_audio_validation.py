@@ -8,9 +8,8 @@ import soundfile
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data import audio_validation
-from marsbench.data.audio import AudioFacts, examine
-from marsbench.data.audio_validation import check_audio, describe_bad
-from marsbench.data.corpus import BadClip, CheckedCorpus, Clip, Corpus
+from marsbench.data.audio_validation import check_audio, describe_bad, examine
+from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, Corpus
 from marsbench.errors import CorpusError
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from marsbench.data import audio
-from marsbench.data.audio import MAX_BYTES, AudioFacts, Waveform, decode, examine, load, resample
+from marsbench.data.audio import MAX_BYTES, Waveform, decode, load, resample
+from marsbench.data.audio_validation import examine
+from marsbench.data.corpus import AudioFacts
 from marsbench.errors import AudioError
 
 RATE = 16_000

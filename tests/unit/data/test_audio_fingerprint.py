@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from marsbench.data.audio_fingerprint import (
+from marsbench.data.corpus import EMOTIONS
+from marsbench.data.duplicates import (
     RATE,
     SIZE,
     compute_fingerprint,
@@ -16,7 +17,6 @@ from marsbench.data.audio_fingerprint import (
     max_correlation,
     resample_normalised,
 )
-from marsbench.data.corpus import EMOTIONS
 from marsbench_plugins.synthesis import SAMPLE_RATE, SENTENCES, Speaker, speak
 
 Samples = NDArray[np.float32]

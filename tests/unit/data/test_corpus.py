@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marsbench.data.audio import AudioFacts
-from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
+from marsbench.data.corpus import AudioFacts, CheckedCorpus, Clip, Corpus
 from marsbench.errors import CorpusError
 
 LABELS = ("sad", "happy", "calm")

@@ -15,7 +15,7 @@ import soxr
 from numpy.typing import NDArray
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
-from marsbench.data import audio_fingerprint, duplicates
+from marsbench.data import duplicates
 from marsbench.data.audio import decode, read_bytes
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import EMOTIONS, CheckedCorpus, Clip, Corpus
@@ -134,13 +134,13 @@ def with_clips(
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The correlation of every two waveforms that were compared."""
     found: list[float] = []
-    max_correlation = audio_fingerprint.max_correlation
+    max_correlation = duplicates.max_correlation
 
     def listening(first: Samples, second: Samples) -> float:
         found.append(max_correlation(first, second))
         return found[-1]
 
-    monkeypatch.setattr(audio_fingerprint, "max_correlation", listening)
+    monkeypatch.setattr(duplicates, "max_correlation", listening)
     return found
 
 
@@ -223,7 +223,7 @@ def test_duplicates_are_found_past_a_crowd_of_nearer_ones(
 
 
 def test_blocks_find_what_one_product_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = np.random.default_rng(0).integers(-127, 128, (50, audio_fingerprint.SIZE)).astype(np.float32)
+    vectors = np.random.default_rng(0).integers(-127, 128, (50, duplicates.SIZE)).astype(np.float32)
     vectors[40], vectors[7] = vectors[3] + 1, vectors[6]
     whole = duplicates._candidates(vectors, np.arange(50))
     monkeypatch.setattr(duplicates, "_BLOCK", 8)
@@ -237,7 +237,7 @@ def test_of_many_like_prints_each_clip_has_a_few_candidates(
 ) -> None:
     monkeypatch.setattr(duplicates, "_BLOCK", block)
     rng = np.random.default_rng(0)
-    vectors = (100 + rng.integers(-9, 9, (60, audio_fingerprint.SIZE))).astype(np.float32)
+    vectors = (100 + rng.integers(-9, 9, (60, duplicates.SIZE))).astype(np.float32)
     vectors[50] = vectors[4]
     rows, columns, is_all = duplicates._candidates(vectors, np.arange(60))
     assert not is_all

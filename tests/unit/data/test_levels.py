@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from marsbench.data.audio import Waveform, checked, examine, is_far_beyond_full_scale
+from marsbench.data.audio import Waveform, checked, is_far_beyond_full_scale
+from marsbench.data.audio_validation import examine
 from marsbench.errors import AudioError
 
 RATE = 16_000

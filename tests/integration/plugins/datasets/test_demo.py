@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from marsbench.data.audio import examine
+from marsbench.data.audio_validation import examine
 from marsbench.data.corpus import EMOTIONS, Corpus
 from marsbench.errors import ConfigError, CorpusError
 from marsbench_plugins import synthesis
