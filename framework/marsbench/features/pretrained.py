@@ -24,7 +24,6 @@ _HUB = "https://huggingface.co"
 _SHOWN_DIGITS = 16
 _POINTER_BYTES = 1024
 """Upper limit of the size of a pointer of Git LFS."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,73 +47,39 @@ class Published:
 
 KNOWN = (
     Published(
-        "whisper_tiny",
-        "onnx-community/whisper-tiny",
-        "ff4177021cc41f7db950912b73ea4fdf7d01d8e7",
-        "onnx/encoder_model.onnx",
-        "Apache-2.0",
-        "log-mel, 30 s",
-        4,
-        32_904_992,
+        "whisper_tiny", "onnx-community/whisper-tiny", "ff4177021cc41f7db950912b73ea4fdf7d01d8e7",
+        "onnx/encoder_model.onnx", "Apache-2.0", "log-mel, 30 s", 4, 32_904_992,
         "6642befb640f950d4a8cbbd17834d59e7e75f575b81ccf213e06b050623ab1dd",
     ),
     Published(
-        "whisper_base",
-        "onnx-community/whisper-base",
-        "1846881b6b3a3024392c1eea3ad983695bc23925",
-        "onnx/encoder_model.onnx",
-        "Apache-2.0",
-        "log-mel, 30 s",
-        6,
-        82_468_078,
+        "whisper_base", "onnx-community/whisper-base", "1846881b6b3a3024392c1eea3ad983695bc23925",
+        "onnx/encoder_model.onnx", "Apache-2.0", "log-mel, 30 s", 6, 82_468_078,
         "a9f3b752833b49e880dec91ee5b6d936112be7c3ea07c221024ba493439f46fe",
     ),
     Published(
-        "whisper_small",
-        "onnx-community/whisper-small",
-        "36050c46d777d46dc4b5f43f6d90574fc38f8732",
-        "onnx/encoder_model.onnx",
-        "Apache-2.0",
-        "log-mel, 30 s",
-        12,
-        352_825_870,
+        "whisper_small", "onnx-community/whisper-small", "36050c46d777d46dc4b5f43f6d90574fc38f8732",
+        "onnx/encoder_model.onnx", "Apache-2.0", "log-mel, 30 s", 12, 352_825_870,
         "b37cd6625dc36f9178ec7539a1876b9680ea26a910097e092be39dc766320c7b",
     ),
     Published(
-        "wav2vec2_base",
-        "Xenova/wav2vec2-base-960h",
-        "a19f851b3d42865797e410752b4c570c871e4825",
-        "onnx/model.onnx",
-        "Apache-2.0",
-        "waveform",
-        12,
-        377_887_594,
+        "wav2vec2_base", "Xenova/wav2vec2-base-960h", "a19f851b3d42865797e410752b4c570c871e4825",
+        "onnx/model.onnx", "Apache-2.0", "waveform", 12, 377_887_594,
         "e46614273f03ff4b87923a965e417fa72004825522cb007c9c25633b8475490d",
     ),
     Published(
-        "smart_turn",
-        "pipecat-ai/smart-turn-v3",
-        "f766f81d3cfdf7737ac64aad813d91bbfd56bf93",
-        "smart-turn-v3.2-cpu.onnx",
-        "BSD-2-Clause",
-        "log-mel, 8 s",
-        4,
-        8_679_182,
+        "smart_turn", "pipecat-ai/smart-turn-v3", "f766f81d3cfdf7737ac64aad813d91bbfd56bf93",
+        "smart-turn-v3.2-cpu.onnx", "BSD-2-Clause", "log-mel, 8 s", 4, 8_679_182,
         "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
     ),
     Published(
-        "hubert_base", "Xenova/hubert-base-ls960", "main", "onnx/model.onnx", "Apache-2.0", "waveform", 12
+        "hubert_base", "Xenova/hubert-base-ls960", "main",
+        "onnx/model.onnx", "Apache-2.0", "waveform", 12,
     ),
     Published(
-        "wavlm_base_plus",
-        "Xenova/wavlm-base-plus",
-        "main",
-        "onnx/model.onnx",
-        "see its page",
-        "waveform",
-        12,
+        "wavlm_base_plus", "Xenova/wavlm-base-plus", "main",
+        "onnx/model.onnx", "see its page", "waveform", 12,
     ),
-)
+)  # fmt: skip
 """Sizes, checksums and revisions as several public projects state them for these files."""
 
 
@@ -161,15 +126,23 @@ def find_encoder(word: str, sha256: str = "") -> EncoderFile:
         ConfigError: no such encoder, or it has another checksum.
     """
     _require_sha256(sha256)
-    if _is_path(word):
+    if word.lower().endswith(".onnx") or "/" in word or os.sep in word:
         return add_encoder(Path(word), sha256=sha256)
-    wanted = sha256 or next((known.sha256 or "" for known in KNOWN if known.name == word), "")
-    if wanted:
-        path = _place(word, wanted)
-        if not path.exists():
-            raise ConfigError(f"encoder {word} is not installed: {_how_to_get(word, wanted)}")
+    known = _known(word)
+    wanted = sha256 or (known and known.sha256)
+    if not wanted:
+        return _only_one(word)
+    path = _place(word, wanted)
+    if path.exists():
         return EncoderFile(word, wanted, path)
-    return _only_one(word)
+    how = f"bench models add FILE --name {word}, with the file of sha256 {wanted}"
+    if known and known.sha256 in (None, wanted):
+        how = f"bench models fetch {word}"
+    raise ConfigError(f"encoder {word} is not installed: {how}")
+
+
+def _known(name: str) -> Published | None:
+    return next((entry for entry in KNOWN if entry.name == name), None)
 
 
 def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> EncoderFile:
@@ -190,9 +163,10 @@ def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> Enco
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"encoder {source} cannot be read: {reason}") from error
     found = hashlib.sha256(data).hexdigest()
-    recognised = next((known.name for known in KNOWN if known.sha256 == found), source.stem)
+    recognised = next((entry.name for entry in KNOWN if entry.sha256 == found), source.stem)
     name = slug(name or recognised, "encoder")
-    wanted = sha256 or next((known.sha256 for known in KNOWN if known.name == name), None) or found
+    known = _known(name)
+    wanted = sha256 or (known and known.sha256) or found
     if found != wanted:
         raise ConfigError(f"{source} is not the encoder {name}: expected sha256 {wanted}, found {found}")
     path = _place(name, found)
@@ -204,27 +178,19 @@ def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> Enco
 def fetch_encoder(name: str, progress: Progress, sha256: str = "") -> EncoderFile:
     """Download a known encoder unless it is installed.
 
-    Args:
-        name: one that `bench models list` shows.
-        progress: told the bytes received.
-        sha256: checksum that the file must have; "" for the known one, or else the one that the hub states.
+    `sha256` is the checksum that it must have; "" for the known one, or else the one that the hub states.
 
     Raises:
         ConfigError: no such encoder.
         FetchError: no connection, or not the expected file.
     """
     _require_sha256(sha256)
-    published = _published(name)
+    published = _known(name)
+    if published is None:
+        raise ConfigError(unknown("encoder", name, [entry.name for entry in KNOWN]))
     wanted = _download(published, sha256, progress)
     path = obtain(wanted, folder(), progress)
     return EncoderFile(name, wanted.checksum, path)
-
-
-def _published(name: str) -> Published:
-    by_name = {known.name: known for known in KNOWN}
-    if name not in by_name:
-        raise ConfigError(unknown("encoder", name, by_name))
-    return by_name[name]
 
 
 def _download(published: Published, sha256: str, progress: Progress) -> Download:
@@ -259,12 +225,8 @@ def _place(name: str, sha256: str) -> Path:
     return folder() / f"{name}-{sha256[:_SHOWN_DIGITS]}.onnx"
 
 
-def _is_path(word: str) -> bool:
-    return word.lower().endswith(".onnx") or "/" in word or os.sep in word
-
-
 def _require_sha256(sha256: str) -> None:
-    if sha256 and not _SHA256.fullmatch(sha256):
+    if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ConfigError(f"'{sha256}' is not a sha256: 64 digits 0-9 and a-f are needed")
 
 
@@ -275,15 +237,7 @@ def _only_one(word: str) -> EncoderFile:
         return EncoderFile(word, hashlib.sha256(paths[0].read_bytes()).hexdigest(), paths[0])
     if paths:
         raise ConfigError(f"several encoders are called {word}; give the sha256, or remove one of {paths}")
-    names = {known.name for known in KNOWN}
-    if word in names:
+    if _known(word):
         raise ConfigError(f"encoder {word} is not installed: bench models fetch {word}")
-    told = unknown("encoder", word, names | {name for name, _ in present()})
+    told = unknown("encoder", word, {entry.name for entry in KNOWN} | {name for name, _ in present()})
     raise ConfigError(told if told.endswith("?") else f"{told} Or give the path of an .onnx file.")
-
-
-def _how_to_get(name: str, sha256: str) -> str:
-    known = {known.name: known.sha256 for known in KNOWN}
-    if name in known and known[name] in (None, sha256):
-        return f"bench models fetch {name}"
-    return f"bench models add FILE --name {name}, with the file of sha256 {sha256}"

@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,18 +63,19 @@ class Extraction:
     def __call__(self, _on_epoch: object = None) -> Extracted:
         """Features by sha256; raises PluginError, naming the clip. The progress callback is not used."""
         extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
-        return {sha256: self._timed(extractor, sha256, path) for sha256, path in self.clips}
+        return {sha256: _extract(extractor, sha256, path) for sha256, path in self.clips}
 
-    def _timed(self, extractor: FeatureExtractor, sha256: str, path: Path) -> ExtractedClip:
-        start = time.perf_counter()
-        array = self._extract(extractor, sha256, path)
-        return ExtractedClip(array, time.perf_counter() - start)
 
-    def _extract(self, extractor: FeatureExtractor, sha256: str, path: Path) -> Floats:
-        try:
-            return extracted(extractor, decode(_bytes_of(sha256, path)))
-        except BenchError as error:
-            raise PluginError(f"{error} (clip {path})") from error
+def _extract(extractor: FeatureExtractor, sha256: str, path: Path) -> ExtractedClip:
+    start = time.perf_counter()
+    try:
+        data = read_bytes(path)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise PluginError("the audio file changed during the run; start the run again")
+        array = extracted(extractor, decode(data))
+    except BenchError as error:
+        raise PluginError(f"{error} (clip {path})") from error
+    return ExtractedClip(array, time.perf_counter() - start)
 
 
 def extracted(extractor: FeatureExtractor, waveform: Waveform) -> Floats:
@@ -87,14 +88,6 @@ def extracted(extractor: FeatureExtractor, waveform: Waveform) -> Floats:
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}"
         raise PluginError(f"{extractor.name}.extract failed: {what}") from error
-
-
-def _bytes_of(sha256: str, path: Path) -> bytes:
-    """The file's bytes; raises PluginError if they have changed since the corpus was checked."""
-    data = read_bytes(path)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise PluginError("the audio file changed during the run; start the run again")
-    return data
 
 
 RunAll = Callable[[Iterable[Extraction]], Iterable[Extracted]]
@@ -118,7 +111,7 @@ class FeatureFile:
 
     @property
     def kind(self) -> FeatureKind:
-        """`frames` or `vector`."""
+        """Kind of every clip's features."""
         return cast("FeatureKind", self._index["kind"])
 
     @property
@@ -163,12 +156,12 @@ class FeatureFile:
         rows = self._rows[self._starts[position] : self._starts[position + 1]]
         return rows if self.kind == "frames" else rows[0]
 
-    def copy(self, position: int) -> Floats:
+    def extracted(self, position: int) -> ExtractedClip:
         """One clip's rows (n_rows, n_dims), read without mapping, so that no pages stay in memory."""
         width, start = self._index["n_dims"], int(self._starts[position])
         count = (int(self._starts[position + 1]) - start) * width
         values = np.fromfile(self.path, np.dtype("<f4"), count, offset=4 * start * width)
-        return values.reshape(-1, width)
+        return ExtractedClip(values.reshape(-1, width), self.seconds_of(position))
 
     @cached_property
     def _index(self) -> dict[str, Any]:
@@ -248,13 +241,8 @@ class FeatureStore:
         self._extract(missing, progress, run_all)
         files = self._whole_files()
         places = _places(files)
-        found = [places[sha256] for sha256 in wanted]
-        self._write(
-            whole.path,
-            wanted,
-            (file.copy(position) for file, position in found),
-            [file.seconds_of(position) for file, position in found],
-        )
+        found = ((sha256, *places[sha256]) for sha256 in wanted)
+        self._write(whole.path, ((sha256, file.extracted(position)) for sha256, file, position in found))
         for file in files:  # partial files that the complete file replaces
             if file.path.name.startswith("part-") and clips.keys() >= set(file.clips):
                 for path in reversed(file.files):
@@ -285,40 +273,35 @@ class FeatureStore:
             yield Extraction(self._recipe, self._folders, tuple(clips[start : start + _CHUNK]))
 
     def _write_part(self, clips: Extracted) -> None:
-        path = self.folder / f"part-{digest(list(clips))[:24]}.f32"
-        arrays, seconds = zip(*clips.values(), strict=True)
-        self._write(path, list(clips), arrays, seconds)
+        self._write(self.folder / f"part-{digest(list(clips))[:24]}.f32", clips.items())
 
-    def _write(
-        self, path: Path, clips: list[str], arrays: Iterable[Floats], seconds: Sequence[float]
-    ) -> None:
+    def _write(self, path: Path, clips: Iterable[tuple[str, ExtractedClip]]) -> None:
         """Stream arrays into the file, then write the index, without which the file is ignored."""
-        shapes: list[tuple[int, int]] = []
+        written: list[tuple[str, int, int, float]] = []
         content = hashlib.sha256()
 
         def stream(file: IO[bytes]) -> None:
-            for array in arrays:
-                rows = np.atleast_2d(array)
-                shapes.append((rows.shape[0], rows.shape[1]))
+            for sha256, clip in clips:
+                rows = np.atleast_2d(clip.array)
                 data = np.ascontiguousarray(rows, "<f4").tobytes()
                 content.update(data)
                 file.write(data)
+                written.append((sha256, *rows.shape, round(clip.seconds, 6)))
 
         write_atomically(path, stream)
-        if len({dims for _, dims in shapes}) > 1:
+        names, lengths, dims, seconds = zip(*written, strict=True)
+        if len(set(dims)) > 1:
             raise PluginError(
                 f"{self._recipe.name}.extract returned different numbers of dimensions for different clips"
             )
-        lengths = [length for length, _ in shapes]
-        n_frames = self._extractor.n_frames or max(lengths)
         index = {
             "kind": self._extractor.kind,
-            "n_dims": shapes[0][1],
-            "n_frames": n_frames,
+            "n_dims": dims[0],
+            "n_frames": self._extractor.n_frames or max(lengths),
             "sha256": content.hexdigest(),
-            "clips": clips,
+            "clips": names,
             "lengths": lengths,
-            "seconds": [round(value, 6) for value in seconds],
+            "seconds": seconds,
         }
         write_checksummed(path.with_suffix(".json"), json.dumps(index))
 
@@ -343,22 +326,30 @@ def store_root() -> Path:
     return home() / "features"
 
 
-def store_use(root: Path | None = None) -> list[StoreUse]:
+def store_use() -> list[StoreUse]:
     """Disk use by extractor."""
-    folders: dict[str, list[Path]] = {}
-    for folder in sorted((root or store_root()).glob("*-*")):
-        folders.setdefault(folder.name.rpartition("-")[0], []).append(folder)
     return [
-        StoreUse(name, len(group), sum(file.stat().st_size for folder in group for file in folder.iterdir()))
-        for name, group in folders.items()
+        StoreUse(name, len(folders), sum(map(_size, folders)))
+        for name, folders in _folders_by_extractor().items()
     ]
 
 
-def clear_store(extractor: str | None = None, root: Path | None = None) -> int:
+def clear_store(extractor: str | None = None) -> int:
     """Delete the cached features of one extractor, or of all if None; returns the number of bytes freed."""
-    use = [entry for entry in store_use(root) if extractor in (None, entry.extractor)]
-    for entry in use:
-        for folder in (root or store_root()).glob(f"{entry.extractor}-*"):
-            if folder.name.rpartition("-")[0] == entry.extractor:
-                shutil.rmtree(folder)
-    return sum(entry.bytes for entry in use)
+    freed = 0
+    for name, folders in _folders_by_extractor().items():
+        for folder in folders if extractor in (None, name) else ():
+            freed += _size(folder)
+            shutil.rmtree(folder)
+    return freed
+
+
+def _folders_by_extractor() -> dict[str, list[Path]]:
+    folders: dict[str, list[Path]] = {}
+    for folder in sorted(store_root().glob("*-*")):
+        folders.setdefault(folder.name.rpartition("-")[0], []).append(folder)
+    return folders
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
