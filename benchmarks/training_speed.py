@@ -36,7 +36,7 @@ from marsbench.execution.base import Task
 from marsbench.execution.executor import open_executor
 from marsbench.execution.threads import VARIABLES
 from marsbench.plugin.features import Features, Floats
-from marsbench.plugin.keras.setup import import_keras
+from marsbench.plugin.keras import import_keras
 from marsbench.plugin.model import Examples, FitContext, OnEpoch
 from marsbench.plugin.search_space import Defaults
 from marsbench_plugins.models.cnn_lstm import CnnLstm

@@ -13,7 +13,7 @@ from marsbench.config import Experiment
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion, unknown
-from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Kind, Recipe, Registry, discover, drop_in_folders

@@ -37,7 +37,9 @@ KEYS = {
 """In keys of what is kept: facts on audio, duplicates, features, fits and runs, ensembles, ties, metrics."""
 
 OFFERED = {
-    "datasets": Part(1, ("plugin.dataset", "data.corpus", "data.download:unpack", "data.download:Archive")),
+    "datasets": Part(
+        1, ("plugin.base:Dataset", "data.corpus", "data.download:unpack", "data.download:Archive")
+    ),
     "features": Part(1, ("plugin.features", "data.audio")),
     "encoders": Part(
         1,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from marsbench.plugin.keras.setup import import_keras
+from marsbench.plugin.keras import import_keras
 from marsbench.plugin.search_space import Scalar
 
 MIXUP: Mapping[str, Scalar] = {

@@ -13,10 +13,9 @@ import pytest
 from marsbench import versions
 from marsbench.evaluation.fit import fit_version
 from marsbench.features.store import FeatureStore
-from marsbench.plugin.identity import _Reach, code_digest, identity_at
-from marsbench.plugin.references import FRAMEWORK, References
+from marsbench.plugin.identity import _Reach, identity_at
+from marsbench.plugin.references import FRAMEWORK, Module, Reference, References
 from marsbench.plugin.registry import KINDS, Entry, discover
-from marsbench.plugin.syntax import parse
 from marsbench.versions import PARTS, Part, parts_of
 
 RECORDED = Path(__file__).with_name("computing_code.json")
@@ -30,8 +29,24 @@ If they do not, leave the version. In either case write the new digest down and 
 """
 
 
+class AllReferences(References):
+    """Also looks into code of the framework that has a version."""
+
+    def held(self, module: Module, name: str | None = None) -> Reference | None:
+        held = super().held(module, name)
+        return None if held and held.parts else held
+
+
 def entry_of(part: Part) -> str:
-    return f"{part.version} {code_digest(part.code)}"
+    """Version of a part, and digest of its code and of all that it reaches."""
+    reach = _Reach(AllReferences({}))
+    for entry in part.code:
+        module, _, name = entry.partition(":")
+        path = FRAMEWORK.joinpath(*module.split("."))
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+            dotted = ".".join(file.relative_to(FRAMEWORK.parent).with_suffix("").parts)
+            reach.start(FRAMEWORK.parent, dotted.removesuffix(".__init__"), name)
+    return f"{part.version} {reach.digest()}"
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -49,7 +64,8 @@ def test_what_a_part_names_is_there(entry: str) -> None:
     module, _, name = entry.partition(":")
     path = FRAMEWORK.joinpath(*module.split("."))
     assert path.is_dir() or path.with_suffix(".py").is_file()
-    assert not name or name in parse(path.with_suffix(".py").read_bytes(), "").bindings
+    source = References({}).located(FRAMEWORK.parent, f"{FRAMEWORK.name}.{module}")
+    assert not name or (source and name in source.bindings)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def fetch(
     """Download, check and unpack a dataset's published archives."""
     from marsbench.atomic_files import home
     from marsbench.data.download import fetch as fetch_archives
-    from marsbench.plugin.dataset import Dataset
+    from marsbench.plugin.base import Dataset
     from marsbench.report.terminal.console import TerminalProgress, out
 
     archives = cast("type[Dataset]", registry_of(plugins).get("datasets", name).plugin).archives

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _MODULES = {
-    "Dataset": "dataset",
+    "Dataset": "base",
     "FeatureExtractor": "features",
     "FeatureKind": "features",
     "Features": "features",
@@ -22,7 +22,7 @@ _MODULES = {
 }
 
 if TYPE_CHECKING:  # the same names, for type checkers and editors
-    from marsbench.plugin.dataset import Dataset as Dataset
+    from marsbench.plugin.base import Dataset as Dataset
     from marsbench.plugin.features import FeatureExtractor as FeatureExtractor
     from marsbench.plugin.features import FeatureKind as FeatureKind
     from marsbench.plugin.features import Features as Features

@@ -1,10 +1,15 @@
-"""Base of all plugins: one class in one file, whose constructor arguments are its parameters."""
+"""Bases of all plugins, whose constructor arguments are their parameters, and of datasets."""
 
 import inspect
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from marsbench.errors import ConfigError, PluginError, unknown
+
+if TYPE_CHECKING:  # listing plugins reads no audio
+    from marsbench.data.corpus import Corpus
+    from marsbench.data.download import Archive
 
 
 class Plugin:
@@ -60,6 +65,32 @@ class Plugin:
         return None
 
 
+class Dataset(Plugin):
+    """Lists the clips of a corpus and their labels, without opening audio.
+
+    A dataset that is read from a folder or file has a parameter `root` (its path as text) and implements
+    `recognises`.
+    """
+
+    archives: ClassVar[tuple["Archive", ...]] = ()
+    """Archives that `bench data fetch` downloads and unpacks."""
+    fallback: ClassVar[bool] = False
+    """Whether the dataset is used only for paths that no other dataset recognises."""
+
+    def load(self) -> "Corpus":
+        """List the clips; raises CorpusError if files are missing or not as expected."""
+        raise NotImplementedError
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:  # noqa: ARG003 - for subclasses
+        """Whether `--data PATH` should use this plugin; must be fast and open no audio."""
+        return False
+
+
+TYPE_NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""Types of simple parameters, as messages name them."""
+
+
 def _require_type(parameter: str, value: Any, default: Any) -> None:
     """Refuse a value of another type than a simple default's: "no" is not False, and "3" is not a number."""
     for kind, wanted in TYPE_NAMES.items():
@@ -68,10 +99,6 @@ def _require_type(parameter: str, value: Any, default: Any) -> None:
             if not fits and value is not None:
                 example = f", such as {default!r}" if default != "" else ""
                 raise ConfigError(f"{parameter} = {value!r}: {wanted} is needed{example}")
-
-
-TYPE_NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-"""Types of simple parameters, as messages name them."""
 
 
 def _factory_defaults(cls: type) -> dict[str, Any]:

@@ -20,8 +20,7 @@ from marsbench.data.audio import MIN_SECONDS
 from marsbench.data.corpus import Corpus
 from marsbench.errors import BenchError, CorpusError, PluginError
 from marsbench.hashing import is_jsonable
-from marsbench.plugin.base import Plugin
-from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.base import Dataset, Plugin
 from marsbench.plugin.features import FeatureExtractor, Features, Floats
 from marsbench.plugin.model import Examples, FitContext, Model, Probabilities
 from marsbench.plugin.search_space import Defaults, Dimension

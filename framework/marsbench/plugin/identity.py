@@ -26,14 +26,14 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from marsbench import versions
 from marsbench.errors import PluginError
 from marsbench.hashing import digest
-from marsbench.plugin.references import FRAMEWORK, Place, Reference, References
-from marsbench.plugin.syntax import Imported, loaded_by, names_in
+from marsbench.plugin.references import Imported, Module, Reference, References, loaded_by, names_in
 
 _EXPORT = "onnx_graph"
 _UNSEEN = frozenset({"ctx", "kind", "type_comment"})
@@ -92,145 +92,121 @@ def identity_at(top: Path, module: str, name: str, packages: Mapping[str, Path] 
     return Identity(found, references.files)
 
 
-def code_digest(entries: Iterable[str]) -> str:
-    """Digest of code of the framework, named as in `versions.Part.code`, and of all that it reaches."""
-    reach = _Reach(References({}, stops_at_parts=False))
-    for entry in entries:
-        module, _, name = entry.partition(":")
-        path = FRAMEWORK.joinpath(*module.split("."))
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
-            dotted = ".".join(file.relative_to(FRAMEWORK.parent).with_suffix("").parts)
-            reach.start(FRAMEWORK.parent, dotted.removesuffix(".__init__"), name)
-    return reach.digest()
-
-
 class _Reach:
     """The statements that are reached from where it starts."""
 
     def __init__(self, references: References) -> None:
         self._references = references
-        self._waiting: deque[tuple[Place, int]] = deque()
-        self._texts: dict[Place, dict[int, str]] = {}
+        self._waiting: deque[tuple[Module, int]] = deque()
+        self._texts: dict[Module, dict[int, str]] = {}
         """By module and position."""
-        self._numbers: dict[Place, int] = {}
+        self._numbers: dict[Module, int] = {}
         """By the order in which modules are named; what they are called is no part of the digest."""
-        self._loaded: set[Place] = set()
-        self._acting: list[Place] = []
+        self._loaded: set[Module] = set()
+        self._acting: list[Module] = []
         """Modules that do more than bind names, in the order in which they are loaded."""
-        self._wholes: set[Place] = set()
+        self._wholes: set[Module] = set()
         self._libraries: set[str] = set()
         self._parts: set[str] = set()
         self._is_literal = False
 
-    def start(self, top: Path, module: str, name: str) -> None:
+    def start(self, top: Path, dotted: str, name: str) -> None:
         """Reach a name of a module below folder `top`; all of the module if no statement binds it."""
-        place = self._references.located(top, module)
-        if place is None:
-            raise PluginError(f"{module} has no source file in {top}")
-        self._load(place, [Imported(module)])
-        if not self._define(place, name):
-            self._wait(place, self._references.module(place).definitions)
+        module = self._references.located(top, dotted)
+        if module is None:
+            raise PluginError(f"{dotted} has no source file in {top}")
+        self._load(module, [Imported(dotted)])
+        self._wait(module, module.bound(name) or module.definitions)
 
     def digest(self) -> str:
         """Digest of everything that is reached."""
         while self._waiting:
-            place, position = self._waiting.popleft()
-            if position not in self._texts.setdefault(place, {}):
-                self._texts[place][position] = self._text(place, position)
-        ordered = sorted(self._numbers, key=self._numbers.__getitem__)
-        texts = [sorted(self._texts.get(place, {}).items()) for place in ordered]
+            module, position = self._waiting.popleft()
+            if position not in self._texts.setdefault(module, {}):
+                self._texts[module][position] = self._text(module, position)
+        texts = [sorted(self._texts.get(module, {}).items()) for module in self._numbers]
         code = [[text for _, text in module if text] for module in texts]  # a docstring has none
-        acting = [self._numbers[place] for place in self._acting]
+        acting = [self._numbers[module] for module in self._acting]
         parts = versions.versions_of(*sorted(self._parts))
         files = self.checksums() if self._is_literal else {}
         return digest([code, acting, sorted(self._libraries), parts, files])
 
-    def _text(self, place: Place, position: int) -> str:
-        self._number(place)
-        form = _Form(self._references, place)
-        form.visit(self._references.module(place).statements[position])
-        self._is_literal |= form.is_literal and not place.is_framework
-        self._load(place, form.loads)
+    def checksums(self) -> dict[str, str]:
+        """Checksums of all files of the packages and folders that were reached, by name."""
+        modules = [module for module in (*self._loaded, *self._numbers) if not module.is_framework]
+        files = {file: module.top for module in modules for file in self._references.files_around(module)}
+        return {
+            file.relative_to(top).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file, top in files.items()
+        }
+
+    def _text(self, module: Module, position: int) -> str:
+        self._number(module)
+        form = _Form(self._references, module)
+        form.visit(module.statements[position])
+        self._is_literal |= form.is_literal and not module.is_framework
+        self._load(module, form.loads)
         return "\n".join(token if isinstance(token, str) else self._label(token) for token in form.tokens)
 
     def _label(self, found: Reference) -> str:
         """Text for what a name stands for, which is reached by that."""
-        held = self._references.held(found.place) if found.place else None
-        found = held or found
-        if found.place is None:
-            self._parts.update(found.parts)
-            return f"@{found.name}"
-        number = self._number(found.place)
-        if found.name == "*":
-            self._reach_all(found.place)
+        module, name, parts = (found.module and self._references.held(found.module)) or found
+        if module is None:
+            self._parts.update(parts)
+            return f"@{name}"
+        number = self._number(module)
+        if name == "*":
+            self._reach_all(module)
         else:
-            self._define(found.place, found.name)
-        return f"@{number}.{found.name}"
+            self._wait(module, module.bound(name))
+        return f"@{number}.{name}"
 
-    def _define(self, place: Place, name: str) -> bool:
-        bound = self._references.module(place).bindings.get(name, ())
-        return self._wait(place, [position for position in bound if isinstance(position, int)])
-
-    def _reach_all(self, place: Place) -> None:
-        if place in self._wholes:
+    def _reach_all(self, module: Module) -> None:
+        if module in self._wholes:
             return
-        self._wholes.add(place)
-        module = self._references.module(place)
-        self._wait(place, module.definitions)
-        for imported in (bound for bindings in module.bindings.values() for bound in bindings):
-            for found in [] if isinstance(imported, int) else self._references.imported(place, imported):
-                self._label(found if found.name else found._replace(name="*"))
+        self._wholes.add(module)
+        self._wait(module, module.definitions)
+        for bound in chain.from_iterable(module.bindings.values()):
+            for found in [] if isinstance(bound, int) else self._references.imported(module, bound):
+                self._label(found.value)
 
-    def _wait(self, place: Place, positions: Iterable[int]) -> bool:
-        before = len(self._waiting)
-        self._waiting.extend((place, position) for position in positions)
-        return len(self._waiting) > before
+    def _wait(self, module: Module, positions: Iterable[int]) -> None:
+        self._waiting.extend((module, position) for position in positions)
 
-    def _number(self, place: Place) -> int:
-        if place not in self._numbers:
-            self._numbers[place] = len(self._numbers)
-            if place.is_framework:
-                self._wait(place, self._references.effects(place))
-        return self._numbers[place]
+    def _number(self, module: Module) -> int:
+        if module not in self._numbers:
+            self._numbers[module] = len(self._numbers)
+            if module.is_framework:
+                self._wait(module, self._references.effects(module))
+        return self._numbers[module]
 
-    def _load(self, place: Place, imports: Iterable[Imported]) -> None:
+    def _load(self, module: Module, imports: Iterable[Imported]) -> None:
         """Load modules, with the packages around them, as importing them does."""
-        for module, name in imports:
-            parts = [*module.split("."), *filter(None, [name])]
-            found = [self._references.find(place, ".".join(parts[: n + 1])) for n in range(len(parts))]
-            for there in filter(None, found):
+        for base, name in imports:
+            above = _with_those_above(f"{base}.{name}" if name else base)
+            found = list(filter(None, (self._references.find(module, dotted) for dotted in above)))
+            for there in found:
                 self._load_module(there)
-            if not any(found) and parts[0] not in sys.stdlib_module_names:
-                self._libraries.add(f"{module}.*" if name == "*" else parts[0])
+            if not found and above[0] not in sys.stdlib_module_names:
+                self._libraries.add(f"{base}.*" if name == "*" else above[0])
 
-    def _load_module(self, place: Place) -> None:
+    def _load_module(self, module: Module) -> None:
         # Modules of the framework count when something in them is reached.
-        if place in self._loaded or place.is_framework:
+        if module in self._loaded or module.is_framework:
             return
-        self._loaded.add(place)
-        module = self._references.module(place)
-        self._load(place, module.loads)
-        if effects := self._references.effects(place):
-            self._acting.append(place)
-            self._wait(place, sorted([*effects, *module.imports]))
-
-    def checksums(self) -> dict[str, str]:
-        """Checksums of all files of the packages and folders that were reached, by name."""
-        places = [place for place in (*self._loaded, *self._numbers) if not place.is_framework]
-        found: dict[str, str] = {}
-        for root, top in {(self._references.root(place), place.top) for place in places}:
-            for file in [root] if root.is_file() else root.rglob("*.py"):
-                found[file.relative_to(top).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
-        return found
+        self._loaded.add(module)
+        self._load(module, module.loads)
+        if effects := self._references.effects(module):
+            self._acting.append(module)
+            self._wait(module, sorted([*effects, *module.imports]))
 
 
 class _Form(ast.NodeVisitor):
     """Writes a statement down such that only its meaning counts, neither formatting nor where things lie."""
 
-    def __init__(self, references: References, place: Place) -> None:
+    def __init__(self, references: References, module: Module) -> None:
         self._references = references
-        self._place = place
-        self._module = references.module(place)
+        self._module = module
         self._keeps_annotations = False
         self._is_in_class = False
         self.tokens: list[str | Reference] = []
@@ -248,7 +224,7 @@ class _Form(ast.NodeVisitor):
                 self._write(name, value)
         self.tokens.append(")")
 
-    def _write(self, *values: Any) -> None:
+    def _write(self, *values: object) -> None:
         for value in values:
             if isinstance(value, ast.AST):
                 self.visit(value)
@@ -286,40 +262,37 @@ class _Form(ast.NodeVisitor):
 
     def _write_name(self, names: list[str]) -> None:
         self.is_literal |= not _READS_CODE.isdisjoint(names)
-        ends = self._references.dotted(self._place, names)
+        ends = self._references.dotted(self._module, names)
         self.tokens.append("(name")
         for reference, attributes in ends:
             self.is_literal |= _is_reflection(reference)
-            self.tokens += [reference if reference.name else reference._replace(name="*"), *attributes]
+            self.tokens += [reference.value, *attributes]
         if not ends:
             self.is_literal |= names[0] in _RUNS_TEXT
-            self.tokens += [Reference(self._place, "*")] if names[0] in _READS_MODULE else []
+            self.tokens += [Reference(self._module, "*")] if names[0] in _READS_MODULE else []
         if not ends or names[0] in self._module.stored:  # it may be a variable
             self.tokens.append(f"={'.'.join(names)}")
         self.tokens.append(")")
 
     def visit_Call(self, node: ast.Call) -> None:
         """An import of a module by its name is written as such."""
+        ends = self._references.dotted(self._module, names_in(node.func))
         given = node.args[0] if len(node.args) == 1 else None
         name = given.value if isinstance(given, ast.Constant) else None
-        if isinstance(name, str) and not name.startswith(".") and self._is_import(node.func):
-            found = self._references.imported(self._place, Imported(name))
+        is_import = [reference.name for reference, _ in ends] == ["~importlib.import_module"]
+        if is_import and isinstance(name, str) and not name.startswith("."):
             self.loads.append(Imported(name))
-            self.tokens += [there._replace(name="*") if there.place else there for there in found]
+            found = self._references.imported(self._module, Imported(name))
+            self.tokens += [reference.value for reference in found]
         else:
             self.generic_visit(node)
-
-    def _is_import(self, function: ast.expr) -> bool:
-        names = names_in(function)
-        ends = self._references.dotted(self._place, names) if names else []
-        return [reference.name for reference, _ in ends] == ["~importlib.import_module"]
 
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         loaded = loaded_by(node, self._module.package)
         self.loads += loaded
         for imported in loaded:
-            for found in self._references.imported(self._place, imported):
-                self.tokens += ["import", found._replace(name="") if found.place else found]
+            for found in self._references.imported(self._module, imported):
+                self.tokens += ["import", found._replace(name="") if found.module else found]
 
     visit_ImportFrom = visit_Import  # noqa: N815 - the name is the visitor's
 
@@ -329,15 +302,15 @@ class _Form(ast.NodeVisitor):
         elif node.value is not None:
             self.visit(ast.Assign([node.target], node.value))
 
-    def _annotation(self, annotation: ast.expr) -> Any:
+    def _annotation(self, annotation: ast.expr) -> ast.expr | list[str]:
         """The part of a field's annotation that a dataclass looks at, or all of it if that cannot be told."""
-        names = [names for part in ast.walk(annotation) if (names := names_in(part))]
-        ends = [end for name in names for end, _ in self._references.dotted(self._place, name)]
-        bound = [node for end in ends for node in self._references.bound(end)]
-        is_alias = any(not isinstance(node, ast.ClassDef) for node in bound)
-        found = [".".join(name) for name in names] + [end.name for end in ends if end.place is None]
-        texts = [part.value for part in ast.walk(annotation) if isinstance(part, ast.Constant)]
-        markers = {marker for text in (*found, *texts) for marker in _MARKER.findall(str(text))}
+        parts = list(ast.walk(annotation))
+        names = [names for part in parts if (names := names_in(part))]
+        ends = [end for name in names for end, _ in self._references.dotted(self._module, name)]
+        is_alias = any(not isinstance(node, ast.ClassDef) for end in ends for node in end.statements)
+        texts = [".".join(name) for name in names] + [end.name for end in ends if end.module is None]
+        texts += [str(part.value) for part in parts if isinstance(part, ast.Constant)]
+        markers = {marker for text in texts for marker in _MARKER.findall(text)}
         return annotation if is_alias or self._keeps_annotations else sorted(markers)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -352,7 +325,7 @@ class _Form(ast.NodeVisitor):
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         before = self._keeps_annotations, self._is_in_class
         is_known = all(map(self._module.is_pure, node.decorator_list))
-        self._keeps_annotations = not is_known or not self._references.is_plain(self._place, node)
+        self._keeps_annotations = not is_known or not self._references.is_plain(self._module, node)
         self._is_in_class = True
         self._write("class", node.name, node.decorator_list, node.bases, node.keywords)
         self._write(getattr(node, "type_params", []))
@@ -360,7 +333,11 @@ class _Form(ast.NodeVisitor):
         self._keeps_annotations, self._is_in_class = before
 
 
+def _with_those_above(dotted: str) -> list[str]:
+    """["a", "a.b", "a.b.c"] of "a.b.c"."""
+    return list(accumulate(dotted.split("."), "{}.{}".format))
+
+
 def _is_reflection(reference: Reference) -> bool:
-    parts = reference.name.removeprefix("~").split(".") if reference.name.startswith("~") else []
-    above = {".".join(parts[: n + 1]) for n in range(len(parts))}
-    return not above.isdisjoint(_REFLECTION) and above.isdisjoint(_NO_REFLECTION)
+    above = _with_those_above(reference.name[1:]) if reference.name.startswith("~") else []
+    return not _REFLECTION.isdisjoint(above) and _NO_REFLECTION.isdisjoint(above)

@@ -335,7 +335,7 @@ _appended: set[str] = set()
 
 def _base_class(kind: Kind) -> type[Plugin]:
     module, name = {
-        "datasets": ("dataset", "Dataset"),
+        "datasets": ("base", "Dataset"),
         "features": ("features", "FeatureExtractor"),
         "models": ("model", "Model"),
     }[kind]

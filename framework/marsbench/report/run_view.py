@@ -17,7 +17,7 @@ from marsbench.errors import AudioError, BenchError, ResultsError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Grade, Outcome, grade, verdict
-from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.base import Dataset
 from marsbench.plugin.registry import Recipe, discover
 from marsbench.report.charts import (
     RATE,

@@ -14,7 +14,7 @@ from marsbench.atomic_files import home
 from marsbench.data.corpus import EMOTIONS, Clip, Corpus
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.hashing import derived_seed, digest
-from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.base import Dataset
 from marsbench.plugin.identity import identity_of
 from marsbench_plugins.synthesis import SAMPLE_RATE, SENTENCES, Speaker, speak
 

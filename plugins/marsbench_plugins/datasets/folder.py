@@ -13,7 +13,7 @@ from marsbench.data.audio import SUFFIXES
 from marsbench.data.corpus import EMOTIONS, Clip, Corpus
 from marsbench.errors import ConfigError, CorpusError, suggestion
 from marsbench.hashing import slug
-from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.base import Dataset
 from marsbench_plugins.clip_table import DELIMITERS, Row, is_table, read_table
 from marsbench_plugins.folder_layout import (
     CLASS,

@@ -19,7 +19,7 @@ from marsbench.data.corpus import EMOTIONS, Clip, Corpus
 from marsbench.data.download import Archive, unpack
 from marsbench.errors import CorpusError, unknown
 from marsbench.hashing import digest
-from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.base import Dataset
 from marsbench.progress import Silent
 from marsbench_plugins.clip_table import is_table
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from marsbench.plugin.keras import import_keras
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.search_space import HyperParameters, Scalar
 from marsbench_plugins.networks import MIXUP, attention_mean
 

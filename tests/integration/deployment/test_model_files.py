@@ -22,10 +22,10 @@ from marsbench.deployment.model_format import Predictor, find_format
 from marsbench.deployment.refit import fit_bundle
 from marsbench.errors import ExportError, PluginError, ResultsError
 from marsbench.planning import make_pipeline
-from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureKind, Features
+from marsbench.plugin.keras import import_keras
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.model import Examples, FitContext, Model
 from marsbench.plugin.onnx import Graph
 from marsbench.plugin.registry import discover

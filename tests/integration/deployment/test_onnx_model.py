@@ -12,8 +12,8 @@ from sklearn.svm import SVC, LinearSVC
 from marsbench.deployment.formats.onnx import classifier_graph
 from marsbench.errors import ExportError
 from marsbench.plugin.features import FeatureKind, Features, Floats
+from marsbench.plugin.keras import import_keras
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.model import Examples, FitContext, Model
 from marsbench.plugin.search_space import Defaults, HyperParameters
 from marsbench.plugin.sklearn import SklearnModel

@@ -17,8 +17,8 @@ import soundfile
 from marsbench.data.audio import decode, load
 from marsbench.deployment.onnx_pipeline import end_to_end, pipeline_probabilities
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
+from marsbench.plugin.keras import import_keras
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.model import Examples, FitContext, Model
 from marsbench.plugin.onnx import Graph
 from marsbench.plugin.search_space import Defaults, HyperParameters

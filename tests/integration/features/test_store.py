@@ -18,7 +18,7 @@ from marsbench.features.store import (
     run_here,
     store_use,
 )
-from marsbench.plugin.dataset import Dataset
+from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent

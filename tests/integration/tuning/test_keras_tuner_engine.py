@@ -18,7 +18,7 @@ from marsbench.evaluation.fit import Unit, fit_and_predict, fit_version
 from marsbench.evaluation.fit_result import UnitResult
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
-from marsbench.plugin.keras.setup import has_gpu
+from marsbench.plugin.keras import has_gpu
 from marsbench.plugin.registry import Recipe, discover
 from marsbench.results.studies import StudyFolder, Trial
 from marsbench.tuning import cached_fits

@@ -10,9 +10,8 @@ import pytest
 
 from marsbench.data.corpus import Clip, Corpus
 from marsbench.errors import CorpusError, PluginError
-from marsbench.plugin.base import Plugin
+from marsbench.plugin.base import Dataset, Plugin
 from marsbench.plugin.checks import check
-from marsbench.plugin.dataset import Dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Floats
 
 

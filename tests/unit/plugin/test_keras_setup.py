@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from marsbench.errors import PluginError
-from marsbench.plugin.keras import setup
+from marsbench.plugin.keras import import_keras, without_noise
 
 NOISE = [
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
@@ -18,7 +18,7 @@ NOISE = [
 
 @pytest.mark.parametrize("line", NOISE)
 def test_start_up_noise_is_dropped(line: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with setup.without_noise():
+    with without_noise():
         os.write(2, f"{line}\n".encode())
     assert capfd.readouterr().err == ""
 
@@ -27,7 +27,7 @@ def test_start_up_noise_is_dropped(line: str, capfd: pytest.CaptureFixture[str])
     "line", ["Illegal instruction", "F0000 00:00:17.3 1 x.cc:1] Check failed", "I am here"]
 )
 def test_anything_else_is_passed_on(line: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with setup.without_noise():
+    with without_noise():
         os.write(2, f"{line}\n".encode())
     assert capfd.readouterr().err == f"{line}\n"
 
@@ -38,7 +38,7 @@ def fail_aloud() -> None:
 
 
 def test_after_a_failure_all_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ImportError), setup.without_noise():
+    with pytest.raises(ImportError), without_noise():
         fail_aloud()
     assert capfd.readouterr().err == f"{NOISE[1]}\n"
 
@@ -47,4 +47,4 @@ def test_a_missing_tensorflow_is_one_line_with_what_to_install(monkeypatch: pyte
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(PluginError, match=r"TensorFlow cannot be imported .*pip install tensorflow"):
-        setup.import_keras()
+        import_keras()

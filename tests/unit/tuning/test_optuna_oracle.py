@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from marsbench.plugin.keras.setup import import_keras
+from marsbench.plugin.keras import import_keras
 
 
 @pytest.fixture(autouse=True)

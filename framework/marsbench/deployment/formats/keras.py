@@ -15,8 +15,8 @@ import numpy as np
 
 from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind
 from marsbench.plugin.features import FEATURES, FeatureKind
+from marsbench.plugin.keras import import_keras
 from marsbench.plugin.keras.model import KerasModel, without_optimiser
-from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.keras.trainer import trainer_for
 from marsbench.plugin.model import Model
 

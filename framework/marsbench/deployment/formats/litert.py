@@ -16,8 +16,8 @@ from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor,
 from marsbench.environment import import_extra
 from marsbench.errors import ExportError
 from marsbench.plugin.features import FeatureKind, Floats
+from marsbench.plugin.keras import import_tensorflow, without_noise
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.keras.setup import import_tensorflow, without_noise
 from marsbench.plugin.model import Model
 
 

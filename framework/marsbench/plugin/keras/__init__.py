@@ -1,1 +1,110 @@
-"""Keras models as plugins."""
+"""Import TensorFlow and Keras on first use, without their start-up messages, and make them deterministic."""
+
+import importlib
+import os
+import re
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from marsbench.errors import PluginError
+
+_LOCK = threading.Lock()
+_STDERR = 2
+# Lines of TensorFlow's C++ log that are printed before TF_CPP_MIN_LOG_LEVEL takes effect.
+_NOISE = re.compile(
+    r"WARNING: All log messages before absl"
+    r"|[IWE]\d{4} .*\.cc:\d+\]"
+    r"|\d{4}-\d\d-\d\d .*\.cc:\d+\]"
+    r"|To enable the following instructions"
+    r"|INFO: Created TensorFlow Lite"
+)
+
+
+def import_keras() -> Any:
+    """Import `keras` with the TensorFlow backend.
+
+    Raises:
+        PluginError: TensorFlow or Keras cannot be imported, or Keras uses another backend.
+    """
+    keras = _imported("keras")
+    if keras.backend.backend() != "tensorflow":
+        raise PluginError(
+            f"Keras was imported with the backend {keras.backend.backend()}; set KERAS_BACKEND=tensorflow"
+        )
+    return keras
+
+
+def import_tensorflow() -> Any:
+    """Import `tensorflow`; raises PluginError if that fails."""
+    return _imported("tensorflow")
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow has a GPU on this machine."""
+    return bool(import_tensorflow().config.list_physical_devices("GPU"))
+
+
+def make_deterministic(seed: int) -> None:
+    """Reset Keras's layer names, seed Python, NumPy and TensorFlow, and enable deterministic operations.
+
+    Two fits that start with this and have equal arguments are bit-identical on one machine. Models created
+    before can still predict.
+    """
+    keras = import_keras()
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    import_tensorflow().config.experimental.enable_op_determinism()
+
+
+def _imported(module: str) -> Any:
+    with _LOCK:
+        if module not in sys.modules:
+            _import_quietly()
+        return importlib.import_module(module)
+
+
+def _import_quietly() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        with without_noise(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
+            importlib.import_module("keras")
+    except ImportError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise PluginError(
+            f"TensorFlow cannot be imported ({reason}); pip install tensorflow keras"
+        ) from error
+
+
+@contextmanager
+def without_noise() -> Iterator[None]:
+    """Buffer stderr, including that of C++; then print all except start-up messages of TensorFlow and LiteRT.
+
+    If an exception is raised, everything is printed.
+    """
+    with tempfile.TemporaryFile() as caught:
+        keep: Callable[[str], bool] = lambda _line: True  # noqa: E731 - replaced on success
+        sys.stderr.flush()
+        saved = os.dup(_STDERR)
+        os.dup2(caught.fileno(), _STDERR)
+        try:
+            yield
+            keep = _is_relevant
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, _STDERR)
+            os.close(saved)
+            caught.seek(0)
+            lines = caught.read().decode(errors="replace").splitlines(keepends=True)
+            sys.stderr.writelines(line for line in lines if keep(line))
+
+
+def _is_relevant(line: str) -> bool:
+    return not _NOISE.match(line)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from marsbench.errors import PluginError, TrainingError
 from marsbench.hashing import derived_seed
 from marsbench.plugin.features import FeatureKind, Features, Floats
+from marsbench.plugin.keras import import_keras, make_deterministic
 from marsbench.plugin.keras.preprocessing import Augmentation, Scaling
-from marsbench.plugin.keras.setup import import_keras, make_deterministic
 from marsbench.plugin.keras.trainer import Checkpoint, Trainer, trainer_for
 from marsbench.plugin.model import Examples, FitContext, Model, Probabilities, concatenate
 from marsbench.plugin.search_space import HyperParameters, OtherDefaults, Scalar

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from marsbench.errors import PluginError, TrainingError
 from marsbench.plugin.features import Floats
-from marsbench.plugin.keras.setup import has_gpu, import_keras, import_tensorflow
+from marsbench.plugin.keras import has_gpu, import_keras, import_tensorflow
 
 _MAX_TRAINERS = 4
 """Traced architectures kept in memory, about 30 MB each."""

@@ -10,8 +10,8 @@ from marsbench.deployment.model_format import find_format
 from marsbench.errors import PluginError
 from marsbench.plugin.checks import check
 from marsbench.plugin.features import Features
+from marsbench.plugin.keras import import_keras, make_deterministic
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.keras.setup import import_keras, make_deterministic
 from marsbench.plugin.model import Examples, FitContext, Model
 from marsbench.plugin.search_space import Defaults, Scalar
 from marsbench_plugins.models.conformer import Conformer

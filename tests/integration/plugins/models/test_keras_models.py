@@ -12,8 +12,8 @@ import pytest
 from marsbench.errors import PluginError, TrainingError
 from marsbench.plugin.checks import check
 from marsbench.plugin.features import FeatureKind, Features
+from marsbench.plugin.keras import import_keras
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.model import Examples, FitContext
 from marsbench.plugin.search_space import Defaults, HyperParameters, Scalar
 from marsbench_plugins.models.cnn2d import Cnn2d

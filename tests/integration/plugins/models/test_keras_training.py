@@ -18,9 +18,8 @@ import pytest
 from marsbench.errors import PluginError, TrainingError
 from marsbench.execution.threads import environment_for
 from marsbench.plugin.features import FeatureKind, Features
-from marsbench.plugin.keras import trainer
+from marsbench.plugin.keras import import_keras, trainer
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.keras.setup import import_keras
 from marsbench.plugin.keras.trainer import Trainer, trainer_for
 from marsbench.plugin.model import Examples, FitContext, concatenate
 from marsbench.plugin.search_space import Defaults, HyperParameters, Scalar

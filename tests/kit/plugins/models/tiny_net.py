@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from marsbench.plugin import FeatureKind, HyperParameters, KerasModel
-from marsbench.plugin.keras.setup import import_keras
+from marsbench.plugin.keras import import_keras
 
 
 @dataclass
