@@ -23,9 +23,9 @@ import soundfile
 
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
-from marsbench.execution.base import Task
+from marsbench.execution.base import EpochBar, Task
+from marsbench.execution.executor import LocalPool
 from marsbench.execution.limits import Limits
-from marsbench.execution.local_pool import LocalPool
 from marsbench.features.store import Extracted, Extraction, FeatureStore
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent
@@ -98,19 +98,6 @@ class Metered(Silent):
         yield self.meter.advance
 
 
-class Deaf:
-    """Hears nothing of tasks."""
-
-    def started(self, task: Task) -> None:
-        """Ignore it."""
-
-    def epoch(self, task: Task, epoch: int, most: int) -> None:
-        """Ignore it."""
-
-    def waiting(self, why: str) -> None:
-        """Ignore it."""
-
-
 def main(n_clips: int) -> None:
     """Make the corpus, extract, print."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -128,7 +115,9 @@ def main(n_clips: int) -> None:
 
             def run_all(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
                 tasks = (Task("extraction", extraction) for extraction in extractions)
-                for outcome in pool.map(lambda task: executor.submit(task, Deaf()), tasks):
+                for outcome in pool.map(
+                    lambda task: executor.submit(task, EpochBar(Silent(), task.name)), tasks
+                ):
                     yield outcome.value
 
             ended = threading.Event()

@@ -18,7 +18,7 @@ from marsbench.evaluation.fit import Unit, fit_unit
 from marsbench.features.store import FeatureStore
 from marsbench.planning import make_plans
 from marsbench.progress import Silent
-from marsbench.runner.units import Units
+from marsbench.runner.pipeline_job import Units
 
 PROTOTYPE = 0.8065
 N_EPOCHS = 40

@@ -27,7 +27,7 @@ from marsbench.features.store import FeatureStore
 from marsbench.planning import make_plans
 from marsbench.plugin.search_space import Dimension
 from marsbench.progress import Silent
-from marsbench.runner.units import Units
+from marsbench.runner.pipeline_job import Units
 from marsbench.tuning.cached_fits import CachedFits
 from marsbench.tuning.engines import StudyRequest
 from marsbench.tuning.optuna_engine import search

@@ -32,13 +32,14 @@ from numpy.typing import NDArray
 
 from marsbench.config import Execution
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Task
+from marsbench.execution.base import EpochBar, Task
 from marsbench.execution.executor import open_executor
-from marsbench.execution.threads import VARIABLES
+from marsbench.execution.limits import THREAD_VARIABLES
 from marsbench.plugin.features import Features, Floats
 from marsbench.plugin.keras import import_keras
 from marsbench.plugin.model import Examples, FitContext, OnEpoch
 from marsbench.plugin.search_space import Defaults
+from marsbench.progress import Silent
 from marsbench_plugins.models.cnn_lstm import CnnLstm
 
 _N_CLASSES = 8
@@ -50,19 +51,6 @@ Fold = dict[str, float]
 """Seconds of the fit, loss of its last epoch, accuracy on the clips held out."""
 Parts = tuple[Floats, NDArray[np.int64], Floats, NDArray[np.int64]]
 """Values and classes to train on, then those held out."""
-
-
-class Deaf:
-    """Listens to nothing that an executor tells."""
-
-    def started(self, task: Task) -> None:
-        """A task begins."""
-
-    def epoch(self, task: Task, epoch: int, most: int) -> None:
-        """An epoch is over."""
-
-    def waiting(self, why: str) -> None:
-        """Nothing can run."""
 
 
 def write_clips(folder: Path, count: int) -> None:
@@ -157,7 +145,7 @@ def through_workers(folder: Path, folds: range, n_folds: int, epochs: int, worke
     work = importlib.import_module(Path(__file__).stem).by_marsbench  # `__main__` is another in a worker
     tasks = [Task(f"fold {fold}", partial(work, folder, fold, n_folds, epochs)) for fold in folds]
     with open_executor(Execution(workers=workers)) as executor, ThreadPoolExecutor(workers) as pool:
-        for outcome in pool.map(lambda task: executor.submit(task, Deaf()), tasks):
+        for outcome in pool.map(lambda task: executor.submit(task, EpochBar(Silent(), task.name)), tasks):
             if isinstance(outcome.value, Failure):
                 raise SystemExit(f"{outcome.value.message}\n{outcome.value.traceback}\n{outcome.log}")
             yield outcome.value
@@ -175,7 +163,7 @@ def go(way: str, folder: Path, n_folds: int, epochs: int) -> list[Fold]:
 def in_own_process(way: str, folder: Path, asked: argparse.Namespace) -> tuple[float, list[Fold]]:
     """Seconds that a way's process takes, and its folds."""
     words = [way, str(folder), str(asked.folds), str(asked.epochs)]
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     )

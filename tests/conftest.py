@@ -9,12 +9,12 @@ import pytest
 from hypothesis import settings
 from typer.testing import CliRunner
 
-from marsbench.execution.threads import VARIABLES
+from marsbench.execution.limits import THREAD_VARIABLES
 from marsbench.plugin.registry import discover
 
 # There are as many test processes as cores: more threads in each would wait for one another, up to ten times
 # as long as they compute. Set before any test imports a numerical library.
-for variable in VARIABLES:
+for variable in THREAD_VARIABLES:
     os.environ.setdefault(variable, "1")
 
 # How long an example takes is the machine's matter.

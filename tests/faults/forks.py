@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.cli import main as cli
-from marsbench.execution import local_pool, worker
+from marsbench.execution import worker
 
 KIT = Path(__file__).parents[1] / "kit" / "plugins"
 
@@ -167,7 +167,7 @@ class Killer(threading.Thread):
 
     def _strike_idle(self) -> str | None:
         """Kill a process that nobody has taken; gives "nothing", or None if there is none."""
-        processes = local_pool._processes
+        processes = worker._processes
         with processes.lock:
             return "nothing" if self._kill_one_of(chain(*processes.idle.values())) else None
 

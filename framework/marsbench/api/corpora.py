@@ -15,7 +15,7 @@ from marsbench.deployment.bundle_files import AnyBundle, Sample, golden_samples,
 from marsbench.deployment.export import Target
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.refit import fit_bundle
-from marsbench.execution.threads import limited_threads
+from marsbench.execution.limits import limited_threads
 from marsbench.features.store import FeatureStore
 from marsbench.planning import checked_corpus, make_pipeline, resolve_dataset
 from marsbench.plugin.features import Features

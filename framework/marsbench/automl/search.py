@@ -16,8 +16,8 @@ from marsbench.automl.state import ScreeningResult, SearchRecord, Winner, read_s
 from marsbench.automl.successive_halving import Screening
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.errors import TrainingError
-from marsbench.execution.clock import Clock
 from marsbench.execution.executor import n_workers, open_executor
+from marsbench.execution.limits import Clock
 from marsbench.planning import Plan, make_plans, usable
 from marsbench.progress import Progress, Silent
 from marsbench.results.keys import search_id
@@ -26,11 +26,10 @@ from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.ensemble_job import fuse_runs
 from marsbench.runner.job import make_jobs
-from marsbench.runner.pipeline_job import PipelineJob
+from marsbench.runner.pipeline_job import PipelineJob, Units
 from marsbench.runner.reload import chosen_by
 from marsbench.runner.resources import Resources
 from marsbench.runner.tuned_job import jobs_of
-from marsbench.runner.units import Units
 
 _BEST = 3
 """Contenders that become runs whatever they add to an ensemble."""

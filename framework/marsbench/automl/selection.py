@@ -13,8 +13,8 @@ from marsbench.evaluation.ensembling import Weights, fit_weights, pool
 from marsbench.evaluation.metrics import objective_score
 from marsbench.evaluation.predictions import stacked
 from marsbench.planning import Pipeline
-from marsbench.runner.holdout_predictions import InnerPredictions
-from marsbench.runner.units import Units
+from marsbench.runner.ensemble_job import InnerPredictions
+from marsbench.runner.pipeline_job import Units
 
 
 @dataclass

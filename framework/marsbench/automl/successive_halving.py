@@ -16,7 +16,7 @@ from marsbench.automl.selection import Candidate, Contender
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import objective_score
 from marsbench.execution.base import Outcome, Task
-from marsbench.execution.clock import Clock
+from marsbench.execution.limits import Clock
 from marsbench.execution.scheduler import Function
 from marsbench.features.store import FeatureFile
 from marsbench.planning import Plan
@@ -24,7 +24,7 @@ from marsbench.plugin.registry import Recipe
 from marsbench.progress import Advance
 from marsbench.results.keys import PipelineKey
 from marsbench.results.studies import StudyFolder
-from marsbench.runner.holdout_predictions import HoldoutPredictions, InnerPredictions
+from marsbench.runner.ensemble_job import HoldoutPredictions, InnerPredictions
 from marsbench.runner.pipeline_job import pipeline_key
 from marsbench.runner.resources import Resources
 from marsbench.tuning.cached_fits import CachedFits

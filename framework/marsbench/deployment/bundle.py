@@ -20,7 +20,7 @@ from marsbench.deployment.bundle_record import BaseRecord, BundleRecord, Ensembl
 from marsbench.deployment.model_format import Predictor
 from marsbench.deployment.prediction import Prediction, Window, beyond_full_scale
 from marsbench.errors import AudioError, BenchError, PluginError, shown_path
-from marsbench.execution.threads import limited_threads
+from marsbench.execution.limits import limited_threads
 from marsbench.features.store import extracted
 from marsbench.plugin.base import Plugin
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model

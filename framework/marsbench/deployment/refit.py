@@ -23,7 +23,7 @@ from marsbench.environment import environment
 from marsbench.errors import BenchError, ConfigError
 from marsbench.evaluation.fit import Unit, features_of, fit_model
 from marsbench.evaluation.scores import Metrics, Outcome
-from marsbench.execution.threads import limited_threads
+from marsbench.execution.limits import limited_threads
 from marsbench.features.store import FeatureFile, FeatureStore
 from marsbench.planning import Pipeline
 from marsbench.plugin.features import FeatureExtractor
@@ -32,6 +32,7 @@ from marsbench.plugin.registry import Registry, make
 from marsbench.progress import Progress
 from marsbench.results.schema import EnsembleRecord, Run
 from marsbench.results.store import RunFolder
+from marsbench.runner.pipeline_job import Units
 from marsbench.runner.reload import (
     changed_plugins,
     chosen_by,
@@ -41,7 +42,6 @@ from marsbench.runner.reload import (
     require_complete,
     units_of,
 )
-from marsbench.runner.units import Units
 from marsbench.tuning.search_space import Configuration, tuned_features
 
 _Fit = TypeVar("_Fit")

@@ -1,22 +1,26 @@
-"""Tasks, their outcomes, and what every executor offers."""
+"""Tasks, their outcomes, how they are shown, and what every executor offers."""
 
+import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from marsbench.errors import BenchError, ConfigError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.plugin.model import OnEpoch
+from marsbench.progress import Progress
 
 Work = Callable[[OnEpoch], Any]
 """A picklable function; it may call what it is given after each epoch."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Task:
-    """A piece of work with a name that screens show; two tasks are never equal."""
+    """A piece of work with a name that screens show."""
 
     name: str
     work: Work
@@ -36,34 +40,62 @@ Submit = Callable[[Task], Outcome]
 """Has a task run and waits for its outcome."""
 
 
-class Listener(Protocol):
-    """Receives the progress of tasks; called from any thread."""
+class EpochBar:
+    """The progress bar of one task; told how far the task is, from any thread."""
 
-    def started(self, task: Task) -> None:
-        """A task begins, or begins again after its worker died."""
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress = progress
+        self._label = f"{name}, epochs"
+        self._lock = threading.Lock()
+        self._shown = ExitStack()
+        self._epoch: int | None = None
+        self._has_ended = False
 
-    def epoch(self, task: Task, epoch: int, most: int) -> None:
-        """A task has finished `epoch` of at most `most` epochs."""
+    def started(self) -> None:
+        """The task begins, or begins again after its worker died: the next epoch opens a new bar."""
+        with self._lock:
+            self._shown.close()
+            self._epoch = None
+
+    def epoch(self, epoch: int, most: int) -> None:
+        """`epoch` of at most `most` epochs are done; the first opens the bar, as not every model has any."""
+        with self._lock:
+            if self._has_ended:
+                return
+            if self._epoch is None:
+                bar = self._progress.track(self._label, most, passing=True)
+                self._advance, self._epoch = self._shown.enter_context(bar), 0
+            self._advance(epoch - self._epoch)
+            self._epoch = epoch
 
     def waiting(self, why: str) -> None:
-        """Nothing can run at the moment."""
+        """Nothing can run at the moment: print the reason above the bars."""
+        self._progress.say(why)
+
+    def end(self) -> None:
+        """The task has ended; later reports are ignored."""
+        with self._lock:
+            self._has_ended = True
+            self._shown.close()
 
 
-class Executor(Protocol):
+class Executor(ABC):
     """Runs tasks somewhere. A context manager: the processes that it started end with the context."""
 
     runs_in_caller: bool
     """Whether a task runs in the very thread that submits it, so that this should be the main thread."""
 
-    @property
-    def slots(self) -> int:
-        """Number of tasks that run at a time."""
+    slots: int
+    """Number of tasks that run at a time."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:  # noqa: B027 - not every executor has processes
+        """End the processes."""
 
-    def submit(self, task: Task, listener: Listener) -> Outcome:
+    @abstractmethod
+    def submit(self, task: Task, bar: EpochBar) -> Outcome:
         """Run a task and wait for its outcome; may be called from any thread.
 
         Raises:
@@ -73,8 +105,9 @@ class Executor(Protocol):
 
     def sees(self, path: Path) -> bool:
         """Whether the file is there under that path wherever tasks run."""
+        return path.exists()
 
-    def provide(self, files: Iterable[Path]) -> None:
+    def provide(self, files: Iterable[Path]) -> None:  # noqa: B027 - on this machine they are there
         """Bring files of the feature store to wherever tasks run and they are not there yet."""
 
 

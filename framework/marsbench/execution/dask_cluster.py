@@ -1,7 +1,7 @@
 """Tasks on a Dask cluster that the user runs; imported for `--cluster` only.
 
 Dask decides where and when a task runs and handles workers that come and go. The task itself runs in a worker
-process of its own (`local_pool`), so that a crash affects neither a Dask worker nor other tasks.
+process of its own (`worker`), so that a crash affects neither a Dask worker nor other tasks.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from distributed.security import Security
 from marsbench.atomic_files import write_atomically
 from marsbench.errors import BenchError, ExecutionError
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Listener, Outcome, Task
+from marsbench.execution.base import EpochBar, Executor, Outcome, Task
 from marsbench.execution.limits import Limits
-from marsbench.execution.local_pool import Isolation, close_session, run_isolated
+from marsbench.execution.worker import Isolation, close_session, run_isolated
 from marsbench.features.store import local_place
 
 _LOOK = 1.0
@@ -38,7 +38,7 @@ _PATIENCE = 10.0
 _RESUME = "rerun the same command to resume"
 
 
-class DaskExecutor:
+class DaskExecutor(Executor):
     """The workers of a scheduler, at an address such as tcp://HOST:8786."""
 
     runs_in_caller = False
@@ -48,7 +48,7 @@ class DaskExecutor:
         self._isolation = Isolation(uuid.uuid4().hex, threads, limits)
         self._open = ExitStack()
         self._topic = f"marsbench-{uuid.uuid4().hex}"
-        self._listeners: dict[str, tuple[Task, Listener]] = {}
+        self._bars: dict[str, EpochBar] = {}
         """By the key of the task."""
         self._lock = threading.Lock()
         self._n_slots = 0
@@ -82,16 +82,16 @@ class DaskExecutor:
         self._open.close()
 
     @property
-    def slots(self) -> int:
+    def slots(self) -> int:  # type: ignore[override]  # workers come and go
         """Threads of all workers, counted at most once a second; 1 while there are none, for one to wait."""
         with self._lock:
             return max(1, self._count())
 
-    def submit(self, task: Task, listener: Listener) -> Outcome:
+    def submit(self, task: Task, bar: EpochBar) -> Outcome:
         """Send the task to the cluster and wait until one of its workers has done it."""
         self._require_workers()
         key = f"{task.name}-{uuid.uuid4().hex}"
-        self._listeners[key] = task, listener
+        self._bars[key] = bar
         try:
             future = self._client.submit(
                 _run_on_worker,
@@ -103,10 +103,10 @@ class DaskExecutor:
                 pure=False,
             )
             while not self._has_ended(future):
-                self._report_lost_workers(listener)
+                self._report_lost_workers(bar)
             return _outcome(future)
         finally:
-            del self._listeners[key]
+            del self._bars[key]
 
     def sees(self, path: Path) -> bool:
         """Whether the file exists on every worker; those that are still to come are asked nothing."""
@@ -149,21 +149,20 @@ class DaskExecutor:
             raise ExecutionError(f"the connection to the cluster is lost; {_RESUME}")
         return bool(future.done())
 
-    def _report_lost_workers(self, listener: Listener) -> None:
+    def _report_lost_workers(self, bar: EpochBar) -> None:
         with self._lock:
             if not self._count() and self._lost_all and not self._has_reported:
-                listener.waiting("the cluster has no workers left; waiting for new ones")
+                bar.waiting("the cluster has no workers left; waiting for new ones")
             self._has_reported = self._lost_all
 
     def _pass_on(self, event: tuple[float, tuple[str, tuple[int, int] | None]]) -> None:
-        """Tell the task's listener what its worker tells."""
+        """Show what a task's worker tells."""
         key, epoch = event[1]
-        if known := self._listeners.get(key):
-            task, listener = known
+        if bar := self._bars.get(key):
             if epoch is None:
-                listener.started(task)
+                bar.started()
             else:
-                listener.epoch(task, *epoch)
+                bar.epoch(*epoch)
 
     def _asked(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -1,18 +1,16 @@
-"""From settings to an executor, and the executor without worker processes."""
+"""From settings to an executor, and the executors on this machine: in this process, in worker processes."""
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
-from threading import Lock
-from typing import Self
+import pickle
+import threading
+import uuid
 
 from marsbench.config import Execution
 from marsbench.environment import import_extra
 from marsbench.errors import ConfigError
-from marsbench.execution.base import Executor, Listener, Outcome, Task, attempt
-from marsbench.execution.limits import Limits, memory_limit, n_cores
-from marsbench.execution.local_pool import LocalPool
-from marsbench.execution.threads import limited_threads
+from marsbench.execution.base import EpochBar, Executor, Outcome, Task, attempt
+from marsbench.execution.limits import Limits, limited_threads, memory_limit, n_cores
+from marsbench.execution.worker import Isolation, close_session, run_isolated
 
 WORKERS_VARIABLE = "MARSBENCH_WORKERS"
 _MEMORY_A_WORKER = 2e9
@@ -56,7 +54,7 @@ def n_workers(asked: Execution) -> int:
     return int(max(1, min(n_cores() // asked.threads, memory_limit() // _MEMORY_A_WORKER)))
 
 
-class InProcess:
+class InProcess(Executor):
     """No isolation: a task that ends the process ends the run, and what it prints goes to the terminal."""
 
     slots = 1
@@ -64,24 +62,29 @@ class InProcess:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._one_at_a_time = Lock()
+        self._one_at_a_time = threading.Lock()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def submit(self, task: Task, listener: Listener) -> Outcome:
+    def submit(self, task: Task, bar: EpochBar) -> Outcome:
         """Run the task here and now."""
         with self._one_at_a_time, limited_threads(self._threads):
-            listener.started(task)
-            return Outcome(
-                attempt(task.work, lambda epoch, most, _metrics: listener.epoch(task, epoch, most))
-            )
+            bar.started()
+            return Outcome(attempt(task.work, lambda epoch, most, _metrics: bar.epoch(epoch, most)))
 
-    def sees(self, path: Path) -> bool:
-        """Whether the file exists."""
-        return path.exists()
 
-    def provide(self, files: Iterable[Path]) -> None:
-        """Nothing: the files are here."""
+class LocalPool(Executor):
+    """Worker processes of this machine; whichever thread submits a task drives one."""
+
+    runs_in_caller = False
+
+    def __init__(self, workers: int, threads: int, limits: Limits) -> None:
+        self.slots = workers
+        self._isolation = Isolation(uuid.uuid4().hex, threads, limits).shared_by(workers)
+        self._free = threading.BoundedSemaphore(workers)
+
+    def __exit__(self, *_: object) -> None:
+        close_session(self._isolation.session)
+
+    def submit(self, task: Task, bar: EpochBar) -> Outcome:
+        """Run the task in an idle process or a new one, once one of the slots is free."""
+        with self._free:
+            return run_isolated(pickle.dumps(task.work), self._isolation, bar.started, bar.epoch)

@@ -1,23 +1,27 @@
-"""How long one fit may run and how much memory it may take, and what this machine has.
-
-A task that takes more is stopped: its worker process is killed and the task is recorded as failed. The others
-continue.
-"""
+"""What a task may take, its time, memory and threads, and what this machine and a time budget have."""
 
 import math
 import os
-from contextlib import suppress
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import psutil
 
-from marsbench.evaluation.fit_result import Failure
-
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+"""Read by the numerical libraries when they are loaded, so this module must load none."""
 _SHARE_OF_MEMORY = 0.9
 """Part of the machine's memory that its worker processes may take together."""
-
-
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMORY_FILES = (
     "memory.max",
@@ -30,27 +34,79 @@ _QUOTA_FILES = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
 
 @dataclass(frozen=True)
 class Limits:
-    """Time and memory that one task may take: `--unit-timeout`, `--unit-memory`."""
+    """What one task may take: `--unit-timeout`, `--unit-memory`. One that takes more is killed and failed."""
 
     seconds: float | None = None
     memory: int | None = None
     """Bytes of resident memory of the worker process."""
 
-    def time_exceeded(self) -> Failure:
-        """The failure that a task which ran past its time is recorded as."""
-        return Failure(kind="TimeLimit", message=f"stopped at its time limit of {self.seconds:g} s")
 
-    def memory_exceeded(self, used: int) -> Failure | None:
-        """The failure of a task whose process takes `used` bytes; None if it may take so much."""
-        if self.memory is None or used <= self.memory:
-            return None
-        sizes = f"{used / 1e9:.2f} GB, the limit is {self.memory / 1e9:.2f} GB"
-        return Failure(kind="MemoryLimit", message=f"stopped because it took {sizes}")
+@dataclass
+class Clock:
+    """Counts the seconds of a time budget, with those that interrupted commands spent of it."""
+
+    budget: float = math.inf
+    """Seconds; infinite for no limit."""
+    spent: float = 0.0
+    """Seconds that earlier commands took."""
+    now: Callable[[], float] = time.monotonic
+    _started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.now()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that all commands together took."""
+        return self.spent + self.now() - self._started
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, negative once the time is up."""
+        return self.budget - self.elapsed
+
+    def reaches(self, share: float, needed: float = 0.0) -> bool:
+        """Whether something that takes `needed` seconds would end within that share of the budget."""
+        return self.elapsed + needed <= share * self.budget
+
+    def part(self, n_parts: int, spent: float) -> Self:
+        """A clock for one of `n_parts` equal parts of what is left; `spent` of it is gone already."""
+        return type(self)(self.left / max(1, n_parts), spent, self.now)
+
+    def deadline(self, reserved: float) -> float | None:
+        """`time.time()` at which only `reserved` seconds are left; None for never."""
+        return None if math.isinf(self.budget) else time.time() + self.left - reserved
 
 
-def even_share(n_processes: int) -> int:
-    """Bytes that each of so many processes of this machine may take where the user set no limit."""
-    return int(_SHARE_OF_MEMORY * memory_limit() / n_processes)
+# The number of threads is part of what a result depends on: the order of floating-point sums changes with it.
+# So it does not follow the number of workers, and a run gives the same bits however many there are.
+
+
+def environment_for(threads: int) -> dict[str, str]:
+    """Environment of a process that computes with so many threads, and may share a GPU with others."""
+    share = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    return share | dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads))
+
+
+@contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Hold this process to so many threads: libraries that are loaded already, and those loaded inside.
+
+    TensorFlow keeps the number that it was first used with.
+    """
+    from threadpoolctl import threadpool_limits
+
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def n_cores() -> int:
@@ -71,6 +127,11 @@ def memory_limit() -> int:
 
         limits.append(resource.getrlimit(resource.RLIMIT_RSS)[1])
     return min(limit for limit in limits if limit > 0)
+
+
+def even_share(n_processes: int) -> int:
+    """Bytes that each of so many processes of this machine may take where the user set no limit."""
+    return int(_SHARE_OF_MEMORY * memory_limit() / n_processes)
 
 
 def _core_quota() -> float | None:

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from marsbench.execution.base import Executor, Outcome, Task
-from marsbench.execution.progress_bars import ProgressBars
+from marsbench.execution.base import EpochBar, Executor, Outcome, Task
 from marsbench.progress import Progress
 
 Function = Callable[[], object]
@@ -57,8 +56,6 @@ class _Request:
     begin: Callable[[], object]
     """Called when the task is handed out."""
     branch: _Branch
-    holds_up: bool
-    """Whether the function itself waits for the outcome, not a helper thread of it."""
     is_handed_out: bool = False
     outcome: Outcome | None = None
 
@@ -67,13 +64,14 @@ class _Request:
         """Whether waiting is over: the outcome is there, or the waiting thread is to run the task."""
         return self.outcome is not None or (self.is_handed_out and not self.executor.runs_in_caller)
 
-    def run(self, bars: ProgressBars) -> Outcome:
+    def run(self, progress: Progress) -> Outcome:
         """Run the task; its bar ends with it."""
         self.begin()
+        bar = EpochBar(progress, self.task.name)
         try:
-            return self.executor.submit(self.task, bars)
+            return self.executor.submit(self.task, bar)
         finally:
-            bars.ended(self.task)
+            bar.end()
 
 
 class Scheduler:
@@ -82,13 +80,12 @@ class Scheduler:
     def __init__(self, stop: Callable[[], bool], progress: Progress) -> None:
         self._stop = stop
         """Whether Ctrl-C was pressed: no further task begins."""
-        self._bars = ProgressBars(progress)
+        self._progress = progress
         self._turn = threading.Lock()
         """Held by the function that computes."""
         self._changed = threading.Condition()
         """Held while the fields below are read or changed; notified after a change."""
-        self._waiting: list[_Request] = []
-        self._running: list[_Request] = []
+        self._requests: list[_Request] = []
         self._n_begun = 0
         """Number of functions that have not ended."""
         self._n_active = 0
@@ -146,12 +143,10 @@ class Scheduler:
             Stopped: Ctrl-C was pressed before the task began.
             ConfigError, ExecutionError: see `Executor.submit`.
         """
-        request = self._enqueue(_Request(task, executor, begin, self._mine.branch, holds_up=True))
-        self._turn.release()
-        try:
+        # The function has its turn again before its slot is free: what it asks for next comes first.
+        request = _Request(task, executor, begin, self._mine.branch)
+        with self._queued(request), self.others_go_on():
             return self._outcome(request)
-        finally:
-            self._take_turn()
 
     def submit_all(self, tasks: Iterable[Task], executor: Executor) -> Iterator[Outcome]:
         """Called by a function inside `others_go_on`: run many tasks; gives outcomes as the tasks end.
@@ -163,8 +158,9 @@ class Scheduler:
         branch: _Branch = self._mine.branch
 
         def outcome(task: Task) -> Outcome:
-            request = _Request(task, executor, lambda: None, branch, holds_up=False)
-            return self._outcome(self._enqueue(request))
+            request = _Request(task, executor, lambda: None, branch)
+            with self._queued(request):
+                return self._outcome(request)
 
         pool, was_stopped = ThreadPoolExecutor(executor.slots), False
         try:
@@ -202,8 +198,9 @@ class Scheduler:
 
     def _has_room(self) -> bool:
         """Whether every function waits, no task waits for a slot, and a slot is free."""
-        is_idle = not self._n_active and not self._waiting
-        return is_idle and all(self._has_slot(request.executor) for request in self._running)
+        return not self._n_active and all(
+            request.is_handed_out and self._has_slot(request.executor) for request in self._requests
+        )
 
     def _begin(self, function: Function, branch: _Branch) -> threading.Thread:
         with self._changed:
@@ -236,26 +233,26 @@ class Scheduler:
         if self._error is not None:
             raise Stopped
 
-    def _enqueue(self, request: _Request) -> _Request:
+    @contextmanager
+    def _queued(self, request: _Request) -> Iterator[None]:
+        """Have a request handed out inside the context, with a slot from then to its end."""
         with self._changed:
-            self._waiting.append(request)
-            self._n_active -= request.holds_up
+            self._requests.append(request)
             self._changed.notify_all()
-        return request
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._requests.remove(request)
+                self._changed.notify_all()
 
     def _outcome(self, request: _Request) -> Outcome:
         """Wait for a slot, then for the outcome."""
-        try:
-            with self._changed:
-                self._changed.wait_for(lambda: request.is_answered or self._is_closed)
-                if not request.is_answered:
-                    raise Stopped
-            return request.outcome or request.run(self._bars)
-        finally:
-            with self._changed:
-                (self._running if request.is_handed_out else self._waiting).remove(request)
-                self._n_active += request.holds_up
-                self._changed.notify_all()
+        with self._changed:
+            self._changed.wait_for(lambda: request.is_answered or self._is_closed)
+            if not request.is_answered:
+                raise Stopped
+        return request.outcome or request.run(self._progress)
 
     def _hand_out_until(self, is_done: Callable[[], bool]) -> None:
         """Hand out tasks until a condition holds; raises the exception of a function."""
@@ -271,8 +268,6 @@ class Scheduler:
                 if (request := self._next()) is None:
                     self._changed.wait(_LOOK)
                     continue
-                self._waiting.remove(request)
-                self._running.append(request)
                 request.is_handed_out = True
                 request.branch.n_tasks += 1
                 self._changed.notify_all()
@@ -281,7 +276,7 @@ class Scheduler:
 
     def _run_here(self, request: _Request) -> None:
         with self._turn:
-            request.outcome = request.run(self._bars)
+            request.outcome = request.run(self._progress)
         with self._changed:
             self._changed.notify_all()
 
@@ -289,11 +284,16 @@ class Scheduler:
         """The task to hand out next, once every function waits: so the order does not depend on speed."""
         if self._n_active or self._is_closed:
             return None
-        there = [request for request in self._waiting if self._has_slot(request.executor)]
+        there = [
+            request
+            for request in self._requests
+            if not request.is_handed_out and self._has_slot(request.executor)
+        ]
         return min(there, key=lambda request: request.branch.priority, default=None)
 
     def _has_slot(self, executor: Executor) -> bool:
-        return sum(request.executor is executor for request in self._running) < executor.slots
+        busy = sum(request.is_handed_out and request.executor is executor for request in self._requests)
+        return busy < executor.slots
 
     def _abandon(self, error: BaseException) -> None:
         """Stop all functions; the one that computes may finish what it writes."""

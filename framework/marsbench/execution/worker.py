@@ -1,4 +1,9 @@
-"""The parent's side of a worker process: sends work, enforces limits, reports how the process ended."""
+"""Worker processes, each of which does one task at a time, as their parent sees them.
+
+`run_isolated` does a task in one, for the executor over this machine's processes and for Dask workers. A
+process is kept for the next task of the same driver, since starting one and importing its libraries takes
+seconds. Whatever a task does to its process, no other task is in it.
+"""
 
 import contextlib
 import os
@@ -10,16 +15,18 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import psutil
 
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.limits import Limits
-from marsbench.execution.threads import environment_for
+from marsbench.execution.base import Outcome
+from marsbench.execution.limits import Limits, environment_for, even_share
 
 _TICK = 0.05
 """Seconds between two checks of the limits."""
@@ -28,6 +35,66 @@ _GRACE = 2.0
 _LOG_KEPT = 64 << 10
 """Bytes kept of the beginning and of the end of what a task prints."""
 _LOG_ON_DISK = 16 << 20
+_TRIES = 2
+"""A task whose worker process died is tried once more: something else may have killed the process."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """How worker processes are started and limited."""
+
+    session: str
+    """Id of the driver: a process that has imported the plugins of one driver serves no other."""
+    threads: int
+    limits: Limits
+
+    def shared_by(self, n_processes: int) -> Self:
+        """With an even share of this machine's memory as the limit, where the user set none."""
+        if self.limits.memory is not None:
+            return self
+        return replace(self, limits=replace(self.limits, memory=even_share(n_processes)))
+
+
+def run_isolated(
+    payload: bytes, isolation: Isolation, started: Callable[[], None], on_epoch: Callable[[int, int], None]
+) -> Outcome:
+    """Outcome of a pickled `Work`; `started` is called each time that a process begins it.
+
+    Raises:
+        ConfigError: a value that the user set was refused.
+    """
+    logs: list[str] = []
+    deaths: list[str] = []
+    while len(deaths) < _TRIES and (process := _processes.take(isolation)):
+        started()
+        try:
+            value = process.run(payload, isolation.limits, on_epoch)
+        except WorkerDied as death:
+            deaths.append(str(death))
+        except ConfigError:
+            raise
+        except BaseException:
+            process.kill()  # it is still at work, and its answer would be taken for the next task's
+            raise
+        else:
+            logs.append(process.take_log())
+            return Outcome(value, "".join(logs))
+        finally:
+            if not process.alive:
+                logs.append(process.take_log())
+            _processes.give_back(isolation.session, process)
+    return Outcome(Failure(kind="WorkerDied", message=_story(deaths)), "".join(logs))
+
+
+def _story(deaths: list[str]) -> str:
+    if not deaths:
+        return "the run was stopped"
+    return f"{deaths[0]}, twice" if len(set(deaths)) < len(deaths) else "; tried again, ".join(deaths)
+
+
+def close_session(session: str) -> None:
+    """Kill the worker processes of a driver, busy or idle; it cannot start further ones."""
+    _processes.close(session)
 
 
 class WorkerDied(Exception):  # noqa: N818 - the name describes the event
@@ -137,11 +204,14 @@ class WorkerProcess:
         self._log.trim()
         if time.monotonic() > deadline:
             self._tell_where_it_is()
-            return limits.time_exceeded()
+            return Failure(kind="TimeLimit", message=f"stopped at its time limit of {limits.seconds:g} s")
         with contextlib.suppress(psutil.Error):
             usage = self._usage.memory_info()
             # Pages of files that it maps, the features', are the system's to take back.
-            return limits.memory_exceeded(usage.rss - getattr(usage, "shared", 0))
+            used = usage.rss - getattr(usage, "shared", 0)
+            if limits.memory is not None and used > limits.memory:
+                sizes = f"{used / 1e9:.2f} GB, the limit is {limits.memory / 1e9:.2f} GB"
+                return Failure(kind="MemoryLimit", message=f"stopped because it took {sizes}")
         return None
 
     def _tell_where_it_is(self) -> None:
@@ -226,3 +296,51 @@ class _Log:
     def _read(self, start: int) -> bytes:
         self._reader.seek(start)
         return self._reader.read(_LOG_KEPT)
+
+
+class _Processes:
+    """The worker processes that belong to this process, by session."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.idle = defaultdict[str, list[WorkerProcess]](list)
+        self.busy = defaultdict[str, list[WorkerProcess]](list)
+        self.closed = set[str]()
+
+    def take(self, isolation: Isolation) -> WorkerProcess | None:
+        """An idle process or a new one; None if the session is closed."""
+        session = isolation.session
+        with self.lock:
+            if session in self.closed:
+                return None
+            forgotten = [process for name in self.idle.keys() - {session} for process in self.idle.pop(name)]
+            idle = self.idle[session]
+            forgotten += [process for process in idle if not process.alive]
+            there = [process for process in idle if process not in forgotten]
+            process = there.pop() if there else WorkerProcess(isolation.threads)
+            self.idle[session] = there
+            self.busy[session].append(process)
+        for other in forgotten:
+            other.close()
+        return process
+
+    def give_back(self, session: str, process: WorkerProcess) -> None:
+        """Keep the process for the next task if it can do one."""
+        with self.lock:
+            self.busy[session].remove(process)
+            if keep := process.alive and session not in self.closed:
+                self.idle[session].append(process)
+        if not keep:
+            process.close()
+
+    def close(self, session: str) -> None:
+        with self.lock:
+            self.closed.add(session)
+            idle, busy = self.idle.pop(session, []), list(self.busy[session])
+        for process in busy:
+            process.kill()
+        for process in idle:
+            process.close()
+
+
+_processes = _Processes()

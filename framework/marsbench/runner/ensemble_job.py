@@ -2,15 +2,17 @@
 
 For each fold the members' recorded probabilities of its test clips are averaged or pooled; no member is
 trained on the whole training part again. The weights of the pool are fitted on the members' predictions
-inside the fold's training part (`holdout_predictions`): the test clips of a fold have no influence on the
+inside the fold's training part (`HoldoutPredictions`): the test clips of a fold have no influence on the
 weights that they are pooled by.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +24,10 @@ from marsbench.evaluation.ensembling import average, fit_weights, pool
 from marsbench.evaluation.fit import fit_unit
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions, stacked
-from marsbench.execution.base import Outcome, Task
-from marsbench.execution.clock import Clock
+from marsbench.execution.base import Outcome, Submit, Task, failure
 from marsbench.execution.executor import n_workers, open_executor
+from marsbench.execution.limits import Clock
+from marsbench.features.store import FeatureFile
 from marsbench.plugin.registry import Recipe, discover, drop_in_folders
 from marsbench.progress import Progress, Silent
 from marsbench.results.comparison import Member, find_members
@@ -32,8 +35,8 @@ from marsbench.results.keys import ensemble_id
 from marsbench.results.schema import EnsembleRecord, Run, RunPlan
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
-from marsbench.runner.holdout_predictions import HoldoutPredictions, InnerPredictions
 from marsbench.runner.job import Job, make_jobs
+from marsbench.runner.pipeline_job import Units, pipeline_key
 from marsbench.runner.record import Costs, Origin, build_record
 from marsbench.runner.reload import (
     changed_plugins,
@@ -44,7 +47,8 @@ from marsbench.runner.reload import (
     units_of,
 )
 from marsbench.runner.resources import Resources
-from marsbench.runner.units import Units
+from marsbench.tuning.cached_fits import CachedFits
+from marsbench.tuning.search_space import Configuration, tuned_features
 
 FEATURES = "ensemble"
 """The ensemble's name in the place of a feature extractor."""
@@ -89,6 +93,78 @@ def _name_for_good(member: Member, results: Path) -> str:
     """What finds the member again from any folder: its id, or its path if it is not among the results."""
     is_here = results.resolve() in member.folder.path.resolve().parents
     return member.run.run_id if is_here else str(member.folder.path.absolute())
+
+
+class InnerPredictions(NamedTuple):
+    """One pipeline's predictions inside a fold's training part."""
+
+    predictions: Predictions
+    """For clips that an inner fit is not trained on, the same for every pipeline; its folds are splits."""
+    fits: tuple[UnitResult, ...]
+    """One for each split."""
+
+
+@dataclass(frozen=True)
+class HoldoutPredictions:
+    """Fits pipelines on parts of each fold's training clips, each fit kept as a file.
+
+    The test part of the fold is no part of any of it.
+    """
+
+    protocol_hash: str
+    n_folds: int
+    """Splits of each fold's training clips."""
+    place: Resources
+    folder: StudyFolder
+    """Where fits are kept."""
+    others: tuple[StudyFolder, ...] = ()
+    """Folders of other jobs: what they fitted is not fitted again."""
+
+    def of(
+        self, units: Units, configuration: Configuration, fold: int, submit: Submit
+    ) -> InnerPredictions | Failure:
+        """A pipeline's predictions on a fold, or the first failure.
+
+        Args:
+            units: its fits.
+            configuration: what a tuner chose in that fold; {} for none.
+            fold: number of the fold, from 0.
+            submit: has a fit run.
+        """
+        features = self.features(units, configuration)
+        if isinstance(features, Failure):
+            return features
+        inner = units.for_holdout(fold, features, self.n_folds)
+        threads = self.place.asked.threads
+        fits = CachedFits(
+            name=f"{units.pipeline.name}, fold {fold + 1}",
+            fold=fold,
+            units=inner,
+            recipe=units.pipeline.features,
+            key=pipeline_key(self.protocol_hash, units.pipeline, units.seed, threads).holdout_fits,
+            folder=self.folder,
+            others=self.others,
+            features_by=partial(self.place.features_of, units.corpus, units.folders),
+            submit=submit,
+            say=self.place.progress.say,
+        )
+        results: list[UnitResult] = []
+        for number in range(len(inner)):
+            result = fits.fit(configuration, number)
+            if isinstance(result, Failure):
+                return result
+            results.append(result)
+        tests = [np.array(unit.test) for unit in inner]
+        probabilities = [result.probabilities for result in results]
+        return InnerPredictions(Predictions.of_folds(units.corpus, tests, probabilities), tuple(results))
+
+    def features(self, units: Units, configuration: Configuration) -> FeatureFile | Failure:
+        """Features of the corpus for a pipeline in some configuration, or why there are none."""
+        try:
+            recipe = tuned_features(units.pipeline.features, units.folders, configuration)
+        except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the fold fails with its reason
+            return failure(error)
+        return self.place.features_of(units.corpus, units.folders, recipe)
 
 
 class EnsembleJob(Job):

@@ -11,7 +11,7 @@ from marsbench.atomic_files import try_lock, wait_until_free
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Submit
-from marsbench.execution.clock import Clock
+from marsbench.execution.limits import Clock
 from marsbench.progress import Advance, Progress
 from marsbench.results.predictions import write_predictions
 from marsbench.results.schema import Run, RunPlan

@@ -19,7 +19,7 @@ from marsbench.protocols.splitting import value_of
 from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run
-from marsbench.runner.units import Units
+from marsbench.runner.pipeline_job import Units
 from marsbench.tuning.search_space import Configuration
 
 _SAME = 1e-5

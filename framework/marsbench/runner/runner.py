@@ -13,8 +13,8 @@ from typing import Any
 from marsbench.atomic_files import require_writable
 from marsbench.config import Experiment, Fusion
 from marsbench.errors import ResultsError
-from marsbench.execution.clock import Clock
 from marsbench.execution.executor import open_executor
+from marsbench.execution.limits import Clock
 from marsbench.planning import make_plans
 from marsbench.progress import Progress, Silent
 from marsbench.results.schema import Run

@@ -11,7 +11,7 @@ from marsbench.errors import ResultsError
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Task
-from marsbench.execution.clock import Clock
+from marsbench.execution.limits import Clock
 from marsbench.features.store import FeatureFile
 from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.model import Model

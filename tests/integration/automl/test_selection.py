@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fixtures.results import made
 from marsbench.automl.selection import Candidate, Contender, best_members, pooled_log_loss, pooled_score
-from marsbench.runner.holdout_predictions import InnerPredictions
+from marsbench.runner.ensemble_job import InnerPredictions
 
 N_FOLDS, N_CLIPS, N_CLASSES = 3, 60, 3
 

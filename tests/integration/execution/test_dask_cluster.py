@@ -15,7 +15,7 @@ import pytest
 
 from marsbench.config import Experiment
 from marsbench.errors import ConfigError, ExecutionError
-from marsbench.execution.base import Executor, Outcome, Task, Work
+from marsbench.execution.base import EpochBar, Executor, Outcome, Task, Work
 from marsbench.execution.dask_cluster import DaskExecutor
 from marsbench.execution.limits import Limits
 from marsbench.features.store import FeatureStore
@@ -27,21 +27,11 @@ KIT = Path(__file__).parents[2] / "kit" / "plugins"
 NO_LIMITS = Limits()
 
 
-class Deaf:
-    """Listens to nothing."""
-
-    def started(self, task: Task) -> None: ...
-
-    def epoch(self, task: Task, epoch: int, most: int) -> None: ...
-
-    def waiting(self, why: str) -> None: ...
-
-
 def outcomes(executor: Executor, *works: Work) -> list[Outcome]:
     """In the order of the works."""
     tasks = [Task(str(number), work) for number, work in enumerate(works)]
     with ThreadPoolExecutor(len(tasks)) as pool:
-        return list(pool.map(lambda task: executor.submit(task, Deaf()), tasks))
+        return list(pool.map(lambda task: executor.submit(task, EpochBar(Silent(), task.name)), tasks))
 
 
 def test_workers_that_come_while_tasks_run_are_used(cluster: Any, works: Any) -> None:
@@ -260,7 +250,7 @@ def test_a_cluster_without_workers_is_one_line(
 def test_workers_with_another_marsbench_are_refused_in_one_line(
     kit: Path, busy_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("marsbench.runner.units.fit_version", lambda: "another")
+    monkeypatch.setattr("marsbench.runner.pipeline_job.fit_version", lambda: "another")
     with pytest.raises(
         ConfigError, match=r"^a worker has another version of marsbench than the driver; install"
     ):

@@ -12,26 +12,24 @@ import pytest
 
 from marsbench.config import Execution
 from marsbench.errors import ConfigError
-from marsbench.execution.base import Executor, Listener, Outcome, Task, Work
+from marsbench.execution.base import EpochBar, Executor, Outcome, Task, Work
 from marsbench.execution.dask_cluster import DaskExecutor
-from marsbench.execution.executor import InProcess, n_workers, open_executor
-from marsbench.execution.local_pool import LocalPool
+from marsbench.execution.executor import InProcess, LocalPool, n_workers, open_executor
+from marsbench.progress import Silent
 
 
-class Heard:
+class Heard(EpochBar):
     """Keeps what it is told."""
 
-    def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
+    def __init__(self, name: str, told: list[tuple[Any, ...]]) -> None:
+        super().__init__(Silent(), name)
+        self.name, self.told = name, told
 
-    def started(self, task: Task) -> None:
-        self.told.append((task.name, "started"))
+    def started(self) -> None:
+        self.told.append((self.name, "started"))
 
-    def epoch(self, task: Task, epoch: int, most: int) -> None:
-        self.told.append((task.name, epoch, most))
-
-    def waiting(self, why: str) -> None:
-        self.told.append((why,))
+    def epoch(self, epoch: int, most: int) -> None:
+        self.told.append((self.name, epoch, most))
 
 
 @pytest.fixture(scope="module", params=[0, 1, 2], ids=["in this process", "one worker", "two workers"])
@@ -46,11 +44,11 @@ def tasks(*works: Work) -> list[Task]:
 
 
 def outcomes(
-    executor: Executor, tasks: Iterable[Task], listener: Listener | None = None
+    executor: Executor, tasks: Iterable[Task], told: list[tuple[Any, ...]] | None = None
 ) -> dict[str, Outcome]:
-    tasks = list(tasks)
+    tasks, told = list(tasks), [] if told is None else told
     with ThreadPoolExecutor(10) as pool:
-        done = pool.map(lambda task: executor.submit(task, listener or Heard()), tasks)
+        done = pool.map(lambda task: executor.submit(task, Heard(task.name, told)), tasks)
         return {task.name: outcome for task, outcome in zip(tasks, done, strict=True)}
 
 
@@ -66,7 +64,7 @@ def test_no_tasks_have_no_outcomes(executor: Executor) -> None:
 def test_tasks_of_one_name_are_kept_apart(executor: Executor, works: Any) -> None:
     twins = [Task("twin", works.call(abs, number)) for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(lambda task: executor.submit(task, Heard()), twins))
+        done = list(pool.map(lambda task: executor.submit(task, Heard(task.name, [])), twins))
     assert [outcome.value for outcome in done] == [0, 1, 2, 3]
 
 
@@ -86,21 +84,21 @@ def test_a_refused_setting_ends_the_run_and_the_executor_goes_on(executor: Execu
     assert outcomes(executor, tasks(works.call(abs, -1))) == {"task 0": Outcome(1)}
 
 
-def test_listeners_hear_of_starts_and_epochs_while_tasks_run(executor: Executor, works: Any) -> None:
-    heard = Heard()
+def test_bars_are_told_of_starts_and_epochs_while_tasks_run(executor: Executor, works: Any) -> None:
+    told: list[tuple[Any, ...]] = []
     counts = works.partial(works.count_epochs, 2)
-    outcomes(executor, tasks(counts, works.call(abs, 1), works.call(time.sleep, 0.5)), heard)
-    assert [told for told in heard.told if told[0] == "task 0"] == [
+    outcomes(executor, tasks(counts, works.call(abs, 1), works.call(time.sleep, 0.5)), told)
+    assert [one for one in told if one[0] == "task 0"] == [
         ("task 0", "started"), ("task 0", 1, 2), ("task 0", 2, 2),
     ]  # fmt: skip
-    assert ("task 1", "started") in heard.told
+    assert ("task 1", "started") in told
 
 
 def test_no_more_tasks_run_at_once_than_there_are_slots(executor: Executor, works: Any) -> None:
-    heard = Heard()
+    told: list[tuple[Any, ...]] = []
     start = time.monotonic()
-    outcomes(executor, tasks(*[works.call(time.sleep, 0.3)] * 4), heard)
-    assert len(heard.told) == 4
+    outcomes(executor, tasks(*[works.call(time.sleep, 0.3)] * 4), told)
+    assert len(told) == 4
     assert time.monotonic() - start >= 4 * 0.3 / executor.slots
 
 

@@ -17,9 +17,11 @@ import pytest
 
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Outcome, Task, Work
+from marsbench.execution.base import EpochBar, Outcome, Task, Work
+from marsbench.execution.executor import LocalPool
 from marsbench.execution.limits import Limits
-from marsbench.execution.local_pool import Isolation, LocalPool, close_session, run_isolated
+from marsbench.execution.worker import Isolation, close_session, run_isolated
+from marsbench.progress import Silent
 
 Run = Callable[..., Outcome]
 
@@ -173,21 +175,11 @@ def test_closing_a_session_ends_what_is_under_way(run: Run, works: Any, another_
 NO_LIMITS = Limits()
 
 
-class Deaf:
-    """Listens to nothing."""
-
-    def started(self, task: Task) -> None: ...
-
-    def epoch(self, task: Task, epoch: int, most: int) -> None: ...
-
-    def waiting(self, why: str) -> None: ...
-
-
 def outcomes(pool: LocalPool, *works: Work) -> list[Outcome]:
     """Outcomes in the order of the works."""
     tasks = [Task(str(number), work) for number, work in enumerate(works)]
     with ThreadPoolExecutor(len(tasks)) as threads:
-        return list(threads.map(lambda task: pool.submit(task, Deaf()), tasks))
+        return list(threads.map(lambda task: pool.submit(task, EpochBar(Silent(), task.name)), tasks))
 
 
 def children() -> list[psutil.Process]:
@@ -212,7 +204,9 @@ def test_a_pool_listens_nowhere(works: Any) -> None:
 def test_workers_end_with_the_context_also_those_at_work(works: Any) -> None:
     start = time.monotonic()
     with ThreadPoolExecutor(1) as thread, LocalPool(2, 1, NO_LIMITS) as pool:
-        long = thread.submit(pool.submit, Task("long", works.call(time.sleep, 60)), Deaf())
+        long = thread.submit(
+            pool.submit, Task("long", works.call(time.sleep, 60)), EpochBar(Silent(), "long")
+        )
         outcomes(pool, works.call(abs, -1))
         assert len(children()) == 2
     assert children() == []

@@ -20,8 +20,7 @@ import pytest
 from marsbench.errors import ConfigError, TrainingError
 from marsbench.execution import worker
 from marsbench.execution.base import Work
-from marsbench.execution.limits import Limits
-from marsbench.execution.threads import VARIABLES
+from marsbench.execution.limits import THREAD_VARIABLES, Limits
 from marsbench.execution.worker import WorkerDied, WorkerProcess
 
 NO_LIMITS = Limits()
@@ -59,8 +58,8 @@ def test_a_large_value_comes_back_whole(process: WorkerProcess, works: Any) -> N
 
 
 def test_the_process_computes_with_the_given_number_of_threads(process: WorkerProcess, works: Any) -> None:
-    found = [result(process, works.call(os.getenv, name)) for name in VARIABLES]
-    assert found == ["3"] * len(VARIABLES)
+    found = [result(process, works.call(os.getenv, name)) for name in THREAD_VARIABLES]
+    assert found == ["3"] * len(THREAD_VARIABLES)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from marsbench.execution.clock import Clock
+from marsbench.execution.limits import Clock
 
 
 @pytest.fixture

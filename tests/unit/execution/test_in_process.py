@@ -6,24 +6,15 @@ import pytest
 
 from marsbench.config import Execution
 from marsbench.errors import ExportError
-from marsbench.execution.base import Outcome, Task, Work
+from marsbench.execution.base import EpochBar, Outcome, Task, Work
 from marsbench.execution.executor import InProcess, open_executor
-from marsbench.execution.threads import VARIABLES
+from marsbench.execution.limits import THREAD_VARIABLES
 from marsbench.plugin.model import OnEpoch
-
-
-class Deaf:
-    """Listens to nothing."""
-
-    def started(self, task: Task) -> None: ...
-
-    def epoch(self, task: Task, epoch: int, most: int) -> None: ...
-
-    def waiting(self, why: str) -> None: ...
+from marsbench.progress import Silent
 
 
 def outcome(executor: InProcess, work: Work) -> Outcome:
-    return executor.submit(Task("a", work), Deaf())
+    return executor.submit(Task("a", work), EpochBar(Silent(), "a"))
 
 
 def test_work_is_done_in_this_thread() -> None:
@@ -48,11 +39,11 @@ def test_ctrl_c_interrupts_the_work() -> None:
 
 
 def test_work_is_done_with_the_given_number_of_threads_and_what_follows_as_before() -> None:
-    before = [os.environ.get(name) for name in VARIABLES]
+    before = [os.environ.get(name) for name in THREAD_VARIABLES]
     with InProcess(3) as executor:
-        done = outcome(executor, lambda _: [os.environ[name] for name in VARIABLES])
-    assert done.value == ["3"] * len(VARIABLES)
-    assert [os.environ.get(name) for name in VARIABLES] == before
+        done = outcome(executor, lambda _: [os.environ[name] for name in THREAD_VARIABLES])
+    assert done.value == ["3"] * len(THREAD_VARIABLES)
+    assert [os.environ.get(name) for name in THREAD_VARIABLES] == before
 
 
 def test_a_cluster_without_its_packages_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,20 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from marsbench.execution.base import Listener, Outcome, Task
+from marsbench.execution.base import EpochBar, Executor, Outcome, Task
 from marsbench.execution.scheduler import Scheduler, Stopped
 from marsbench.progress import Silent
 
 
-class Executor:
+class FakeExecutor(Executor):
     """Answers the name of a task at once, or when it is let go on; keeps the order."""
 
     def __init__(self, slots: int = 1, runs_in_caller: bool = True) -> None:
@@ -27,13 +26,8 @@ class Executor:
         self.gate = threading.Event()
         self.gate.set()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def submit(self, task: Task, listener: Listener) -> Outcome:
-        listener.started(task)
+    def submit(self, task: Task, bar: EpochBar) -> Outcome:
+        bar.started()
         self.names.append(task.name)
         self.threads.add(threading.current_thread())
         self._running += 1
@@ -43,17 +37,11 @@ class Executor:
         self._running -= 1
         return Outcome(value)
 
-    def sees(self, path: Path) -> bool:
-        raise NotImplementedError
-
-    def provide(self, files: Iterable[Path]) -> None:
-        raise NotImplementedError
-
 
 class Fixture:
     """A scheduler with an executor, and functions that submit tasks."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: FakeExecutor) -> None:
         self.executor = executor
         self.stop = threading.Event()
         self.scheduler = Scheduler(self.stop.is_set, Silent())
@@ -84,11 +72,11 @@ class Fixture:
 @pytest.fixture
 def one() -> Fixture:
     """One slot, in this thread."""
-    return Fixture(Executor())
+    return Fixture(FakeExecutor())
 
 
 def two_slots() -> Fixture:
-    return Fixture(Executor(slots=2, runs_in_caller=False))
+    return Fixture(FakeExecutor(slots=2, runs_in_caller=False))
 
 
 def test_functions_that_are_begun_together_get_on_side_by_side(one: Fixture) -> None:
@@ -121,7 +109,7 @@ def test_tasks_of_earlier_functions_go_first() -> None:
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
 def test_no_more_tasks_run_at_once_than_there_are_slots(slots: int) -> None:
-    there = Fixture(Executor(slots, runs_in_caller=False))
+    there = Fixture(FakeExecutor(slots, runs_in_caller=False))
     pause = partial(time.sleep, 0.01)
     there.run(there.together(*(partial(there.submit, str(number), pause) for number in range(12))))
     assert there.executor.at_once == slots
@@ -151,7 +139,7 @@ def test_where_tasks_run_in_the_caller_it_is_the_thread_that_runs_the_functions(
 
 
 def test_one_function_computes_at_a_time() -> None:
-    there = Fixture(Executor(slots=4, runs_in_caller=False))
+    there = Fixture(FakeExecutor(slots=4, runs_in_caller=False))
     computing: list[int] = []
 
     def function(number: int) -> None:
@@ -204,7 +192,7 @@ def interrupted() -> Iterator[None]:
 
 @pytest.mark.parametrize("slots", [1, 2])
 def test_after_ctrl_c_no_task_begins_and_those_that_run_come_in(slots: int) -> None:
-    there = Fixture(Executor(slots, runs_in_caller=slots == 1))
+    there = Fixture(FakeExecutor(slots, runs_in_caller=slots == 1))
     came_in: list[str] = []
     all_begun = threading.Barrier(slots)
 
@@ -238,7 +226,7 @@ def test_after_ctrl_c_whoever_waits_for_others_is_stopped_unless_all_came_in(one
     with interrupted():
         one.run(partial(parent, "all", presses), partial(parent, "none", one.chain("a", 1)))
     assert after == ["all"]
-    other = Fixture(Executor())
+    other = Fixture(FakeExecutor())
     with interrupted():
         other.run(other.together(partial(other.submit, "presses", other.stop.set), other.chain("a", 2)))
 
@@ -266,7 +254,7 @@ def test_many_tasks_give_what_came_in_before_they_are_stopped() -> None:
 
 @pytest.mark.parametrize("runs_in_caller", [True, False])
 def test_what_a_function_or_its_task_raises_ends_all(runs_in_caller: bool) -> None:
-    there = Fixture(Executor(runs_in_caller=runs_in_caller))
+    there = Fixture(FakeExecutor(runs_in_caller=runs_in_caller))
 
     def full() -> None:
         raise OSError("full")
@@ -274,7 +262,7 @@ def test_what_a_function_or_its_task_raises_ends_all(runs_in_caller: bool) -> No
     with pytest.raises(OSError, match="full"):
         there.run(there.together(partial(there.submit, "fails", full), there.chain("a", 9)))
     assert there.ended == []
-    other = Fixture(Executor(runs_in_caller=runs_in_caller))
+    other = Fixture(FakeExecutor(runs_in_caller=runs_in_caller))
     with pytest.raises(OSError, match="full"):
         other.run(other.chain("a", 1), full, other.chain("b", 1))
     assert other.ended == ["a"]

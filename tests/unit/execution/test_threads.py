@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from marsbench.execution.threads import VARIABLES, environment_for, limited_threads
+from marsbench.execution.limits import THREAD_VARIABLES, environment_for, limited_threads
 
 
 def pools() -> set[int]:
@@ -19,7 +19,7 @@ def test_the_environment_is_this_one_but_for_the_threads(monkeypatch: pytest.Mon
     monkeypatch.setenv("MARSBENCH_HOME", "/somewhere")
     environment = environment_for(3)
     assert environment["MARSBENCH_HOME"] == "/somewhere"
-    assert {environment[name] for name in VARIABLES} == {"3"}
+    assert {environment[name] for name in THREAD_VARIABLES} == {"3"}
     assert os.environ["OMP_NUM_THREADS"] == "64"
 
 
@@ -42,15 +42,15 @@ def test_libraries_that_are_loaded_are_held_to_the_limit_and_let_go() -> None:
 def test_libraries_loaded_inside_read_the_limit_and_later_ones_do_not(
     monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
-    for name in VARIABLES:
+    for name in THREAD_VARIABLES:
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
     with limited_threads(2):
-        assert {os.environ[name] for name in VARIABLES} == {"2"}
-    assert {os.environ.get(name) for name in VARIABLES} == {value}
+        assert {os.environ[name] for name in THREAD_VARIABLES} == {"2"}
+    assert {os.environ.get(name) for name in THREAD_VARIABLES} == {value}
 
 
 def test_the_limit_ends_with_an_exception_too() -> None:
-    before = {name: os.environ.get(name) for name in VARIABLES}
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     with pytest.raises(ValueError, match="no luck"), limited_threads(2):
         raise ValueError("no luck")
-    assert {name: os.environ.get(name) for name in VARIABLES} == before
+    assert {name: os.environ.get(name) for name in THREAD_VARIABLES} == before

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from marsbench.errors import PluginError, TrainingError
-from marsbench.execution.threads import environment_for
+from marsbench.execution.limits import environment_for
 from marsbench.plugin.features import FeatureKind, Features
 from marsbench.plugin.keras import import_keras, trainer
 from marsbench.plugin.keras.model import KerasModel
