@@ -12,7 +12,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,8 @@ _LOOK = 1.0
 """Seconds between two checks of the cluster while a task runs."""
 _PATIENCE = 10.0
 """Seconds that a scheduler may take to answer, and a cluster to have its first worker."""
+_GONE = OSError, TimeoutError, RuntimeError, AttributeError
+"""What calls of a client raise once the cluster is gone; it then has no `scheduler` to call."""
 _RESUME = "rerun the same command to resume"
 
 
@@ -143,7 +145,7 @@ class DaskExecutor(Executor):
 
     def _has_ended(self, future: Future) -> bool:
         """Whether the task has ended; waits for a second if it has not."""
-        with suppress(TimeoutError), self._client.as_current():
+        with suppress(TimeoutError, CancelledError), self._client.as_current():
             wait([future], timeout=_LOOK)
         if self._client.status != "running":
             raise ExecutionError(f"the connection to the cluster is lost; {_RESUME}")
@@ -167,11 +169,11 @@ class DaskExecutor(Executor):
     def _asked(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments)
-        except (OSError, TimeoutError, RuntimeError) as error:
+        except _GONE as error:
             raise ExecutionError(f"the cluster does not answer: {error}; {_RESUME}") from error
 
     def _end_session(self) -> None:
-        with suppress(OSError, TimeoutError, RuntimeError):  # a cluster that is gone has no processes of ours
+        with suppress(*_GONE):  # a cluster that is gone has no processes of ours
             self._client.run(close_session, self._isolation.session)
 
 
