@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from marsbench.errors import ResultsError, unknown
-from marsbench.report.markdown import board as as_table
+from marsbench.report.boards import markdown_board
 from marsbench.results.leaderboard import Board, leaderboards
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def refreshed(text: str, boards: Sequence[Board]) -> str:
             raise ResultsError(f"{opening.strip()} has no {closing} behind it")
         if (name := f"{corpus} {protocol}") not in by_name:
             raise ResultsError(unknown("board", name, by_name))
-        return f"{opening}\n{as_table(by_name[name], int(top))}\n\n{closing}"
+        return f"{opening}\n{markdown_board(by_name[name], int(top))}\n\n{closing}"
 
     page, n_boards = _MARKED.subn(table, text)
     if n_boards < text.count(_OPENING):

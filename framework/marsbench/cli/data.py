@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, download.")
 def list_datasets(plugins: Plugins = None) -> None:
     """List the datasets."""
     from marsbench.report.terminal.console import out
-    from marsbench.report.terminal.plugins import plugin_list
+    from marsbench.report.terminal.listings import plugin_list
 
     out.print(plugin_list(registry_of(plugins).entries("datasets")))
 
@@ -30,7 +30,7 @@ def check(
     """Open every file: counts, durations, duplicates, bad files."""
     from marsbench.planning import checked_corpus
     from marsbench.report.terminal.console import TerminalProgress, out
-    from marsbench.report.terminal.corpora import corpus_report
+    from marsbench.report.terminal.listings import corpus_report
 
     with TerminalProgress() as progress:
         corpus = checked_corpus(registry_of(plugins), data, parse_settings(settings), progress)

@@ -82,8 +82,8 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
         raise typer.BadParameter("--quantise cannot be used with --end-to-end")
     from marsbench.deployment.bundle_files import is_bundle
     from marsbench.deployment.export import Target, source_of_bundle, source_of_run
-    from marsbench.report.terminal.bundles import bundle_summary
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
+    from marsbench.report.terminal.listings import bundle_summary
     from marsbench.results.leaderboard import best_run
 
     registry = registry_of(plugins)

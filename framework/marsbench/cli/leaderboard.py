@@ -42,15 +42,15 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
         for row in data_rows(boards):
             writer.writerow({name: _cell(value) for name, value in row.items()})
     elif as_markdown:
-        from marsbench.report.markdown import board as as_table
+        from marsbench.report.boards import markdown_board
 
-        typer.echo("\n\n".join(as_table(board, top) for board in boards))
+        typer.echo("\n\n".join(markdown_board(board, top) for board in boards))
     else:
-        from marsbench.report.terminal.board import board as table
+        from marsbench.report.boards import terminal_board
         from marsbench.report.terminal.console import out
 
         for board in boards:
-            out.print(table(board, top, out.width))
+            out.print(terminal_board(board, top, out.width))
 
 
 def _cell(value: object) -> object:

@@ -18,7 +18,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin: its
 def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
     """List every plugin without importing any."""
     from marsbench.report.terminal.console import err, out
-    from marsbench.report.terminal.plugins import plugin_list
+    from marsbench.report.terminal.listings import plugin_list
 
     registry = registry_of(plugins)
     entries = [entry for kind in KINDS for entry in registry.entries(kind)]
@@ -35,7 +35,7 @@ def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
 def show_plugin(name: Name, plugins: Plugins = None) -> None:
     """Show a plugin's description, parameters and file."""
     from marsbench.report.terminal.console import out
-    from marsbench.report.terminal.plugins import plugin_details
+    from marsbench.report.terminal.listings import plugin_details
 
     out.print(plugin_details(registry_of(plugins).find(name)))
 
@@ -59,7 +59,7 @@ def check(name: Name, plugins: Plugins = None) -> None:
     """Check a plugin against its contract."""
     from marsbench.plugin.checks import check as check_contract
     from marsbench.report.terminal.console import out
-    from marsbench.report.terminal.plugins import contract
+    from marsbench.report.terminal.listings import contract
 
     entry = registry_of(plugins).find(name)
     checks = check_contract(entry.plugin)

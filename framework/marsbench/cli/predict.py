@@ -33,7 +33,7 @@ def predict(
         raise typer.BadParameter("--json and --csv cannot be used together")
     from marsbench.deployment.bundle_files import read_bundle
     from marsbench.deployment.prediction import audio_files
-    from marsbench.report.terminal import bundles
+    from marsbench.report.terminal import listings
     from marsbench.report.terminal.console import TerminalProgress, err, out
 
     paths = audio_files(sources)
@@ -52,10 +52,10 @@ def predict(
     elif as_csv:
         _print_csv(predictions, loaded.labels)
     else:
-        out.print(bundles.prediction_table(predictions))
+        out.print(listings.prediction_table(predictions))
         for path, prediction in predictions:
             if len(prediction.windows) > 1:
-                out.print(bundles.timeline(path, prediction))
+                out.print(listings.timeline(path, prediction))
     for line in _warnings(predictions):
         err.print(line, style="yellow", markup=False, soft_wrap=True)
     if n_bad := len(paths) - len(predictions):

@@ -17,7 +17,7 @@ def list_protocols(as_json: Json = False) -> None:
     """List the built-in protocols; a .toml or .json file is one too."""
     from marsbench.protocols.apply import listed_protocols
     from marsbench.report.terminal.console import out
-    from marsbench.report.terminal.corpora import protocol_list
+    from marsbench.report.terminal.listings import protocol_list
 
     if as_json:
         fields = ("name", "description", "by_speaker", "source")
@@ -48,7 +48,7 @@ def show(
     from marsbench.protocols.apply import apply_protocol, find_protocol
     from marsbench.protocols.protocol_file import require_json, write_protocol_file
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
-    from marsbench.report.terminal.corpora import protocol_facts, protocol_report
+    from marsbench.report.terminal.listings import protocol_facts, protocol_report
 
     definition = find_protocol(protocol)
     if output is not None:

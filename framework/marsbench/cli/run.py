@@ -48,7 +48,7 @@ def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
 
 def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     """Print the runs and their leaderboards."""
-    from marsbench.report.terminal.board import board as board_table
+    from marsbench.report.boards import terminal_board
     from marsbench.report.terminal.console import out, print_path
     from marsbench.report.terminal.runs import corpus_notes, run_summary
     from marsbench.results.leaderboard import leaderboards
@@ -65,4 +65,4 @@ def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
         print_path("Files", folder.path)
     for board in boards:
         if board.hash in shown:
-            out.print(board_table(board, width=out.width))
+            out.print(terminal_board(board, width=out.width))

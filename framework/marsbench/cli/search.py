@@ -30,7 +30,7 @@ def search(
     from marsbench.automl.search import search as search_through
     from marsbench.deployment.export import Target, source_of_run
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
-    from marsbench.report.terminal.tuning import search_summary
+    from marsbench.report.terminal.runs import search_summary
 
     asked = Search.parse({}, typed=given)
     with TerminalProgress() as progress:

@@ -48,7 +48,7 @@ def show(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _print_run(folder: RunFolder, found: Run) -> None:
-    from marsbench.report.terminal import runs, tuning
+    from marsbench.report.terminal import runs
     from marsbench.report.terminal.console import out, print_path
     from marsbench.results.leaderboard import stricter_view
     from marsbench.results.plots import plot_confusion
@@ -63,7 +63,7 @@ def _print_run(folder: RunFolder, found: Run) -> None:
         out.print(runs.confusion(found.metrics))
         print_path("Confusion matrix as PNG", folder.confusion_plot)
     if found.tuning is not None:
-        out.print(tuning.tuning_summary(found.tuning))
+        out.print(runs.tuning_summary(found.tuning))
     out.print(runs.origin(found))
     commands, notes = reproduce(found)
     # Neither wrapped nor indented, so that they can be copied.
@@ -72,7 +72,7 @@ def _print_run(folder: RunFolder, found: Run) -> None:
 
 def _print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> None:
     """Print each fold's study, its best `top` trials (0: all), and the importance of parameters."""
-    from marsbench.report.terminal import tuning
+    from marsbench.report.terminal import runs
     from marsbench.report.terminal.console import out, print_path
     from marsbench.results.plots import plot_history
     from marsbench.tuning.journal import importances
@@ -84,9 +84,9 @@ def _print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> No
         print_json([study.model_dump() for study in studies])
         return
     plot_history(studies, run.title, folder.study.history_plot)
-    out.print(tuning.tuning_summary(run.tuning))
-    out.print(tuning.trials(studies, top))
-    out.print(tuning.importance(importances(folder.study.journal)))
+    out.print(runs.tuning_summary(run.tuning))
+    out.print(runs.trials(studies, top))
+    out.print(runs.importance(importances(folder.study.journal)))
     print_path("History as PNG", folder.study.history_plot)
     print_path("Optuna storage", folder.study.journal)
 
@@ -95,7 +95,7 @@ def _print_values(
     folder: RunFolder, run: Run, by: str, data: str | None, plugins: list[Path] | None, *, as_json: bool
 ) -> None:
     """Print scores by value of an attribute."""
-    from marsbench.report.error_analysis import by_value
+    from marsbench.report.run_view import by_value
     from marsbench.report.terminal import runs
     from marsbench.report.terminal.console import out
     from marsbench.results.predictions import read_predictions

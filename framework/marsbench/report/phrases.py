@@ -1,8 +1,9 @@
 """What scores and leaderboards mean, in sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from marsbench.config import Criteria
+from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED, Grade, Metrics, Outcome, verdict
 from marsbench.results.leaderboard import Board
@@ -52,6 +53,19 @@ def view_phrase(view: Row) -> str:
         f"On {what} ({view.board.protocol}): {scores_phrase(view.scores, view.worst_class or '')}; "
         f"{(view.verdict or view.status).upper()}. The scores below are of an easier split."
     )
+
+
+def by_reason(failures: Iterable[Failure]) -> list[list[Failure]]:
+    """Failures in groups of one message."""
+    groups: dict[str, list[Failure]] = {}
+    for failure in failures:
+        groups.setdefault(failure.message, []).append(failure)
+    return list(groups.values())
+
+
+def fold_numbers(failures: Iterable[Failure]) -> str:
+    """The folds that failed, counted from 1."""
+    return ", ".join(str(failure.fold + 1) for failure in failures if failure.fold is not None)
 
 
 def metrics_phrase(metrics: Metrics) -> str:

@@ -1,8 +1,11 @@
-"""One run in detail: the content of every section, or a line on why there is none."""
+"""One run in detail: the content of every section, or a line on why there is none.
+
+Among it the clips that it is most wrong about, and its scores by speaker and by any attribute.
+"""
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -15,8 +18,11 @@ from marsbench.config import Criteria
 from marsbench.data.audio import Waveform, decode, read_bytes, resample
 from marsbench.errors import AudioError, BenchError, ResultsError
 from marsbench.evaluation.fit_result import Failure
+from marsbench.evaluation.formulas import confusion
+from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import Grade, Outcome, grade, verdict
+from marsbench.evaluation.scores import Grade, Outcome, Score, grade, verdict
+from marsbench.evaluation.scoring import scores_of
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.registry import Recipe, discover
 from marsbench.report.charts import (
@@ -27,14 +33,7 @@ from marsbench.report.charts import (
     draw_spectrogram,
     learning_curves,
 )
-from marsbench.report.error_analysis import (
-    Misclassified,
-    SpeakerScores,
-    ValueScores,
-    by_speaker,
-    by_value,
-    most_misclassified,
-)
+from marsbench.report.phrases import by_reason, fold_numbers
 from marsbench.results.predictions import read_predictions
 from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.row import Row
@@ -50,6 +49,100 @@ _MAX_SECONDS = 12
 _COMPRESSIONS = (0.6, 0.8, 1.0)
 _BLOCK = RATE
 """Samples encoded per call: libsndfile's Vorbis encoder allocates its stack for each call."""
+
+
+@dataclass(frozen=True)
+class Misclassified:
+    """A clip whose most probable class is not its true one."""
+
+    clip: str
+    speaker: str | None
+    label: str
+    predicted: str
+    probability: float
+    """Probability of the predicted class."""
+    of_truth: float
+    """Probability of the true class."""
+
+
+def most_misclassified(predictions: Predictions, n_clips: int = 10) -> list[Misclassified]:
+    """The clips with the highest probability of a wrong class, the most probable first."""
+    targets, predicted, labels = predictions.targets, predictions.predicted, predictions.labels
+    sureness = np.where(predictions.correct, -1.0, predictions.probabilities.max(axis=1))
+    rows = [int(row) for row in np.argsort(-sureness, kind="stable")[:n_clips] if sureness[row] >= 0]
+    return [
+        Misclassified(
+            clip=predictions.clips[row],
+            speaker=predictions.speakers[row],
+            label=labels[targets[row]],
+            predicted=labels[predicted[row]],
+            probability=float(predictions.probabilities[row, predicted[row]]),
+            of_truth=float(predictions.probabilities[row, targets[row]]),
+        )
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True)
+class SpeakerScores:
+    """Scores of one speaker's clips."""
+
+    speaker: str
+    n_clips: int
+    accuracy: float
+    recalls: list[float | None]
+    """Recall of each class; None for a class of which the speaker has no clips."""
+
+
+def by_speaker(predictions: Predictions) -> list[SpeakerScores]:
+    """Every known speaker, worst accuracy first; empty if no clip names one."""
+    rows: dict[str, list[int]] = {}
+    for row, speaker in enumerate(predictions.speakers):
+        if speaker is not None:
+            rows.setdefault(speaker, []).append(row)
+    scores = [_scores(speaker, predictions.of_rows(np.array(rows[speaker]))) for speaker in sorted(rows)]
+    return sorted(scores, key=lambda entry: entry.accuracy)
+
+
+def _scores(speaker: str, predictions: Predictions) -> SpeakerScores:
+    matrix = confusion(predictions.targets, predictions.probabilities)
+    return SpeakerScores(
+        speaker=speaker,
+        n_clips=len(predictions.clips),
+        accuracy=float(matrix.accuracy),
+        recalls=[None if np.isnan(recall) else float(recall) for recall in matrix.recall],
+    )
+
+
+@dataclass(frozen=True)
+class ValueScores:
+    """Scores of the clips that have one value of an attribute."""
+
+    value: str | None
+    """None for the clips that name none."""
+    n_clips: int
+    scores: dict[str, Score]
+    """Accuracy and UAR (over the classes that these clips have), with their 95 % intervals."""
+
+
+def by_value(predictions: Predictions, values: Sequence[str | None]) -> list[ValueScores]:
+    """Scores by value of an attribute, in the order of the values; clips without one last.
+
+    Args:
+        predictions: out-of-fold.
+        values: of each of their clips.
+    """
+    rows: dict[str | None, list[int]] = {}
+    for row, value in enumerate(values):
+        rows.setdefault(value, []).append(row)
+    in_order = sorted(rows, key=lambda value: (value is None, value or ""))
+    return [_of_value(value, predictions.of_rows(np.array(rows[value]))) for value in in_order]
+
+
+def _of_value(value: str | None, predictions: Predictions) -> ValueScores:
+    scores = scores_of(predictions, [METRICS["accuracy"], METRICS["uar"]])
+    kept = {name: score for name, score in scores.items() if isinstance(score, Score)}
+    return ValueScores(value, len(predictions.clips), kept)
 
 
 @dataclass(frozen=True)
@@ -106,11 +199,8 @@ class RunView:
 
     @property
     def failures(self) -> list[tuple[Failure, str]]:
-        """Each reason once, with the numbers of the folds that failed for it, counted from 1."""
-        groups: dict[str, list[Failure]] = {}
-        for failure in self.run.failures:
-            groups.setdefault(failure.message, []).append(failure)
-        return [(group[0], _folds(group)) for group in groups.values()]
+        """Each reason once, with the numbers of the folds that failed for it."""
+        return [(group[0], fold_numbers(group)) for group in by_reason(self.run.failures)]
 
 
 def view_run(folder: RunFolder, anchor: str, criteria: Criteria | None, row: Row | None) -> RunView:
@@ -226,7 +316,3 @@ def _clip_view(clip: Misclassified, path: Path | None, playable: bool) -> ClipVi
     except AudioError as error:
         return ClipView(clip, problem=str(error))
     return ClipView(clip, draw_spectrogram(waveform, f"{clip.clip}, {clip.label}"), audio)
-
-
-def _folds(failures: list[Failure]) -> str:
-    return ", ".join(str(failure.fold + 1) for failure in failures if failure.fold is not None)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from marsbench.config import Criteria
-from marsbench.report.markdown import escaped
+from marsbench.report.boards import escaped
 from marsbench.results.store import RunFolder
 
 Bench = Callable[..., Any]

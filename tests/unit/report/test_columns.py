@@ -14,9 +14,8 @@ from marsbench.app.views import leaderboard as app_table
 from marsbench.config import Criteria
 from marsbench.evaluation.metrics import METRICS, Metric
 from marsbench.evaluation.scores import Metrics, grade
+from marsbench.report.boards import markdown_board, terminal_board
 from marsbench.report.columns import columns, data_keys, data_rows, formatted
-from marsbench.report.markdown import board as markdown_board
-from marsbench.report.terminal.board import board as terminal_board
 from marsbench.results.leaderboard import Board, leaderboards
 from marsbench.results.store import RunFolder
 

@@ -9,8 +9,7 @@ from matplotlib.image import imread
 from fixtures.results import made
 from marsbench.data.audio import Waveform
 from marsbench.report.charts import RATE, calibration, draw_spectrogram, nice_ticks, png_uri, shades, text
-from marsbench.report.error_analysis import by_speaker, most_misclassified
-from marsbench.report.run_view import player
+from marsbench.report.run_view import by_speaker, most_misclassified, player
 
 PREDICTIONS = made(
     targets=[0, 1, 1, 0],

@@ -1,7 +1,7 @@
 """Terminal output: results to standard output, progress to standard error."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +9,7 @@ from typing import Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from marsbench.progress import Advance
 
@@ -25,12 +27,52 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def table(*headers: str, title: str | None = None) -> Table:
-    """An empty table with little padding, so that it fits 80 columns."""
-    return Table(
-        *headers, title=title, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+def table(
+    *headers: str,
+    numbers: Iterable[str] = (),
+    folded: Iterable[str] = (),
+    rows: Iterable[Iterable[object]] = (),
+    title: str | None = None,
+) -> Table:
+    """A table with little padding, so that it fits 80 columns.
+
+    Args:
+        headers: of columns of words, the first ones.
+        numbers: headers of the columns after them, which are aligned right.
+        folded: headers of the last columns, in which long words are folded and not cut.
+        rows: cells as `Text`, or anything whose `str` is shown without markup.
+        title: shown above, without markup.
+    """
+    made = Table(
+        title=escape(title) if title else None, title_justify="left", title_style="bold", header_style="dim",
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
     )  # fmt: skip
+    for header in headers:
+        made.add_column(Text(header))
+    for header in numbers:
+        made.add_column(Text(header), justify="right")
+    for header in folded:
+        made.add_column(Text(header), overflow="fold")
+    for row in rows:
+        made.add_row(*map(_cell, row))
+    return made
+
+
+def facts(rows: Mapping[str, object], title: str | None = None) -> Table:
+    """Names and values in two columns without a frame."""
+    made = Table(box=None, show_header=False, title=title, title_justify="left")
+    for name, value in rows.items():
+        made.add_row(_cell(name), _cell(value))
+    return made
+
+
+def _cell(content: object) -> Text:
+    return content if isinstance(content, Text) else Text(str(content))
+
+
+def n_more(n_hidden: int) -> list[Text]:
+    """A line on rows of a table that are not shown, if there are any."""
+    return [Text(f"… and {n_hidden:,} more; --top 0 shows all.", "dim")] if n_hidden > 0 else []
 
 
 def print_path(what: str, path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Runs as tables for a terminal: one run, two compared, and the status of unfinished ones."""
+"""Runs as tables for a terminal: one run, its tuning, a search, two runs compared, unfinished ones."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -9,30 +10,31 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from marsbench.evaluation.fit_result import Failure
+from marsbench.automl.state import HoldoutScore, SearchRecord
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED, Grade, Metrics, Score
 from marsbench.evaluation.significance import ALPHA, Difference
+from marsbench.report.boards import outcome_text
 from marsbench.report.columns import formatted, metric_text
-from marsbench.report.error_analysis import ValueScores
-from marsbench.report.phrases import criterion_name, view_phrase
-from marsbench.report.terminal.board import outcome_text
-from marsbench.report.terminal.console import table as empty_table
+from marsbench.report.phrases import by_reason, criterion_name, fold_numbers, view_phrase
+from marsbench.report.run_view import ValueScores
+from marsbench.report.terminal.console import facts, n_more, table
 from marsbench.results.comparison import Comparison
 from marsbench.results.row import Row
-from marsbench.results.schema import EnsembleRecord, Run
+from marsbench.results.schema import EnsembleRecord, Run, TuningRecord
+from marsbench.results.studies import Study, Trial
 from marsbench.runner.status import RunState
 
 _SHORT = 7
 """Letters of a class name in a confusion matrix, so that eight classes fit 80 columns."""
+_COLOURS = {"complete": "green", "pruned": "dim", "failed": "red"}
 
 
 def corpus_notes(run: Run) -> RenderableType:
     """The corpus, and notes on it and on the protocol that limit what the scores say."""
     corpus = run.corpus
     size = f"{corpus.n_clips} clips, {len(corpus.labels)} classes"
-    about = f"Corpus {corpus.name}: {size}; licence: {corpus.licence}."
-    lines = [Text(about)]
+    lines = [Text(f"Corpus {corpus.name}: {size}; licence: {corpus.licence}.")]
     if corpus.synthetic:
         lines.append(Text("The audio is synthetic; its scores are not meaningful.", "yellow"))
     if corpus.bad_audio:
@@ -53,53 +55,45 @@ def run_summary(run: Run, stricter: Row | None = None) -> RenderableType:
     head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
     parts += [Text(view_phrase(stricter), "yellow")] if stricter else []
-    parts += [members(run.ensemble)] if run.ensemble and run.ensemble.weights else []
+    parts += [_members(run.ensemble)] if run.ensemble and run.ensemble.weights else []
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
     else:
-        parts += [
-            _grades(run.grades),
-            _recalls(run.metrics),
-            Text.assemble("Verdict: ", outcome_text(run.verdict), _odds(run.pass_probability)),
-        ]
+        odds = run.pass_probability
+        met_by = "" if odds is None else f" (met by {percent(odds)} % of resampled corpora)"
+        verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), met_by)
+        parts += [_grades(run.grades), _recalls(run.metrics), verdict]
     return Group(*parts)
 
 
-def members(ensemble: EnsembleRecord) -> Table:
+def _members(ensemble: EnsembleRecord) -> Table:
     """Share of each member: mean, lowest and highest over the folds."""
-    table = Table("share, %", "over folds", "member", box=None, header_style="dim")
+    made = Table("share, %", "over folds", "member", box=None, header_style="dim")
     for member, shares in zip(ensemble.members, zip(*ensemble.shares, strict=True), strict=True):
         over_folds = f"{100 * min(shares):.0f} to {100 * max(shares):.0f}"
-        table.add_row(percent(fmean(shares)), over_folds, escape(member.run_id))
-    return table
+        made.add_row(percent(fmean(shares)), over_folds, escape(member.run_id))
+    return made
 
 
-def _reasons(run: Run) -> list[str]:
+def _reasons(run: Run) -> Iterator[str]:
     """Each reason once, with its folds and the first log."""
-    groups: dict[str, list[Failure]] = {}
-    for failure in run.failures:
-        groups.setdefault(failure.message, []).append(failure)
-    return [f"{message}{_where(group)}" for message, group in groups.items()]
-
-
-def _where(failures: Sequence[Failure]) -> str:
-    folds = ", ".join(str(failure.fold + 1) for failure in failures if failure.fold is not None)
-    logs = [failure.log for failure in failures if failure.log]
-    words = [*([f"fold {folds}"] if folds else []), *([f"see {logs[0]}"] if logs else [])]
-    return f" ({'; '.join(words)})" if words else ""
+    for failures in by_reason(run.failures):
+        folds, logs = fold_numbers(failures), [failure.log for failure in failures if failure.log]
+        words = [*([f"fold {folds}"] if folds else []), *([f"see {logs[0]}"] if logs else [])]
+        yield failures[0].message + (f" ({'; '.join(words)})" if words else "")
 
 
 def _grades(grades: Sequence[Grade]) -> Table:
     """The criteria; of the classes only the one with the lowest recall."""
-    table = Table(
+    made = Table(
         "criterion", "score", "95 % interval", "must exceed", "P", "outcome", box=None, header_style="dim"
     )
     recalls = [entry for entry in grades if entry.criterion.startswith("class_recall ")]
     worst = min(recalls, key=lambda entry: entry.score.value)
     for entry in [*(entry for entry in grades if entry not in recalls), worst]:
         name = f"worst class: {entry.criterion.partition(' ')[2]}" if entry is worst else None
-        table.add_row(
+        made.add_row(
             escape(name or criterion_name(entry.criterion)),
             percent(entry.score.value),
             _interval(entry.score),
@@ -107,11 +101,7 @@ def _grades(grades: Sequence[Grade]) -> Table:
             "" if entry.probability is None else f"{100 * entry.probability:.0f} %",
             outcome_text(entry.outcome),
         )
-    return table
-
-
-def _odds(probability: float | None) -> str:
-    return "" if probability is None else f" (met by {percent(probability)} % of resampled corpora)"
+    return made
 
 
 def _recalls(metrics: Metrics) -> Text:
@@ -124,9 +114,9 @@ def _recalls(metrics: Metrics) -> Text:
     return Text(f"Recall by class (%): {cells}\nFurther metrics: {others}")
 
 
-def percent(value: float) -> str:
+def percent(share: float | None) -> str:
     """A share in %, without the sign."""
-    return formatted(value, "share")
+    return "-" if share is None else formatted(share, "share")
 
 
 def _interval(score: Score) -> str:
@@ -135,38 +125,37 @@ def _interval(score: Score) -> str:
 
 def classes(metrics: Metrics) -> Table:
     """Scores by class; the accuracy of a class is its recall."""
-    table = empty_table("class", title="\nBy class, %")
-    for name in ("clips", "recall (accuracy)", "95 % interval", "precision", "F1"):
-        table.add_column(name, justify="right")
-    for scores in metrics.classes:
-        recall = scores.recall
-        rates = percent(recall.value), _interval(recall), percent(scores.precision), percent(scores.f1)
-        table.add_row(escape(scores.label), str(scores.n_clips), *rates)
-    return table
+    rows = (
+        (
+            scores.label, scores.n_clips, percent(scores.recall.value), _interval(scores.recall),
+            percent(scores.precision), percent(scores.f1),
+        )
+        for scores in metrics.classes
+    )  # fmt: skip
+    numbers = ("clips", "recall (accuracy)", "95 % interval", "precision", "F1")
+    return table("class", numbers=numbers, rows=rows, title="\nBy class, %")
 
 
-def values(run: Run, attribute: str, found: Sequence[ValueScores]) -> Table:
+def values(run: Run, attribute: str, found: Iterable[ValueScores]) -> Table:
     """Scores by value of an attribute."""
-    table = empty_table(escape(attribute), title=f"{escape(run.title)}: by {escape(attribute)}, %")
-    for name in ("clips", "accuracy", "95 % interval", "UAR", "95 % interval"):
-        table.add_column(name, justify="right")
+    rows = []
     for entry in found:
         cells = [cell for score in entry.scores.values() for cell in (percent(score.value), _interval(score))]
-        table.add_row(escape(entry.value or "unknown"), f"{entry.n_clips:,}", *cells)
-    return table
+        rows.append((entry.value or "unknown", f"{entry.n_clips:,}", *cells))
+    numbers = ("clips", "accuracy", "95 % interval", "UAR", "95 % interval")
+    return table(attribute, numbers=numbers, rows=rows, title=f"{run.title}: by {attribute}, %")
 
 
 def confusion(metrics: Metrics) -> Table:
     """Counts, with true classes as rows and predicted classes as columns."""
     labels = [scores.label for scores in metrics.classes]
-    table = empty_table("true", title="\nConfusion matrix (rows true, columns predicted)")
-    for label in labels:
-        table.add_column(escape(label[:_SHORT]), justify="right")
+    rows = []
     for index, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True)):
         total = max(sum(counts), 1)
         cells = [_cell(count, total, right=position == index) for position, count in enumerate(counts)]
-        table.add_row(escape(label), *cells)
-    return table
+        rows.append((label, *cells))
+    title = "\nConfusion matrix (rows true, columns predicted)"
+    return table("true", numbers=[label[:_SHORT] for label in labels], rows=rows, title=title)
 
 
 def _cell(count: int, total: int, *, right: bool) -> Text:
@@ -178,34 +167,123 @@ def _cell(count: int, total: int, *, right: bool) -> Text:
 
 def origin(run: Run) -> RenderableType:
     """Configuration, versions and hashes of a run."""
-    table = Table(box=None, show_header=False, title="\nOrigin", title_justify="left")
-    table.add_row("run", run.run_id)
-    table.add_row("finished", run.finished)
-    table.add_row("corpus", f"{run.corpus.name}, fingerprint {run.corpus.fingerprint[:16]}")
-    table.add_row("dataset", f"{run.corpus.dataset.name}: {_parameters(run.corpus.dataset.parameters)}")
-    table.add_row("protocol", f"{run.protocol.name}, hash {run.protocol.hash[:16]}")
-    table.add_row("threads", str(run.threads))
-    table.add_row("features", _parameters(run.features.parameters))
-    table.add_row("model", _parameters(run.model.parameters | dict(_hyperparameters(run))))
-    table.add_row("made with", ", ".join(f"{name} {value}" for name, value in run.environment.items()))
-    return Group(table, *(Text(failure.traceback, "dim") for failure in run.failures[:1]))
+    # Of the first fold; an ensemble's are its weights, which are shown above.
+    tuned = dict(run.hyperparameters[0]) if run.hyperparameters and not run.ensemble else {}
+    shown = {
+        "run": run.run_id,
+        "finished": run.finished,
+        "corpus": f"{run.corpus.name}, fingerprint {run.corpus.fingerprint[:16]}",
+        "dataset": f"{run.corpus.dataset.name}: {_parameters(run.corpus.dataset.parameters)}",
+        "protocol": f"{run.protocol.name}, hash {run.protocol.hash[:16]}",
+        "threads": run.threads,
+        "features": _parameters(run.features.parameters),
+        "model": _parameters(run.model.parameters | tuned),
+        "made with": ", ".join(f"{name} {value}" for name, value in run.environment.items()),
+    }
+    tracebacks = [Text(failure.traceback, "dim") for failure in run.failures[:1]]
+    return Group(facts(shown, title="\nOrigin"), *tracebacks)
 
 
-def _hyperparameters(run: Run) -> dict[str, object]:
-    """Hyperparameters of the first fold; empty for an ensemble, whose weights are shown above."""
-    return dict(run.hyperparameters[0]) if run.hyperparameters and not run.ensemble else {}
+def _parameters(parameters: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items()) or "no parameters"
 
 
-def _parameters(parameters: dict[str, object]) -> str:
-    return escape(", ".join(f"{name}={value}" for name, value in parameters.items())) or "no parameters"
+def tuning_summary(tuning: TuningRecord) -> Table:
+    """The trial that each fold's study chose, with its validation and test score."""
+    rows = [
+        (
+            fold.fold + 1,
+            "-" if fold.best is None else f"trial {fold.best}",
+            percent(fold.inner_score),
+            percent(fold.outer_score),
+            "-" if fold.inner_score is None else f"{100 * (fold.inner_score - fold.outer_score):+.1f}",
+            f"{fold.complete}, {fold.pruned}, {fold.failed}: {fold.ended}",
+        )
+        for fold in tuning.folds
+    ]
+    return table(
+        "fold", "chosen", numbers=("validation", "test", "optimism"),
+        folded=["trials (complete, pruned, failed)"], rows=rows,
+        title=f"\nTuning by {tuning.asked.tuner}, {METRICS[tuning.asked.objective].title} in %",
+    )  # fmt: skip
+
+
+def trials(studies: Iterable[Study], top: int = 10) -> RenderableType:
+    """Each fold's trials, the best `top` of them (0: all), with their configurations."""
+    return Group(*(part for study in studies for part in _trials(study, top)))
+
+
+def _trials(study: Study, top: int) -> list[RenderableType]:
+    ranked = sorted(
+        study.trials, key=lambda trial: (trial.state != "complete", -(trial.score or 0.0), trial.number)
+    )
+    shown = ranked[: top or None]
+    rows = (
+        (
+            trial.number,
+            Text(percent(trial.score), "bold" if trial is study.best else ""),
+            Text(trial.state, _COLOURS[trial.state]),
+            _configuration(trial),
+        )
+        for trial in shown
+    )
+    title = f"\nFold {study.fold + 1}: {len(ranked)} trials"
+    folded = ("state", "configuration, or reason")
+    made = table(numbers=("trial", "score"), folded=folded, rows=rows, title=title)
+    return [made, *n_more(len(ranked) - len(shown))]
+
+
+def _configuration(trial: Trial) -> Text:
+    words = ", ".join(
+        f"{name.partition('.')[2]}={f'{value:.3g}' if isinstance(value, float) else value}"
+        for name, value in trial.configuration.items()
+    )
+    if trial.number == 0:
+        words = "untuned"
+    if trial.same_as is not None:
+        words = f"same as trial {trial.same_as}"
+    return Text.assemble(words, (f"\n{trial.reason}", "dim") if trial.reason else "")
+
+
+def importance(shares: Mapping[str, float]) -> RenderableType:
+    """Parameters by their share of the variance of the scores."""
+    if not shares:
+        return Text("\nToo few or too similar trials for parameter importances.", "dim")
+    percents = {name: f"{100 * share:.0f}" for name, share in shares.items()}
+    return Group(Text("\nImportance of parameters, %", "bold"), facts(percents))
+
+
+def search_summary(record: SearchRecord) -> RenderableType:
+    """The shortlisted pipelines with their hold-out scores and runs, and why the others were dropped."""
+    looked = record.looked or []
+    rows = [
+        (one.name, percent(one.score), f"{one.seconds:.1f} s", _then(one, record))
+        for one in record.held_out or []
+    ]
+    title = f"\nSearch: {len(looked)} pipelines"
+    made = table("pipeline", "hold-out, %", numbers=["per fold"], folded=["run"], rows=rows, title=title)
+    reasons = Counter(one.reason for one in looked if one.reason)
+    dropped = (Text(f"{count} dropped: {reason}", "dim") for reason, count in reasons.most_common())
+    return Group(made, *dropped)
+
+
+def _then(one: HoldoutScore, record: SearchRecord) -> str:
+    seconds = record.trials.get(one.name)
+    if one.name not in (record.finalists or ()):
+        return "none"
+    if seconds is None:
+        return "untuned"
+    return f"tuned for {seconds:.0f} s" if seconds else "untuned, no time for trials"
 
 
 def comparison_table(found: Comparison, top: int = 10) -> RenderableType:
     """Scores of two runs, their difference with its p values, McNemar's table, and `top` clips (0: all)."""
+    mcnemar = [(name, *counts) for name, counts in zip(("A correct", "A wrong"), found.table, strict=True)]
     return Group(
         _compared_scores(found.first, found.second),
         _difference(found.difference),
-        _mcnemar(found),
+        Text(f"\nAccuracy: McNemar's exact p = {_p(found.p_mcnemar)}", "bold"),
+        table("", numbers=("B correct", "B wrong"), rows=mcnemar),
         *_disagreements(found, top),
     )
 
@@ -226,16 +304,16 @@ def comparison_values(found: Comparison) -> dict[str, Any]:
 
 
 def _compared_scores(*runs: Run) -> Table:
-    table = empty_table("", "run", title=f"{runs[0].corpus.name}, {runs[0].protocol.name}")
-    for metric in METRICS.values():
-        table.add_column(metric.header, justify="right")
+    rows = []
     for mark, run in zip("AB", runs, strict=True):
         metrics = run.metrics
         assert metrics is not None, "compare() refuses incomplete runs"  # noqa: S101 - for the type checker
         name = f"{run.features.name} + {run.model.name}{', tuned' if run.tuning else ''}, seed {run.seed}"
         scores = (metric_text(metrics, metric) for metric in METRICS.values())
-        table.add_row(mark, escape(f"{name}\n{run.run_id}"), *scores)
-    return table
+        rows.append((mark, f"{name}\n{run.run_id}", *scores))
+    numbers = [metric.header for metric in METRICS.values()]
+    title = f"{runs[0].corpus.name}, {runs[0].protocol.name}"
+    return table("", "run", numbers=numbers, rows=rows, title=title)
 
 
 def _difference(difference: Difference) -> Text:
@@ -259,56 +337,35 @@ def _p(value: float) -> str:
     return f"{value:.4f}" if value >= 0.0001 else f"{value:.1e}"
 
 
-def _mcnemar(found: Comparison) -> RenderableType:
-    title = f"\nAccuracy: McNemar's exact p = {_p(found.p_mcnemar)}"
-    table = empty_table("")
-    table.add_column("B correct", justify="right")
-    table.add_column("B wrong", justify="right")
-    for name, counts in zip(("A correct", "A wrong"), found.table, strict=True):
-        table.add_row(name, *map(str, counts))
-    return Group(Text(title, "bold"), table)
-
-
 def _disagreements(found: Comparison, top: int) -> list[RenderableType]:
     clips = found.disagreements
     if clips.empty:
         return [Text("\nBoth runs are correct on the same clips.")]
     shown = clips.head(top or len(clips))
-    table = empty_table(
-        "clip",
-        "true",
-        "A",
-        "B",
-        title="\nClips that only one run classifies correctly",
-    )
-    for row in shown.itertuples():
-        table.add_row(
-            escape(str(row.clip)),
-            escape(str(row.true)),
-            escape(f"{row.first} {100 * float(str(row.first_probability)):.0f} %"),
-            escape(f"{row.second} {100 * float(str(row.second_probability)):.0f} %"),
+    rows = (
+        (
+            row["clip"],
+            row["true"],
+            f"{row['first']} {100 * row['first_probability']:.0f} %",
+            f"{row['second']} {100 * row['second_probability']:.0f} %",
         )
-    more = len(clips) - len(shown)
-    return [table, *([Text(f"… and {more:,} more; --top 0 shows all.", "dim")] if more else [])]
+        for row in shown.to_dict("records")
+    )
+    title = "\nClips that only one run classifies correctly"
+    return [table("clip", "true", "A", "B", rows=rows, title=title), *n_more(len(clips) - len(shown))]
 
 
 def state_table(states: Sequence[RunState], *, finished_too: bool) -> RenderableType:
     """One row for each unfinished run, or for all runs, and lines on all of them together."""
     unfinished = [state for state in states if not state.is_finished]
     shown = states if finished_too else unfinished
-    parts: list[RenderableType] = []
-    if shown:
-        table = empty_table("features + model", "corpus, protocol")
-        for name in ("done", "running", "failed", "to do", "left"):
-            table.add_column(name, justify="right")
-        for state in shown:
-            table.add_row(*_state_cells(state))
-        parts.append(table)
+    numbers = ("done", "running", "failed", "to do", "left")
+    made = table("features + model", "corpus, protocol", numbers=numbers, rows=map(_state_cells, shown))
     head = f"{len(states) - len(unfinished)} run(s) finished, {len(unfinished)} not."
-    return Group(*parts, Text(head), *map(Text, _hints(unfinished)))
+    return Group(*([made] if shown else []), Text(head), *map(Text, _hints(unfinished)))
 
 
-def _state_cells(state: RunState) -> list[Text]:
+def _state_cells(state: RunState) -> tuple[object, ...]:
     plan, status_counts = state.plan, state.status_counts
     corpus, protocol, run_id = state.folder.path.parts[-3:]
     settings = [f"{name.partition('.')[2]}={value}" for name, value in plan.settings.items()]
@@ -316,15 +373,15 @@ def _state_cells(state: RunState) -> list[Text]:
     if plan.tuning is not None:
         asked = f" of {state.n_trials_asked}" if state.n_trials_asked else ""
         words.append(f"tuned, {len(state.trials)}{asked} trials")
-    return [
+    return (
         Text.assemble(f"{plan.features} + {plan.model} ", (" ".join(words), "dim")),
-        Text(f"{corpus}, {protocol}"),
-        Text(f"{status_counts.done} of {plan.n_folds}"),
-        Text(str(status_counts.running or "")),
+        f"{corpus}, {protocol}",
+        f"{status_counts.done} of {plan.n_folds}",
+        status_counts.running or "",
         Text(str(status_counts.failed or ""), "red"),
-        Text(str(state.n_to_do or "")),
-        Text("?" if state.seconds_left is None else duration(state.seconds_left)),
-    ]
+        state.n_to_do or "",
+        "?" if state.seconds_left is None else duration(state.seconds_left),
+    )
 
 
 def _hints(unfinished: Sequence[RunState]) -> Iterator[str]:
