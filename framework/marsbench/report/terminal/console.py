@@ -1,7 +1,7 @@
 """Terminal output: results to standard output, progress to standard error."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -58,11 +58,13 @@ def table(
     return made
 
 
-def facts(rows: Mapping[str, object], title: str | None = None) -> Table:
-    """Names and values in two columns without a frame."""
-    made = Table(box=None, show_header=False, title=title, title_justify="left")
-    for name, value in rows.items():
-        made.add_row(_cell(name), _cell(value))
+def frameless(*headers: str, rows: Iterable[Iterable[object]], title: str | None = None) -> Table:
+    """A table without lines; its rows are as those of `table`."""
+    made = Table(
+        *headers, box=None, show_header=bool(headers), header_style="dim", title=title, title_justify="left"
+    )
+    for row in rows:
+        made.add_row(*map(_cell, row))
     return made
 
 

@@ -28,7 +28,7 @@ from marsbench.plugin.registry import Entry
 from marsbench.plugin.search_space import Dimension, explore
 from marsbench.protocols.protocol import Definition, Fold, Protocol
 from marsbench.report.phrases import metrics_phrase
-from marsbench.report.terminal.console import facts, table
+from marsbench.report.terminal.console import frameless, table
 
 _INPUT_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}
 """Shapes of the reference features, since a search space may depend on the shape."""
@@ -132,7 +132,7 @@ def _audio(corpus: CheckedCorpus) -> Table:
     if levels:
         middle = levels[len(levels) // 2]
         shown["peak levels"] = f"{levels[0]:.1f} to {levels[-1]:.1f} dB of full scale, median {middle:.1f} dB"
-    return facts(shown)
+    return frameless(rows=shown.items())
 
 
 def _counted(words: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +17,7 @@ from marsbench.report.boards import outcome_text
 from marsbench.report.columns import formatted, metric_text
 from marsbench.report.phrases import by_reason, criterion_name, fold_numbers, view_phrase
 from marsbench.report.run_view import ValueScores
-from marsbench.report.terminal.console import facts, n_more, table
+from marsbench.report.terminal.console import frameless, n_more, table
 from marsbench.results.comparison import Comparison
 from marsbench.results.row import Row
 from marsbench.results.schema import EnsembleRecord, Run, TuningRecord
@@ -69,11 +68,11 @@ def run_summary(run: Run, stricter: Row | None = None) -> RenderableType:
 
 def _members(ensemble: EnsembleRecord) -> Table:
     """Share of each member: mean, lowest and highest over the folds."""
-    made = Table("share, %", "over folds", "member", box=None, header_style="dim")
-    for member, shares in zip(ensemble.members, zip(*ensemble.shares, strict=True), strict=True):
-        over_folds = f"{100 * min(shares):.0f} to {100 * max(shares):.0f}"
-        made.add_row(percent(fmean(shares)), over_folds, escape(member.run_id))
-    return made
+    rows = (
+        (percent(fmean(shares)), f"{100 * min(shares):.0f} to {100 * max(shares):.0f}", member.run_id)
+        for member, shares in zip(ensemble.members, zip(*ensemble.shares, strict=True), strict=True)
+    )
+    return frameless("share, %", "over folds", "member", rows=rows)
 
 
 def _reasons(run: Run) -> Iterator[str]:
@@ -86,22 +85,22 @@ def _reasons(run: Run) -> Iterator[str]:
 
 def _grades(grades: Sequence[Grade]) -> Table:
     """The criteria; of the classes only the one with the lowest recall."""
-    made = Table(
-        "criterion", "score", "95 % interval", "must exceed", "P", "outcome", box=None, header_style="dim"
-    )
     recalls = [entry for entry in grades if entry.criterion.startswith("class_recall ")]
     worst = min(recalls, key=lambda entry: entry.score.value)
-    for entry in [*(entry for entry in grades if entry not in recalls), worst]:
-        name = f"worst class: {entry.criterion.partition(' ')[2]}" if entry is worst else None
-        made.add_row(
-            escape(name or criterion_name(entry.criterion)),
+    shown = {criterion_name(entry.criterion): entry for entry in grades if entry not in recalls}
+    shown[f"worst class: {worst.criterion.partition(' ')[2]}"] = worst
+    rows = (
+        (
+            name,
             percent(entry.score.value),
             _interval(entry.score),
             percent(entry.threshold),
             "" if entry.probability is None else f"{100 * entry.probability:.0f} %",
             outcome_text(entry.outcome),
         )
-    return made
+        for name, entry in shown.items()
+    )
+    return frameless("criterion", "score", "95 % interval", "must exceed", "P", "outcome", rows=rows)
 
 
 def _recalls(metrics: Metrics) -> Text:
@@ -125,13 +124,10 @@ def _interval(score: Score) -> str:
 
 def classes(metrics: Metrics) -> Table:
     """Scores by class; the accuracy of a class is its recall."""
-    rows = (
-        (
-            scores.label, scores.n_clips, percent(scores.recall.value), _interval(scores.recall),
-            percent(scores.precision), percent(scores.f1),
-        )
-        for scores in metrics.classes
-    )  # fmt: skip
+    rows = []
+    for entry in metrics.classes:
+        recall = percent(entry.recall.value), _interval(entry.recall)
+        rows.append((entry.label, entry.n_clips, *recall, percent(entry.precision), percent(entry.f1)))
     numbers = ("clips", "recall (accuracy)", "95 % interval", "precision", "F1")
     return table("class", numbers=numbers, rows=rows, title="\nBy class, %")
 
@@ -151,8 +147,7 @@ def confusion(metrics: Metrics) -> Table:
     labels = [scores.label for scores in metrics.classes]
     rows = []
     for index, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True)):
-        total = max(sum(counts), 1)
-        cells = [_cell(count, total, right=position == index) for position, count in enumerate(counts)]
+        cells = [_cell(count, sum(counts), right=place == index) for place, count in enumerate(counts)]
         rows.append((label, *cells))
     title = "\nConfusion matrix (rows true, columns predicted)"
     return table("true", numbers=[label[:_SHORT] for label in labels], rows=rows, title=title)
@@ -162,7 +157,7 @@ def _cell(count: int, total: int, *, right: bool) -> Text:
     """Correct predictions green; errors on a tenth of the class or more red."""
     if right:
         return Text(str(count), "green")
-    return Text(str(count) if count else "·", "red" if count >= total / 10 else "dim")
+    return Text(str(count), "red" if count >= total / 10 else "dim") if count else Text("·", "dim")
 
 
 def origin(run: Run) -> RenderableType:
@@ -181,7 +176,7 @@ def origin(run: Run) -> RenderableType:
         "made with": ", ".join(f"{name} {value}" for name, value in run.environment.items()),
     }
     tracebacks = [Text(failure.traceback, "dim") for failure in run.failures[:1]]
-    return Group(facts(shown, title="\nOrigin"), *tracebacks)
+    return Group(frameless(rows=shown.items(), title="\nOrigin"), *tracebacks)
 
 
 def _parameters(parameters: Mapping[str, object]) -> str:
@@ -249,8 +244,8 @@ def importance(shares: Mapping[str, float]) -> RenderableType:
     """Parameters by their share of the variance of the scores."""
     if not shares:
         return Text("\nToo few or too similar trials for parameter importances.", "dim")
-    percents = {name: f"{100 * share:.0f}" for name, share in shares.items()}
-    return Group(Text("\nImportance of parameters, %", "bold"), facts(percents))
+    percents = ((name, f"{100 * share:.0f}") for name, share in shares.items())
+    return Group(Text("\nImportance of parameters, %", "bold"), frameless(rows=percents))
 
 
 def search_summary(record: SearchRecord) -> RenderableType:
