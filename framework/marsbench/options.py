@@ -48,12 +48,15 @@ class Option(NamedTuple):
     @property
     def key(self) -> str:
         """The name in a TOML file, and behind the two dashes of a command line."""
-        return self.name.replace("_", "-")
+        return self.field.alias or self.name
 
     @property
     def kind(self) -> Any:
         """The field's type, without None and what a container holds: `int`, `list`, `Literal`, a model."""
-        return _bare(self.field.annotation)
+        kind = _without_none(self.field.annotation)
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
+        return get_origin(kind) or kind
 
     @property
     def is_repeated(self) -> bool:
@@ -95,11 +98,6 @@ def _hint(field: FieldInfo) -> Hint:
     """The field's own, else that of its type; the last of several, which is the outermost."""
     notes = [*getattr(_without_none(field.annotation), "__metadata__", ()), *field.metadata]
     return next((note for note in reversed(notes) if isinstance(note, Hint)), Hint())
-
-
-def _bare(kind: Any) -> Any:
-    kind = _without_none(kind)
-    return _bare(get_args(kind)[0]) if get_origin(kind) is Annotated else get_origin(kind) or kind
 
 
 def _without_none(kind: Any) -> Any:
@@ -173,14 +171,7 @@ def _protocol(word: str) -> str:
 
 def is_protocol_path(word: str) -> bool:
     """Whether a word for a protocol is a file's path, by its suffix."""
-    return PurePath(word).suffix.lower() in SUFFIXES
-
-
-SUFFIXES = (".toml", ".json")
-
-
-def _path_text(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
+    return PurePath(word).suffix.lower() in {".toml", ".json"}
 
 
 def _share(value: object) -> object:
@@ -196,9 +187,8 @@ def seconds(value: object) -> object:
     Raises:
         ValueError: another text. A number without a unit is refused, not guessed at.
     """
-    if not isinstance(value, str):
-        return value
-    return _amount(value, _SECONDS, "a time such as 90s, 30m, 2h or 1h30m is needed", "{0}s, {0}m or {0}h")
+    wanted = "a time such as 90s, 30m, 2h or 1h30m is needed"
+    return _amount(value, _SECONDS, wanted, "{0}s, {0}m or {0}h") if isinstance(value, str) else value
 
 
 def _seconds_texts(value: float) -> list[str]:
@@ -212,10 +202,8 @@ _EXACT = 2.0**53
 
 def size(value: object) -> object:
     """Bytes that a text such as `500MB`, `4GB` (powers of 1000) or `2GiB` (of 1024) says, as `seconds`."""
-    if not isinstance(value, str):
-        return value
-    units = {unit + end: factor for unit, factor in _BYTES.items() for end in ("", "b")}
-    return int(_amount(value, units, "a size such as 500MB, 4GB or 2GiB is needed", "{0}MB or {0}GB"))
+    wanted = "a size such as 500MB, 4GB or 2GiB is needed"
+    return int(_amount(value, _BYTES, wanted, "{0}MB or {0}GB")) if isinstance(value, str) else value
 
 
 def _amount(text: str, units: Mapping[str, float], wanted: str, examples: str) -> float:
@@ -235,9 +223,9 @@ def _amount(text: str, units: Mapping[str, float], wanted: str, examples: str) -
 _NUMBER = r"\d+\.?\d*(?:e[+-]?\d+)?"
 _PART = rf"\s*({_NUMBER})\s*([a-z]+)"
 _SECONDS = {"ms": 1e-3, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-_BYTES = {
-    "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40
-}  # fmt: skip
+_PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_PREFIXES |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_BYTES = {prefix + unit: factor for prefix, factor in _PREFIXES.items() for unit in ("", "b")}
 
 
 def _settings(value: object) -> object:
@@ -309,10 +297,6 @@ def _toml(value: object) -> str:
     raise ValueError(value)
 
 
-def _setting_texts(value: Mapping[str, Any]) -> list[str]:
-    return [setting_text(name, entry) for name, entry in value.items()]
-
-
 def thresholds(value: object) -> object:
     """One table of tables and of texts NAME=NUMBER, commas between several; what comes later wins."""
     table: dict[str, Any] = {}
@@ -331,17 +315,19 @@ def _threshold(text: str) -> tuple[str, float]:
         raise ValueError("write NAME=NUMBER, such as accuracy=0.85") from error
 
 
-_SPLIT = "How the corpus is split: a name of `bench protocols list`, or a .toml or .json file."
-
 Words = Annotated[list[str], BeforeValidator(_words), Field(min_length=1), Hint("NAME,...")]
 Folder = Annotated[Path, BeforeValidator(_folder), Hint("DIR")]
 Protocols = Annotated[
     Words,
     AfterValidator(lambda words: [_protocol(word) for word in words]),
-    Field(description=_SPLIT),
+    Field(description="How the corpus is split: a name of `bench protocols list`, or a .toml or .json file."),
     Hint("NAME|FILE"),
 ]
-Audio = Annotated[str, BeforeValidator(_path_text), Hint("NAME|PATH")]
+Audio = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value),
+    Hint("NAME|PATH"),
+]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 Seconds = Annotated[
     float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False), Hint("TIME", "none", _seconds_texts)
@@ -353,5 +339,7 @@ Size = Annotated[
     Hint("SIZE", "an even share of the machine's", lambda value: [f"{value}B"]),
 ]
 Settings = Annotated[
-    dict[str, Any], BeforeValidator(_settings), Hint("NAME.PARAM=VALUE", texts=_setting_texts)
+    dict[str, Any],
+    BeforeValidator(_settings),
+    Hint("NAME.PARAM=VALUE", texts=lambda value: [setting_text(*setting) for setting in value.items()]),
 ]

@@ -10,7 +10,6 @@ from marsbench.cli import (
     cache,
     compare,
     data,
-    ensemble,
     export,
     leaderboard,
     models,
@@ -53,7 +52,7 @@ app = typer.Typer(
     help="Compare feature extractors and models for speech emotion recognition, and export the best.",
 )
 for command in (
-    *(run.run, search.search, status.plan, status.status, status.retry, ensemble.ensemble),
+    *(run.run, search.search, status.plan, status.status, status.retry, run.ensemble),
     *(leaderboard.leaderboard, show.show, compare.compare, report.report),
     *(export.export, predict.predict, app_command.app),
 ):

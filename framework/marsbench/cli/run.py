@@ -1,4 +1,4 @@
-"""`bench run`."""
+"""`bench run` and `bench ensemble`, and what commands print that make runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from marsbench.cli.options import Given, RetryFailed, takes
-from marsbench.config import Experiment, read_experiment_file
+from marsbench.config import Experiment, Fusion, read_experiment_file
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
@@ -37,6 +37,25 @@ def run(
     with TerminalProgress() as progress:
         runs = run_experiment(asked, progress, retry_failed=retry_failed)
     print_report(runs, asked.results)
+
+
+@takes(Fusion)
+def ensemble(given: Given, retry_failed: RetryFailed = False) -> None:
+    """Fuse the probabilities of finished runs into one more run.
+
+    The runs must be of one leaderboard; their probabilities are pooled with weights. The weights of a fold
+    are fitted inside its training clips: the runs' models are fitted on one part of these and predict the
+    rest. The test clips of the fold have no influence. Earlier fits are reused.
+    """
+    if given.get("equal") and "inner-folds" in given:
+        raise typer.BadParameter("--inner-folds is for fitted weights: leave it out with --equal")
+    from marsbench.report.terminal.console import TerminalProgress
+    from marsbench.runner.ensemble_job import fuse_runs
+
+    asked = Fusion.parse({}, typed=given)
+    with TerminalProgress() as progress:
+        fused = fuse_runs(asked, progress, retry_failed=retry_failed)
+    print_report([fused], asked.results)
 
 
 def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:

@@ -12,8 +12,7 @@ project stands beside the fits, for its own tools. It is imported late: it impor
 import math
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
-from marsbench.errors import ResultsError, StorageError
+from marsbench.errors import StorageError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Outcome, Task, attempt
 from marsbench.hashing import derived_seed
@@ -83,7 +82,9 @@ class KerasTunerStudy:
         """
         features = self.request.fits.units[0].features  # what is tuned is the model alone
         fits = replace(self.request.fits, features_by=lambda _: features, submit=_run_here)
-        with _without_its_warnings():
+        with warnings.catch_warnings():
+            # KerasTuner calls functions of Python's that are deprecated.
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"keras_tuner\.")
             if self.request.workers_see_folder:
                 return _Search(replace(self.request, fits=fits), on_epoch).run()
             with TemporaryDirectory(prefix="marsbench-") as folder:
@@ -130,7 +131,8 @@ class _Search:
             defaults = Defaults(self.by_hand)
             self.model.declare(defaults, self._input_shape, unit.n_classes)
             defaults.refuse_unused(self.model.name)
-        self._n_on_file = self._trials_on_file()
+        on_file = (study for study in self.fits.folder.studies() if study.fold == self.fits.fold)
+        self._n_on_file = sum(len(study.trials) for study in on_file)
 
     def run(self) -> tuple[Trial, ...]:
         """Let KerasTuner search; gives the trials."""
@@ -148,13 +150,6 @@ class _Search:
         for name in self.by_hand:
             if not hp.is_active(name):
                 hp.values.pop(name, None)
-
-    def _trials_on_file(self) -> int:
-        try:
-            study = self.fits.folder.study(self.fits.fold)
-        except ResultsError:
-            return 0
-        return len(study.trials) if study else 0
 
     def may_begin(self, number: int) -> bool:
         """Whether there is to be such a trial; one on file takes no time."""
@@ -367,11 +362,3 @@ def import_keras_tuner() -> Any:
         warnings.simplefilter("ignore")
         import keras_tuner
     return keras_tuner
-
-
-@contextmanager
-def _without_its_warnings() -> Iterator[None]:
-    """KerasTuner calls functions of Python's that are deprecated."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"keras_tuner\.")
-        yield

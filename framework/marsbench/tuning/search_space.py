@@ -8,12 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 
 from marsbench.hashing import digest
@@ -102,13 +97,9 @@ class Exploration:
                 continue
             fixed = [(name, to) for name, to in dimension.when if f"{plugin}.{name}" in self.pinned]
             if all(answers.values.get(name) in allowed for name, allowed in fixed):
-                free = tuple(condition for condition in dimension.when if condition not in fixed)
-                yield _named(plugin, replace(dimension, when=free))
-
-
-def _named(plugin: str, dimension: Dimension) -> Dimension:
-    when = tuple((f"{plugin}.{parent}", allowed) for parent, allowed in dimension.when)
-    return replace(dimension, name=f"{plugin}.{dimension.name}", when=when)
+                free = [condition for condition in dimension.when if condition not in fixed]
+                when = tuple((f"{plugin}.{parent}", allowed) for parent, allowed in free)
+                yield replace(dimension, name=f"{plugin}.{dimension.name}", when=when)
 
 
 def of_plugin(configuration: Configuration, plugin: str) -> Configuration:
@@ -134,7 +125,7 @@ class OptunaParameter:
     """How a dimension's values are Optuna's, which has no steps on a log scale and no reversed one."""
 
     name: str
-    distribution: BaseDistribution
+    distribution: CategoricalDistribution | FloatDistribution | IntDistribution
     dimension: Dimension
 
     def suggested(self, trial: optuna.Trial) -> Any:
@@ -144,8 +135,6 @@ class OptunaParameter:
             return trial.suggest_categorical(self.name, space.choices)
         if isinstance(space, IntDistribution):
             return trial.suggest_int(self.name, space.low, space.high, step=space.step, log=space.log)
-        if not isinstance(space, FloatDistribution):
-            raise TypeError(f"{space} is no distribution of `optuna_parameter`")
         return trial.suggest_float(self.name, space.low, space.high, step=space.step, log=space.log)
 
     def decode(self, value: Any) -> Scalar:

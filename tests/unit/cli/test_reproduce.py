@@ -111,7 +111,7 @@ def test_bench_ensemble_understands_the_command_as_the_same_fusion(
     criteria = Criteria(accuracy=0.9)
     run = finished_run("ensemble-mean-s0-1", 0.5, ensemble=ensemble, criteria=criteria).read_run()
     (command,) = reproduce(run).commands
-    fuse, report = "marsbench.runner.ensemble_job.fuse_runs", "marsbench.cli.ensemble.print_report"
+    fuse, report = "marsbench.runner.ensemble_job.fuse_runs", "marsbench.cli.run.print_report"
     with mock.patch(fuse) as fused, mock.patch(report):
         COMMANDS.main(shlex.split(command)[1:], standalone_mode=False)
     expected = Fusion(runs=ids, equal=inner_folds == 0, inner_folds=inner_folds or 1, criteria=criteria)
