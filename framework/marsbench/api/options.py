@@ -94,8 +94,8 @@ def takes(model: type[Options]) -> Callable[[_Function], _Function]:
         (types,) = get_args(get_type_hints(function)["options"])
         hints = get_type_hints(types)
         made = [_parameter(option, hints.get(option.name, option.field.annotation)) for option in options]
-        parameters = sorted([*made, *own.parameters.values()], key=lambda one: one.kind)
-        parameters = [one for one in parameters if one.kind is not Parameter.VAR_KEYWORD]
+        others = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+        parameters = sorted([*made, *others], key=lambda one: one.kind)
         function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         lines = cleandoc(function.__doc__ or "").split("\n")
         place = next(number for number, line in enumerate(lines) if line.startswith("    **options: "))

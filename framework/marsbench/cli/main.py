@@ -5,23 +5,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from marsbench.cli import app as app_command
-from marsbench.cli import (
-    cache,
-    compare,
-    data,
-    export,
-    leaderboard,
-    models,
-    plugins,
-    predict,
-    protocols,
-    report,
-    run,
-    search,
-    show,
-    status,
-)
+from marsbench.cli import cache, data, models, plugins, protocols
+from marsbench.cli.app import app as app_command
+from marsbench.cli.export import export
+from marsbench.cli.leaderboard import leaderboard
+from marsbench.cli.predict import predict
+from marsbench.cli.report import report
+from marsbench.cli.run import ensemble, run
+from marsbench.cli.search import search
+from marsbench.cli.show import compare, show
+from marsbench.cli.status import plan, retry, status
 from marsbench.errors import BenchError
 
 INTERRUPTED = 130
@@ -51,11 +44,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compare feature extractors and models for speech emotion recognition, and export the best.",
 )
-for command in (
-    *(run.run, search.search, status.plan, status.status, status.retry, run.ensemble),
-    *(leaderboard.leaderboard, show.show, compare.compare, report.report),
-    *(export.export, predict.predict, app_command.app),
-):
+for command in (run, search, plan, status, retry, ensemble, leaderboard, show, compare, report):
+    app.command()(command)
+for command in (export, predict, app_command):
     app.command()(command)
 for group in (plugins, data, models, protocols, cache):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])

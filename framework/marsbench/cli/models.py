@@ -36,11 +36,11 @@ def list_encoders() -> None:
 @app.command("fetch")
 def fetch(name: Name, sha256: Sha256 = "") -> None:
     """Download a known encoder and check it."""
-    from marsbench.features.pretrained import EncoderFile, fetch_encoder
+    from marsbench.features.pretrained import fetch_encoder
     from marsbench.report.terminal.console import TerminalProgress
 
     with TerminalProgress() as progress:
-        file: EncoderFile = fetch_encoder(name, progress, sha256)
+        file = fetch_encoder(name, progress, sha256)
     _tell(file.name, file.path)
 
 

@@ -1,4 +1,4 @@
-"""`bench show`."""
+"""`bench show` and `bench compare`: one run, or two, in detail."""
 
 from pathlib import Path
 from typing import Annotated
@@ -114,3 +114,28 @@ def _print_values(
         print_json(rows)
     else:
         out.print(runs.values(run, by, found))
+
+
+def compare(
+    first: RunName,
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Run to compare it with.")],
+    results: Results = DEFAULT_RESULTS,
+    top: Annotated[
+        int, typer.Option(min=0, help="Clips that one run alone gets right; 0 for all. JSON has all.")
+    ] = 10,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs of one leaderboard.
+
+    Shows the difference with its interval and p values, McNemar's table, and clips that one run alone gets
+    right.
+    """
+    from marsbench.report.terminal import runs
+    from marsbench.report.terminal.console import out
+    from marsbench.results.comparison import compare as compare_runs
+
+    found = compare_runs(find_run(results, first), find_run(results, second))
+    if as_json:
+        print_json(runs.comparison_values(found))
+    else:
+        out.print(runs.comparison_table(found, top))

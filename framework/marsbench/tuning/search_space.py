@@ -139,23 +139,23 @@ class OptunaParameter:
 
     def decode(self, value: Any) -> Scalar:
         """The dimension's value of a parameter's."""
-        dimension = self.dimension
-        if self.name == dimension.name:
+        if self.name == self.dimension.name:
             return cast("Scalar", value)
-        if self.name.endswith(_STEPS):
-            steps: float = cast("float", dimension.low) * cast("float", dimension.step) ** float(value)
-            return round(steps) if dimension.is_whole else steps
-        mirrored: float = cast("float", dimension.low) + cast("float", dimension.high) - float(value)
-        return round(mirrored) if dimension.is_whole else mirrored
+        low, high, step = self._range
+        decoded = low * step ** float(value) if self.name.endswith(_STEPS) else low + high - float(value)
+        return round(decoded) if self.dimension.is_whole else decoded
 
     def encode(self, value: Scalar) -> Any:
         """The parameter's value of a dimension's."""
-        dimension = self.dimension
+        low, high, step = self._range
         if self.name.endswith(_STEPS):
-            return round(log(float(value) / cast("float", dimension.low), cast("float", dimension.step)))
-        if self.name.endswith(_MIRRORED):
-            return cast("float", dimension.low) + cast("float", dimension.high) - cast("float", value)
-        return value
+            return round(log(float(value) / low, step))
+        return low + high - cast("float", value) if self.name.endswith(_MIRRORED) else value
+
+    @property
+    def _range(self) -> tuple[float, float, float]:
+        ends = self.dimension.low, self.dimension.high, self.dimension.step
+        return cast("tuple[float, float, float]", ends)
 
 
 _STEPS = ", steps"
