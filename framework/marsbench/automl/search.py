@@ -10,9 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from marsbench.atomic_files import locked, require_writable
-from marsbench.automl.selection import Candidate, Contender, best_members, pooled_score
-from marsbench.automl.state import ScreeningResult, SearchRecord, Winner, read_search, write_search
+from marsbench.atomic_files import locked, read_record, require_writable, write_checksummed
+from marsbench.automl.selection import (
+    Candidate,
+    Contender,
+    ScreeningResult,
+    SearchRecord,
+    Winner,
+    best_members,
+    pooled_score,
+)
 from marsbench.automl.successive_halving import Screening
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.errors import TrainingError
@@ -63,10 +70,7 @@ def search(
 ) -> Found:
     """Search through pipelines for the time that was given; what an earlier call finished is reused.
 
-    Args:
-        asked: pipelines, corpus, time budget.
-        progress: shows messages and bars.
-        now: the time in seconds.
+    `now` is the time in seconds.
 
     Raises:
         BenchError: what was asked for cannot be planned, a result cannot be written, nothing could be fitted.
@@ -78,7 +82,7 @@ def search(
     (plan,) = make_plans(experiment, progress, tell_of_pairs=False)
     path = _path(asked, plan)
     with locked(path.parent, "another process is searching for the same", progress):
-        record = read_search(path) if path.exists() else SearchRecord(asked=_words(asked))
+        record = read_record(path, SearchRecord) if path.exists() else SearchRecord(asked=_words(asked))
         study = StudyFolder(path.parent / "study")
         clock = Clock(asked.time_budget, study.seconds_spent, now)
         try:
@@ -121,6 +125,11 @@ class _Entrant(NamedTuple):
     run: Run
 
 
+def _complete(made: Iterable[tuple[Contender, PipelineJob]]) -> list[_Entrant]:
+    """Contenders whose runs have no failed fold."""
+    return [_Entrant(contender, run.folder, run.record) for contender, run in made if run.record.metrics]
+
+
 @dataclass
 class _Search:
     """The stages of a search. Decisions that the record holds are not made again."""
@@ -142,13 +151,9 @@ class _Search:
         if self.record.looked is None:
             self.screening.look(candidates)
             self._keep(looked=[one.looked for one in candidates])
-        if self.record.held_out is None:
-            contenders = self.screening.hold_out(candidates)
-        else:
-            names = [one.name for one in self.record.held_out]
-            contenders = self.screening.hold_out(
-                [one for one in candidates if one.name in names], in_any_time=True
-            )
+        known = [one.name for one in self.record.held_out or ()]
+        chosen = [one for one in candidates if one.name in known] if known else candidates
+        contenders = self.screening.hold_out(chosen, in_any_time=bool(known))
         if not contenders:
             reasons = dict.fromkeys(one.looked.reason for one in candidates)
             raise TrainingError(f"no pipeline could be fitted: {'; '.join(filter(None, reasons))}")
@@ -185,7 +190,7 @@ class _Search:
         self._say(f"runs of {', '.join(one.name for one in chosen)}")
         runs = [run for one in chosen for run in self._jobs_of(one.candidate, self.experiment)]
         make_jobs(runs, self.screening.place)
-        return self._complete(zip(chosen, runs, strict=True))
+        return _complete(zip(chosen, runs, strict=True))
 
     def _tuned(self, finalists: Sequence[_Entrant]) -> list[_Entrant]:
         """Tuned runs of the same pipelines, one after another, each in its share of the time that is left."""
@@ -205,7 +210,7 @@ class _Search:
             make_jobs([run], self.screening.place, Clock(seconds))
             chosen = [chosen_by(run.record, fold) for fold in run.folds] if run.record.metrics else []
             if chosen and (again := self.screening.hold_out_tuned(contender.candidate, chosen)):
-                tuned += self._complete([(again, run)])
+                tuned += _complete([(again, run)])
         return tuned
 
     def _seconds_for_trials(self, contender: Contender, finalists: Sequence[_Entrant]) -> float:
@@ -242,18 +247,14 @@ class _Search:
         return Found(winner, runs, self.record, self.path)
 
     def _fused(self, ids: list[str]) -> tuple[RunFolder, Run]:
-        asked = self.experiment
-        shared = asked.model_fields_set & Fusion.model_fields.keys() - {"data"}
-        fusion = Fusion(**{name: getattr(asked, name) for name in shared}, runs=ids)
+        names = self.experiment.model_fields_set & Fusion.model_fields.keys() - {"data"}
+        shared = {name: getattr(self.experiment, name) for name in names}
+        fusion = Fusion(**shared, runs=ids)
         return fuse_runs(fusion, self.screening.place.progress, known=[self.screening.folder])
 
     def _jobs_of(self, candidate: Candidate, experiment: Experiment) -> list[PipelineJob]:
         alone = replace(self.plan, pipelines=(candidate.pipeline,))
         return jobs_of(alone, experiment, self.screening.place.progress)
-
-    def _complete(self, made: Iterable[tuple[Contender, PipelineJob]]) -> list[_Entrant]:
-        """Contenders whose runs have no failed fold."""
-        return [_Entrant(contender, run.folder, run.record) for contender, run in made if run.record.metrics]
 
     def _say(self, line: str) -> None:
         """Print a line with the time so far."""
@@ -267,4 +268,4 @@ class _Search:
     def _keep(self, **decided: object) -> None:
         """Write decisions into the record."""
         self.record = self.record.model_copy(update=decided)
-        write_search(self.path, self.record)
+        write_checksummed(self.path, self.record.model_dump_json(indent=1))

@@ -1,20 +1,77 @@
-"""Pipelines of a search, their scores, and the choice of an ensemble's members."""
+"""Pipelines of a search: what `search.json` keeps of them, and the choice of an ensemble's members."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from marsbench.automl.state import HoldoutScore, ScreeningResult
-from marsbench.evaluation.ensembling import Weights, fit_weights, pool
+from marsbench.evaluation.ensembling import fit_weights, pool
 from marsbench.evaluation.metrics import objective_score
 from marsbench.evaluation.predictions import stacked
 from marsbench.planning import Pipeline
 from marsbench.runner.ensemble_job import InnerPredictions
 from marsbench.runner.pipeline_job import Units
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Pipeline(_Record):
+    features: str
+    model: str
+
+    @property
+    def name(self) -> str:
+        """Name of the pipeline."""
+        return f"{self.features} + {self.model}"
+
+
+class ScreeningResult(_Pipeline):
+    """Screening of one pipeline: its score on one hold-out inside the first fold's training clips."""
+
+    score: float | None = None
+    """Value of the objective; None if there is no fit."""
+    epochs: int | None = None
+    """Epochs that it was fitted for; None for a model without epochs."""
+    seconds: float = 0.0
+    """Seconds of its fits."""
+    reason: str = ""
+    """Why it was dropped; "" for one of the shortlist."""
+
+
+class HoldoutScore(_Pipeline):
+    """Mean score of one pipeline on hold-outs inside each fold's training clips."""
+
+    score: float
+    seconds: float
+    """Seconds of one fold's fit and prediction, on average."""
+
+
+class Winner(_Record):
+    """The run with the best inner score."""
+
+    run_id: str
+    score: float
+    """The inner score that it was chosen by; no test clip is in it."""
+
+
+class SearchRecord(_Record):
+    """Decisions of a search in their order, from which a rerun resumes; None for those still to be made."""
+
+    schema_version: Literal[1] = 1
+    asked: dict[str, Any]
+    looked: list[ScreeningResult] | None = None
+    held_out: list[HoldoutScore] | None = None
+    finalists: list[str] | None = None
+    """Names of the pipelines that became runs."""
+    trials: dict[str, float] = {}
+    """Seconds for the trials of finalists, by name; 0 where there was no time for them."""
+    winner: Winner | None = None
 
 
 @dataclass
@@ -31,7 +88,7 @@ class Candidate:
         return self.pipeline.name
 
     def note(self, **changes: object) -> None:
-        """Change fields of its screening result."""
+        """Change fields of the screening result."""
         self.looked = self.looked.model_copy(update=changes)
 
     @property
@@ -67,19 +124,15 @@ class Contender(NamedTuple):
     @property
     def seconds(self) -> float:
         """Seconds of one fold's fit and prediction, on average."""
-        return float(
-            np.mean([fit.fit_seconds + fit.predict_seconds for one in self.inner for fit in one.fits])
-        )
+        fits = [fit for one in self.inner for fit in one.fits]
+        return float(np.mean([fit.fit_seconds + fit.predict_seconds for fit in fits]))
 
     @property
     def record(self) -> HoldoutScore:
         """Its entry in the search's record."""
-        pipeline = self.candidate.pipeline
+        looked = self.candidate.looked
         return HoldoutScore(
-            features=pipeline.features.name,
-            model=pipeline.model.name,
-            score=self.score,
-            seconds=self.seconds,
+            features=looked.features, model=looked.model, score=self.score, seconds=self.seconds
         )
 
 
@@ -129,9 +182,8 @@ def _pooled(members: Sequence[Contender]) -> list[NDArray[np.float64]]:
     by_fold = zip(*(member.inner for member in members), strict=True)
     said = [stacked([one.predictions for one in of_fold]) for of_fold in by_fold]
     weights = [fit_weights(*of_fold) for of_fold in zip(said, targets, strict=True)]
-    return [pool(of_fold, _of_others(weights, fold)) for fold, of_fold in enumerate(said)]
-
-
-def _of_others(weights: Sequence[Weights], fold: int) -> Weights:
-    others = [one for number, one in enumerate(weights) if number != fold] or list(weights)
-    return np.asarray(np.mean(others, axis=0), np.float64)
+    fused = []
+    for fold, of_fold in enumerate(said):
+        others = [one for number, one in enumerate(weights) if number != fold] or weights
+        fused.append(pool(of_fold, np.asarray(np.mean(others, axis=0), np.float64)))
+    return fused

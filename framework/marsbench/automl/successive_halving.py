@@ -6,10 +6,8 @@ rung of epochs the best third continues. The remaining pipelines are scored on a
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from math import ceil
 
 from marsbench.automl.selection import Candidate, Contender
@@ -22,7 +20,6 @@ from marsbench.features.store import FeatureFile
 from marsbench.planning import Plan
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Advance
-from marsbench.results.keys import PipelineKey
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.ensemble_job import HoldoutPredictions, InnerPredictions
 from marsbench.runner.pipeline_job import pipeline_key
@@ -57,12 +54,10 @@ class Screening:
         """Fit each candidate, note its score, and drop most of them with a reason."""
         self.place.run([partial(self._extract, candidates)])
         in_one_go = [one for one in candidates if not one.pipeline.rungs]
-        with ExitStack() as stack:
-            advance = stack.enter_context(self.place.progress.track("First look, pipelines", len(candidates)))
+        with self.place.progress.track("First look, pipelines", len(candidates)) as advance:
             self._rung(in_one_go, None, None, _FIRST_LOOKS, advance)
             by_epochs = _promising_first([one for one in candidates if one.pipeline.rungs], in_one_go)
-            first = {one.pipeline.rungs[0] for one in by_epochs}
-            for until in sorted(first):
+            for until in sorted({one.pipeline.rungs[0] for one in by_epochs}):
                 here = [one for one in by_epochs if one.pipeline.rungs[0] == until]
                 self._rung(here, until, None, _FIRST_LOOKS, advance)
         _keep_best(in_one_go, max(_LEAST_LEFT, ceil(len(in_one_go) / _REDUCTION)))
@@ -75,61 +70,58 @@ class Screening:
         """
         shortlist = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
         untuned: list[Configuration] = [{} for _ in self.plan.protocol.folds]
+        held_out: dict[str, Contender] = {}
 
-        def in_time() -> Iterator[tuple[Candidate, Sequence[Configuration]]]:
+        def in_time(advance: Advance) -> Iterator[Function]:
             for position, candidate in enumerate(shortlist):
-                if position and not in_any_time and self._is_late_to_hold_out(candidate):
-                    candidate.note(reason=NO_TIME)
+                if not position or in_any_time or self._has_time_to_hold_out(candidate):
+                    yield partial(self._hold_out, candidate, untuned, held_out, advance)
                 else:
-                    yield candidate, untuned
+                    candidate.note(reason=NO_TIME)
 
         n_fits = len(shortlist) * len(untuned)
         with self.place.progress.track("Hold-outs of every fold", n_fits) as advance:
-            return self._held_out(in_time(), advance)
+            self.place.run(in_time(advance))
+        return [held_out[one.name] for one in shortlist if one.name in held_out]
 
     def hold_out_tuned(self, candidate: Candidate, chosen: Sequence[Configuration]) -> Contender | None:
         """The same for the configuration that a tuner chose in each fold; None if a fit fails."""
-        return next(iter(self._held_out(iter([(candidate, chosen)]), lambda _steps: None)), None)
+        held_out: dict[str, Contender] = {}
+        self.place.run([partial(self._hold_out, candidate, chosen, held_out, lambda _steps: None)])
+        return held_out.get(candidate.name)
 
-    def _held_out(
-        self, asked: Iterator[tuple[Candidate, Sequence[Configuration]]], advance: Advance
-    ) -> list[Contender]:
-        """Contenders: the candidates, each with a configuration by fold, that were fitted in all folds."""
-        answers: list[tuple[Candidate, dict[int, InnerPredictions]]] = []
+    def _hold_out(
+        self,
+        candidate: Candidate,
+        configurations: Sequence[Configuration],
+        held_out: dict[str, Contender],
+        advance: Advance,
+    ) -> None:
+        """Add a candidate, with its configuration of each fold, to `held_out` if no fit fails."""
+        # The same fits that an ensemble's weights rest on.
+        holdouts = HoldoutPredictions(self.plan.protocol.hash, 1, self.place, self.folder)
+        inner: dict[int, InnerPredictions] = {}
 
-        def hold_out(candidate: Candidate, configurations: Sequence[Configuration]) -> None:
-            inner: dict[int, InnerPredictions] = {}
-            answers.append((candidate, inner))
+        def predict(fold: int) -> None:
+            answer = holdouts.of(candidate.units, configurations[fold], fold, self._submit)
+            if isinstance(answer, Failure):
+                candidate.note(reason=answer.message)
+            else:
+                inner[fold] = answer
+            advance(1)
 
-            def predict(fold: int) -> None:
-                answer = self.holdouts.of(candidate.units, configurations[fold], fold, self._submit)
-                if isinstance(answer, Failure):
-                    candidate.note(reason=answer.message)
-                else:
-                    inner[fold] = answer
-                advance(1)
-
-            self.place.side_by_side([partial(predict, fold) for fold in range(len(configurations))])
-
-        self.place.run(partial(hold_out, *pair) for pair in asked)
-        folds = range(len(self.plan.protocol.folds))
-        return [
-            Contender(candidate, tuple(inner[fold] for fold in folds), self.objective)
-            for candidate, inner in answers
-            if len(inner) == len(folds)
-        ]
-
-    @property
-    def holdouts(self) -> HoldoutPredictions:
-        """Hold-outs of every fold; the same fits that an ensemble's weights rest on."""
-        return HoldoutPredictions(self.plan.protocol.hash, n_folds=1, place=self.place, folder=self.folder)
+        folds = range(len(configurations))
+        self.place.side_by_side([partial(predict, fold) for fold in folds])
+        if len(inner) == len(folds):
+            in_order = tuple(inner[fold] for fold in folds)
+            held_out[candidate.name] = Contender(candidate, in_order, self.objective)
 
     def seconds_of_folds(self, seconds: float) -> float:
         """Seconds of a fit in every fold, as many at a time as there are slots, if one takes `seconds`."""
         return seconds * ceil(len(self.plan.protocol.folds) / self.place.executor.slots)
 
-    def _is_late_to_hold_out(self, candidate: Candidate) -> bool:
-        return not self.clock.reaches(_HOLD_OUTS, self.seconds_of_folds(candidate.looked.seconds))
+    def _has_time_to_hold_out(self, candidate: Candidate) -> bool:
+        return self.clock.reaches(_HOLD_OUTS, self.seconds_of_folds(candidate.looked.seconds))
 
     def _extract(self, candidates: Sequence[Candidate]) -> None:
         """Extract features; candidates whose features fail or come too late are dropped."""
@@ -153,8 +145,9 @@ class Screening:
                 continue
             climbing.sort(key=lambda one: -one.score)
             with self.place.progress.track(f"Rung {position + 1}, pipelines", len(climbing)) as advance:
-                for below, until in dict.fromkeys(_rung(one, position) for one in climbing):
-                    here = [one for one in climbing if _rung(one, position) == (below, until)]
+                epochs = slice(position - 1, position + 1)
+                for below, until in dict.fromkeys(one.pipeline.rungs[epochs] for one in climbing):
+                    here = [one for one in climbing if one.pipeline.rungs[epochs] == (below, until)]
                     self._rung(here, until, below, _RUNGS, advance)
             if position + 1 < most:
                 _keep_best(climbing, ceil(len(climbing) / _REDUCTION))
@@ -200,21 +193,22 @@ class Screening:
         features = self._features_by(candidate.pipeline.features)
         if isinstance(features, Failure):
             return features
+        pipeline, seed, threads = candidate.pipeline, candidate.units.seed, self.place.asked.threads
         units, targets = candidate.units.inner(0, features, 1)
         fits = CachedFits(
             name=f"{candidate.name}, first look",
             fold=0,
             units=units,
-            recipe=candidate.pipeline.features,
-            key=self._key(candidate).screening_fits,
+            recipe=pipeline.features,
+            key=pipeline_key(self.plan.protocol.hash, pipeline, seed, threads).screening_fits,
             folder=self.folder,
             others=(),
             features_by=self._features_by,
             submit=self._submit,
             say=self.place.progress.say,
         )
-        rungs = candidate.pipeline.rungs
-        result = fits.fit({}, 0, None if rungs and until == rungs[-1] else until, below)
+        is_whole = until in pipeline.rungs[-1:]
+        result = fits.fit({}, 0, None if is_whole else until, below)
         if isinstance(result, Failure):
             return result
         score = objective_score(self.objective, result.probabilities, targets[0])
@@ -223,20 +217,11 @@ class Screening:
     def _features_by(self, recipe: Recipe) -> FeatureFile | Failure:
         return self.place.features_of(self.plan.corpus, self.plan.folders, recipe)
 
-    def _key(self, candidate: Candidate) -> PipelineKey:
-        seed, threads = candidate.units.seed, self.place.asked.threads
-        return pipeline_key(self.plan.protocol.hash, candidate.pipeline, seed, threads)
-
     def _submit(self, task: Task) -> Outcome:
-        """Have a fit run; how much of the time is gone is kept after each."""
+        """Outcome of a fit; the time spent is written after each."""
         outcome = self.place.submit(task)
         self.folder.write_seconds_spent(self.clock.elapsed)
         return outcome
-
-
-def _rung(candidate: Candidate, position: int) -> tuple[int, int]:
-    """Epochs of the rung below, and of the rung itself."""
-    return list(pairwise(candidate.pipeline.rungs))[position - 1]
 
 
 def _promising_first(candidates: Sequence[Candidate], looked: Sequence[Candidate]) -> list[Candidate]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from marsbench.atomic_files import read_record
 from marsbench.automl.search import Found, search
-from marsbench.automl.state import SearchRecord, read_search
+from marsbench.automl.selection import SearchRecord
 from marsbench.config import Experiment, Search
 from marsbench.errors import BenchError
 from marsbench.evaluation.fit import Unit, fit_and_predict, fit_unit
@@ -218,7 +219,7 @@ def test_another_time_is_another_search(find: Find) -> None:
 
 def test_its_record_is_read_back_as_it_was(find: Find) -> None:
     found = find()
-    assert read_search(found.path) == found.record
+    assert read_record(found.path, SearchRecord) == found.record
 
 
 def test_a_damaged_record_is_one_line(find: Find) -> None:

@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from marsbench.automl.state import HoldoutScore, SearchRecord
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED, Grade, Metrics, Score
 from marsbench.evaluation.significance import ALPHA, Difference
@@ -23,6 +22,9 @@ from marsbench.results.row import Row
 from marsbench.results.schema import EnsembleRecord, Run, TuningRecord
 from marsbench.results.studies import Study, Trial
 from marsbench.runner.status import RunState
+
+if TYPE_CHECKING:  # importing what searches takes half a second
+    from marsbench.automl.selection import HoldoutScore, SearchRecord
 
 _SHORT = 7
 """Letters of a class name in a confusion matrix, so that eight classes fit 80 columns."""
@@ -248,7 +250,7 @@ def importance(shares: Mapping[str, float]) -> RenderableType:
     return Group(Text("\nImportance of parameters, %", "bold"), frameless(rows=percents))
 
 
-def search_summary(record: SearchRecord) -> RenderableType:
+def search_summary(record: "SearchRecord") -> RenderableType:
     """The shortlisted pipelines with their hold-out scores and runs, and why the others were dropped."""
     looked = record.looked or []
     rows = [
@@ -262,7 +264,7 @@ def search_summary(record: SearchRecord) -> RenderableType:
     return Group(made, *dropped)
 
 
-def _then(one: HoldoutScore, record: SearchRecord) -> str:
+def _then(one: "HoldoutScore", record: "SearchRecord") -> str:
     seconds = record.trials.get(one.name)
     if one.name not in (record.finalists or ()):
         return "none"
