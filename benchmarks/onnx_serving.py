@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from marsbench.data import audio
-from marsbench.deployment.onnx_pipeline import end_to_end, pipeline_probabilities
+from marsbench.deployment.formats.onnx import end_to_end, pipeline_probabilities
 from marsbench.execution.limits import limited_threads
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.model import Examples, FitContext, Model

@@ -12,9 +12,8 @@ from marsbench.data.audio_validation import OnBad
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import AnyBundle, Sample, golden_samples, read_bundle
-from marsbench.deployment.export import Target
+from marsbench.deployment.export import Target, fit_bundle
 from marsbench.deployment.formats import DEFAULT_FORMAT
-from marsbench.deployment.refit import fit_bundle
 from marsbench.execution.limits import limited_threads
 from marsbench.features.store import FeatureStore
 from marsbench.planning import checked_corpus, make_pipeline, resolve_dataset
@@ -126,7 +125,7 @@ class Fitted(Bundle):
             BenchError: it cannot be written, the folder holds something else, or the check fails.
         """
         target = Target(form, quantised)
-        target.require([(self.record.features.name, self.record.model.name)], discover(self.folders))
+        target.require([self.record], discover(self.folders))
         target.write(self, self.samples, Path(folder))
 
 

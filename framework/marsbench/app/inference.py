@@ -7,9 +7,9 @@ from threading import Lock
 
 from marsbench.atomic_files import home
 from marsbench.data.audio import Waveform, decode
+from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_files import AnyBundle, golden_samples, write_bundle
-from marsbench.deployment.prediction import Prediction
-from marsbench.deployment.refit import fit_bundle
+from marsbench.deployment.export import fit_bundle
 from marsbench.errors import AudioError
 from marsbench.planning import checked_corpus, make_pipeline
 from marsbench.plugin.registry import Registry

@@ -26,9 +26,9 @@ from marsbench.app.inference import (
     predict_bytes,
     train_demo,
 )
+from marsbench.deployment.bundle import beyond_full_scale
 from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
 from marsbench.deployment.bundle_record import BaseRecord, Origin
-from marsbench.deployment.prediction import beyond_full_scale
 from marsbench.errors import AudioError, BenchError
 from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench.report.charts import draw_spectrogram

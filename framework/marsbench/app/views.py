@@ -12,8 +12,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from marsbench.data.audio import Waveform
+from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_record import Origin
-from marsbench.deployment.prediction import Prediction
 from marsbench.evaluation.scores import Metrics, grade
 from marsbench.report import phrases
 from marsbench.report.charts import Plot, line, nice_ticks, png_uri

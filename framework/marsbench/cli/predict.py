@@ -12,7 +12,7 @@ from marsbench.cli.options import Json, Plugins, print_json, registry_of
 from marsbench.errors import BenchError
 
 if TYPE_CHECKING:  # a command imports what computes when it is called
-    from marsbench.deployment.prediction import Prediction
+    from marsbench.deployment.bundle import Prediction
 
 
 def predict(
@@ -31,8 +31,8 @@ def predict(
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv cannot be used together")
+    from marsbench.deployment.bundle import audio_files
     from marsbench.deployment.bundle_files import read_bundle
-    from marsbench.deployment.prediction import audio_files
     from marsbench.report.terminal import listings
     from marsbench.report.terminal.console import TerminalProgress, err, out
 
@@ -65,7 +65,7 @@ def predict(
 
 def _warnings(predictions: "list[tuple[Path, Prediction]]") -> Iterator[str]:
     """What may make predictions wrong."""
-    from marsbench.deployment.prediction import beyond_full_scale
+    from marsbench.deployment.bundle import beyond_full_scale
 
     if n_narrow := sum(prediction.is_narrowband for _, prediction in predictions):
         yield (

@@ -9,16 +9,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from glob import glob, has_magic
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.data.audio import Waveform, checked, decode, read_bytes, resample
+from marsbench.data.audio import (
+    SUFFIXES,
+    Waveform,
+    checked,
+    decode,
+    is_far_beyond_full_scale,
+    read_bytes,
+    resample,
+)
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord, EnsembleBundleRecord
 from marsbench.deployment.model_format import Predictor
-from marsbench.deployment.prediction import Prediction, Window, beyond_full_scale
 from marsbench.errors import AudioError, BenchError, PluginError, shown_path
 from marsbench.execution.limits import limited_threads
 from marsbench.features.store import extracted
@@ -37,23 +45,78 @@ Source = str | Path | bytes | Waveform
 """A recording: a path, a file's bytes, or mono samples with their rate."""
 Span = tuple[int, int]
 """First sample of a window and the one after its last, at the recording's rate."""
-Extracted = TypeVar("Extracted")
-"""What is extracted from one window."""
+WindowFeatures = dict[str, Floats]
+"""Features of a window, (n_frames, n_dims) or (n_dims,), by the key of their recipe."""
 
 
-class _Recording(NamedTuple, Generic[Extracted]):
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a recording with the probability of each class."""
+
+    start: float
+    """In seconds."""
+    end: float
+    """In seconds."""
+    probabilities: NDArray[np.float64]
+    """(n_classes,)."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The probability of each class, of the whole recording and over time."""
+
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    """(n_classes,); the mean over windows."""
+    windows: tuple[Window, ...]
+    """In order; a single one for a recording about as long as the training clips."""
+    seconds: float
+    is_narrowband: bool
+    """Whether its sample rate is lower than that of any training clip, which may change the prediction."""
+    peak: float = 0.0
+    """Largest absolute sample, where full scale is 1."""
+
+    @property
+    def is_far_beyond_full_scale(self) -> bool:
+        """Whether the samples are probably integers that were stored as floats, unscaled."""
+        return is_far_beyond_full_scale(self.peak)
+
+    @property
+    def label(self) -> str:
+        """The most probable class; the first of several."""
+        return self.labels[int(self.probabilities.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the most probable class."""
+        return float(self.probabilities.max())
+
+    def by_label(self, probabilities: NDArray[np.float64] | None = None) -> dict[str, float]:
+        """Probability by class, of the whole or of one window's array."""
+        values = self.probabilities if probabilities is None else probabilities
+        return dict(zip(self.labels, values.tolist(), strict=True))
+
+
+def beyond_full_scale(peak: float) -> str:
+    """A warning on samples far beyond full scale."""
+    return (
+        f"the largest sample is {peak:,.3g} times full scale: floats are expected in [-1, 1]; if they are "
+        "unscaled integers, divide them by 32768 (16 bits)"
+    )
+
+
+class _Recording(NamedTuple):
     """A recording whose features are extracted."""
 
     windows: list[tuple[float, float]]
     """Start and end of each, in seconds."""
-    features: list[Extracted]
-    """Those of each window."""
+    features: list[WindowFeatures]
     seconds: float
     is_narrowband: bool
     peak: float
 
 
-class BaseBundle(ABC, Generic[Extracted]):
+class BaseBundle(ABC):
     """From a recording to probabilities. Subclasses extract features from windows and predict them."""
 
     record: BaseRecord
@@ -85,12 +148,16 @@ class BaseBundle(ABC, Generic[Extracted]):
         )
 
     @abstractmethod
-    def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[Extracted]:
+    def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[WindowFeatures]:
         """Features of each window of a recording at its own rate; raises PluginError."""
 
     @abstractmethod
-    def probabilities(self, features: list[Extracted]) -> NDArray[np.float64]:
-        """Probability of each class, (n_windows, n_classes), by the features of each window."""
+    def probabilities(self, windows: Sequence[WindowFeatures]) -> NDArray[np.float64]:
+        """Probability of each class, (n_windows, n_classes).
+
+        Raises:
+            PluginError: a model has another number of classes than its record.
+        """
 
     def predict(
         self,
@@ -107,7 +174,7 @@ class BaseBundle(ABC, Generic[Extracted]):
         Args:
             source: a path, a file's bytes, a `Waveform`, or samples (n_samples,), floats nominally in
                 [-1, 1] or integers of 8 to 32 bits; a warning tells of floats far beyond.
-            sample_rate: rate of the samples in Hz; they are resampled to the extractor's.
+            sample_rate: of the samples, in Hz; they are resampled to the extractor's.
             max_seconds: longest recording accepted.
 
         Raises:
@@ -127,11 +194,8 @@ class BaseBundle(ABC, Generic[Extracted]):
     def predict_each(
         self, sources: Iterable[Source], *, max_seconds: float = MAX_SECONDS
     ) -> Iterator[Prediction | BenchError]:
-        """The prediction of each recording, or the error that prevents it, in their order.
-
-        Recordings are predicted in batches, which takes less time than one by one.
-        """
-        waiting: list[_Recording[Extracted] | BenchError] = []
+        """The prediction of each recording, or the error that prevents it; faster than one by one."""
+        waiting: list[_Recording | BenchError] = []
         for source in sources:
             try:
                 waiting.append(self._recording(source, max_seconds))
@@ -143,13 +207,11 @@ class BaseBundle(ABC, Generic[Extracted]):
                 waiting = []
         yield from self._in_order(waiting)
 
-    def _in_order(
-        self, waiting: list[_Recording[Extracted] | BenchError]
-    ) -> Iterator[Prediction | BenchError]:
+    def _in_order(self, waiting: list[_Recording | BenchError]) -> Iterator[Prediction | BenchError]:
         predictions = iter(self._predictions([one for one in waiting if isinstance(one, _Recording)]))
         return (next(predictions) if isinstance(one, _Recording) else one for one in waiting)
 
-    def _recording(self, source: Source, max_seconds: float) -> _Recording[Extracted]:
+    def _recording(self, source: Source, max_seconds: float) -> _Recording:
         recorded = _waveform(source, max_seconds)
         rate = recorded.sample_rate
         spans = list(self._spans(recorded))
@@ -171,24 +233,24 @@ class BaseBundle(ABC, Generic[Extracted]):
             if recorded.samples[start : start + size].any():
                 yield start, start + size
 
-    def _predictions(self, recordings: list[_Recording[Extracted]]) -> list[Prediction]:
+    def _predictions(self, recordings: list[_Recording]) -> list[Prediction]:
         if not recordings:
             return []
         with limited_threads(1):
             rows = self.probabilities([window for one in recordings for window in one.features])
         ends = np.cumsum([len(one.windows) for one in recordings])
         parts = np.split(rows, ends[:-1])
-        return [self._prediction(one, part) for one, part in zip(recordings, parts, strict=True)]
-
-    def _prediction(self, recording: _Recording[Extracted], rows: NDArray[np.float64]) -> Prediction:
-        return Prediction(
-            labels=self.labels,
-            probabilities=rows.mean(axis=0),
-            windows=tuple(Window(*span, row) for span, row in zip(recording.windows, rows, strict=True)),
-            seconds=recording.seconds,
-            is_narrowband=recording.is_narrowband,
-            peak=recording.peak,
-        )
+        return [
+            Prediction(
+                labels=self.labels,
+                probabilities=part.mean(axis=0),
+                windows=tuple(Window(*span, row) for span, row in zip(one.windows, part, strict=True)),
+                seconds=one.seconds,
+                is_narrowband=one.is_narrowband,
+                peak=one.peak,
+            )
+            for one, part in zip(recordings, parts, strict=True)
+        ]
 
 
 def _waveform(source: Source, max_seconds: float) -> Waveform:
@@ -203,7 +265,7 @@ def _waveform(source: Source, max_seconds: float) -> Waveform:
 
 
 @dataclass(frozen=True, repr=False)
-class Bundle(BaseBundle[Floats]):
+class Bundle(BaseBundle):
     """A feature extractor and a model trained on its features."""
 
     record: BundleRecord
@@ -211,19 +273,18 @@ class Bundle(BaseBundle[Floats]):
     folders: tuple[Path, ...]
     changed: tuple[str, ...] = ()
 
-    def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[Floats]:
-        """Features of each window, (n_frames, n_dims) or (n_dims,); raises PluginError."""
-        resampled = resample(recorded, self.record.sample_rate)
-        return [extracted(self.extractor, _window(resampled, recorded, span)) for span in spans]
+    def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[WindowFeatures]:
+        """Features of each window; raises PluginError."""
+        resampled, key = resample(recorded, self.record.sample_rate), self.record.features.key
+        return [{key: extracted(self.extractor, _window(resampled, recorded, span))} for span in spans]
 
-    def probabilities(self, features: list[Floats]) -> NDArray[np.float64]:
-        """Probability of each class, (n_windows, n_classes).
-
-        Raises:
-            PluginError: the model has another number of classes than the record.
-        """
+    def probabilities(self, windows: Sequence[WindowFeatures]) -> NDArray[np.float64]:
+        """Probability of each class, (n_windows, n_classes); raises PluginError as the base class says."""
+        key = self.record.features.key
+        n_frames = None if self.record.model_format.any_length else self.record.input_shape[0]
+        features = [window[key] for window in windows]
         batches = [features[start : start + BATCH] for start in range(0, len(features), BATCH)]
-        inputs = (for_model(batch, self.model.accepts, self._n_frames) for batch in batches)
+        inputs = (for_model(batch, self.model.accepts, n_frames) for batch in batches)
         rows = np.concatenate([self.model.predict_proba(batch) for batch in inputs])
         if rows.shape[1:] != (len(self.labels),):
             raise PluginError(
@@ -236,19 +297,9 @@ class Bundle(BaseBundle[Floats]):
         """The feature extractor; raises PluginError or ConfigError."""
         return cast("FeatureExtractor", make_plugin("features", self.record.features, self.folders))
 
-    @cached_property
-    def _n_frames(self) -> int | None:
-        """Frames that the model needs of each clip; None: any number."""
-        return None if self.record.model_format.any_length else self.record.input_shape[0]
-
 
 def make_plugin(kind: Kind, recipe: Recipe, folders: tuple[Path, ...]) -> Plugin:
-    """The plugin that a bundle's record names, whether or not its code has changed since the fit.
-
-    Raises:
-        PluginError: there is no such plugin.
-        ConfigError: it has other parameters.
-    """
+    """A plugin, changed since the fit or not; raises PluginError: not there; ConfigError: its parameters."""
     return discover(folders).get(kind, recipe.name).plugin.create(recipe.parameters)
 
 
@@ -262,7 +313,7 @@ def _window(resampled: Waveform, recorded: Waveform, span: Span) -> Waveform:
 
 
 @dataclass(frozen=True, repr=False)
-class EnsembleBundle(BaseBundle[tuple[Floats, ...]]):
+class EnsembleBundle(BaseBundle):
     """Several pipelines whose probabilities are fused."""
 
     record: EnsembleBundleRecord
@@ -272,21 +323,20 @@ class EnsembleBundle(BaseBundle[tuple[Floats, ...]]):
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """Names of the members' plugins whose code has changed since the fit, each once."""
+        """Names of the members' changed plugins, each once."""
         return tuple(dict.fromkeys(name for member in self.members for name in member.changed))
 
-    def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[tuple[Floats, ...]]:
-        """Features of each window for each member; members with equal extractors share them."""
-        by_recipe: dict[str, list[Floats]] = {}
-        for member in self.members:
-            if member.record.features.key not in by_recipe:
-                by_recipe[member.record.features.key] = member.extract(recorded, spans)
-        return list(zip(*(by_recipe[one.record.features.key] for one in self.members), strict=True))
+    def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[WindowFeatures]:
+        """Features of each window for all members; members with equal extractors share them."""
+        windows: list[WindowFeatures] = [{} for _ in spans]
+        for member in {member.record.features.key: member for member in self.members}.values():
+            for window, features in zip(windows, member.extract(recorded, spans), strict=True):
+                window.update(features)
+        return windows
 
-    def probabilities(self, features: list[tuple[Floats, ...]]) -> NDArray[np.float64]:
+    def probabilities(self, windows: Sequence[WindowFeatures]) -> NDArray[np.float64]:
         """The members' probabilities, fused, (n_windows, n_classes); raises PluginError as a member does."""
-        by_member = zip(self.members, zip(*features, strict=True), strict=True)
-        return self.fuse(np.stack([member.probabilities(list(windows)) for member, windows in by_member]))
+        return self.fuse(np.stack([member.probabilities(windows) for member in self.members]))
 
     def fuse(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         """From the members' probabilities, (n_members, n_clips, n_classes), to (n_clips, n_classes)."""
@@ -295,3 +345,30 @@ class EnsembleBundle(BaseBundle[tuple[Floats, ...]]):
         if self.record.fusion == "mean":
             return average(probabilities)
         return pool(probabilities, np.array([member.weight for member in self.record.members]))
+
+
+def audio_files(words: Iterable[str]) -> list[Path]:
+    """Named files, audio files below named folders, and matches of patterns such as `clips/*.wav`; each once.
+
+    Raises:
+        AudioError: no such file or folder, or nothing found.
+    """
+    return list(dict.fromkeys(path for word in words for path in _files_of(word)))
+
+
+def _files_of(word: str) -> list[Path]:
+    path = Path(word).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        if_none = f"no audio files below {path}"
+        found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+    elif has_magic(word):
+        if_none = f"{word} matches no file"
+        found = [Path(name) for name in glob(str(path), recursive=True)]  # noqa: PTH207 - from any root
+    else:
+        raise AudioError(f"there is no file or folder {path.absolute()}")
+    files = sorted(file for file in found if file.is_file())
+    if not files:
+        raise AudioError(if_none)
+    return files

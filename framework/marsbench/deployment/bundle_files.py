@@ -20,7 +20,6 @@ import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -46,6 +45,7 @@ from marsbench.plugin.registry import Kind, Recipe, Registry, discover
 from marsbench.progress import Progress
 
 RECORD = "bundle.json"
+_MEMBERS = "members"
 AnyBundle = Bundle | EnsembleBundle
 
 
@@ -72,19 +72,16 @@ def write_bundle(
     form: str = DEFAULT_FORMAT,
     quantised: str | None = None,
 ) -> BaseRecord:
-    """Write a bundle into a folder of its own, which appears whole or not at all, and check what was written.
+    """Write a bundle into a folder of its own, which appears whole or not at all, and read it to check it.
 
-    An older bundle there is replaced.
+    An older bundle there is replaced. Returns the record of what was written.
 
     Args:
         bundle: with the model of its plugin, or members with such.
-        folder: where to.
+        folder: of the bundle.
         samples: golden clips.
         form: name of the model's format.
-        quantised: number type of its weights, one of the format's `precisions`; None: as trained.
-
-    Returns:
-        The record of what was written.
+        quantised: one of the format's `precisions`; None: weights as trained.
 
     Raises:
         ExportError: the model cannot be written in that format.
@@ -111,43 +108,35 @@ def write_bundle(
 
 def _fill(
     folder: Path, bundle: AnyBundle, samples: Iterable[Sample], form: ModelFormat, quantised: str | None
-) -> BaseRecord:
+) -> None:
     folder.mkdir(parents=True)
-    record = bundle.record.model_copy(update={"form": form.name, "quantised": quantised})
     if isinstance(bundle, EnsembleBundle):
-        _fill_members(folder, bundle, form, quantised)
+        for number, member in enumerate(bundle.members):
+            with naming_member(number, member.record.title):
+                _fill(folder / _MEMBERS / str(number), member, (), form, quantised)
     else:
         path, model = folder / form.location(bundle.record.model.name), cast("Model", bundle.model)
         form.write(path, model, bundle.extractor.kind, quantised)
     in_order = sorted(samples, key=lambda sample: bundle.labels.index(sample.label))
-    golden = [
-        _golden(folder, f"golden/{number}.flac", sample, bundle) for number, sample in enumerate(in_order)
-    ]
-    record = record.model_copy(update={"golden": golden, "files": _checksums(folder)})
+    golden = [_golden(folder, f"golden/{number}.flac", one, bundle) for number, one in enumerate(in_order)]
+    made = {"form": form.name, "quantised": quantised, "golden": golden, "files": _checksums(folder)}
+    record = bundle.record.model_copy(update=made)
     write_checksummed(folder / RECORD, record.model_dump_json(indent=1))
-    return record
 
 
-def _fill_members(folder: Path, bundle: EnsembleBundle, form: ModelFormat, quantised: str | None) -> None:
-    for number, member in enumerate(bundle.members):
-        try:
-            _fill(folder / _member(number), member, (), form, quantised)
-        except ExportError as error:
-            raise ExportError(
-                f"member {number + 1} of the ensemble, {member.record.title}: {error}"
-            ) from error
-
-
-def _member(number: int) -> str:
-    """Path of a member's bundle below the ensemble's folder."""
-    return f"members/{number}"
+@contextmanager
+def naming_member(number: int, title: str) -> Iterator[None]:
+    """Name the member of an ensemble, whose number begins at 0, in an ExportError."""
+    try:
+        yield
+    except ExportError as error:
+        raise ExportError(f"member {number + 1} of the ensemble, {title}: {error}") from error
 
 
 def _golden(folder: Path, name: str, sample: Sample, bundle: AnyBundle) -> GoldenClip:
     """The clip stored with 16 bits, and the probabilities of what is stored."""
     buffer = io.BytesIO()
-    loudest = max(1.0, float(np.abs(sample.waveform.samples).max()))
-    samples = sample.waveform.samples / loudest
+    samples = sample.waveform.samples / max(1.0, sample.waveform.peak)
     soundfile.write(buffer, samples, sample.waveform.sample_rate, format="FLAC", subtype="PCM_16")
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(buffer.getvalue())
@@ -176,11 +165,7 @@ def read_bundle_record(folder: Path) -> BundleRecord | EnsembleBundleRecord:
 
 
 def read_samples(folder: Path, record: BaseRecord) -> list[Sample]:
-    """The golden clips of a bundle that was read.
-
-    Raises:
-        AudioError: one cannot be decoded.
-    """
+    """The golden clips of a bundle that was read; raises AudioError."""
     return [Sample(clip.clip, clip.label, decode(read_bytes(folder / clip.file))) for clip in record.golden]
 
 
@@ -188,12 +173,7 @@ def read_bundle(folder: Path, registry: Registry, progress: Progress | None = No
     """Read a bundle, and check its files' checksums and its golden clips' probabilities.
 
     A plugin whose code has changed since the model was fitted is accepted if the golden clips get the stored
-    probabilities all the same; the bundle's `warning` names it.
-
-    Args:
-        folder: what `write_bundle` wrote.
-        registry: where its plugins are.
-        progress: told the warning.
+    probabilities all the same; the bundle's `warning`, which `progress` is told, names it.
 
     Raises:
         ResultsError: no bundle there, a damaged one, or one whose golden clips get other probabilities.
@@ -222,32 +202,28 @@ def read_bundle(folder: Path, registry: Registry, progress: Progress | None = No
 
 
 def _read_ensemble(record: EnsembleBundleRecord, folder: Path, registry: Registry) -> EnsembleBundle:
-    names = [_member(number) for number in range(len(record.members))]
+    names = [f"{_MEMBERS}/{number}" for number in range(len(record.members))]
     _require_listed(folder, record, {f"{name}/{RECORD}" for name in names})
-    members = tuple(_read_member(folder / name, registry) for name in names)
-    for name, member in zip(names, members, strict=True):
-        if (member.record.labels, member.record.form) != (record.labels, record.form):
-            raise ResultsError(f"{folder / name} has other classes or another format than {folder / RECORD}")
-    return EnsembleBundle(record, members, registry.folders)
-
-
-def _read_member(folder: Path, registry: Registry) -> Bundle:
-    """A member's bundle, which must be of one pipeline: a member that is an ensemble could contain itself."""
-    record = read_record(folder / RECORD, BundleRecord)
-    _require_intact(folder, record)
-    return _read_pipeline(record, folder, registry)
+    members = []
+    for below in (folder / name for name in names):
+        member = read_record(below / RECORD, BundleRecord)  # no ensemble: it could contain itself
+        _require_intact(below, member)
+        if (member.labels, member.form) != (record.labels, record.form):
+            raise ResultsError(f"{below} has other classes or another format than {folder / RECORD}")
+        members.append(_read_pipeline(member, below, registry))
+    return EnsembleBundle(record, tuple(members), registry.folders)
 
 
 def _read_pipeline(record: BundleRecord, folder: Path, registry: Registry) -> Bundle:
-    form, path = record.model_format, folder / record.model_path
+    form = record.model_format
+    path = folder / form.location(record.model.name)
     _require_listed(folder, record, _files_at(folder, path))
     plugins: list[tuple[Kind, Recipe]] = [("features", record.features)]
     if form.needs_plugin:
         plugins.append(("models", record.model))
     changed = tuple(recipe.name for kind, recipe in plugins if _has_changed(registry, kind, recipe, folder))
-    make_model = partial(make_plugin, "models", record.model, registry.folders)
     with _naming_cause(changed):
-        model = form.open(path, lambda: cast("Model", make_model()))
+        model = form.open(path, lambda: cast("Model", make_plugin("models", record.model, registry.folders)))
     return Bundle(record, model, registry.folders, changed)
 
 

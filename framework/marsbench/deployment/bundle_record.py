@@ -112,11 +112,6 @@ class BundleRecord(BaseRecord):
         """The names of its plugins."""
         return f"{self.features.name} + {self.model.name}"
 
-    @property
-    def model_path(self) -> str:
-        """Path of the model's file or folder below the bundle's folder."""
-        return self.model_format.location(self.model.name)
-
 
 class BundledMember(_Record):
     """A pipeline of an ensemble."""

@@ -1,28 +1,61 @@
-"""Export: a run, whose configuration is fitted again, or a bundle becomes a bundle or one ONNX file."""
+"""Export: a run, whose configuration is fitted again, or a bundle becomes a bundle or one ONNX file.
+
+A run is fitted on all clips of its corpus, or on a fold's training part as in the run.
+"""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple, cast
 
-from marsbench.deployment.bundle import EnsembleBundle
+import numpy as np
+from numpy.typing import NDArray
+
+from marsbench.atomic_files import write_atomically
+from marsbench.data.audio import resample
+from marsbench.data.corpus import CheckedCorpus
+from marsbench.deployment.bundle import Bundle, EnsembleBundle
 from marsbench.deployment.bundle_files import (
     AnyBundle,
     Sample,
     golden_samples,
+    naming_member,
     read_bundle,
     read_samples,
     write_bundle,
 )
-from marsbench.deployment.bundle_record import BaseRecord
+from marsbench.deployment.bundle_record import (
+    BaseRecord,
+    BundledMember,
+    BundleRecord,
+    EnsembleBundleRecord,
+    Origin,
+    TrainingCorpus,
+)
 from marsbench.deployment.formats import DEFAULT_FORMAT
+from marsbench.deployment.formats.onnx import TOLERANCE, end_to_end, require_graph
 from marsbench.deployment.model_format import find_format
-from marsbench.deployment.onnx_pipeline import TOLERANCE, require_graph, write_pipeline
-from marsbench.deployment.refit import Refit
-from marsbench.errors import ExportError
-from marsbench.plugin.registry import Registry
+from marsbench.environment import environment
+from marsbench.errors import BenchError, ConfigError, ExportError
+from marsbench.evaluation.fit import Unit, features_of, fit_model
+from marsbench.evaluation.scores import Metrics, Outcome
+from marsbench.execution.limits import limited_threads
+from marsbench.features.store import FeatureStore
+from marsbench.planning import Pipeline
+from marsbench.plugin.features import FeatureExtractor
+from marsbench.plugin.model import Model
+from marsbench.plugin.registry import Registry, make
 from marsbench.progress import Progress
+from marsbench.results.schema import EnsembleRecord, Run
 from marsbench.results.store import RunFolder
-from marsbench.runner.reload import corpus_of, members_of
+from marsbench.runner import reload
+from marsbench.runner.pipeline_job import Units
+from marsbench.tuning.search_space import Configuration, tuned_features
+
+Source = tuple[AnyBundle, list[Sample]]
+"""A fitted pipeline or ensemble, and clips by which to verify what is written."""
 
 
 @dataclass(frozen=True)
@@ -40,55 +73,48 @@ class Target:
         """Largest difference of a probability from the bundle in memory; raises ExportError."""
         return TOLERANCE if self.end_to_end else find_format(self.form).tolerance_of(self.quantised)
 
-    def require(self, pipelines: Sequence[tuple[str, str]], registry: Registry) -> None:
-        """Refuse what cannot be written, before anything is fitted.
-
-        Args:
-            pipelines: names of feature extractor and model; several are the members of an ensemble.
-            registry: where their plugins are.
+    def require(self, pipelines: Sequence[Run | BundleRecord], registry: Registry) -> None:
+        """Refuse what cannot be written, before anything is fitted; several are the members of an ensemble.
 
         Raises:
             ExportError: one cannot be written in this format, or several were to be one file.
             PluginError: a plugin is not there.
         """
-        if self.end_to_end and len(pipelines) > 1:
-            raise ExportError(_not_one_file(len(pipelines)))
-        for number, (features, model) in enumerate(pipelines, 1):
-            try:
+        is_ensemble = len(pipelines) > 1
+        if self.end_to_end and is_ensemble:
+            raise ExportError(
+                f"an ensemble of {len(pipelines)} pipelines cannot be one file; leave --end-to-end out for a "
+                "bundle with an ONNX file of each model, or export its members one by one"
+            )
+        for number, one in enumerate(pipelines):
+            title = f"{one.features.name} + {one.model.name}"
+            with naming_member(number, title) if is_ensemble else nullcontext():
                 if self.end_to_end:
-                    require_graph(registry.get("features", features))
-                find_format(self.form).require(registry.get("models", model), self.quantised)
-            except ExportError as error:
-                if len(pipelines) == 1:
-                    raise
-                title = f"{features} + {model}"
-                raise ExportError(f"member {number} of the ensemble, {title}: {error}") from error
+                    require_graph(registry.get("features", one.features.name))
+                find_format(self.form).require(registry.get("models", one.model.name), self.quantised)
 
     def write(self, bundle: AnyBundle, samples: Sequence[Sample], path: Path) -> BaseRecord:
-        """Write it, check that it predicts `samples` as the bundle does, and return its record.
+        """Write what `require` accepts, check that it predicts `samples` as the bundle, return its record.
 
         Raises:
             ExportError: it cannot be converted, or predicts otherwise.
             ResultsError: it predicts otherwise.
             StorageError: it cannot be written.
         """
-        if not self.end_to_end:
-            return write_bundle(bundle, path, samples, self.form, self.quantised)
-        if isinstance(bundle, EnsembleBundle):
-            raise ExportError(_not_one_file(len(bundle.members)))
-        write_pipeline(bundle, path, samples)
-        return bundle.record
+        if self.end_to_end:
+            return _write_end_to_end(cast("Bundle", bundle), samples, path)
+        return write_bundle(bundle, path, samples, self.form, self.quantised)
 
 
-def _not_one_file(n_members: int) -> str:
-    return (
-        f"an ensemble of {n_members} pipelines cannot be one file; leave --end-to-end out for a bundle with "
-        "an ONNX file of each model, or export its members one by one"
-    )
-
-
-Source = tuple[AnyBundle, list[Sample]]
-"""A fitted pipeline or ensemble, and clips by which to verify what is written."""
+def _write_end_to_end(bundle: Bundle, samples: Sequence[Sample], path: Path) -> BaseRecord:
+    record = bundle.record
+    clips = [resample(sample.waveform, record.sample_rate).samples for sample in samples]
+    facts = {"corpus": record.corpus.name, "licence": record.corpus.licence}
+    if record.origin is not None:
+        facts["run"] = record.origin.run_id
+    data = end_to_end(bundle.extractor, bundle.model, bundle.labels, clips, facts).SerializeToString()
+    write_atomically(path, lambda file: file.write(data))
+    return record
 
 
 def source_of_run(
@@ -99,7 +125,10 @@ def source_of_run(
     registry: Registry,
     progress: Progress,
 ) -> Source:
-    """Fit a run's configuration, or those of an ensemble's members, again.
+    """Fit a run or an ensemble again, with the plugins' code of today.
+
+    A tuned run is fitted on all clips in the configuration with the best inner score over its folds. An
+    ensemble keeps the weights of its fold, or the means over folds.
 
     Args:
         folder: of a complete run or ensemble.
@@ -107,16 +136,19 @@ def source_of_run(
         fold: number of the fold, from 1, whose training part is fitted on; None for all clips.
         target: what is to be written.
         registry: where the plugins are.
-        progress: told what is under way.
+        progress: told what is under way, which plugins have changed since the run, and then whether the
+            refit of fold 1 reproduces the run's predictions.
 
     Raises:
-        BenchError: as `members_of`, `Target.require`, `corpus_of` and `Refit.bundle`.
+        ResultsError: the run is not complete, a member is gone, or the protocol or the corpus has changed.
+        ConfigError: there is no such fold.
+        ExportError: `Target.require` refuses.
+        BenchError: a plugin or the corpus is missing, or a plugin fails.
     """
     run = folder.read_run()
-    members = [member.read_run() for member in members_of(folder, run)]
-    target.require([(member.features.name, member.model.name) for member in members], registry)
-    corpus = corpus_of(run, registry, data, progress)
-    bundle = Refit(corpus, registry, progress).bundle(folder, fold)
+    target.require([member.read_run() for member in reload.members_of(folder, run)], registry)
+    corpus = reload.corpus_of(run, registry, data, progress)
+    bundle = _Refit(corpus, registry, progress).bundle(folder, fold)
     return bundle, list(golden_samples(corpus))
 
 
@@ -133,6 +165,187 @@ def source_of_bundle(folder: Path, target: Target, registry: Registry, progress:
             f"the model in {folder} is in the format '{bundle.record.form}'; export from the run, or from a "
             "bundle made without --format"
         )
-    records = [part.record for part in (bundle.members if isinstance(bundle, EnsembleBundle) else [bundle])]
-    target.require([(record.features.name, record.model.name) for record in records], registry)
+    pipelines = bundle.members if isinstance(bundle, EnsembleBundle) else [bundle]
+    target.require([pipeline.record for pipeline in pipelines], registry)
     return bundle, read_samples(folder, bundle.record)
+
+
+def fit_bundle(
+    corpus: CheckedCorpus,
+    pipeline: Pipeline,
+    registry: Registry,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    by_speaker: bool = False,
+) -> Bundle:
+    """Fit a pipeline on all clips, so that none is left to test it on."""
+    return _fit(Units(corpus, pipeline, seed, by_speaker, (), registry.folders), {}, progress)[0]
+
+
+class _Fitted(NamedTuple):
+    """A pipeline's bundle and its predictions of a fold's test clips; of none if it was fitted on all."""
+
+    bundle: Bundle
+    clips: list[str]
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Refit:
+    """Fits configurations of finished runs of one corpus again, on all clips or on a fold's training part.
+
+    `number` is the number of the fold, from 1; None for all clips.
+    """
+
+    corpus: CheckedCorpus
+    registry: Registry
+    progress: Progress
+
+    def bundle(self, folder: RunFolder, number: int | None) -> AnyBundle:
+        """The bundle of a run or of an ensemble."""
+        run = folder.read_run()
+        reload.require_complete(run)
+        if run.ensemble is not None:
+            return self._ensemble(folder, run, run.ensemble, number)
+        return self._pipeline(folder, number).bundle
+
+    def _pipeline(self, folder: RunFolder, number: int | None) -> _Fitted:
+        if number is not None:
+            return self._fold(folder, number)
+        run = folder.read_run()
+        units = reload.units_of(run, self.corpus, self.registry)
+        if reload.changed_plugins(run, units.pipeline, self.progress):
+            try:
+                self._fold(folder, 1, is_told=True)
+            except BenchError as error:
+                self.progress.say(f"Fold 1 of {run.run_id} cannot be fitted again to compare it: {error}")
+        bundle, _ = _fit(units, _best_of_folds(run), self.progress, run=run)
+        return _Fitted(bundle, [], np.empty((0, len(bundle.labels))))
+
+    def _fold(self, folder: RunFolder, number: int, *, is_told: bool = False) -> _Fitted:
+        """Fit a fold and compare it with the run; `is_told`: that plugins have changed is known."""
+        run = folder.read_run()
+        fold = _fold_of(run, number)
+        units = reload.units_of(run, self.corpus, self.registry, reload.folds_of(folder, run, self.corpus))
+        has_changed = is_told or bool(reload.changed_plugins(run, units.pipeline, self.progress))
+        bundle, unit = _fit(units, reload.chosen_by(run, fold), self.progress, run=run, fold=fold)
+        model = cast("Model", bundle.model)
+        clips = [self.corpus.clips[row].id for row in unit.test]
+        probabilities = model.predict_proba(features_of(unit, model, unit.test))
+        reload.compare_with_run(folder, fold, clips, probabilities, self.progress, always=has_changed)
+        return _Fitted(bundle, clips, probabilities)
+
+    def _ensemble(
+        self, folder: RunFolder, run: Run, ensemble: EnsembleRecord, number: int | None
+    ) -> EnsembleBundle:
+        fold = None if number is None else _fold_of(run, number)
+        weights = np.mean(ensemble.weights, axis=0).tolist() if fold is None else ensemble.weights[fold]
+        members = reload.members_of(folder, run)
+        fits: list[_Fitted] = []
+        for position, member in enumerate(members, 1):
+            label = f"Member {position} of {len(members)}, {member.path.name}"
+            with self.progress.track(label, 1) as advance:
+                fits.append(self._pipeline(member, number))
+                advance(1)
+        bundle = _fused(run, ensemble, [fit.bundle for fit in fits], weights, fold)
+        if fold is not None:
+            fused = bundle.fuse(np.stack([fit.probabilities for fit in fits]))
+            reload.compare_with_run(folder, fold, fits[0].clips, fused, self.progress)
+        return bundle
+
+
+def _fold_of(run: Run, number: int) -> int:
+    """Fold from 0, as it is stored, of a number from 1."""
+    if number not in range(1, run.protocol.n_folds + 1):
+        raise ConfigError(f"{run.run_id} has folds 1 to {run.protocol.n_folds}; there is no fold {number}")
+    return number - 1
+
+
+def _best_of_folds(run: Run) -> Configuration:
+    """Configuration with the best inner score, by NAME.PARAMETER; {} for an untuned run."""
+    folds = [fold for fold in run.tuning.folds if fold.inner_score is not None] if run.tuning else []
+    best = max(folds, key=lambda fold: fold.inner_score or 0.0, default=None)
+    return dict(best.configuration) if best else {}
+
+
+def _fit(
+    units: Units,
+    configuration: Configuration,
+    progress: Progress | None,
+    *,
+    run: Run | None = None,
+    fold: int | None = None,
+) -> tuple[Bundle, Unit]:
+    """Fit on all clips, or on the training part of a fold, from 0."""
+    corpus, folders = units.corpus, units.folders
+    recipe = tuned_features(units.pipeline.features, folders, configuration)
+    with limited_threads(run.threads if run else 1):
+        features = FeatureStore(recipe, folders).features_of(corpus, progress)
+        if fold is None:
+            unit = units.whole(features, configuration)
+        else:
+            unit = units.outer(fold, features, configuration)
+        model, hyperparameters, _ = fit_model(unit)
+    record = BundleRecord(
+        features=recipe,
+        model=units.pipeline.model,
+        hyperparameters=hyperparameters,
+        labels=list(corpus.labels),
+        sample_rate=cast("FeatureExtractor", make("features", recipe, folders)).sample_rate,
+        input_shape=list(features.input_shape),
+        corpus=_training_corpus(corpus, [*unit.train, *unit.validation]),
+        origin=_origin(run) if run else None,
+        fold=fold,
+        seed=units.seed,
+        environment=environment(),
+    )
+    return Bundle(record, model, folders), unit
+
+
+def _training_corpus(corpus: CheckedCorpus, rows: Sequence[int]) -> TrainingCorpus:
+    seconds = [corpus.facts[row].seconds for row in rows]
+    return TrainingCorpus(
+        name=corpus.name,
+        fingerprint=corpus.fingerprint,
+        n_clips=len(rows),
+        longest_seconds=max(seconds),
+        median_seconds=median(seconds),
+        lowest_sample_rate=min(corpus.facts[row].sample_rate for row in rows),
+        synthetic=corpus.corpus.synthetic,
+        licence=corpus.corpus.licence,
+    )
+
+
+def _origin(run: Run) -> Origin:
+    protocol = run.protocol
+    return Origin(
+        run_id=run.run_id,
+        protocol=protocol.name,
+        protocol_hash=protocol.hash,
+        by_speaker=protocol.by_speaker,
+        criteria=run.criteria,
+        metrics=cast("Metrics", run.metrics),
+        verdict=cast("Outcome", run.verdict),
+        pass_probability=run.pass_probability,
+    )
+
+
+def _fused(
+    run: Run, ensemble: EnsembleRecord, bundles: Sequence[Bundle], weights: Sequence[float], fold: int | None
+) -> EnsembleBundle:
+    records = [bundle.record for bundle in bundles]
+    record = EnsembleBundleRecord(
+        labels=records[0].labels,
+        sample_rate=max(record.sample_rate for record in records),
+        corpus=records[0].corpus,
+        origin=_origin(run),
+        fold=fold,
+        environment=environment(),
+        fusion="log_pool" if ensemble.inner_folds else "mean",
+        members=[
+            BundledMember(title=record.title, run_id=member.run_id, weight=weight)
+            for record, member, weight in zip(records, ensemble.members, weights, strict=True)
+        ],
+    )
+    return EnsembleBundle(record, tuple(bundles), bundles[0].folders)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -152,8 +152,12 @@ def find_format(name: str) -> ModelFormat:
     if name not in format_names():
         raise ExportError(unknown("format", name, format_names()))
     module = import_module(f"marsbench.deployment.formats.{name}")
-    (found,) = (value for value in vars(module).values() if _is_defined_in(value, module.__name__))
-    return found()  # type: ignore[no-any-return] # a class found by its name has no static type
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, ModelFormat) and value.__module__ == module.__name__
+    )
+    return found()
 
 
 def feature_kind(clip_shape: Sized) -> FeatureKind:
@@ -164,7 +168,3 @@ def feature_kind(clip_shape: Sized) -> FeatureKind:
 def first_line(error: Exception) -> str:
     """First line of a library's message."""
     return str(error).strip().partition("\n")[0]
-
-
-def _is_defined_in(value: Any, module: str) -> bool:
-    return isinstance(value, type) and issubclass(value, ModelFormat) and value.__module__ == module

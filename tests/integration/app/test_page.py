@@ -23,7 +23,7 @@ from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import write_bundle
-from marsbench.deployment.refit import fit_bundle
+from marsbench.deployment.export import fit_bundle
 from marsbench.planning import make_pipeline
 from marsbench.plugin.registry import Registry, discover
 

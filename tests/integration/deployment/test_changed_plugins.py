@@ -11,7 +11,7 @@ import marsbench
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import golden_samples, read_bundle, write_bundle
-from marsbench.deployment.refit import fit_bundle
+from marsbench.deployment.export import fit_bundle
 from marsbench.errors import ResultsError
 from marsbench.planning import make_pipeline
 from marsbench.plugin.registry import Registry, discover
@@ -227,7 +227,7 @@ def test_a_fold_that_cannot_be_fitted_again_is_not_compared_with(
     def gone(*_: object) -> None:
         raise ResultsError("the protocol's file is gone")
 
-    monkeypatch.setattr("marsbench.deployment.refit.folds_of", gone)
+    monkeypatch.setattr("marsbench.runner.reload.folds_of", gone)
     plugins.edit("own_crossings", SAME)
     told = exported(bench, plugins, run.path)
     assert f"Fold 1 of {run.path.name} cannot be fitted again to compare it: the protocol's file" in told

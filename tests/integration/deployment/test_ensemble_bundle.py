@@ -14,15 +14,14 @@ import pytest
 from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.data.audio import Waveform
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.deployment.bundle import Bundle, EnsembleBundle, Source, Span
+from marsbench.deployment.bundle import Bundle, EnsembleBundle, Source, Span, WindowFeatures
 from marsbench.deployment.bundle_files import golden_samples, read_bundle, write_bundle
 from marsbench.deployment.bundle_record import BundledMember, EnsembleBundleRecord
+from marsbench.deployment.export import fit_bundle
 from marsbench.deployment.formats.onnx import OnnxFormat
-from marsbench.deployment.refit import fit_bundle
 from marsbench.errors import BenchError, ExportError, PluginError, ResultsError
 from marsbench.evaluation.ensembling import average, pool
 from marsbench.planning import make_pipeline
-from marsbench.plugin.features import Floats
 from marsbench.plugin.registry import Registry, discover
 
 RATE = 16_000
@@ -121,7 +120,7 @@ def test_members_of_equal_features_share_their_extraction(
     extracted_by: list[object] = []
     plain = Bundle.extract
 
-    def spy(bundle: Bundle, recorded: Waveform, spans: Sequence[Span]) -> list[Floats]:
+    def spy(bundle: Bundle, recorded: Waveform, spans: Sequence[Span]) -> list[WindowFeatures]:
         extracted_by.append(bundle)
         return plain(bundle, recorded, spans)
 

@@ -18,8 +18,8 @@ from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import golden_samples, read_bundle, write_bundle
+from marsbench.deployment.export import fit_bundle
 from marsbench.deployment.model_format import Predictor, find_format
-from marsbench.deployment.refit import fit_bundle
 from marsbench.errors import ExportError, PluginError, ResultsError
 from marsbench.planning import make_pipeline
 from marsbench.plugin.base import Dataset

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench.deployment.onnx_pipeline import TOLERANCE, end_to_end, pipeline_probabilities
+from marsbench.deployment.formats.onnx import TOLERANCE, end_to_end, pipeline_probabilities
 from marsbench.errors import PluginError
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.model import Examples, FitContext, Model

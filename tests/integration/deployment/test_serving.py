@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from marsbench.data.audio import decode, load
-from marsbench.deployment.onnx_pipeline import end_to_end, pipeline_probabilities
+from marsbench.deployment.formats.onnx import end_to_end, pipeline_probabilities
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.keras import import_keras
 from marsbench.plugin.keras.model import KerasModel

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench.deployment.onnx_pipeline import end_to_end, pipeline_probabilities
+from marsbench.deployment.formats.onnx import end_to_end, pipeline_probabilities
 from marsbench.errors import ExportError
 from marsbench.plugin.features import FeatureExtractor, Floats, pad
 from marsbench.plugin.model import Examples, FitContext, Model

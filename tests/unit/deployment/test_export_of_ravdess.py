@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from marsbench.data.audio import load
-from marsbench.deployment.onnx_pipeline import TOLERANCE, end_to_end
+from marsbench.deployment.formats.onnx import TOLERANCE, end_to_end
 from marsbench.plugin.features import FeatureExtractor, Floats, pad
 from marsbench.plugin.model import Examples, FitContext, Model
 from marsbench.plugin.search_space import Defaults

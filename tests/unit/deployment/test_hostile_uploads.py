@@ -7,7 +7,7 @@ import pytest
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle_files import golden_samples, write_bundle
-from marsbench.deployment.refit import fit_bundle
+from marsbench.deployment.export import fit_bundle
 from marsbench.planning import make_pipeline
 from marsbench.plugin.registry import Registry
 

@@ -1,16 +1,18 @@
 """A fitted model as an ONNX graph, from one clip's features to class probabilities: `emotion_NAME.onnx`.
 
 Input: float32 (n_frames, n_dims) of any number of frames, none of them padding; or (n_dims,) for vectors.
-Pooling, scaling and padding are part of the graph.
+Pooling, scaling and padding are part of the graph. `end_to_end` puts the extractor's own graph in front.
 """
 
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,13 +21,24 @@ from marsbench.deployment.formats.keras import input_signature, silence
 from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind, first_line
 from marsbench.environment import import_extra
 from marsbench.errors import ExportError
-from marsbench.plugin.features import FEATURES, FeatureKind, Features, Floats
+from marsbench.plugin.features import (
+    FEATURES,
+    WAVEFORM,
+    FeatureExtractor,
+    FeatureKind,
+    Features,
+    Floats,
+    for_model,
+)
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.model import Model
+from marsbench.plugin.model import Model, Probabilities
 from marsbench.plugin.onnx import OPSET, Graph, Value, chained, import_onnx, onnx_session
+from marsbench.plugin.registry import Entry
 from marsbench.plugin.sklearn import SklearnModel
 
 PROBABILITIES = "probabilities"
+TOLERANCE = 1e-3
+"""Largest difference between a probability of a pipeline's file and of the pipeline."""
 _ML_DOMAIN, _ML_OPSET = "ai.onnx.ml", 3
 _INTEGER_OPERATORS = {"ConvInteger", "DynamicQuantizeLSTM", "MatMulInteger"}
 _GRAPH_TOLERANCE = 1e-3
@@ -95,18 +108,18 @@ def _sklearn_graph(model: SklearnModel, kind: FeatureKind) -> Any:
         raise ExportError(f"{model.name} is a SklearnModel of frames; only those of vectors can be converted")
     estimator = _estimator_graph(model.estimator_, model.name)
     before, features = _new_graph(kind)
-    values = _pooled(features, kind).cast(estimator.input_type).reshape(1, -1)
+    values = _pooled(features, kind).cast(_type_of(estimator.graph.input[0])).reshape(1, -1)
     before.output("values", values, [1, "n_dims"])
 
     after = Graph("probabilities")
-    answer = after.input("answer", estimator.output_type, [1, "n_columns"]).cast(np.float64)
+    answer = after.input("answer", _type_of(estimator.graph.output[-1]), [1, "n_columns"]).cast(np.float64)
     if model.temperature_ is not None:
         scores = answer.part(1, axis=1) * [[0, 1]] if len(model.estimator_.classes_) == 2 else answer
         answer = (scores / model.temperature_).apply("Softmax", axis=1)
     # A class without training clips has no column yet.
     columns = np.eye(model.n_classes_)[model.estimator_.classes_]
-    _add_output(after, _normalised(answer) @ columns)
-    return chained([before.model(), estimator.model, after.model()])
+    _add_output(after, answer / answer.sum(1, keep=True) @ columns)
+    return chained([before.model(), estimator, after.model()])
 
 
 def _keras_graph(model: KerasModel, kind: FeatureKind) -> Any:
@@ -120,8 +133,8 @@ def _keras_graph(model: KerasModel, kind: FeatureKind) -> Any:
     before.output("values", values.reshape(1, *network.input_shape[1:]), [1, *network.input_shape[1:]])
 
     after = Graph("probabilities")
-    answer = after.input("answer", np.float32, [1, network.output_shape[-1]])
-    _add_output(after, _normalised(answer.cast(np.float64)))
+    answer = after.input("answer", np.float32, [1, network.output_shape[-1]]).cast(np.float64)
+    _add_output(after, answer / answer.sum(1, keep=True))
     return chained([before.model(), _network_graph(network, model.name), after.model()])
 
 
@@ -149,10 +162,6 @@ def _padded(frames: Value, n_frames: int) -> Value:
     return graph.node("Pad", kept, missing, kind=frames.kind)
 
 
-def _normalised(answer: Value) -> Value:
-    return answer / answer.sum(1, keep=True)
-
-
 def _network_graph(network: Any, name: str) -> Any:
     """From scaled features of one clip, float32 (1, *input_shape), to outputs (1, n_classes)."""
     onnx = import_onnx()
@@ -168,17 +177,8 @@ def _network_graph(network: Any, name: str) -> Any:
         return onnx.load(path)
 
 
-class _EstimatorGraph(NamedTuple):
-    """A classifier's graph: input (1, n_dims), last output a row of decision values or probabilities."""
-
-    model: Any
-    """An `onnx.ModelProto`."""
-    input_type: DTypeLike
-    output_type: DTypeLike
-
-
-def _estimator_graph(estimator: Any, name: str) -> _EstimatorGraph:
-    """Graph of the probabilities, or else decision values, of a fitted scikit-learn classifier.
+def _estimator_graph(estimator: Any, name: str) -> Any:
+    """Graph of a fitted scikit-learn classifier, from (1, n_dims) to probabilities or else decision values.
 
     Some graphs of skl2onnx are wrong (version 1.20: two classes of a CalibratedClassifierCV), others cannot
     run in double precision. The first that gives what the estimator gives on made-up values is taken.
@@ -208,7 +208,7 @@ def _estimator_graph(estimator: Any, name: str) -> _EstimatorGraph:
     raise ExportError(f"{name}: skl2onnx cannot convert a {what}{reason}")
 
 
-def _converted(estimator: Any, input_type: DTypeLike, *, is_mapped: bool) -> _EstimatorGraph:
+def _converted(estimator: Any, input_type: DTypeLike, *, is_mapped: bool) -> Any:
     kinds = import_extra("skl2onnx.common.data_types", "export")
     tensor = kinds.DoubleTensorType if input_type is np.float64 else kinds.FloatTensorType
     options = {} if hasattr(estimator, "predict_proba") else {"raw_scores": True}
@@ -216,22 +216,23 @@ def _converted(estimator: Any, input_type: DTypeLike, *, is_mapped: bool) -> _Es
         options["zipmap"] = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it touches everything that scikit-learn deprecates
-        model = import_extra("skl2onnx", "export").to_onnx(
+        return import_extra("skl2onnx", "export").to_onnx(
             estimator,
             initial_types=[("values", tensor([None, estimator.n_features_in_]))],
             options={id(_last(estimator)): options},  # those of a pipeline are not passed on to its last step
             target_opset={"": OPSET, _ML_DOMAIN: _ML_OPSET},
         )
-    output_type = import_onnx().helper.tensor_dtype_to_np_dtype(
-        model.graph.output[-1].type.tensor_type.elem_type
-    )
-    return _EstimatorGraph(model, input_type, output_type)
 
 
-def _is_right(graph: _EstimatorGraph, estimator: Any) -> bool:
+def _type_of(end: Any) -> Any:
+    """Number type of a graph's input or output."""
+    return import_onnx().helper.tensor_dtype_to_np_dtype(end.type.tensor_type.elem_type)
+
+
+def _is_right(model: Any, estimator: Any) -> bool:
     """Whether the graph gives what the estimator gives on made-up values."""
-    values = _probes(estimator).astype(graph.input_type)
-    session = onnx_session(graph.model.SerializeToString(), "export")
+    values = _probes(estimator).astype(_type_of(model.graph.input[0]))
+    session = onnx_session(model.SerializeToString(), "export")
     found = session.run(None, {"values": values})[-1]
     predict = getattr(estimator, "predict_proba", None) or estimator.decision_function
     expected = predict(values.astype(np.float64))
@@ -267,14 +268,105 @@ def _probes(estimator: Any) -> NDArray[np.float64]:
     return np.asarray(scaled, np.float32).astype(np.float64)
 
 
-def _prior_graph(estimator: Any) -> _EstimatorGraph:
+def _prior_graph(estimator: Any) -> Any:
     """Graph of a DummyClassifier: class frequencies of the training clips, whatever the features are."""
     graph = Graph("frequencies")
     values = graph.input("values", np.float64, [1, "n_dims"])
     nothing = values.part(0, 0, axis=1).sum(1, keep=True)
     graph.output("answer", nothing + estimator.class_prior_[None], [1, "n_classes"])
-    return _EstimatorGraph(graph.model(), np.float64, np.float64)
+    return graph.model()
 
 
 def _last(estimator: Any) -> Any:
     return estimator[-1] if hasattr(estimator, "steps") else estimator
+
+
+def end_to_end(
+    extractor: FeatureExtractor,
+    model: Predictor,
+    labels: Sequence[str],
+    clips: Sequence[Floats] = (),
+    facts: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
+    """The pipeline as an `onnx.ModelProto`, which needs only numpy and onnxruntime to run.
+
+    Its input `waveform` is float32 (n_samples,), mono, at least 0.1 s, at the rate of its metadata
+    `sample_rate`. Its output `probabilities` is float32 (n_classes,), in the order of its metadata `labels`,
+    a JSON list. Its metadata `marsbench` is the version that wrote it.
+
+    Args:
+        extractor: with a graph of its own.
+        model: fitted on features of `extractor`.
+        labels: classes, in order.
+        clips: waveforms, float32 (n_samples,), by which to compare file and pipeline, beside a synthetic one.
+        facts: further metadata.
+
+    Raises:
+        ExportError: the extractor has no graph, the model cannot be converted, or the file gives other
+            probabilities than the pipeline.
+    """
+    onnx = import_onnx()
+    whole = chained([_extractor_graph(extractor), classifier_graph(model, extractor.kind)])
+    whole.graph.name = f"{extractor.name} + {getattr(model, 'name', 'model')}"
+    whole.graph.doc_string = ""  # the converters write a number that differs from export to export
+    whole.producer_name, whole.producer_version = "marsbench", version("marsbench")
+    own = {
+        "labels": json.dumps(list(labels)),
+        "sample_rate": str(extractor.sample_rate),
+        "marsbench": version("marsbench"),
+    }
+    onnx.helper.set_model_props(whole, dict(facts) | own)
+    onnx.checker.check_model(whole, full_check=True)
+    _compare(whole, extractor, model, [_synthetic_clip(extractor.sample_rate), *clips])
+    return whole
+
+
+def pipeline_probabilities(extractor: FeatureExtractor, model: Predictor, clip: Floats) -> Probabilities:
+    """Probabilities by the pipeline itself for one clip's samples, float64 (n_classes,)."""
+    values = extractor.checked_extract(clip, extractor.sample_rate)
+    network = getattr(model, "network_", None)
+    n_frames = network.input_shape[1] if network is not None else None
+    return np.asarray(model.predict_proba(for_model([values], model.accepts, n_frames))[0])
+
+
+def require_graph(features: Entry) -> None:
+    """Refuse an extractor that has no graph, before anything is fitted; raises ExportError."""
+    if cast("type[FeatureExtractor]", features.plugin).onnx_graph is FeatureExtractor.onnx_graph:
+        raise ExportError(
+            f"{features.name} has no ONNX graph: its plugin does not define onnx_graph. "
+            "Leave --end-to-end out to export the model alone."
+        )
+
+
+def _extractor_graph(extractor: FeatureExtractor) -> Any:
+    graph = extractor.onnx_graph()
+    if graph is None:
+        raise ExportError(f"{extractor.name} has no ONNX graph: its onnx_graph returns None")
+    names = [[end.name for end in ends] for ends in (graph.graph.input, graph.graph.output)]
+    if names != [[WAVEFORM], [FEATURES]]:
+        raise ExportError(
+            f"{extractor.name}: its ONNX graph has inputs and outputs {names}; {WAVEFORM} and {FEATURES} are "
+            "needed"
+        )
+    return graph
+
+
+def _compare(whole: Any, extractor: FeatureExtractor, model: Predictor, clips: Sequence[Floats]) -> None:
+    session = onnx_session(whole.SerializeToString(), "export")
+    for clip in clips:
+        expected = pipeline_probabilities(extractor, model, clip)
+        difference = abs(session.run([PROBABILITIES], {WAVEFORM: clip})[0] - expected).max()
+        if not difference <= TOLERANCE:  # NaN is no agreement
+            raise ExportError(
+                f"{whole.graph.name}: the exported file gives other probabilities than the pipeline; they "
+                f"differ by {difference:.3g}"
+            )
+
+
+def _synthetic_clip(sample_rate: int) -> Floats:
+    """Three seconds of harmonics of a gliding pitch in noise, float32 (n_samples,)."""
+    time = np.arange(3 * sample_rate) / sample_rate
+    phase = 2 * np.pi * (150 * time + 20 * np.sin(2 * np.pi * time))
+    tone = sum(np.sin(k * phase) / k for k in range(1, 10))
+    noise = np.random.default_rng(0).normal(0, 0.1, len(time))
+    return np.asarray(0.1 * (tone + noise), np.float32)

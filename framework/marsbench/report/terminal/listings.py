@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import log10
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -18,7 +18,6 @@ from rich.text import Text
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle_record import BaseRecord
-from marsbench.deployment.prediction import Prediction
 from marsbench.errors import shown_path
 from marsbench.plugin.base import Plugin
 from marsbench.plugin.checks import Check
@@ -29,6 +28,9 @@ from marsbench.plugin.search_space import Dimension, explore
 from marsbench.protocols.protocol import Definition, Fold, Protocol
 from marsbench.report.phrases import metrics_phrase
 from marsbench.report.terminal.console import frameless, table
+
+if TYPE_CHECKING:
+    from marsbench.deployment.bundle import Prediction
 
 _INPUT_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}
 """Shapes of the reference features, since a search space may depend on the shape."""
@@ -276,7 +278,7 @@ def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> Rend
     return Group(*lines)
 
 
-def prediction_table(predictions: Sequence[tuple[Path, Prediction]]) -> Table:
+def prediction_table(predictions: "Sequence[tuple[Path, Prediction]]") -> Table:
     """One row per file, below their common folder: label, confidence, then the next two classes."""
     top = _common_folder([path for path, _ in predictions])
     rows = []
@@ -297,7 +299,7 @@ def _common_folder(paths: Sequence[Path]) -> Path | None:
     return None if top in {Path(), Path(top.anchor)} else top
 
 
-def timeline(path: Path, prediction: Prediction) -> Table:
+def timeline(path: Path, prediction: "Prediction") -> Table:
     """One row per window of a long recording."""
     rows = []
     for window in prediction.windows:
