@@ -283,13 +283,11 @@ _BARE = re.compile(r"[A-Za-z_/][\w./+-]*", re.ASCII)
 
 
 def _toml(value: object) -> str:
-    if isinstance(value, str):
-        # JSON escapes what TOML does, but for this one.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
+    if isinstance(value, float):
         return repr(value)
+    if isinstance(value, str | int):
+        # As in JSON, which escapes what TOML does, but for this one.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
     if isinstance(value, dict):

@@ -3,7 +3,8 @@
 import shlex
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Unpack, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, Unpack, get_args, get_type_hints
 
 import pytest
 import typer
@@ -146,6 +147,15 @@ def test_type_checkers_know_the_same_options(model: type[Options], types: Any) -
     options = {name: option for name, option in options_of(model).items() if not option.hint.is_argument}
     assert get_type_hints(types).keys() == options.keys()
     assert types.__required_keys__ == {name for name, one in options.items() if one.field.is_required()}
+
+
+@pytest.mark.parametrize(("model", "types"), MODELS.items())
+def test_type_checkers_know_the_types_of_options(model: type[Options], types: Any) -> None:
+    for name, hint in get_type_hints(types).items():
+        option, kinds = options_of(model)[name], get_args(hint) or (hint,)
+        assert (NoneType in kinds) == (option.field.default is None), name
+        assert option.kind not in {bool, int, float} or option.kind in kinds, name
+        assert option.kind is not Literal or kinds == get_args(option.field.annotation), name
 
 
 @pytest.mark.parametrize(
