@@ -24,14 +24,9 @@ def average(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def pool(probabilities: NDArray[np.floating], weights: Weights) -> NDArray[np.float64]:
-    """Logarithmic pool of the probabilities of several models.
+    """Logarithmic pool of several models, (n_models, n_clips, n_classes) to (n_clips, n_classes).
 
-    Args:
-        probabilities: (n_models, n_clips, n_classes).
-        weights: (n_models,), none negative, of any sum.
-
-    Returns:
-        (n_clips, n_classes), rows summing to 1.
+    Rows sum to 1; weights, (n_models,), are none negative and of any sum.
     """
     return _normalised(np.tensordot(weights, _logarithms(probabilities), axes=1))
 
@@ -42,9 +37,6 @@ def fit_weights(probabilities: NDArray[np.floating], targets: NDArray[np.int64])
     Args:
         probabilities: of clips that none of the models was fitted on, (n_models, n_clips, n_classes).
         targets: true class of each clip, (n_clips,).
-
-    Returns:
-        (n_models,), none negative.
     """
     logarithms = _logarithms(probabilities)
     n_models, n_clips, _ = logarithms.shape

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,11 +65,7 @@ def fit_version() -> str:
 
 
 def fit_unit(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None) -> UnitResult:
-    """Train on the training rows and predict the test rows.
-
-    Raises:
-        What `fit_and_predict` does.
-    """
+    """Train on the training rows and predict the test rows; raises as `fit_and_predict` does."""
     return fit_and_predict(unit, on_epoch)[0]
 
 
@@ -87,7 +83,7 @@ def fit_and_predict(
     given = model.predict_proba(features_of(unit, model, unit.test))
     result = UnitResult(
         fold=unit.fold,
-        probabilities=checked_probabilities(given, (len(unit.test), unit.n_classes), unit.model.name),
+        probabilities=_checked(given, (len(unit.test), unit.n_classes), unit.model.name),
         hyperparameters=hyperparameters,
         n_parameters=model.n_parameters_,
         history=list(model.history_),
@@ -102,17 +98,10 @@ def fit_and_predict(
     return result, model.checkpoint_
 
 
-class FittedModel(NamedTuple):
-    """What a fit comes to."""
-
-    model: Model
-    hyperparameters: dict[str, Scalar]
-    """The whole configuration, defaults included."""
-    seconds: float
-
-
-def fit_model(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None) -> FittedModel:
-    """Train up to `unit.until`.
+def fit_model(
+    unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None
+) -> tuple[Model, dict[str, Scalar], float]:
+    """Train up to `unit.until`; gives the model, its whole configuration and the seconds that it took.
 
     Raises:
         ConfigError: a hyperparameter was set by hand that the model does not have; or the marsbench that runs
@@ -139,11 +128,10 @@ def fit_model(unit: Unit, on_epoch: OnEpoch = lambda _epoch, _most, _metrics: No
     )
     model.fit(train, hp, context)
     hp.refuse_unused(unit.model.name)
-    return FittedModel(model, hp.values, time.perf_counter() - start)
+    return model, hp.values, time.perf_counter() - start
 
 
 def _saved_bytes(model: Model) -> int | None:
-    """Size of what the model writes of itself."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             model.save(Path(folder))
@@ -152,8 +140,8 @@ def _saved_bytes(model: Model) -> int | None:
         return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
-def checked_probabilities(values: Probabilities, shape: tuple[int, int], model: str) -> NDArray[np.float32]:
-    """What a model gave, as it is stored: a float32 copy; raises TrainingError if it is no probabilities."""
+def _checked(values: Probabilities, shape: tuple[int, int], model: str) -> NDArray[np.float32]:
+    """Probabilities as they are stored: a float32 copy; raises TrainingError if they are none."""
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         found = getattr(values, "dtype", type(values).__name__)
         raise TrainingError(f"{model} gave probabilities of type {found}; a float array is needed")
@@ -169,6 +157,6 @@ def _examples(unit: Unit, model: Model, rows: tuple[int, ...], targets: tuple[in
 
 
 def features_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
-    """Those of some clips, as the unit's model takes them."""
+    """Features of some clips, as the unit's model takes them."""
     features = unit.features.read(rows)
     return features.pooled() if model.accepts == "vector" else features

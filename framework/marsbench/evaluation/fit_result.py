@@ -20,7 +20,7 @@ else:
 
 
 def _pack(matrix: _Matrix) -> str:
-    """As JSON: number of columns, then the values in base64, little-endian, row by row."""
+    """Number of columns, then the values in base64, little-endian, row by row."""
     return f"{matrix.shape[1]}:{b64encode(matrix.astype('<f4').tobytes()).decode()}"
 
 
@@ -49,7 +49,7 @@ class UnitResult(BaseModel):
     n_parameters: int | None
     history: list[dict[str, float]]
     warnings: list[str]
-    """What the model's libraries warned of, a solver that did not converge, say."""
+    """What the model's libraries warned of."""
     finished: str
     """UTC, ISO 8601."""
     environment: dict[str, str]
@@ -59,7 +59,7 @@ class UnitResult(BaseModel):
     extraction_seconds: float | None = None
     """What one clip's features took from its file on, the median over the corpus."""
     model_bytes: int | None = None
-    """Size of the fitted model once saved; None if it was not, a draft's say, or could not be."""
+    """Size of the fitted model once saved; None if it was not, or could not be."""
 
 
 class Failure(BaseModel):

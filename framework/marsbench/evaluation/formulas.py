@@ -89,13 +89,9 @@ class Bin(NamedTuple):
 
 
 def log_loss(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
-    """Mean negative logarithm of the true class's probability, natural, as scikit-learn's `log_loss`.
+    """Mean negative natural logarithm of the true class's probability, as scikit-learn's `log_loss`.
 
-    It is computed in float64, whatever the probabilities are stored as.
-
-    Args:
-        targets: true classes, (n_clips,).
-        probabilities: (n_clips, n_classes), rows summing to 1.
+    It is computed in float64 from (n_clips,) and (n_clips, n_classes), whatever they are stored as.
     """
     exact = probabilities.astype(np.float64)
     own = exact[np.arange(len(targets)), targets] / exact.sum(axis=1)

@@ -55,12 +55,7 @@ class Metric:
     """Whether it counts single clips, so that its interval can be no narrower than Wilson's."""
 
     def value(self, targets: "NDArray[np.int64]", probabilities: "NDArray[np.floating]") -> float:
-        """The metric of predictions.
-
-        Args:
-            targets: true classes, (n_clips,).
-            probabilities: (n_clips, n_classes), rows summing to 1.
-        """
+        """The metric of true classes (n_clips,) and probabilities (n_clips, n_classes), rows summing to 1."""
         if self.from_probabilities is not None:
             return self.from_probabilities(targets, probabilities)
         from marsbench.evaluation.formulas import confusion

@@ -19,8 +19,7 @@ _TOLERANCE = 1e-4
 class Predictions:
     """Class probabilities of the clips that the folds test; row i of every array is clip i.
 
-    Probabilities are float32 in memory as on disk, so a score computed before they are written equals the one
-    computed after they are read.
+    They are float32 in memory as on disk, so that scores are the same before writing and after reading.
     """
 
     clips: tuple[str, ...]
@@ -45,7 +44,7 @@ class Predictions:
         Args:
             corpus: where the clips are from.
             tests: rows of the corpus that each fold tests.
-            probabilities: of those clips, (n_tested, n_classes) for each fold.
+            probabilities: (n_tested, n_classes) for each fold.
         """
         rows = np.concatenate(tests)
         order = np.argsort(rows, kind="stable")
@@ -110,12 +109,7 @@ def stacked(models: Sequence[Predictions]) -> NDArray[np.float32]:
 
 
 def flaw_in(probabilities: NDArray[np.floating], shape: tuple[int, int]) -> str | None:
-    """What keeps values from being class probabilities of a shape, in a few words; None if they are.
-
-    Args:
-        probabilities: of any shape.
-        shape: (n_clips, n_classes) that is needed.
-    """
+    """What keeps values from being class probabilities of a shape (n_clips, n_classes); None if they are."""
     if probabilities.shape != shape:
         return f"probabilities of shape {probabilities.shape}; {shape} is needed"
     if not np.isfinite(probabilities).all():

@@ -107,8 +107,7 @@ class Metrics(_Record):
 def mean_metrics(metrics: Sequence[Metrics]) -> Metrics:
     """Means over runs of one configuration with different seeds; counts are summed.
 
-    The ends of an interval are means too: other seeds see the same clips, so their scores miss the truth
-    together, and more seeds do not narrow what other clips could have given.
+    The ends of an interval are means too: all seeds see the same clips, so more seeds do not narrow it.
     """
     n_classes, n_folds = len(metrics[0].classes), len(metrics[0].folds)
     return _mean(metrics).model_copy(

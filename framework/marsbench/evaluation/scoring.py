@@ -82,7 +82,7 @@ def ways_to_draw(speakers: Sequence[str | None]) -> list[NDArray[np.int64]]:
 
 
 def weights(n_clusters: int) -> Iterator[NDArray[np.int64]]:
-    """How often each cluster is drawn, (n_block, n_clusters), blocks of draws; the same ones every time."""
+    """How often each cluster is drawn, blocks of (n_draws, n_clusters); the same ones every time."""
     generator = np.random.default_rng(0)
     even = np.full(n_clusters, 1 / n_clusters)
     for _ in range(_DRAWS // _BLOCK):
@@ -98,12 +98,7 @@ def counts_by_cluster(predictions: Predictions, cluster_of: NDArray[np.int64]) -
 
 
 def interval(value: float, ways: Iterable[tuple[Rates, int]]) -> Score:
-    """A score with the hull of its middle 95 % over all ways of drawing.
-
-    Args:
-        value: the score itself.
-        ways: its values on the draws, and how many clusters each draw is of.
-    """
+    """A score with the hull of its middle 95 % by each way: values on the draws, and number of clusters."""
     bounds = [percentiles(drawn, n_clusters) for drawn, n_clusters in ways]
     low, high = min(value, *(low for low, _ in bounds)), max(value, *(high for _, high in bounds))
     return Score(value=value, low=low, high=high)

@@ -34,11 +34,9 @@ class Difference:
     """Two-sided p: a difference as large by training on other clips; None with a single fold."""
 
     def is_real(self, alpha: float = ALPHA) -> bool:
-        """Whether neither source of chance explains it.
+        """Whether neither source of chance explains it; `alpha`, such as Holm's, is the bound for `p_clips`.
 
-        Args:
-            alpha: bound for `p_clips`, such as Holm's; that of `p_folds` is always 0.05, since a few folds
-                cannot show more.
+        That of `p_folds` is always 0.05, since a few folds cannot show more.
         """
         return self.p_clips < alpha and (self.p_folds is None or self.p_folds < ALPHA)
 
@@ -110,9 +108,8 @@ def corrected_t(by_fold: NDArray[np.float64], test_share: float) -> float | None
     n_folds = len(by_fold)
     if n_folds < 2:
         return None
-    return _student(
-        float(by_fold.mean()), float(by_fold.std(ddof=1)) * sqrt(1 / n_folds + test_share), n_folds
-    )
+    deviation = float(by_fold.std(ddof=1)) * sqrt(1 / n_folds + test_share)
+    return _student(float(by_fold.mean()), deviation, n_folds)
 
 
 def _scores(predictions: Predictions) -> NDArray[np.float64]:
@@ -132,17 +129,16 @@ def _drawn_scores(
 ) -> tuple[NDArray[np.float64], int]:
     """The ranking metric of all contenders on the same draws, (n_contenders, n_draws); number of clusters."""
     n_classes = contenders[0][0].n_classes
+
+    def drawn(cells: NDArray[np.int64]) -> NDArray[np.float64]:
+        return METRICS[RANKED_BY].of(Confusion(cells.reshape(-1, n_classes, n_classes)))
+
     counts = [[counts_by_cluster(seed, cluster_of) for seed in seeds] for seeds in contenders]
     blocks = [
-        [np.mean([_drawn(block @ by_cluster, n_classes) for by_cluster in seeds], axis=0) for seeds in counts]
+        [np.mean([drawn(block @ by_cluster) for by_cluster in seeds], axis=0) for seeds in counts]
         for block in weights(len(counts[0][0]))
     ]
     return np.concatenate(blocks, axis=1), len(counts[0][0])
-
-
-def _drawn(cells: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
-    """The ranking metric of flattened confusion matrices, (n_draws, n_classes ** 2) -> (n_draws,)."""
-    return METRICS[RANKED_BY].of(Confusion(cells.reshape(-1, n_classes, n_classes)))
 
 
 def _difference(

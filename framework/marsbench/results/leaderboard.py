@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from operator import itemgetter
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # NumPy takes a tenth of a second, which a kept answer does n
 
 _Group = tuple[str, str, str]
 """Corpus, protocol, protocol hash."""
-_Say = Callable[[str], None]
 MOST_COMPARED = 40
 """Rows, the best ones, that are compared with each other."""
 _USUAL = ("stratified5", "utterance5", "speaker5")
@@ -62,8 +61,8 @@ def leaderboards(
     share a row, unless `older` is true: then each run has a row of its own.
 
     Returns:
-        The boards, and lines on what is left out: each run that cannot be read, each whose predictions are
-        damaged so that it is compared with no other, and how many are unfinished.
+        The boards, and lines on what is left out: runs that cannot be read, those that are compared with no
+        other since their predictions are damaged, and how many are unfinished.
 
     Raises:
         ResultsError: no runs there, or none of that corpus or protocol.
@@ -79,9 +78,7 @@ def leaderboards(
             for group, rows in groups.items()
         }
     )
-    boards = [
-        _board(root, shown[group], len(groups[group]), asked, left_out.append) for group in sorted(wanted)
-    ]
+    boards = [_board(root, shown[group], len(groups[group]), asked, left_out) for group in sorted(wanted)]
     return boards, left_out
 
 
@@ -137,11 +134,11 @@ def _raise_available(root: Path, corpus: str | None, protocol: str | None) -> No
     raise ResultsError(f"no runs in {where}; make one with: bench run")
 
 
-def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria, say: _Say) -> Board:
+def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria, left_out: list[str]) -> Board:
     first = rows[0].board
     in_order = ranked(rows)
     complete = [row for row in in_order if row.ranked_score is not None]
-    tied, n_compared = _with_tie_ranks(root, complete, say)
+    tied, n_compared = _with_tie_ranks(root, complete, left_out)
     return Board(
         corpus=first.corpus,
         protocol=first.protocol,
@@ -251,7 +248,7 @@ def _place(row: Row) -> tuple[float, float, str]:
     return sign * row.ranked_score, -row.scores["accuracy"], row.run_id
 
 
-def _with_tie_ranks(root: Path, rows: Sequence[Row], say: _Say) -> tuple[list[Row], int]:
+def _with_tie_ranks(root: Path, rows: Sequence[Row], left_out: list[str]) -> tuple[list[Row], int]:
     """Rows of one board, ranked by groups without a significant difference, and how many were compared.
 
     A row whose predictions cannot be read keeps its rank by score, and so do those beyond the best
@@ -260,14 +257,14 @@ def _with_tie_ranks(root: Path, rows: Sequence[Row], say: _Say) -> tuple[list[Ro
     if len(rows) < 2:
         return list(rows), 0
     compared, behind = rows[:MOST_COMPARED], rows[MOST_COMPARED:]
-    ranks = _known_ranks(compared, [folders_of(root, row) for row in compared], say)
-    shown = [
-        row if rank is None else row._replace(rank=rank) for row, rank in zip(compared, ranks, strict=True)
-    ]
+    ranks = _known_ranks(compared, [folders_of(root, row) for row in compared], left_out)
+    shown = [row._replace(rank=rank or row.rank) for row, rank in zip(compared, ranks, strict=True)]
     return [*shown, *behind], sum(rank is not None for rank in ranks)
 
 
-def _known_ranks(rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]], say: _Say) -> list[int | None]:
+def _known_ranks(
+    rows: Sequence[Row], folders: list[list[RunFolder]], left_out: list[str]
+) -> list[int | None]:
     """What `_tie_ranks` gives, kept in the cache, so that showing a leaderboard again computes nothing."""
     there = [[folder.predictions.exists() for folder in seeds] for seeds in folders]
     compared = [[row.configuration, row.seeds, row.run_id, row.finished] for row in rows]
@@ -277,19 +274,18 @@ def _known_ranks(rows: Sequence[Row], folders: Sequence[Sequence[RunFolder]], sa
         ranks: list[int | None] = json.loads(read_checksummed(kept))["ranks"]
     except (OSError, DamagedError):
         problems: list[str] = []
-        ranks = _tie_ranks(folders, problems.append)
-        for problem in problems:
-            say(problem)
+        ranks = _tie_ranks(folders, problems)
+        left_out += problems
         if not problems:  # damaged predictions may be written again, and the rows stay the same
             write_checksummed(kept, json.dumps({"ranks": ranks}))
     return ranks
 
 
-def _tie_ranks(folders: Sequence[Sequence[RunFolder]], say: _Say) -> list[int | None]:
+def _tie_ranks(folders: list[list[RunFolder]], problems: list[str]) -> list[int | None]:
     """Rank of each row, best first; None where predictions cannot be read or are not of most rows' clips."""
     from marsbench.evaluation.significance import differences, tie_groups
 
-    comparable = _comparable(folders, say)
+    comparable = _comparable(folders, problems)
     ranks: list[int | None] = [None] * len(folders)
     if len(comparable) > 1:
         positions = list(comparable)
@@ -299,7 +295,7 @@ def _tie_ranks(folders: Sequence[Sequence[RunFolder]], say: _Say) -> list[int | 
     return ranks
 
 
-def _comparable(folders: Sequence[Sequence[RunFolder]], say: _Say) -> dict[int, list["Predictions"]]:
+def _comparable(folders: list[list[RunFolder]], problems: list[str]) -> dict[int, list["Predictions"]]:
     """Predictions of each row's seeds, by the row's position; those alone that are of most rows' clips."""
     from marsbench.results.predictions import read_predictions
 
@@ -309,7 +305,7 @@ def _comparable(folders: Sequence[Sequence[RunFolder]], say: _Say) -> dict[int, 
             read = [read_predictions(folder, folder.read_run()) for folder in seeds]
         except ResultsError as error:
             if isinstance(error, DamagedError):
-                say(f"{seeds[0].path.name} is compared with no other run: {error}")
+                problems.append(f"{seeds[0].path.name} is compared with no other run: {error}")
             continue
         if len({predictions.tested for predictions in read}) == 1:
             found[position] = read

@@ -91,13 +91,13 @@ def _schema(labels: tuple[str, ...]) -> pa.Schema:
 
 
 def _table(predictions: Predictions) -> pa.Table:
-    facts = [
+    columns = [
         list(predictions.clips),
         list(predictions.speakers),
         predictions.folds,
         [predictions.labels[target] for target in predictions.targets],
+        *predictions.probabilities.T,
     ]
-    columns = [*facts, *predictions.probabilities.T]
     schema = _schema(predictions.labels)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)

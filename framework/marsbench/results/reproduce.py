@@ -107,16 +107,15 @@ def _settings(run: Standing) -> tuple[dict[str, Any], list[str]]:
 def _of_dataset(run: Standing) -> dict[str, Any]:
     """The dataset's parameters, without those that an installed plugin has by default."""
     dataset = run.corpus.dataset
-    defaults = _dataset_defaults(dataset.name)
-    changed = {k: v for k, v in dataset.parameters.items() if k not in defaults or defaults[k] != v}
-    return {f"{dataset.name}.{name}": value for name, value in changed.items()}
-
-
-def _dataset_defaults(name: str) -> Mapping[str, Any]:
     try:
-        return discover(()).get("datasets", name).plugin.parameter_defaults()
+        defaults = discover(()).get("datasets", dataset.name).plugin.parameter_defaults()
     except PluginError:
-        return {}
+        defaults = {}
+    return {
+        f"{dataset.name}.{name}": value
+        for name, value in dataset.parameters.items()
+        if name not in defaults or defaults[name] != value
+    }
 
 
 def _notes(run: Standing) -> Iterator[str]:

@@ -120,8 +120,7 @@ class EnsembleRecord(_Record):
     inner_folds: int
     """Splits of each fold's training clips on which the weights were fitted; 0 for a plain mean."""
     weights: list[list[float]]
-    """One weight per member for each fold. Those of a logarithmic pool are exponents and need not sum to 1:
-    they sum to more where agreeing members make the pool more confident than each of them."""
+    """One weight per member for each fold; those of a logarithmic pool are exponents of any sum."""
 
     @property
     def key(self) -> str:
@@ -193,7 +192,7 @@ class Standing(_Record):
     predict_seconds: float
     n_parameters: int | None
     extraction_seconds: float | None = None
-    """For one clip, from its file to its features; the median, when they were extracted."""
+    """Median for one clip, from its file to its features."""
     model_bytes: int | None = None
     """Size of a saved model, mean over folds; None if it could not be saved."""
     tuning: TuningRecord | None = None

@@ -13,6 +13,7 @@ The JSON files begin with a checksum of themselves; that of the predictions is i
 from 0.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,34 +71,29 @@ class RunFolder:
         return (self.path / "plan.json").is_file()
 
     def unit(self, fold: int, shape: tuple[int, int], say: Callable[[str], None]) -> UnitResult | None:
-        """The finished unit of a fold, or None.
+        """The finished unit of a fold, whose probabilities have a shape (n_clips, n_classes), or None.
 
-        A file that cannot be it is renamed to `.damaged`, and `say` gets one line. `shape` is that of
-        its probabilities: test clips and classes of the fold.
+        A file that cannot be it is renamed to `.damaged`, and `say` gets one line.
         """
-        return intact(self._unit_path(fold), say, lambda path: _read_unit(path, fold, shape))
+        return intact(self._unit_file(fold, "json"), say, lambda path: _read_unit(path, fold, shape))
 
     def read_unit(self, fold: int) -> UnitResult:
         """The finished unit of a fold; raises ResultsError if it is missing or damaged."""
-        return read_record(self._unit_path(fold), UnitResult)
+        return read_record(self._unit_file(fold, "json"), UnitResult)
 
     def write_unit(self, result: UnitResult) -> None:
-        """Keep a finished unit.
-
-        Raises:
-            StorageError: it cannot be written, or the folder was removed since its plan was written.
-        """
+        """Keep a finished unit; raises StorageError, also if the folder was removed meanwhile."""
         self._require_present()
-        write_checksummed(self._unit_path(result.fold), result.model_dump_json())
+        write_checksummed(self._unit_file(result.fold, "json"), result.model_dump_json())
 
     def failure(self, fold: int, say: Callable[[str], None]) -> Failure | None:
         """Why the unit of a fold failed, or None; a damaged file is set aside as that of a unit is."""
-        return intact(self._failure_path(fold), say, lambda path: read_record(path, Failure))
+        return intact(self._unit_file(fold, "failed.json"), say, lambda path: read_record(path, Failure))
 
     def write_failure(self, failure: Failure) -> None:
         """Keep a unit's failure; its `fold` says which."""
         self._require_present()
-        write_checksummed(self._failure_path(failure.fold), failure.model_dump_json())
+        write_checksummed(self._unit_file(failure.fold, "failed.json"), failure.model_dump_json())
 
     def clear_failures(self) -> None:
         """Let the units that failed be tried again."""
@@ -112,8 +108,8 @@ class RunFolder:
         return f"logs/fold-{fold}.log"
 
     def mark_running(self, fold: int) -> None:
-        """Show that a unit is under way; raises StorageError if it cannot be shown."""
-        path = self._units / f"fold-{fold}.running"
+        """Show that a unit is under way; raises StorageError."""
+        path = self._unit_file(fold, "running")
         try:
             path.parent.mkdir(exist_ok=True)
             path.touch()
@@ -127,16 +123,14 @@ class RunFolder:
 
     def status_counts(self) -> StatusCounts:
         """How many units are finished, failed and under way, by the names of files alone."""
-        names = [path.name for path in self._units.glob("fold-*")]
-        failed = sum(name.endswith(".failed.json") for name in names)
-        done = sum(name.endswith(".json") for name in names) - failed
-        return StatusCounts(done, failed, sum(name.endswith(".running") for name in names))
+        endings = Counter(path.name.partition(".")[2] for path in self._units.glob("fold-*"))
+        return StatusCounts(endings["json"], endings["failed.json"], endings["running"])
 
     def unit_seconds(self) -> Iterator[float]:
         """Time that each finished unit took; damaged files are passed over."""
         for path in self._units.glob("fold-*.json"):
-            with suppress(ResultsError):
-                if not path.name.endswith(".failed.json"):
+            if not path.name.endswith(".failed.json"):
+                with suppress(ResultsError):
                     result = read_record(path, UnitResult)
                     yield result.fit_seconds + result.predict_seconds
 
@@ -170,9 +164,8 @@ class RunFolder:
         try:
             return read_record(self._run_path, kind)
         except DamagedError as error:
-            raise DamagedError(
-                f"{error}; the same command run again writes it anew from its units"
-            ) from error
+            remedy = "the same command run again writes it anew from its units"
+            raise DamagedError(f"{error}; {remedy}") from error
 
     @property
     def _units(self) -> Path:
@@ -182,11 +175,8 @@ class RunFolder:
     def _run_path(self) -> Path:
         return self.path / "run.json"
 
-    def _unit_path(self, fold: int) -> Path:
-        return self._units / f"fold-{fold}.json"
-
-    def _failure_path(self, fold: int | None) -> Path:
-        return self._units / f"fold-{fold}.failed.json"
+    def _unit_file(self, fold: int | None, ending: str) -> Path:
+        return self._units / f"fold-{fold}.{ending}"
 
     def _require_present(self) -> None:
         """What was finished before is gone with the folder: a run must not end as if it were there."""
@@ -242,8 +232,10 @@ def find_run(root: Path, name: str) -> RunFolder:
         return RunFolder(path)
     runs = {folder.path.name: folder for folder in find_runs(root)}
     matching = [run_id for run_id in runs if name and _begins(run_id, name)]
-    if name in runs or len(matching) == 1:
-        return runs[name if name in runs else matching[0]]
+    if name in runs:
+        return runs[name]
+    if len(matching) == 1:
+        return runs[matching[0]]
     if matching:
         raise ResultsError(f"'{name}' begins {len(matching)} run ids: {', '.join(matching)}")
     if not runs:

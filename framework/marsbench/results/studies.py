@@ -157,7 +157,7 @@ class StudyFolder:
 
     def clear_checkpoints(self, fold: int) -> None:
         """Delete the checkpoints of a fold."""
-        for path in (self.path / f"fold-{fold}").glob("*.checkpoint"):
+        for path in self.path.glob(f"fold-{fold}/*.checkpoint"):
             path.unlink(missing_ok=True)
 
     def clear_failures(self) -> None:
