@@ -6,8 +6,9 @@ NumPy is imported late: listing runs needs none of it.
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+from pydantic import ConfigDict, PlainSerializer, PlainValidator
 
+from marsbench.evaluation.scores import StoredRecord
 from marsbench.plugin.search_space import Scalar
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def _unpack(value: object) -> _Matrix:
     return flat.astype(np.float32).reshape(-1, int(n_columns))
 
 
-class UnitResult(BaseModel):
+class UnitResult(StoredRecord):
     """Probabilities for one fold's test clips, and how they came about."""
 
     # A metric that is NaN in some epoch is kept as it is.
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     fold: int
     probabilities: Annotated[_Matrix, PlainValidator(_unpack), PlainSerializer(_pack, when_used="json")]
@@ -62,10 +63,8 @@ class UnitResult(BaseModel):
     """Size of the fitted model once saved; None if it was not, or could not be."""
 
 
-class Failure(BaseModel):
+class Failure(StoredRecord):
     """Why a unit, or the extraction before all units, gave nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     fold: int | None = None
     """None if the features could not be extracted."""

@@ -12,16 +12,18 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from marsbench.config import Criteria
 
 Outcome = Literal["pass", "fail", "undecided"]
-_Kind = TypeVar("_Kind", bound="_Record")
+_Kind = TypeVar("_Kind", bound="StoredRecord")
 GRADED = ("accuracy", "macro_f1")
 """The metrics that criteria set a threshold for, each under its own name."""
 
 
-class _Record(BaseModel):
+class StoredRecord(BaseModel):
+    """What is kept in a file; keys that it does not know are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Score(_Record):
+class Score(StoredRecord):
     """A score with its 95 % interval."""
 
     value: float
@@ -33,7 +35,7 @@ Scores = dict[str, Score | float]
 """Metrics by name: a `Score` where a metric has an interval, else its value."""
 
 
-class ClassScores(_Record):
+class ClassScores(StoredRecord):
     """Scores of one class; its accuracy is its recall."""
 
     label: str
@@ -43,7 +45,7 @@ class ClassScores(_Record):
     f1: float
 
 
-class FoldScores(_Record):
+class FoldScores(StoredRecord):
     """Scores of one fold; those of a confusion matrix, by the name of the metric."""
 
     model_config = ConfigDict(extra="allow")
@@ -59,7 +61,7 @@ class FoldScores(_Record):
         return self.__pydantic_extra__
 
 
-class Metrics(_Record):
+class Metrics(StoredRecord):
     """Scores of the pooled out-of-fold predictions, by metric and by fold.
 
     Beside the fields there is one key for each metric, so that a metric more needs no change here: a `Score`
@@ -140,7 +142,7 @@ def _mean(records: Sequence[_Kind]) -> _Kind:
     return type(records[0]).model_construct(**means)
 
 
-class Grade(_Record):
+class Grade(StoredRecord):
     """One criterion's threshold, the score against it, and what follows."""
 
     criterion: str

@@ -3,22 +3,18 @@
 from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from marsbench.config import Criteria, Tuning
 from marsbench.evaluation.fit_result import Failure
-from marsbench.evaluation.scores import Grade, Metrics, Outcome
+from marsbench.evaluation.scores import Grade, Metrics, Outcome, StoredRecord
 from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
 
 Status = Literal["complete", "failed"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CorpusRecord(_Record):
+class CorpusRecord(StoredRecord):
     """The corpus a run was made on."""
 
     name: str
@@ -35,22 +31,22 @@ class CorpusRecord(_Record):
     notes: list[str]
 
 
-class LeakageRecord(_Record):
+class LeakageRecord(StoredRecord):
     """What train and test share; fields as in `protocols.protocol.Leakage`."""
 
     speakers_shared: int = 0
     statements_shared: int = 0
     takes_shared: float | None = None
     """Also None in older records."""
-    exact_groups: list[list[str]] = []
-    near_groups: list[list[str]] = []
+    exact_groups: list[list[str]] = Field(default=[])
+    near_groups: list[list[str]] = Field(default=[])
     dropped_duplicates: list[tuple[int, str]] = Field(
         default=[], validation_alias=AliasChoices("dropped_duplicates", "dropped")
     )
     """Older records call it `dropped`."""
 
 
-class ProtocolRecord(_Record):
+class ProtocolRecord(StoredRecord):
     """The protocol a run was made under."""
 
     name: str
@@ -62,7 +58,7 @@ class ProtocolRecord(_Record):
     leakage: LeakageRecord = LeakageRecord()
 
 
-class FoldTuning(_Record):
+class FoldTuning(StoredRecord):
     """Result of tuning on one fold."""
 
     fold: int
@@ -82,7 +78,7 @@ class FoldTuning(_Record):
     """Why there was no further trial."""
 
 
-class TuningRecord(_Record):
+class TuningRecord(StoredRecord):
     """How a run was tuned, and the result on each fold."""
 
     asked: Tuning
@@ -100,7 +96,7 @@ class TuningRecord(_Record):
         return sum(fold.complete + fold.pruned + fold.failed for fold in self.folds)
 
 
-class MemberRecord(_Record):
+class MemberRecord(StoredRecord):
     """One of the runs that an ensemble is made of."""
 
     run_id: str
@@ -112,7 +108,7 @@ class MemberRecord(_Record):
     """Digest of the tuning that was requested; None for an untuned run."""
 
 
-class EnsembleRecord(_Record):
+class EnsembleRecord(StoredRecord):
     """Members and weights of an ensemble. Its probabilities are a pool of its members'."""
 
     members: list[MemberRecord]
@@ -140,7 +136,7 @@ class EnsembleRecord(_Record):
         return {member.run_id: fmean(column) for member, column in zip(self.members, columns, strict=False)}
 
 
-class RunPlan(_Record):
+class RunPlan(StoredRecord):
     """A run that was started: what is known of it before its first fit."""
 
     schema_version: Literal[1] = 1
@@ -162,7 +158,7 @@ class RunPlan(_Record):
     """Keys and values that ask for an ensemble; None for any other run."""
 
 
-class Standing(_Record):
+class Standing(StoredRecord):
     """The part of a run that a leaderboard needs; the rest of `run.json` is skipped, which saves time."""
 
     model_config = ConfigDict(extra="ignore")

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from marsbench.atomic_files import (
     intact,
     read_checksummed,
@@ -21,15 +19,14 @@ from marsbench.atomic_files import (
 from marsbench.config import Objective
 from marsbench.errors import ResultsError
 from marsbench.evaluation.fit_result import Failure, UnitResult
+from marsbench.evaluation.scores import StoredRecord
 from marsbench.plugin.search_space import Scalar
 
 TrialState = Literal["complete", "pruned", "failed"]
 
 
-class Trial(BaseModel):
+class Trial(StoredRecord):
     """One configuration, scored inside a fold's training clips."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     number: int
     """From 0, which is the untuned configuration."""
@@ -56,10 +53,8 @@ class Trial(BaseModel):
         return self.model_copy(update={"number": number, "same_as": same_as, "seconds": 0.0})
 
 
-class Study(BaseModel):
+class Study(StoredRecord):
     """The trials of one pipeline on one fold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     fold: int
     tuner: str
