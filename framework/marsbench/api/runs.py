@@ -19,7 +19,7 @@ from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.plugin.registry import drop_in_folders
 from marsbench.progress import progress_for
 from marsbench.report.columns import data_keys, data_rows
-from marsbench.report.page import Options, build_page
+from marsbench.report.page import build_page
 from marsbench.report.selection import select_all, select_run
 from marsbench.results import comparison
 from marsbench.results.leaderboard import leaderboards
@@ -252,4 +252,4 @@ def write_report(
         else select_run(Path(results), str(result.folder), None)
     )
     folders = drop_in_folders([*map(Path, plugins), *chosen.folders])
-    write_text(Path(path), build_page(chosen, Options(audio=audio, folders=folders)))
+    write_text(Path(path), build_page(chosen, audio=audio, folders=folders))

@@ -3,12 +3,11 @@
 Only this module imports Streamlit.
 """
 
-import argparse
 import gc
 import re
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -30,8 +29,11 @@ from marsbench.deployment.bundle import beyond_full_scale
 from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
 from marsbench.deployment.bundle_record import BaseRecord, Origin
 from marsbench.errors import AudioError, BenchError
+from marsbench.evaluation.scores import grade
 from marsbench.plugin.registry import discover, drop_in_folders
+from marsbench.report import phrases
 from marsbench.report.charts import draw_spectrogram
+from marsbench.report.columns import shown_in
 from marsbench.results.leaderboard import leaderboards
 
 _STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
@@ -46,29 +48,22 @@ _LIMITS = f"{MAX_MEGABYTES} MB and {MAX_SECONDS / 60:.0f} minutes"
 _CHOOSE_ANOTHER = f"Please choose another: WAV, FLAC, OGG or MP3, up to {_LIMITS}."
 
 
-@dataclass(frozen=True)
-class Options:
-    """Arguments of the page's script."""
+def parse_options(words: Sequence[str]) -> Namespace:
+    """Options from the words behind `--`: `bundle`, None for the demo model, `results` and `plugins`.
 
-    bundle: Path | None
-    """Folder of the bundle; None for the demo model."""
-    results: Path
-    """Folder of runs, for the leaderboards."""
-    folders: tuple[Path, ...]
-    """Drop-in folders of plugins."""
-
-
-def parse_options(words: Sequence[str]) -> Options:
-    """Options from the words behind `--`; raises PluginError: a folder of plugins does not exist."""
-    parser = argparse.ArgumentParser("page.py")
+    Raises:
+        PluginError: a folder of plugins does not exist.
+    """
+    parser = ArgumentParser("page.py")
     parser.add_argument("bundle", nargs="?", type=Path, metavar="BUNDLE")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR")
     parser.add_argument("--plugins", type=Path, action="append", default=[], metavar="DIR")
     found = parser.parse_args(words)
-    return Options(found.bundle, found.results, drop_in_folders(found.plugins))
+    found.plugins = drop_in_folders(found.plugins)
+    return found
 
 
-def show(options: Options) -> None:
+def show(options: Namespace) -> None:
     """The whole page; Streamlit runs the script again after every click."""
     st.set_page_config(page_title="marsbench", page_icon="🎙️", layout="centered")
     _html(Markup())
@@ -79,7 +74,7 @@ def show(options: Options) -> None:
         return
     try:
         stamp = (folder / RECORD).stat().st_mtime_ns if is_bundle(folder) else 0
-        bundle = _opened(str(folder), options.folders, stamp)
+        bundle = _opened(str(folder), options.plugins, stamp)
     except BenchError as error:
         st.error(escaped(str(error)))
         if options.bundle is None:
@@ -104,7 +99,7 @@ def _opened(folder: str, folders: tuple[Path, ...], stamp: int) -> AnyBundle:  #
     return bundle
 
 
-def _offer_demo(options: Options) -> None:
+def _offer_demo(options: Namespace) -> None:
     st.info(
         "No bundle was given: `bench app BUNDLE` opens one written by `bench export`. "
         "To try the page, train a demo model on synthetic voices; it takes some seconds."
@@ -112,7 +107,7 @@ def _offer_demo(options: Options) -> None:
     if st.button("Train the demo model", type="primary"):
         try:
             with st.spinner("Synthesising voices and training …"):
-                train_demo(discover(options.folders))
+                train_demo(discover(options.plugins))
         except BenchError as error:
             st.error(escaped(str(error)))
         else:
@@ -121,12 +116,8 @@ def _offer_demo(options: Options) -> None:
 
 def _introduce(bundle: AnyBundle) -> None:
     record, corpus = bundle.record, bundle.record.corpus
-    st.caption(
-        escaped(
-            f"{record.title}, trained on {corpus.n_clips:,} clips of {corpus.name}. "
-            f"Classes: {', '.join(record.labels)}."
-        )
-    )
+    trained_on = f"{record.title}, trained on {corpus.n_clips:,} clips of {corpus.name}."
+    st.caption(escaped(f"{trained_on} Classes: {', '.join(record.labels)}."))
     if corpus.synthetic:
         st.warning(_SYNTHETIC)
     if bundle.warning:
@@ -137,11 +128,9 @@ def show_input(bundle: AnyBundle) -> None:
     """Upload and microphone, and the prediction of whichever was used last."""
     left, right = st.columns(2)
     uploaded = left.file_uploader(
-        f"Upload a file: up to {_LIMITS}",
-        type=list(UPLOAD_SUFFIXES),
-        key="file",
-        on_change=partial(_remember, "file"),
-    )
+        f"Upload a file: up to {_LIMITS}", type=list(UPLOAD_SUFFIXES),
+        key="file", on_change=partial(_remember, "file"),
+    )  # fmt: skip
     recorded = right.audio_input(
         "Or record your voice",
         sample_rate=_MICROPHONE_RATE,
@@ -180,7 +169,7 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
     st.divider()
     left, right = st.columns(2, gap="medium")
     with left:
-        _html(views.prediction_table(answer.prediction))
+        _html(views.table("prediction", answer.prediction))
         st.audio(data, format=mime_type(file or "recording.wav"))
     with right:
         _html(
@@ -200,7 +189,7 @@ def _show_timeline(answer: Answer) -> None:
     )
     _html(views.timeline(answer.prediction))
     with st.expander("As a table"):
-        _html(views.segment_table(answer.prediction))
+        _html(views.table("segments", views.segments(answer.prediction)))
 
 
 def show_scores(record: BaseRecord, results: Path) -> None:
@@ -217,15 +206,11 @@ def show_scores(record: BaseRecord, results: Path) -> None:
 
 
 def _show_run(origin: Origin) -> None:
-    st.caption(
-        escaped(f"Run {origin.run_id} under {origin.protocol}: scores on held-out clips.")
-        + (
-            " No speaker is both in training and test."
-            if origin.by_speaker
-            else " The same speakers may be in training and test."
-        )
-    )
-    _html(views.verdict(origin))
+    apart = "No speaker is both in training and test."
+    shared = "The same speakers may be in training and test."
+    about = escaped(f"Run {origin.run_id} under {origin.protocol}: scores on held-out clips.")
+    st.caption(f"{about} {apart if origin.by_speaker else shared}")
+    _html(views.table("verdict", origin, grade(origin.metrics, origin.criteria), phrases))
     st.caption(
         "Accuracy: share of all clips that were recognised. Recall: the same for the clips of one class. "
         "Macro F1: mean over classes of the harmonic mean of precision and recall."
@@ -235,18 +220,14 @@ def _show_run(origin: Origin) -> None:
         "Clips by true class (rows) and predicted class (columns). "
         "The deeper the blue, the larger the share of the row."
     )
-    _html(views.confusion(origin.metrics))
+    _html(views.table("confusion", origin.metrics))
 
 
 def _show_leaderboards(record: BaseRecord, results: Path) -> None:
     origin = record.origin
+    asked = (origin.protocol, origin.criteria) if origin else (None, None)
     try:
-        boards, left_out = leaderboards(
-            results,
-            record.corpus.name,
-            origin.protocol if origin else None,
-            origin.criteria if origin else None,
-        )
+        boards, left_out = leaderboards(results, record.corpus.name, *asked)
     except BenchError as error:
         st.caption(escaped(f"No leaderboard: {error}"))
         return
@@ -258,7 +239,7 @@ def _show_leaderboards(record: BaseRecord, results: Path) -> None:
                 "Rows of equal # have no significant difference."
                 + (" The marked one is this model's run." if origin else "")
             )
-            _html(views.leaderboard(board, origin.run_id if origin else None))
+            _html(views.table("leaderboard", board, shown_in("app"), origin.run_id if origin else None))
     for line in left_out:
         st.caption(escaped(f"Left out: {line}"))
 

@@ -13,18 +13,11 @@ from numpy.typing import NDArray
 
 from marsbench.data.audio import Waveform
 from marsbench.deployment.bundle import Prediction
-from marsbench.deployment.bundle_record import Origin
-from marsbench.evaluation.scores import Metrics, grade
-from marsbench.report import phrases
-from marsbench.report.charts import Plot, line, nice_ticks, png_uri
-from marsbench.report.columns import shown_in
-from marsbench.results.leaderboard import Board
+from marsbench.report.charts import SHADES, Plot, nice_ticks, png_uri
 
 WIDTH, HEIGHT = 300, 170
 """In pixels; those of the spectrogram of `report.charts`, which is shown below the waveform."""
 _COLUMNS = 240
-_BRIGHTEST = 31
-"""Brightest shade of `png_uri`."""
 _STYLE = """
 text { fill: #74808d; font: 11px system-ui, sans-serif; }
 .middle { text-anchor: middle; }
@@ -50,11 +43,10 @@ def draw_waveform(waveform: Waveform) -> Markup:
     peak = float(max(-low.min(), high.max()))
     plot = Plot((0, waveform.seconds), (-peak, peak), WIDTH, HEIGHT)
     at = np.linspace(0, waveform.seconds, len(low))
-    outline = [(plot.x(x), plot.y(y)) for x, y in zip(at, high, strict=True)]
-    outline += [(plot.x(x), plot.y(y)) for x, y in zip(at[::-1], low[::-1], strict=True)]
+    outline = [*zip(at, high, strict=True), *zip(at[::-1], low[::-1], strict=True)]
     times = [(second, f"{second:g}") for second in nice_ticks(0, waveform.seconds, 5)]
     levels = [(-peak, f"-{peak:.2g}"), (0.0, "0"), (peak, f"{peak:.2g}")]
-    return plot.svg(plot.grid(times, levels, "s", "amplitude") + line(outline, "wave"), "Waveform")
+    return plot.svg(plot.grid(times, levels, "s", "amplitude") + plot.line(outline, "wave"), "Waveform")
 
 
 def envelope(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -68,7 +60,7 @@ def timeline(prediction: Prediction) -> Markup:
 
     Labels are HTML around the image, so that they are as large on a phone as on other screens.
     """
-    shades = np.asarray(np.round(over_time(prediction) * _BRIGHTEST), np.uint8)
+    shades = np.asarray(np.round(over_time(prediction) * (SHADES - 1)), np.uint8)
     labels = Markup().join(Markup("<span>{}</span>").format(label) for label in prediction.labels)
     times = Markup().join(
         Markup('<span style="left:{:.2f}%">{:g}{}</span>').format(
@@ -76,10 +68,10 @@ def timeline(prediction: Prediction) -> Markup:
         )
         for second in nice_ticks(0, prediction.seconds, 5)
     )
-    picture = Markup('<img alt="Probability of each class over time" src="{}">').format(png_uri(shades))
     return Markup(
-        '<div class="timeline"><div class="labels">{}</div>{}<div class="times">{}</div></div>'
-    ).format(labels, picture, times)
+        '<div class="timeline"><div class="labels">{}</div>'
+        '<img alt="Probability of each class over time" src="{}"><div class="times">{}</div></div>'
+    ).format(labels, png_uri(shades), times)
 
 
 def over_time(prediction: Prediction, n_columns: int = _COLUMNS) -> NDArray[np.float64]:
@@ -112,32 +104,8 @@ def segments(prediction: Prediction) -> list[tuple[float, float, str, float]]:
     return [(start, end, label, float(np.mean(shares))) for start, end, label, shares in merged]
 
 
-def prediction_table(prediction: Prediction) -> Markup:
-    """The most probable class, then one bar per class in the bundle's order."""
-    return _rendered("prediction", prediction)
-
-
-def segment_table(prediction: Prediction) -> Markup:
-    """Stretches of a long recording with one most probable class."""
-    return _rendered("segments", segments(prediction))
-
-
-def verdict(origin: Origin) -> Markup:
-    """The run's verdict, the probability of passing, and one row per criterion."""
-    return _rendered("verdict", origin, grade(origin.metrics, origin.criteria), phrases)
-
-
-def confusion(metrics: Metrics) -> Markup:
-    """Counts by true class (rows) and predicted class (columns), shaded by the share of the row."""
-    return _rendered("confusion", metrics)
-
-
-def leaderboard(board: Board, run_id: str | None) -> Markup:
-    """One row per configuration; the one of `run_id` is marked."""
-    return _rendered("leaderboard", board, shown_in("app"), run_id)
-
-
-def _rendered(macro: str, *arguments: Any) -> Markup:
+def table(macro: str, *arguments: Any) -> Markup:
+    """A table, by the name of its macro in `tables.html.j2`, which says what its arguments are."""
     return Markup(getattr(_macros(), macro)(*arguments))  # noqa: S704 - Jinja escapes what is put in
 
 

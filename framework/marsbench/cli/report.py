@@ -34,7 +34,7 @@ def report(
 ) -> None:
     """Write runs as one self-contained HTML page."""
     from marsbench.report import selection as selections
-    from marsbench.report.page import Options, build_page
+    from marsbench.report.page import build_page
     from marsbench.report.terminal.console import print_path
 
     asked = parse_criteria(criteria) if criteria else None
@@ -45,5 +45,5 @@ def report(
     else:
         chosen = selections.select_run(results or DEFAULT_RESULTS, subject, asked)
     folders = drop_in_folders([*(plugins or ()), *chosen.folders])
-    write_text(output, build_page(chosen, Options(asked, audio, folders)))
+    write_text(output, build_page(chosen, asked, audio=audio, folders=folders))
     print_path("Report", output)

@@ -4,9 +4,8 @@ They are small enough to be legible on a phone; colours come from the page's sty
 """
 
 import base64
-import struct
-import zlib
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import floor, isfinite, log10
@@ -14,6 +13,7 @@ from math import floor, isfinite, log10
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+from PIL import Image
 
 from marsbench.data.audio import Waveform, resample
 from marsbench.errors import ResultsError
@@ -44,20 +44,25 @@ class Plot:
         """Pixels from the top."""
         return self.height - _BOTTOM - _share(value, self.y_range) * (self.height - _TOP - _BOTTOM)
 
+    def line(self, points: Iterable[tuple[float, float]], kind: str, tooltip: str = "") -> Markup:
+        """A line through points, in the data's units; a pointer that rests on it shows the tooltip."""
+        path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
+        return mark("polyline", kind, _title(tooltip), points=path)
+
     def grid(self, x_ticks: Ticks, y_ticks: Ticks, x_label: str, y_label: str) -> Markup:
         """Grid lines, tick labels and names of both axes."""
-        left, right = self.x(self.x_range[0]), self.x(self.x_range[1])
-        top, bottom = self.y(self.y_range[1]), self.y(self.y_range[0])
+        left, right = map(self.x, self.x_range)
+        bottom, top = map(self.y, self.y_range)
         body = Markup()
         for value, label in y_ticks:
-            body += line([(left, self.y(value)), (right, self.y(value))], "gridline")
-            body += text(left - 6, self.y(value) + 4, label, "tick end")
+            body += self.line([(end, value) for end in self.x_range], "gridline")
+            body += mark("text", "tick end", label, x=left - 6, y=self.y(value) + 4)
         for value, label in x_ticks:
-            body += line([(self.x(value), top), (self.x(value), bottom)], "gridline")
-            body += text(self.x(value), bottom + 16, label, "tick middle")
-        body += text((left + right) / 2, self.height - 4, x_label, "axis middle")
+            body += self.line([(value, end) for end in reversed(self.y_range)], "gridline")
+            body += mark("text", "tick middle", label, x=self.x(value), y=bottom + 16)
+        body += mark("text", "axis middle", x_label, x=(left + right) / 2, y=self.height - 4)
         turned = Markup('<g transform="translate(11 {:.1f}) rotate(-90)">{}</g>')
-        return body + turned.format((top + bottom) / 2, text(0, 0, y_label, "axis middle"))
+        return body + turned.format((top + bottom) / 2, mark("text", "axis middle", y_label, x=0, y=0))
 
     def svg(self, body: Markup, label: str) -> Markup:
         """The finished plot; `label` describes it for screen readers."""
@@ -66,36 +71,13 @@ class Plot:
         )
 
 
-def line(points: Sequence[tuple[float, float]], kind: str, tooltip: str = "") -> Markup:
-    """A line through points, in pixels; the tooltip is shown where a pointer rests on it."""
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return Markup('<polyline class="{}" points="{}">{}</polyline>').format(kind, path, _title(tooltip))
-
-
-def circle(x: float, y: float, radius: float, kind: str, tooltip: str = "") -> Markup:
-    """A dot, in pixels."""
-    return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}">{}</circle>').format(
-        kind, x, y, radius, _title(tooltip)
+def mark(tag: str, kind: str, inside: str, **places: float | str) -> Markup:
+    """An SVG element of a class of the style sheet, with places in pixels; what is `inside` is escaped."""
+    attributes = Markup().join(
+        Markup(' {}="{}"').format(name, value if isinstance(value, str) else f"{value:.1f}")
+        for name, value in places.items()
     )
-
-
-def rectangle(x: float, y: float, width: float, height: float, kind: str, tooltip: str = "") -> Markup:
-    """A filled box, in pixels; `x` and `y` are its top left corner."""
-    return Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">{}</rect>').format(
-        kind, x, y, width, height, _title(tooltip)
-    )
-
-
-def text(x: float, y: float, content: str, kind: str) -> Markup:
-    """Text at a point, in pixels; `kind` may hold `middle` or `end`, which align it to the point."""
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(kind, x, y, content)
-
-
-def image(x: float, y: float, width: float, height: float, uri: str) -> Markup:
-    """A picture, stretched to fill its box."""
-    return Markup(
-        '<image x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" preserveAspectRatio="none" href="{}"/>'
-    ).format(x, y, width, height, uri)
+    return Markup('<{0} class="{1}"{2}>{3}</{0}>').format(tag, kind, attributes, inside)
 
 
 def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -159,27 +141,19 @@ def _draw(name: str, histories: dict[int, list[dict[str, float]]]) -> Markup:
     points = [point for curves in (fitted, validation) for curve in curves.values() for point in curve]
     if not points:
         return Markup("<p>{}: no finite value</p>").format(name)
-    plot, body = _axes(name, points)
-    for kind, name_of, curves in (("fit", "training", fitted), ("validation", "validation", validation)):
-        for fold, curve in curves.items():
-            body += _line(plot, curve, f"{kind} fold-{fold % 5}", f"fold {fold + 1}, {name_of}")
-    ends = [curve[-1][1] for curve in fitted.values() if curve]
-    return plot.svg(body, f"{name} by epoch, {len(histories)} folds; last epoch: {_range(ends)}")
-
-
-def _axes(name: str, points: Curve) -> tuple[Plot, Markup]:
-    """Axes that all points fit in, and their grid."""
     bounds = _bounds([value for _, value in points])
     last = max(epoch for epoch, _ in points)
-    plot = Plot((1, max(last, 2)), bounds, height=220)
     epochs = [(epoch, f"{epoch:g}") for epoch in nice_ticks(1, last, 6) if epoch == int(epoch)]
     values = [(value, f"{value:.3g}") for value in nice_ticks(*bounds, 5)]
-    return plot, plot.grid(epochs, values, "epoch", name.replace("_", " "))
-
-
-def _line(plot: Plot, curve: Curve, kind: str, tooltip: str) -> Markup:
-    points = [(plot.x(epoch), plot.y(value)) for epoch, value in curve]
-    return line(points, kind, tooltip) if points else Markup()
+    plot = Plot((1, max(last, 2)), bounds, height=220)
+    body = plot.grid(epochs, values, "epoch", name.replace("_", " "))
+    for kind, name_of, curves in (("fit", "training", fitted), ("validation", "validation", validation)):
+        for fold, curve in curves.items():
+            if curve:
+                body += plot.line(curve, f"{kind} fold-{fold % 5}", f"fold {fold + 1}, {name_of}")
+    ends = [curve[-1][1] for curve in fitted.values() if curve]
+    reached = f"{min(ends):.3g} to {max(ends):.3g}" if ends else "unknown"
+    return plot.svg(body, f"{name} by epoch, {len(histories)} folds; last epoch: {reached}")
 
 
 def _curve(rows: Sequence[dict[str, float]], name: str) -> Curve:
@@ -190,10 +164,6 @@ def _bounds(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
     return (0.0 if 0 <= low < high / 2 else low - room), high + room
-
-
-def _range(ends: Sequence[float]) -> str:
-    return f"{min(ends):.3g} to {max(ends):.3g}" if ends else "unknown"
 
 
 @dataclass(frozen=True)
@@ -226,19 +196,20 @@ def _draw_reliability(bins: list[Bin], n_clips: int) -> Markup:
     plot = Plot((0, 1), (0, 1), width=360, height=300)
     most = max(n for _, _, n in bins)
     body = plot.grid(_TICKS, _TICKS, "confidence", "accuracy")
+    width = plot.x(1 / N_BINS) - plot.x(0) - 4
     for confidence, _, n in bins:
         at = min(int(np.ceil(confidence * N_BINS)), N_BINS) / N_BINS
-        body += rectangle(
-            plot.x(at - 1 / N_BINS) + 2, plot.y(0.25 * n / most), plot.x(1 / N_BINS) - plot.x(0) - 4,
-            plot.y(0) - plot.y(0.25 * n / most), "share", f"{n:,} of {n_clips:,} clips",
-        )  # fmt: skip
-    body += line([(plot.x(0), plot.y(0)), (plot.x(1), plot.y(1))], "ideal")
-    body += line([(plot.x(confidence), plot.y(accuracy)) for confidence, accuracy, _ in bins], "curve")
+        x, y = plot.x(at - 1 / N_BINS) + 2, plot.y(0.25 * n / most)
+        tooltip = _title(f"{n:,} of {n_clips:,} clips")
+        body += mark("rect", "share", tooltip, x=x, y=y, width=width, height=plot.y(0) - y)
+    body += plot.line([(0, 0), (1, 1)], "ideal")
+    body += plot.line([(confidence, accuracy) for confidence, accuracy, _ in bins], "curve")
     for confidence, accuracy, n in bins:
-        tooltip = f"confidence {100 * confidence:.0f} %, accuracy {100 * accuracy:.0f} %, {n:,} clips"
-        body += circle(plot.x(confidence), plot.y(accuracy), 2.5 + 3.5 * (n / most) ** 0.5, "point", tooltip)
-    body += text(plot.x(0.03), plot.y(0.94), "underconfident", "hint")
-    body += text(plot.x(0.97), plot.y(0.34), "overconfident", "hint end")
+        tooltip = _title(f"confidence {100 * confidence:.0f} %, accuracy {100 * accuracy:.0f} %, {n:,} clips")
+        radius = 2.5 + 3.5 * (n / most) ** 0.5
+        body += mark("circle", "point", tooltip, cx=plot.x(confidence), cy=plot.y(accuracy), r=radius)
+    body += mark("text", "hint", "underconfident", x=plot.x(0.03), y=plot.y(0.94))
+    body += mark("text", "hint end", "overconfident", x=plot.x(0.97), y=plot.y(0.34))
     described = "; ".join(f"accuracy {100 * a:.0f} % at {100 * c:.0f} % confidence" for c, a, _ in bins)
     return plot.svg(body, f"Reliability diagram: {described}")
 
@@ -253,7 +224,7 @@ _N_MELS = 64
 _MAX_FRAMES = 320
 _RANGE_DB = 70.0
 """Dynamic range below the loudest cell; anything quieter is as dark as silence."""
-_SHADES = 32
+SHADES = 32
 _TICKS_KHZ = (0.5, 1, 2, 4, 8)
 
 
@@ -262,7 +233,9 @@ def draw_spectrogram(waveform: Waveform, label: str) -> Markup:
     clip = resample(waveform, RATE)
     plot = Plot((0, clip.seconds), (0, float(_mel(RATE / 2))), width=300, height=170)
     left, right, top, bottom = plot.x(0), plot.x(clip.seconds), plot.y(plot.y_range[1]), plot.y(0)
-    picture = image(left, top, right - left, bottom - top, png_uri(shades(clip.samples)))
+    picture = Markup(
+        '<image x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" preserveAspectRatio="none" href="{}"/>'
+    ).format(left, top, right - left, bottom - top, png_uri(shades(clip.samples)))
     times = [(second, f"{second:g}") for second in nice_ticks(0, clip.seconds, 5)]
     pitches = [(float(_mel(1000 * pitch)), f"{pitch:g}") for pitch in _TICKS_KHZ]
     return plot.svg(picture + plot.grid(times, pitches, "s", "kHz"), f"Log-mel spectrogram of {label}")
@@ -276,34 +249,18 @@ def shades(samples: NDArray[np.float32]) -> NDArray[np.uint8]:
     power = np.abs(np.fft.rfft(frames * np.hanning(_WINDOW), axis=1)) ** 2
     level = 10 * np.log10(np.maximum(power @ _filters().T, 1e-10))
     share = np.clip((level - level.max()) / _RANGE_DB + 1, 0, 1)
-    return np.asarray(np.round(share.T[::-1] * (_SHADES - 1)), np.uint8)
+    return np.asarray(np.round(share.T[::-1] * (SHADES - 1)), np.uint8)
 
 
 def png_uri(pixels: NDArray[np.uint8]) -> str:
-    """An indexed PNG in the viridis palette, as a data URI."""
-    height, width = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(
-        _chunk(name, content)
-        for name, content in (
-            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
-            (b"PLTE", _palette()),
-            (b"IDAT", zlib.compress(rows, 9)),
-            (b"IEND", b""),
-        )
-    )
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-@cache
-def _palette() -> bytes:
+    """A PNG of shades of the viridis palette, as a data URI."""
     from matplotlib import colormaps
 
-    return colormaps["viridis"](np.linspace(0, 1, _SHADES), bytes=True)[:, :3].tobytes()
+    picture = Image.fromarray(pixels)
+    picture.putpalette(colormaps["viridis"](np.linspace(0, 1, SHADES), bytes=True)[:, :3].tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 @cache

@@ -1,9 +1,9 @@
 """The report: one self-contained HTML page."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -16,33 +16,38 @@ from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import grade
 from marsbench.report import phrases
 from marsbench.report.columns import formatted, shown_in
-from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run, with_attributes, with_audio
+from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run
 from marsbench.report.selection import Selection
 from marsbench.results.leaderboard import Board
 from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.row import Row
-from marsbench.results.schema import Standing
+from marsbench.results.schema import CorpusRecord, Standing
 
 MOST_ROWS = 200
 MOST_GAPS = 30
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a page is made."""
+def build_page(
+    selection: Selection, criteria: Criteria | None = None, *,
+    audio: bool = False, folders: tuple[Path, ...] = (),
+) -> str:  # fmt: skip
+    """The page as HTML.
 
-    criteria: Criteria | None = None
-    """None for each run's own, and the default ones for leaderboards."""
-    audio: bool = False
-    """Whether to include the sound of misclassified clips."""
-    folders: tuple[Path, ...] = ()
-    """Drop-in folders of dataset plugins."""
-
-
-def build_page(selection: Selection, options: Options) -> str:
-    """The page as HTML."""
+    Args:
+        selection: what the page is about.
+        criteria: of all runs; None for each run's own.
+        audio: whether to include the sound of misclassified clips.
+        folders: drop-in folders of dataset plugins.
+    """
     notes = list(selection.notes)
-    runs = _runs(selection, options, notes)
+    found: dict[str, CorpusAudio] = {}
+
+    def audio_of(corpus: CorpusRecord) -> CorpusAudio:
+        if corpus.fingerprint not in found:
+            found[corpus.fingerprint] = find_audio(corpus.dataset, folders)
+        return found[corpus.fingerprint]
+
+    runs = _runs(selection, criteria, notes, partial(view_run, audio_of=audio_of, playable=audio))
     anchors = {view.run.run_id: view.anchor for view in runs}
     boards = [view_board(board, selection, anchors) for board in selection.boards]
     rows = [row for board in boards for row in board.rows]
@@ -51,14 +56,14 @@ def build_page(selection: Selection, options: Options) -> str:
         title=selection.title,
         boards=boards,
         runs=runs,
-        n_speakers=_n_speakers(runs),
+        n_speakers={view.run.protocol.hash: view.n_speakers for view in runs if view.n_speakers is not None},
         speaker_gaps=pairs[:MOST_GAPS],
         n_more_gaps=max(0, len(pairs) - MOST_GAPS),
         failed=[view.row for view in rows if view.row.status == "failed"],
         synthetic=sorted({board.board.corpus for board in boards if board.board.synthetic}),
         licences=sorted({(run.corpus.name, run.corpus.licence) for row in rows if (run := row.standing)}),
         notes=notes,
-        with_audio=options.audio,
+        with_audio=audio,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("marsbench"),
         ranked_by=METRICS[RANKED_BY],
@@ -70,39 +75,22 @@ def build_page(selection: Selection, options: Options) -> str:
     )  # fmt: skip
 
 
-def _runs(selection: Selection, options: Options, notes: list[str]) -> list[RunView]:
+def _runs(
+    selection: Selection, criteria: Criteria | None, notes: list[str], view: Callable[..., RunView]
+) -> list[RunView]:
     """The runs in detail; a line is added to `notes` for each that cannot be read."""
-    audio: dict[str, CorpusAudio] = {}
     views = []
     rows = {
         run_id: (row, board) for board in selection.boards for row in board.rows for run_id in row.run_ids
     }
     for number, folder in enumerate(selection.in_detail, 1):
         row, board = rows.get(folder.path.name, (None, None))
-        criteria = options.criteria or (board.criteria if board else None)
+        asked = criteria or (board.criteria if board else None)
         try:
-            view = view_run(folder, f"run-{number}", criteria, row)
+            views.append(view(folder, f"run-{number}", asked, row))
         except ResultsError as error:
             notes.append(str(error))
-            continue
-        views.append(_with_corpus(view, audio, options))
     return views
-
-
-def _with_corpus(view: RunView, found: dict[str, CorpusAudio], options: Options) -> RunView:
-    """The run with its scores by attribute and spectrograms; each corpus is searched for once."""
-    if view.run.metrics is None or view.n_speakers is None:
-        return view
-    corpus = view.run.corpus
-    if corpus.fingerprint not in found:
-        found[corpus.fingerprint] = find_audio(corpus.dataset, options.folders)
-    view = with_attributes(view, found[corpus.fingerprint])
-    return with_audio(view, found[corpus.fingerprint], playable=options.audio) if view.misclassified else view
-
-
-def _n_speakers(runs: list[RunView]) -> dict[str, int]:
-    """Number of speakers by protocol hash, of the boards that have a run in detail."""
-    return {view.run.protocol.hash: view.n_speakers for view in runs if view.n_speakers is not None}
 
 
 @dataclass(frozen=True)

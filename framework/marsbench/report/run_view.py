@@ -5,7 +5,7 @@ Among it the clips that it is most wrong about, and its scores by speaker and by
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -37,7 +37,7 @@ from marsbench.report.phrases import by_reason, fold_numbers
 from marsbench.results.predictions import read_predictions
 from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.row import Row
-from marsbench.results.schema import Run
+from marsbench.results.schema import CorpusRecord, Run
 from marsbench.results.store import RunFolder
 
 _MOST_VALUES = 10
@@ -94,24 +94,23 @@ class SpeakerScores:
     """Recall of each class; None for a class of which the speaker has no clips."""
 
 
+def _grouped(predictions: Predictions, keys: Iterable[str | None]) -> dict[str | None, Predictions]:
+    """The predictions of the clips of each key."""
+    rows: dict[str | None, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    return {key: predictions.of_rows(np.array(found)) for key, found in rows.items()}
+
+
 def by_speaker(predictions: Predictions) -> list[SpeakerScores]:
     """Every known speaker, worst accuracy first; empty if no clip names one."""
-    rows: dict[str, list[int]] = {}
-    for row, speaker in enumerate(predictions.speakers):
+    scores = []
+    for speaker, clips in _grouped(predictions, predictions.speakers).items():
         if speaker is not None:
-            rows.setdefault(speaker, []).append(row)
-    scores = [_scores(speaker, predictions.of_rows(np.array(rows[speaker]))) for speaker in sorted(rows)]
-    return sorted(scores, key=lambda entry: entry.accuracy)
-
-
-def _scores(speaker: str, predictions: Predictions) -> SpeakerScores:
-    matrix = confusion(predictions.targets, predictions.probabilities)
-    return SpeakerScores(
-        speaker=speaker,
-        n_clips=len(predictions.clips),
-        accuracy=float(matrix.accuracy),
-        recalls=[None if np.isnan(recall) else float(recall) for recall in matrix.recall],
-    )
+            matrix = confusion(clips.targets, clips.probabilities)
+            recalls = [None if np.isnan(recall) else float(recall) for recall in matrix.recall]
+            scores.append(SpeakerScores(speaker, len(clips.clips), float(matrix.accuracy), recalls))
+    return sorted(scores, key=lambda entry: (entry.accuracy, entry.speaker))
 
 
 @dataclass(frozen=True)
@@ -132,17 +131,12 @@ def by_value(predictions: Predictions, values: Sequence[str | None]) -> list[Val
         predictions: out-of-fold.
         values: of each of their clips.
     """
-    rows: dict[str | None, list[int]] = {}
-    for row, value in enumerate(values):
-        rows.setdefault(value, []).append(row)
-    in_order = sorted(rows, key=lambda value: (value is None, value or ""))
-    return [_of_value(value, predictions.of_rows(np.array(rows[value]))) for value in in_order]
-
-
-def _of_value(value: str | None, predictions: Predictions) -> ValueScores:
-    scores = scores_of(predictions, [METRICS["accuracy"], METRICS["uar"]])
-    kept = {name: score for name, score in scores.items() if isinstance(score, Score)}
-    return ValueScores(value, len(predictions.clips), kept)
+    found = []
+    for value, clips in _grouped(predictions, values).items():
+        scores = scores_of(clips, [METRICS["accuracy"], METRICS["uar"]])
+        kept = {name: score for name, score in scores.items() if isinstance(score, Score)}
+        found.append(ValueScores(value, len(clips.clips), kept))
+    return sorted(found, key=lambda entry: (entry.value is None, entry.value or ""))
 
 
 @dataclass(frozen=True)
@@ -203,34 +197,6 @@ class RunView:
         return [(group[0], fold_numbers(group)) for group in by_reason(self.run.failures)]
 
 
-def view_run(folder: RunFolder, anchor: str, criteria: Criteria | None, row: Row | None) -> RunView:
-    """A run, `row` of a leaderboard, without the audio of its clips.
-
-    Raises:
-        ResultsError: `run.json` cannot be read.
-    """
-    run = folder.read_run()
-    gain, stricter = (row.scores.get("gain"), row.stricter) if row else (None, None)
-    if run.metrics is None:
-        return RunView(anchor, run, folder, gain)
-    grades = grade(run.metrics, criteria or run.criteria)
-    problems: list[str] = []
-    predictions: Predictions | None = None
-    try:
-        predictions = read_predictions(folder, run)
-    except ResultsError as error:
-        problems.append(str(error))
-    return RunView(
-        anchor, run, folder, gain, stricter, grades, verdict(grades),
-        n_speakers=len(set(predictions.speakers) - {None}) if predictions else None,
-        speakers=by_speaker(predictions) if predictions else [],
-        calibration=calibration(predictions) if predictions else None,
-        misclassified=[ClipView(clip) for clip in most_misclassified(predictions)] if predictions else [],
-        curves=learning_curves(folder, run.protocol.n_folds),
-        problems=problems,
-    )  # fmt: skip
-
-
 @dataclass(frozen=True)
 class CorpusAudio:
     """Where the audio files of a corpus are."""
@@ -283,31 +249,52 @@ def _vorbis(samples: np.ndarray, compression: float) -> bytes:
     return buffer.getvalue()
 
 
-def with_audio(view: RunView, corpus: CorpusAudio, *, playable: bool) -> RunView:
-    """The run with a spectrogram of each misclassified clip, and its sound if `playable`."""
-    if corpus.problem:
-        return replace(view, audio_problem=corpus.problem)
-    clips = [entry.clip for entry in view.misclassified]
-    views = [_clip_view(clip, corpus.paths.get(clip.clip), playable) for clip in clips]
-    return replace(view, misclassified=views)
+def view_run(
+    folder: RunFolder, anchor: str, criteria: Criteria | None, row: Row | None, *,
+    audio_of: Callable[[CorpusRecord], CorpusAudio], playable: bool,
+) -> RunView:  # fmt: skip
+    """A run, `row` of a leaderboard, with the sound of its misclassified clips if `playable`.
 
-
-def with_attributes(view: RunView, corpus: CorpusAudio) -> RunView:
-    """The run with its scores by attribute, where its predictions can be read."""
+    Raises:
+        ResultsError: `run.json` cannot be read.
+    """
+    run = folder.read_run()
+    gain, stricter = (row.scores.get("gain"), row.stricter) if row else (None, None)
+    if run.metrics is None:
+        return RunView(anchor, run, folder, gain)
+    grades = grade(run.metrics, criteria or run.criteria)
+    curves = learning_curves(folder, run.protocol.n_folds)
+    view = RunView(anchor, run, folder, gain, stricter, grades, verdict(grades), curves=curves)
     try:
-        predictions = read_predictions(view.folder, view.run)
-    except ResultsError:  # `view.problems` tells it
-        return view
+        predictions = read_predictions(folder, run)
+    except ResultsError as error:
+        return replace(view, problems=[str(error)])
+    corpus = audio_of(run.corpus)
+    return replace(
+        view,
+        n_speakers=len(set(predictions.speakers) - {None}),
+        speakers=by_speaker(predictions),
+        calibration=calibration(predictions),
+        misclassified=[_clip_view(clip, corpus, playable) for clip in most_misclassified(predictions)],
+        attributes=_by_attribute(predictions, corpus),
+        audio_problem=corpus.problem,
+    )
+
+
+def _by_attribute(predictions: Predictions, corpus: CorpusAudio) -> dict[str, list[ValueScores]]:
     clips = [corpus.attributes.get(clip, {}) for clip in predictions.clips]
-    found: dict[str, list[ValueScores]] = {}
-    for name in sorted(set().union(*clips)):
-        values = [clip.get(name) for clip in clips]
-        if 1 < len(set(values)) <= _MOST_VALUES:
-            found[name] = by_value(predictions, values)
-    return replace(view, attributes=found)
+    columns = {name: [clip.get(name) for clip in clips] for name in sorted(set().union(*clips))}
+    return {
+        name: by_value(predictions, values)
+        for name, values in columns.items()
+        if 1 < len(set(values)) <= _MOST_VALUES
+    }
 
 
-def _clip_view(clip: Misclassified, path: Path | None, playable: bool) -> ClipView:
+def _clip_view(clip: Misclassified, corpus: CorpusAudio, playable: bool) -> ClipView:
+    if corpus.problem:
+        return ClipView(clip)
+    path = corpus.paths.get(clip.clip)
     if path is None:
         return ClipView(clip, problem="the corpus has no such clip now")
     try:

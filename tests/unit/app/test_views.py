@@ -6,8 +6,8 @@ from marsbench.app.views import (
     draw_waveform,
     envelope,
     over_time,
-    prediction_table,
     segments,
+    table,
     timeline,
 )
 from marsbench.data.audio import Waveform
@@ -51,7 +51,7 @@ def test_the_outline_reaches_every_sample(n_samples: int) -> None:
 
 def test_names_of_classes_are_text_and_never_markup() -> None:
     hostile = prediction((0, 2, 0.9), (1, 3, 0.7), labels=("<script>", "b"))
-    for shown in (prediction_table(hostile), timeline(hostile)):
+    for shown in (table("prediction", hostile), timeline(hostile)):
         assert "<script>" not in shown
         assert "&lt;script&gt;" in shown
 

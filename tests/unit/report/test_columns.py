@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marsbench.app.views import leaderboard as app_table
+from marsbench.app import views
 from marsbench.config import Criteria
 from marsbench.evaluation.metrics import METRICS, Metric
 from marsbench.evaluation.scores import Metrics, grade
 from marsbench.report.boards import markdown_board, terminal_board
-from marsbench.report.columns import columns, data_keys, data_rows, formatted
+from marsbench.report.columns import columns, data_keys, data_rows, formatted, shown_in
 from marsbench.results.leaderboard import Board, leaderboards
 from marsbench.results.store import RunFolder
 
@@ -97,7 +97,7 @@ def test_a_metric_on_the_list_is_in_every_output(
     page = page_of(folder)
     assert f">{metric.header[:1].upper()}{metric.header[1:]}</abbr>" in page
     assert f'data-value="{row.scores[metric.name]}">{shown}</td>' in page
-    assert f"<td>{shown}</td>" in app_table(the_board(), None)
+    assert f"<td>{shown}</td>" in views.table("leaderboard", the_board(), shown_in("app"), None)
     assert f"{metric.title} {shown}" in words_of(bench("show", folder.path.name).stdout)
 
 

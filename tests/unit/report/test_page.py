@@ -10,7 +10,7 @@ from fixtures.results import rewrite
 from marsbench.config import Criteria
 from marsbench.errors import ResultsError
 from marsbench.plugin.registry import Recipe
-from marsbench.report.page import Options, build_page
+from marsbench.report.page import build_page
 from marsbench.report.run_view import CorpusAudio
 from marsbench.report.selection import select_all, select_experiment, select_run
 from marsbench.results.schema import LeakageRecord, ProtocolRecord, TuningRecord
@@ -215,7 +215,7 @@ def test_all_boards_show_the_best_run_of_each_in_depth(told_run: Write) -> None:
     told_run("b", settings={})
     selection = select_all(Path("results"), None)
     assert [folder.path.name for folder in selection.in_detail] == ["a", "b"]
-    assert build_page(selection, Options()).count('class="run"') == 2
+    assert build_page(selection).count('class="run"') == 2
 
 
 def test_at_most_five_runs_are_shown_in_depth_and_the_page_says_so(told_run: Write) -> None:
@@ -223,7 +223,7 @@ def test_at_most_five_runs_are_shown_in_depth_and_the_page_says_so(told_run: Wri
         folder = told_run(f"r{number}", settings={})
         protocol = folder.read_run().protocol.model_copy(update={"hash": f"{number}" * 64})
         told_run(f"r{number}", settings={}, protocol=protocol)
-    page = build_page(select_all(Path("results"), None), Options())
+    page = build_page(select_all(Path("results"), None))
     assert page.count('class="run"') == 5
     assert "the 5 best of 7 runs are shown in detail" in page
 

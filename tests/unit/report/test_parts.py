@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from fixtures.results import made
 from marsbench.data.audio import Waveform
-from marsbench.report.charts import RATE, calibration, draw_spectrogram, nice_ticks, png_uri, shades, text
+from marsbench.report.charts import RATE, calibration, draw_spectrogram, mark, nice_ticks, png_uri, shades
 from marsbench.report.run_view import by_speaker, most_misclassified, player
 
 PREDICTIONS = made(
@@ -103,4 +103,4 @@ def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
 
 
 def test_words_in_a_plot_are_escaped() -> None:
-    assert "&lt;b&gt;" in text(0, 0, "<b>", "tick")
+    assert "&lt;b&gt;" in mark("text", "tick", "<b>", x=0, y=0)
