@@ -22,7 +22,6 @@ from marsbench.plugin.registry import Recipe
 from marsbench.progress import Advance
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.ensemble_job import HoldoutPredictions, InnerPredictions
-from marsbench.runner.pipeline_job import pipeline_key
 from marsbench.runner.resources import Resources
 from marsbench.tuning.cached_fits import CachedFits
 from marsbench.tuning.search_space import Configuration
@@ -193,14 +192,14 @@ class Screening:
         features = self._features_by(candidate.pipeline.features)
         if isinstance(features, Failure):
             return features
-        pipeline, seed, threads = candidate.pipeline, candidate.units.seed, self.place.asked.threads
+        pipeline = candidate.pipeline
         units, targets = candidate.units.inner(0, features, 1)
         fits = CachedFits(
             name=f"{candidate.name}, first look",
             fold=0,
             units=units,
             recipe=pipeline.features,
-            key=pipeline_key(self.plan.protocol.hash, pipeline, seed, threads).screening_fits,
+            key=candidate.units.key(self.plan.protocol.hash, self.place.asked.threads).screening_fits,
             folder=self.folder,
             others=(),
             features_by=self._features_by,

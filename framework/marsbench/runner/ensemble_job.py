@@ -26,7 +26,6 @@ from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions, stacked
 from marsbench.execution.base import Outcome, Submit, Task, failure
 from marsbench.execution.executor import n_workers, open_executor
-from marsbench.execution.limits import Clock
 from marsbench.features.store import FeatureFile
 from marsbench.plugin.registry import Recipe, discover, drop_in_folders
 from marsbench.progress import Progress, Silent
@@ -36,8 +35,8 @@ from marsbench.results.schema import EnsembleRecord, Run, RunPlan
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.job import Job, make_jobs
-from marsbench.runner.pipeline_job import Units, pipeline_key
-from marsbench.runner.record import Costs, Origin, build_record
+from marsbench.runner.pipeline_job import Units
+from marsbench.runner.record import build_record
 from marsbench.runner.reload import (
     changed_plugins,
     chosen_by,
@@ -135,13 +134,12 @@ class HoldoutPredictions:
         if isinstance(features, Failure):
             return features
         inner = units.for_holdout(fold, features, self.n_folds)
-        threads = self.place.asked.threads
         fits = CachedFits(
             name=f"{units.pipeline.name}, fold {fold + 1}",
             fold=fold,
             units=inner,
             recipe=units.pipeline.features,
-            key=pipeline_key(self.protocol_hash, units.pipeline, units.seed, threads).holdout_fits,
+            key=units.key(self.protocol_hash, self.place.asked.threads).holdout_fits,
             folder=self.folder,
             others=self.others,
             features_by=partial(self.place.features_of, units.corpus, units.folders),
@@ -214,7 +212,7 @@ class EnsembleJob(Job):
         if not self.asked.equal:
             _ = self._member_fits
 
-    def fit_missing(self, place: Resources, clock: Clock) -> None:  # noqa: ARG002 - only tuning consumes time budget
+    def fit_missing(self, place: Resources) -> None:
         """Compute the weights of the missing folds."""
         if self.asked.equal:
             for fold in self.missing:
@@ -316,7 +314,13 @@ class EnsembleJob(Job):
         """
         members = [member.run for member in self.members]
         parameters = {"inner_folds": self.inner_folds} if self.inner_folds else {}
-        origin = Origin(
+        units = [self.finished[fold] for fold in sorted(self.finished)]
+        return build_record(
+            self.finished,
+            self.failures,
+            predictions,
+            self.asked.criteria,
+            members,
             run_id=self.folder.path.name,
             corpus=members[0].corpus,
             protocol=members[0].protocol,
@@ -325,16 +329,12 @@ class EnsembleJob(Job):
             settings={},
             seed=0,
             threads=max(run.threads for run in members),
+            ensemble=EnsembleRecord(
+                members=[member.record for member in self.members],
+                inner_folds=self.inner_folds,
+                weights=[[float(unit.hyperparameters[run_id]) for run_id in self.ids] for unit in units],
+            ),
         )
-        units = [self.finished[fold] for fold in sorted(self.finished)]
-        criteria, costs = self.asked.criteria, Costs.of_members(members)
-        run = build_record(origin, units, self.failures, predictions, criteria, costs, members)
-        ensemble = EnsembleRecord(
-            members=[member.record for member in self.members],
-            inner_folds=self.inner_folds,
-            weights=[[float(unit.hyperparameters[run_id]) for run_id in self.ids] for unit in units],
-        )
-        return run.model_copy(update={"ensemble": ensemble})
 
     def planned(self) -> RunPlan:
         """Content of `plan.json`."""

@@ -27,7 +27,7 @@ def make_jobs(
     Args:
         jobs: the runs to make.
         place: where their tasks run.
-        clock: the time that all of them together may take; it cuts trials, never folds.
+        clock: the time that all of them together may take.
         retry_failed: whether to repeat fits that failed earlier.
     """
     for job in jobs:
@@ -69,6 +69,8 @@ class Job(ABC):
     """Whether it consumes a time budget."""
     seconds_spent = 0.0
     """Seconds of the time budget that earlier commands spent on it."""
+    clock: Clock
+    """Time that it may take, once it is made; it cuts trials, never folds."""
 
     def __init__(
         self, folder: RunFolder, name: str, shapes: Sequence[tuple[int, int]], progress: Progress
@@ -99,7 +101,7 @@ class Job(ABC):
         """Compute what the fits need, such as features; called before any run is made."""
 
     @abstractmethod
-    def fit_missing(self, place: Resources, clock: Clock) -> None:
+    def fit_missing(self, place: Resources) -> None:
         """Fit the missing folds and `take` the outcome of each, or `give_up`."""
 
     @abstractmethod
@@ -168,8 +170,9 @@ class Job(ABC):
             StorageError: something cannot be written, or the folder is gone.
             Stopped: after Ctrl-C.
         """
+        self.clock = clock
         if self.missing:
-            self.fit_missing(place, clock)
+            self.fit_missing(place)
         self._bars.close()
         self._finish()
         self.release()

@@ -17,7 +17,6 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Submit, Task
 from marsbench.execution.executor import n_workers
-from marsbench.execution.limits import Clock
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import derived_seed
 from marsbench.planning import Pipeline, Plan
@@ -29,9 +28,12 @@ from marsbench.results.keys import PipelineKey
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
 from marsbench.runner.job import Job
-from marsbench.runner.record import Costs, Origin, build_record, corpus_record, protocol_record
+from marsbench.runner.record import build_record, corpus_record, protocol_record
 from marsbench.runner.resources import Resources
 from marsbench.tuning.search_space import Configuration, of_plugin
+
+_UNTUNED = {"trials": 0, "tuner": "optuna", "objective": "macro_f1", "inner_folds": None, "time_budget": None}
+"""Options of an experiment, for a run that is not tuned."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,23 @@ class Units:
         protocol = plan.protocol
         return cls(plan.corpus, pipeline, seed, protocol.by_speaker, protocol.folds, plan.folders)
 
+    def key(self, protocol_hash: str, threads: int) -> PipelineKey:
+        """Key of the pipeline's runs and fits."""
+        pipeline = self.pipeline
+        return PipelineKey(
+            protocol_hash, pipeline.features, pipeline.model, pipeline.hyperparameters, self.seed, threads
+        )
+
     def whole(self, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
         """The fit on every clip, which predicts none."""
         rows = np.arange(len(self.corpus.clips))
-        unit = self._unit(0, features, rows, rows[:0], derived_seed(self.seed, "whole"))
-        unit.proposed.update(of_plugin(configuration or {}, self.pipeline.model.name))
-        return unit
+        return self._unit(0, features, rows, rows[:0], derived_seed(self.seed, "whole"), configuration)
 
     def outer(self, fold: int, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
         """The fit on a fold's whole training part, which predicts its test part."""
         split = self.folds[fold]
-        unit = self._unit(fold, features, split.train, split.test, derived_seed(self.seed, fold))
-        unit.proposed.update(of_plugin(configuration or {}, self.pipeline.model.name))
-        return unit
+        seed = derived_seed(self.seed, fold)
+        return self._unit(fold, features, split.train, split.test, seed, configuration)
 
     def inner(
         self, fold: int, features: FeatureFile, n_folds: int
@@ -98,7 +104,15 @@ class Units:
         )
         return tuple(units), [self.corpus.targets[split.test] for split in splits]
 
-    def _unit(self, fold: int, features: FeatureFile, train: Rows, test: Rows, seed: int) -> Unit:
+    def _unit(
+        self,
+        fold: int,
+        features: FeatureFile,
+        train: Rows,
+        test: Rows,
+        seed: int,
+        configuration: Configuration | None = None,
+    ) -> Unit:
         targets = self.corpus.targets
         validation = train[:0]
         if self.pipeline.wants_validation:
@@ -117,6 +131,7 @@ class Units:
             test=tuple(test.tolist()),
             seed=seed,
             version=fit_version(),
+            proposed=of_plugin(configuration or {}, self.pipeline.model.name),
         )
 
 
@@ -129,7 +144,7 @@ class PipelineJob(Job):
         """Write nothing yet; the run's seed is that of the experiment."""
         self.plan, self.pipeline, self.experiment = plan, pipeline, experiment
         self.units = Units.of(plan, pipeline, experiment.seed)
-        self.key = pipeline_key(plan.protocol.hash, pipeline, experiment.seed, experiment.threads)
+        self.key = self.units.key(plan.protocol.hash, experiment.threads)
         seed = f", seed {experiment.seed}" if experiment.seed else ""
         name = f"{pipeline.name}{seed}{', tuned' if self.tuning else ''}"
         n_classes = len(plan.corpus.labels)
@@ -149,7 +164,7 @@ class PipelineJob(Job):
         """Extract the features."""
         self.features_at(place)
 
-    def fit_missing(self, place: Resources, clock: Clock) -> None:  # noqa: ARG002 - only tuning consumes time budget
+    def fit_missing(self, place: Resources) -> None:
         """Fit the missing folds side by side."""
         features = self.features_at(place)
         if isinstance(features, Failure):
@@ -183,7 +198,11 @@ class PipelineJob(Job):
 
     def build_record(self, predictions: Predictions | None) -> Run:
         """The run with its scores, or without them where a fold has failed."""
-        origin = Origin(
+        return build_record(
+            self.finished,
+            self.failures,
+            predictions,
+            self.experiment.criteria,
             run_id=self.folder.path.name,
             corpus=corpus_record(self.plan),
             protocol=protocol_record(self.plan.protocol),
@@ -193,9 +212,6 @@ class PipelineJob(Job):
             seed=self.experiment.seed,
             threads=self.experiment.threads,
         )
-        units = [self.finished[fold] for fold in sorted(self.finished)]
-        criteria, costs = self.experiment.criteria, Costs.of_units(units)
-        return build_record(origin, units, self.failures, predictions, criteria, costs)
 
     def planned(self) -> RunPlan:
         """Content of `plan.json`."""
@@ -224,13 +240,3 @@ class PipelineJob(Job):
             planned=datetime.now(UTC).isoformat(timespec="seconds"),
             tuning=self.tuning,
         )
-
-
-def pipeline_key(protocol_hash: str, pipeline: Pipeline, seed: int, threads: int) -> PipelineKey:
-    """Key of the pipeline's runs and fits."""
-    return PipelineKey(
-        protocol_hash, pipeline.features, pipeline.model, pipeline.hyperparameters, seed, threads
-    )
-
-
-_UNTUNED = {"trials": 0, "tuner": "optuna", "objective": "macro_f1", "inner_folds": None, "time_budget": None}

@@ -1,12 +1,11 @@
 """From finished units to the record of a run."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from statistics import fmean
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 from marsbench.config import Criteria, Tuning
 from marsbench.environment import environment
@@ -15,7 +14,6 @@ from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Grade, Metrics, grade, verdict
 from marsbench.evaluation.scoring import odds_of, resample, score_predictions
 from marsbench.planning import Plan
-from marsbench.plugin.registry import Recipe
 from marsbench.protocols.protocol import Protocol
 from marsbench.results.schema import (
     CorpusRecord,
@@ -28,75 +26,32 @@ from marsbench.results.schema import (
 from marsbench.results.studies import Study, TrialState
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The pipeline and data of a run; fields are those of `Run`."""
-
-    run_id: str
-    corpus: CorpusRecord
-    protocol: ProtocolRecord
-    features: Recipe
-    model: Recipe
-    settings: dict[str, Any]
-    seed: int
-    threads: int
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Times and sizes of a run; fields are those of `Run`."""
-
-    fit_seconds: float
-    predict_seconds: float
-    n_parameters: int | None
-    extraction_seconds: float | None
-    model_bytes: int | None
-
-    @classmethod
-    def of_units(cls, units: Sequence[UnitResult]) -> Self:
-        """Costs of one pipeline, by its finished units."""
-        sizes = [unit.model_bytes for unit in units if unit.model_bytes is not None]
-        return cls(
-            fit_seconds=sum(unit.fit_seconds for unit in units),
-            predict_seconds=sum(unit.predict_seconds for unit in units),
-            n_parameters=units[0].n_parameters if units else None,
-            extraction_seconds=units[0].extraction_seconds if units else None,
-            model_bytes=round(fmean(sizes)) if sizes else None,
-        )
-
-    @classmethod
-    def of_members(cls, runs: Sequence[Run]) -> Self:
-        """Sums over the members of an ensemble, None where one is unknown."""
-        return cls(**{one.name: _sum(getattr(run, one.name) for run in runs) for one in fields(cls)})
-
-
 def build_record(
-    origin: Origin,
-    units: Sequence[UnitResult],
+    finished: Mapping[int, UnitResult],
     failures: Mapping[int | None, Failure],
     predictions: Predictions | None,
     criteria: Criteria,
-    costs: Costs,
     members: Sequence[Run] = (),
+    **origin: Any,
 ) -> Run:
     """The run with its scores, or with the reasons why it has none.
 
     Args:
-        origin: the pipeline and its data.
-        units: results of the finished folds, by fold.
+        finished: results of the finished folds.
         failures: reasons by fold; None for all folds.
         predictions: out-of-fold predictions if every fold is finished, else None.
         criteria: thresholds that the scores are graded by.
-        costs: times and sizes.
-        members: runs that it is made of; their warnings and environments are included.
+        members: runs that it is made of: their costs are summed, their warnings and environments included.
+        origin: fields of `Run` for the pipeline and its data.
     """
+    units = [finished[fold] for fold in sorted(finished)]
     scored = graded(predictions, criteria) if predictions is not None else None
     metrics, grades, pass_probability = scored or (None, [], None)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     warnings = chain(*(run.warnings for run in members), *(unit.warnings for unit in units))
     return Run(
-        **vars(origin),
-        **vars(costs),
+        **origin,
+        **(_costs_of_members(members) if members else _costs(units)),
         status="complete" if scored else "failed",
         finished=max((unit.finished for unit in units), default=now),
         hyperparameters=[unit.hyperparameters for unit in units],
@@ -143,6 +98,24 @@ def tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | N
     )
 
 
+def _costs(units: Sequence[UnitResult]) -> dict[str, Any]:
+    """Times and sizes of one pipeline, as fields of `Run`."""
+    sizes = [unit.model_bytes for unit in units if unit.model_bytes is not None]
+    return {
+        "fit_seconds": sum(unit.fit_seconds for unit in units),
+        "predict_seconds": sum(unit.predict_seconds for unit in units),
+        "n_parameters": units[0].n_parameters if units else None,
+        "extraction_seconds": units[0].extraction_seconds if units else None,
+        "model_bytes": round(fmean(sizes)) if sizes else None,
+    }
+
+
+def _costs_of_members(runs: Sequence[Run]) -> dict[str, Any]:
+    """The same, summed over the members of an ensemble; None where one is unknown."""
+    by_name = {name: [getattr(run, name) for run in runs] for name in _costs([])}
+    return {name: None if None in values else sum(values) for name, values in by_name.items()}
+
+
 def _environment(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Where units were fitted, then or earlier; values that differ are joined."""
     found: dict[str, dict[str, None]] = {}
@@ -177,18 +150,5 @@ def protocol_record(protocol: Protocol) -> ProtocolRecord:
         n_folds=len(protocol.folds),
         notes=list(protocol.notes),
         description=protocol.description,
-        leakage=LeakageRecord(
-            speakers_shared=protocol.leakage.speakers_shared,
-            statements_shared=protocol.leakage.statements_shared,
-            takes_shared=protocol.leakage.takes_shared,
-            exact_groups=[list(group) for group in protocol.leakage.exact_groups],
-            near_groups=[list(group) for group in protocol.leakage.near_groups],
-            dropped_duplicates=list(protocol.leakage.dropped_duplicates),
-        ),
+        leakage=LeakageRecord(**vars(protocol.leakage)),
     )
-
-
-def _sum(values: Iterable[float | None]) -> Any:
-    """Sum, None if any is unknown."""
-    known = list(values)
-    return None if None in known else sum(value for value in known if value is not None)

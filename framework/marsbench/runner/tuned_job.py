@@ -11,7 +11,6 @@ from marsbench.errors import ResultsError
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Task
-from marsbench.execution.limits import Clock
 from marsbench.features.store import FeatureFile
 from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.model import Model
@@ -66,14 +65,13 @@ class TunedJob(PipelineJob):
         """Extract the features and find the search space."""
         self._space_at(place)
 
-    def fit_missing(self, place: Resources, clock: Clock) -> None:
+    def fit_missing(self, place: Resources) -> None:
         """Tune and fit the missing folds side by side."""
         space = self._space_at(place)
         if isinstance(space, Failure):
             self.give_up(space)
             return
-        self._clock = clock
-        super().fit_missing(place, clock)
+        super().fit_missing(place)
 
     def fit(self, fold: int, features: FeatureFile, place: Resources) -> Outcome:
         """The study, then the fit of its best configuration on the whole training part."""
@@ -180,8 +178,8 @@ class TunedJob(PipelineJob):
             rungs=self.pipeline.rungs,
             seed=self.experiment.seed,
             pinned=frozenset(of_plugin(self.pipeline.settings, self.pipeline.model.name)),
-            is_late=lambda seconds: not self._clock.reaches(1, seconds + self._seconds_of_folds(place)),
-            deadline=self._clock.deadline(self._seconds_of_folds(place)),
+            is_late=lambda seconds: not self.clock.reaches(1, seconds + self._seconds_of_folds(place)),
+            deadline=self.clock.deadline(self._seconds_of_folds(place)),
             workers_see_folder=place.executor.sees(self.folder.path),
             keep=partial(self._keep, space),
         )
@@ -203,7 +201,7 @@ class TunedJob(PipelineJob):
         for kept in [study] if self._n_trials else self.folder.study.studies():
             self._journal.keep(kept, space)
         if self.experiment.time_budget is not None:
-            self.folder.study.write_seconds_spent(self._clock.elapsed)
+            self.folder.study.write_seconds_spent(self.clock.elapsed)
         if self._advance_trials is not None:
             self._advance_trials(len(study.trials) - self._n_trials[study.fold])
         self._n_trials[study.fold] = len(study.trials)
