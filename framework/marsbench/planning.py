@@ -96,7 +96,7 @@ def make_plans(
         for reason in registry.refusals(entry.name):
             progress.say(f"not used: {reason}")
     parameters = fixed | by_plugin[data.name]
-    corpus = _load_and_check(data, parameters, experiment.bad_audio, progress, found_at=fixed.get("root"))
+    corpus = _load_and_check(data, parameters, experiment.bad_audio, progress, fixed.get("root"))
     return [
         Plan(
             corpus=corpus,
@@ -119,9 +119,8 @@ def checked_corpus(
         BenchError: no such dataset or path, or a setting that does not fit.
     """
     entry, fixed = resolve_dataset(registry, data)
-    by_plugin = _settings_by_plugin(settings, [entry])
-    parameters = fixed | by_plugin[entry.name]
-    return _load_and_check(entry, parameters, on_bad, progress, found_at=fixed.get("root"))
+    parameters = fixed | _settings_by_plugin(settings, [entry])[entry.name]
+    return _load_and_check(entry, parameters, on_bad, progress, fixed.get("root"))
 
 
 def make_pipeline(registry: Registry, features: str, model: str, settings: Settings) -> Pipeline:
@@ -135,11 +134,8 @@ def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], pro
     """Names of the plugins of a kind that can be used here; `progress` is told why others cannot."""
     names: list[str] = []
     for entry in discover(drop_in_folders(folders)).entries(kind):
-        own = {
-            key.partition(".")[2]: value
-            for key, value in settings.items()
-            if key.startswith(f"{entry.name}.")
-        }
+        prefix = f"{entry.name}."
+        own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
         try:
             entry.recipe(_divide(entry, own)[0])
         except BenchError as error:
@@ -169,10 +165,12 @@ def resolve_dataset(registry: Registry, data: str) -> tuple[Entry, dict[str, Any
 
 
 def _recognising(registry: Registry, path: Path) -> Entry:
-    entries = [entry for entry in registry.entries("datasets") if _recognises(entry, path)]
-    specific = [entry for entry in entries if not cast("type[Dataset]", entry.plugin).fallback]
+    datasets = registry.entries("datasets")
+    entries = [entry for entry in datasets if _answers(entry, lambda dataset: dataset.recognises(path))]
+    fallbacks = [entry for entry in datasets if _answers(entry, lambda dataset: dataset.fallback)]
+    specific = [entry for entry in entries if entry not in fallbacks]
     # If none recognises it, the fallback's own error says what the path lacks.
-    found = specific or entries or [entry for entry in registry.entries("datasets") if _is_fallback(entry)]
+    found = specific or entries or fallbacks
     if not found:
         raise ConfigError(f"no dataset recognises {path}; name one: --data NAME --set NAME.root={path}")
     if len(found) > 1:
@@ -181,32 +179,24 @@ def _recognising(registry: Registry, path: Path) -> Entry:
     return found[0]
 
 
-def _recognises(entry: Entry, path: Path) -> bool:
-    """Whether the dataset recognises the path; one that fails does not."""
+def _answers(entry: Entry, question: Callable[[type[Dataset]], bool]) -> bool:
+    """Whether a dataset answers yes; one that fails does not: it must not keep the others from the path."""
     try:
-        return cast("type[Dataset]", entry.plugin).recognises(path)
-    except Exception:  # noqa: BLE001 - one broken plugin must not keep the others from the path
-        return False
-
-
-def _is_fallback(entry: Entry) -> bool:
-    try:
-        return cast("type[Dataset]", entry.plugin).fallback
-    except PluginError:
+        return question(cast("type[Dataset]", entry.plugin))
+    except Exception:  # noqa: BLE001 - a plugin may raise anything
         return False
 
 
 def _load_and_check(
-    entry: Entry, parameters: Settings, on_bad: OnBad, progress: Progress, *, found_at: str | None
+    entry: Entry, parameters: Settings, on_bad: OnBad, progress: Progress, found_at: str | None
 ) -> CheckedCorpus:
     """The checked corpus; `progress` is told how a path was read, `found_at` where there is one."""
     with progress.track(f"Loading {entry.name}", 1) as advance:
         corpus = listed_corpus(entry, parameters)
         advance(1)
     if found_at is not None:
-        shown = ", ".join(corpus.labels[:_LABELS_SHOWN]) + (
-            ", ..." if len(corpus.labels) > _LABELS_SHOWN else ""
-        )
+        cut = ", ..." if len(corpus.labels) > _LABELS_SHOWN else ""
+        shown = ", ".join(corpus.labels[:_LABELS_SHOWN]) + cut
         progress.say(f"{found_at} is read as {entry.name}: {len(corpus.clips):,} clips; classes: {shown}")
     for note in corpus.notes:
         progress.say(note)

@@ -51,7 +51,7 @@ class Screening:
 
     def look(self, candidates: Sequence[Candidate]) -> None:
         """Fit each candidate, note its score, and drop most of them with a reason."""
-        self.place.run([partial(self._extract, candidates)])
+        self.place.scheduler.run([partial(self._extract, candidates)])
         in_one_go = [one for one in candidates if not one.pipeline.rungs]
         with self.place.progress.track("First look, pipelines", len(candidates)) as advance:
             self._rung(in_one_go, None, None, _FIRST_LOOKS, advance)
@@ -80,13 +80,13 @@ class Screening:
 
         n_fits = len(shortlist) * len(untuned)
         with self.place.progress.track("Hold-outs of every fold", n_fits) as advance:
-            self.place.run(in_time(advance))
+            self.place.scheduler.run(in_time(advance))
         return [held_out[one.name] for one in shortlist if one.name in held_out]
 
     def hold_out_tuned(self, candidate: Candidate, chosen: Sequence[Configuration]) -> Contender | None:
         """The same for the configuration that a tuner chose in each fold; None if a fit fails."""
         held_out: dict[str, Contender] = {}
-        self.place.run([partial(self._hold_out, candidate, chosen, held_out, lambda _steps: None)])
+        self.place.scheduler.run([partial(self._hold_out, candidate, chosen, held_out, lambda _steps: None)])
         return held_out.get(candidate.name)
 
     def _hold_out(
@@ -110,7 +110,7 @@ class Screening:
             advance(1)
 
         folds = range(len(configurations))
-        self.place.side_by_side([partial(predict, fold) for fold in folds])
+        self.place.scheduler.side_by_side([partial(predict, fold) for fold in folds])
         if len(inner) == len(folds):
             in_order = tuple(inner[fold] for fold in folds)
             held_out[candidate.name] = Contender(candidate, in_order, self.objective)
@@ -173,7 +173,7 @@ class Screening:
                     candidate.note(reason=NO_TIME)
                     advance(1)
 
-        self.place.run(looks())
+        self.place.scheduler.run(looks())
 
     def _look(self, candidate: Candidate, until: int | None, below: int | None, advance: Advance) -> None:
         """Fit one candidate up to an epoch and note its score."""

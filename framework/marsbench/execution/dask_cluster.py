@@ -14,9 +14,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from distributed import Client, Future, KilledWorker, get_worker, wait
 from distributed.core import connect
@@ -221,10 +220,6 @@ def _exists(path: str) -> bool:
     return Path(path).exists()
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
-    file.write(data)
-
-
 class _Delivery(WorkerPlugin):  # type: ignore[misc]  # mypy sees no types of Dask's
     """Writes feature files into the store of every worker's machine that does not see the driver's."""
 
@@ -239,4 +234,4 @@ class _Delivery(WorkerPlugin):  # type: ignore[misc]  # mypy sees no types of Da
     def setup(self, worker: Any) -> None:  # noqa: ARG002 - Dask calls it so
         for name, data in self.files.items():
             if not (path := local_place(Path(name))).exists():
-                write_atomically(path, partial(_write, data=data))
+                write_atomically(path, lambda file, data=data: file.write(data))  # type: ignore[misc]  # mypy infers no lambda with a default

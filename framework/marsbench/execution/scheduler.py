@@ -78,7 +78,7 @@ class Scheduler:
     """Runs functions and hands out their tasks."""
 
     def __init__(self, stop: Callable[[], bool], progress: Progress) -> None:
-        self._stop = stop
+        self.stop = stop
         """Whether Ctrl-C was pressed: no further task begins."""
         self._progress = progress
         self._turn = threading.Lock()
@@ -117,7 +117,7 @@ class Scheduler:
             raise
         for thread in threads:
             thread.join()
-        if self._stop():
+        if self.stop():
             raise Stopped
 
     def side_by_side(self, functions: Sequence[Function]) -> None:
@@ -260,7 +260,7 @@ class Scheduler:
             with self._changed:
                 if self._error is not None:
                     raise self._error
-                if self._stop() and not self._is_closed:
+                if self.stop() and not self._is_closed:
                     self._is_closed = True
                     self._changed.notify_all()
                 if is_done():

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import psutil
 
@@ -77,11 +77,11 @@ def run_isolated(
             process.kill()  # it is still at work, and its answer would be taken for the next task's
             raise
         else:
-            logs.append(process.take_log())
+            logs.append(process.log.take())
             return Outcome(value, "".join(logs))
         finally:
             if not process.alive:
-                logs.append(process.take_log())
+                logs.append(process.log.take())
             _processes.give_back(isolation.session, process)
     return Outcome(Failure(kind="WorkerDied", message=_story(deaths)), "".join(logs))
 
@@ -105,16 +105,20 @@ class WorkerProcess:
     """One process that does one task at a time."""
 
     def __init__(self, threads: int) -> None:
-        self._log = _Log()
+        self.log = _Log()
+        """What was printed since it was last taken."""
         self._answers: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "marsbench.execution.worker_main"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._log.file,
+            stderr=self.log.file,
             env=environment_for(threads),
             start_new_session=True,  # Ctrl-C in the terminal is for the driver
         )
+        assert self._process.stdin is not None  # noqa: S101 - pipes, as asked for above
+        assert self._process.stdout is not None  # noqa: S101
+        self._requests, self._replies = self._process.stdin, self._process.stdout
         self._usage = psutil.Process(self._process.pid)
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -135,15 +139,14 @@ class WorkerProcess:
             if kind == "epoch":
                 on_epoch(*value)
             elif kind == "done":
-                return self._finished(*value)
+                result, is_fit_for_more = value
+                if not is_fit_for_more:
+                    self.kill()
+                return result if isinstance(result, Failure) else pickle.loads(result)  # noqa: S301 - as in `_listen`
             elif kind == "refused":
                 raise ConfigError(value)
             elif kind == "died":
                 raise WorkerDied(self._how_it_ended())
-
-    def take_log(self) -> str:
-        """What was printed since the last call."""
-        return self._log.take()
 
     @property
     def alive(self) -> bool:
@@ -166,24 +169,21 @@ class WorkerProcess:
         """End the process and those that it started, and forget what was printed."""
         self.kill()
         with contextlib.suppress(OSError):  # an unsent request cannot be flushed any more
-            self._process.stdin.close()  # type: ignore[union-attr]  # opened as a pipe above
-        self._log.close()
+            self._requests.close()
+        self.log.close()
 
     def _send(self, payload: bytes) -> None:
-        pipe: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # opened as a pipe above
         try:
-            pickle.dump(payload, pipe)
-            pipe.flush()
+            pickle.dump(payload, self._requests)
+            self._requests.flush()
         except OSError as error:
             raise WorkerDied(self._how_it_ended()) from error
 
     def _listen(self) -> None:
-        """Hand on answers; their end is the process's end."""
-        pipe: IO[bytes] = self._process.stdout  # type: ignore[assignment]  # opened as a pipe above
-        with pipe:
+        with self._replies:
             while True:
                 try:
-                    self._answers.put(pickle.load(pipe))  # noqa: S301 - from the process started above alone
+                    self._answers.put(pickle.load(self._replies))  # noqa: S301 - from the process started above alone
                 except Exception:  # noqa: BLE001 - its end, or rubbish, which may raise anything
                     self._answers.put(("died", None))
                     return
@@ -194,14 +194,9 @@ class WorkerProcess:
         except queue.Empty:  # a copy that the process made of itself may hold its pipe open
             return ("none" if self.alive else "died"), None
 
-    def _finished(self, value: bytes | Failure, clean: bool) -> Any:
-        if not clean:
-            self.kill()
-        return value if isinstance(value, Failure) else pickle.loads(value)  # noqa: S301 - as in `_listen`
-
     def _exceeded(self, limits: Limits, deadline: float) -> Failure | None:
         """The failure of a task that takes more than it may; the log says where it is."""
-        self._log.trim()
+        self.log.trim()
         if time.monotonic() > deadline:
             self._tell_where_it_is()
             return Failure(kind="TimeLimit", message=f"stopped at its time limit of {limits.seconds:g} s")
@@ -217,12 +212,12 @@ class WorkerProcess:
     def _tell_where_it_is(self) -> None:
         """Let it write the Python lines of all its threads into the log."""
         if hasattr(signal, "SIGUSR1"):
-            before = self._log.size
+            before = self.log.size
             with contextlib.suppress(psutil.Error):
                 self._usage.send_signal(signal.SIGUSR1)
             end = time.monotonic() + _GRACE
             time.sleep(_TICK)
-            while self._log.size == before and time.monotonic() < end:
+            while self.log.size == before and time.monotonic() < end:
                 time.sleep(_TICK)
 
     def _how_it_ended(self) -> str:

@@ -234,7 +234,7 @@ class EnsembleJob(Job):
 
         compare = partial(self._compare, holdouts, self.missing[0])
         works = [partial(predict, fold, *member) for fold, member in each]
-        place.side_by_side([*works, *(partial(compare, *member) for member in self._changed)])
+        place.scheduler.side_by_side([*works, *(partial(compare, *member) for member in self._changed)])
 
     def _compare(self, holdouts: HoldoutPredictions, fold: int, member: Member, units: Units) -> None:
         """Fit a fold of a member as its run did, and tell whether that reproduces the recorded predictions.

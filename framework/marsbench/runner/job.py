@@ -38,7 +38,7 @@ def make_jobs(
         for job in gaps:
             job.prepare(place)
 
-    place.run([prepare])  # first, so that no run waits for features of another
+    place.scheduler.run([prepare])  # first, so that no run waits for features of another
     while jobs := _make_free(jobs, place, clock or Clock(), retry_failed):
         why = f"{jobs[0].name}: another process is making it"
         wait_until_free(jobs[0].folder.path, why, place.progress, place.pause)
@@ -55,7 +55,7 @@ def _make_free(jobs: Sequence["Job"], place: Resources, clock: Clock, retry_fail
             taken.append(job)
 
     try:
-        place.run(partial(make, job, jobs[number:]) for number, job in enumerate(jobs))
+        place.scheduler.run(partial(make, job, jobs[number:]) for number, job in enumerate(jobs))
     finally:
         for job in jobs:
             job.release()

@@ -176,7 +176,7 @@ class PipelineJob(Job):
             self.take(fold, self.fit(fold, features, place))
             advance(1)
 
-        place.side_by_side([partial(make, fold) for fold in self.missing])
+        place.scheduler.side_by_side([partial(make, fold) for fold in self.missing])
 
     def fit(self, fold: int, features: FeatureFile, place: Resources) -> Outcome:
         """Outcome of a fold."""

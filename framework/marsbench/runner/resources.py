@@ -1,7 +1,7 @@
 """What runs need to compute: executors, and features, each extracted once."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from marsbench.errors import ConfigError, ExecutionError, StorageError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Executor, Outcome, Task, failure
 from marsbench.execution.executor import open_executor
-from marsbench.execution.scheduler import Function, Scheduler, Stopped, graceful_interruption
+from marsbench.execution.scheduler import Scheduler, Stopped, graceful_interruption
 from marsbench.features.store import Extracted, Extraction, FeatureFile, FeatureStore
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress
@@ -27,8 +27,8 @@ class Resources:
     asked: Execution
     unopened: Executor
     progress: Progress
-    stop: Callable[[], bool]
-    """Whether Ctrl-C was pressed: no further task begins."""
+    scheduler: Scheduler
+    """Runs the functions."""
     stack: ExitStack
     extracted: dict[str, FeatureFile | Failure] = field(default_factory=dict)
     """By recipe; each extractor is asked once."""
@@ -40,19 +40,11 @@ class Resources:
     def opened(cls, asked: Execution, executor: Executor, progress: Progress) -> Iterator["Resources"]:
         """Resources until the context ends; inside, Ctrl-C lets running tasks come to their end."""
         with graceful_interruption(progress.say) as stop, ExitStack() as stack:
-            yield cls(asked, executor, progress, stop, stack)
-
-    def run(self, functions: Iterable[Function]) -> None:
-        """Run functions in threads of their own, see `Scheduler.run`; they may call the methods below."""
-        self._scheduler.run(functions)
-
-    def side_by_side(self, functions: Sequence[Function]) -> None:
-        """Run functions from within a function, see `Scheduler.side_by_side`."""
-        self._scheduler.side_by_side(functions)
+            yield cls(asked, executor, progress, Scheduler(stop, progress), stack)
 
     def submit(self, task: Task, begin: Callable[[], object] = lambda: None) -> Outcome:
         """Outcome of a task; `begin` is called before it. Raises as `Scheduler.submit` does."""
-        return self._scheduler.submit(task, self.executor, begin)
+        return self.scheduler.submit(task, self.executor, begin)
 
     def features_of(
         self, corpus: CheckedCorpus, folders: tuple[Path, ...], recipe: Recipe
@@ -60,7 +52,7 @@ class Resources:
         """Features of the corpus, or the reason why there are none; `folders` hold drop-in plugins."""
         if recipe.key not in self.extracted:
             self._extractor = self._extractor or self._where_files_are(corpus.clips[0].path)
-            with self._scheduler.others_go_on(), self._extracting:
+            with self.scheduler.others_go_on(), self._extracting:
                 if recipe.key not in self.extracted:
                     self.extracted[recipe.key] = self._extract(corpus, folders, recipe)
         return self.extracted[recipe.key]
@@ -82,14 +74,14 @@ class Resources:
 
     def _run_all(self, extractions: Iterable[Extraction]) -> Iterator[Extracted]:
         tasks = (Task(f"{one.recipe.name}, {len(one.clips)} clips", one) for one in extractions)
-        for outcome in self._scheduler.submit_all(tasks, self._extractor or self.executor):
+        for outcome in self.scheduler.submit_all(tasks, self._extractor or self.executor):
             if isinstance(outcome.value, Failure):
                 raise _ExtractionFailed(outcome.value)
             yield outcome.value
 
     def pause(self) -> None:
         """Wait a moment for another process; raises Stopped after Ctrl-C."""
-        if self.stop():
+        if self.scheduler.stop():
             raise Stopped
         pause()
 
@@ -97,10 +89,6 @@ class Resources:
     def executor(self) -> Executor:
         """Where units are fitted."""
         return self.stack.enter_context(self.unopened)
-
-    @cached_property
-    def _scheduler(self) -> Scheduler:
-        return Scheduler(self.stop, self.progress)
 
     def _where_files_are(self, path: Path) -> Executor:
         """The executor, or one on this machine if the file is not seen there."""

@@ -5,7 +5,7 @@ One way for data: names -> plugins -> corpus -> protocol (all in `planning`) -> 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,17 +71,11 @@ def retried(
 
 
 def _failed(root: Path, names: Sequence[str] | None) -> list[RunState]:
-    failed = [state for state in states(root)[0] if state.has_failed]
-    if names is None:
-        if not failed:
-            raise ResultsError(f"no failed runs in {root.absolute()}")
-        return failed
-    by_path = {state.folder.path: state for state in failed}
-    return list(_chosen(by_path, [find_run(root, name) for name in names]))
-
-
-def _chosen(failed: Mapping[Path, RunState], wanted: Sequence[RunFolder]) -> Iterator[RunState]:
-    for folder in wanted:
-        if folder.path not in failed:
-            raise ResultsError(f"{folder.path.name} has no failed unit")
-        yield failed[folder.path]
+    failed = {state.folder.path: state for state in states(root)[0] if state.has_failed}
+    if names is None and not failed:
+        raise ResultsError(f"no failed runs in {root.absolute()}")
+    wanted = list(failed) if names is None else [find_run(root, name).path for name in names]
+    for path in wanted:
+        if path not in failed:
+            raise ResultsError(f"{path.name} has no failed unit")
+    return [failed[path] for path in wanted]

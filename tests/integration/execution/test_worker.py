@@ -40,7 +40,7 @@ def process(kept: list[WorkerProcess], works: Any) -> WorkerProcess:  # noqa: AR
     """A process that lives and has printed nothing."""
     if not kept or not kept[-1].alive:
         kept.append(WorkerProcess(threads=3))
-    kept[-1].take_log()
+    kept[-1].log.take()
     return kept[-1]
 
 
@@ -117,9 +117,9 @@ def test_what_is_printed_is_in_the_log_of_its_task_alone(
     process: WorkerProcess, works: Any, write: tuple[Any, ...]
 ) -> None:
     result(process, works.call(*write))
-    assert process.take_log() == "hello\n"
+    assert process.log.take() == "hello\n"
     result(process, works.call(print, "goodbye"))
-    assert process.take_log() == "goodbye\n"
+    assert process.log.take() == "goodbye\n"
 
 
 @pytest.mark.parametrize("on_disk", [16 << 20, 1 << 20])
@@ -128,12 +128,12 @@ def test_a_flood_of_lines_leaves_its_beginning_and_its_end(
 ) -> None:
     monkeypatch.setattr("marsbench.execution.worker._LOG_ON_DISK", on_disk)
     result(process, works.call(works.print_lines, 180_000))
-    log = process.take_log()
+    log = process.log.take()
     numbers = [line[5:].strip() for line in log.splitlines()]
     assert (numbers[:2], numbers[-2:]) == (["0", "1"], ["179998", "179999"])
     assert log.count("\n[...]\n") == 1
     assert len(log) < 132_000
-    assert process.take_log() == ""
+    assert process.log.take() == ""
 
 
 @pytest.mark.parametrize("after", ["", "one line more\n"])
@@ -155,7 +155,7 @@ def test_the_end_of_a_flood_is_kept_if_the_log_is_cut_just_behind_it(
 @pytest.mark.parametrize("count", [1, 640, 700, 1300])
 def test_a_log_of_middling_length_is_kept_whole(process: WorkerProcess, works: Any, count: int) -> None:
     result(process, works.call(works.print_lines, count))
-    assert process.take_log().splitlines() == [f"line {number:94}" for number in range(count)]
+    assert process.log.take().splitlines() == [f"line {number:94}" for number in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_crash_in_native_code_leaves_its_python_lines_in_the_log(
 ) -> None:
     with pytest.raises(WorkerDied):
         result(process, works.call(ctypes.string_at, 0))
-    log = process.take_log()
+    log = process.log.take()
     assert "Segmentation fault" in log
     assert "in string_at" in log
 
@@ -256,7 +256,7 @@ def test_a_task_is_stopped_at_its_time_limit_and_the_log_says_where(
     work = works.call(pydoc.locate(hang[0]), *hang[1:])
     failure = result(process, work, Limits(seconds=0.5))
     assert (failure.kind, failure.message) == ("TimeLimit", "stopped at its time limit of 0.5 s")
-    assert line in process.take_log()
+    assert line in process.log.take()
     assert not process.alive
 
 
