@@ -1,18 +1,5 @@
 """Errors that users can resolve.
 
-BenchError
-├── AudioError      a clip cannot be decoded or used
-├── CorpusError     a dataset does not have what was requested
-├── FetchError      a download or an archive differs from what was published
-├── PluginError     a plugin is missing, refused, or breaks its contract
-├── ConfigError     an option or a key of an experiment file is wrong
-├── TrainingError   a fit gave no usable probabilities
-├── ResultsError    a results folder or a run in it cannot be used
-│   └── DamagedError    a file differs from what was written
-├── ExecutionError  the workers that execute fits are not available
-├── ExportError     a pipeline cannot be exported
-└── StorageError    a file cannot be written
-
 Each message is one line: what was asked, what there is, what to do. `marsbench.cli.main` prints it; any other
 exception is a defect of marsbench and keeps its traceback.
 """
@@ -86,8 +73,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """`Did you mean 'y'?` with the known word nearest to `word`, else `Available: a, b.` with all of them."""
     names = sorted(known)
     folded = {name.casefold(): name for name in names}
-    near = get_close_matches(word.casefold(), folded, n=1)
-    if near:
+    if near := get_close_matches(word.casefold(), folded, n=1):
         return f"Did you mean '{folded[near[0]]}'?"
     return f"Available: {', '.join(names) or 'none'}."
 
@@ -117,9 +103,8 @@ def first_problem(
     keys = [str(part) for part in first["loc"] or ("a key",)]
     place = shown(".".join(keys))
     if first["type"] == "missing":
-        return (
-            f"{source}: '{place}' is missing{if_missing}" if source else f"--{place} is missing{if_missing}"
-        )
+        named = f"{source}: '{place}'" if source else f"--{place}"
+        return f"{named} is missing{if_missing}"
     if first["type"] == "extra_forbidden":
         fields = _inside(model, keys[:-1]).model_fields.items()
         problem = unknown("key", shown(keys[-1]), [field.alias or name for name, field in fields])
@@ -128,12 +113,10 @@ def first_problem(
         problem = _reason(first)
         place = f"{place} = {_SHORT.repr(first['input'])}: "
     if typed and keys[0] in typed:
-        return f"--{keys[0]} {_as_typed(typed[keys[0]])}: {problem}"
+        value = typed[keys[0]]
+        text = shown(", ".join(map(str, value)) if isinstance(value, list) else str(value)) or "''"
+        return f"--{keys[0]} {text}: {problem}"
     return f"{source}: {place}{problem}"
-
-
-def _as_typed(value: object) -> str:
-    return shown(", ".join(map(str, value)) if isinstance(value, list) else str(value)) or "''"
 
 
 def _reason(problem: "ErrorDetails") -> str:

@@ -132,11 +132,8 @@ def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform
     samples = _as_floats(waveform.samples)
     if samples.ndim != 1:
         raise AudioError(f"samples have shape {samples.shape}; mono samples of shape (n_samples,) are needed")
-    if waveform.sample_rate not in _RATES:
-        raise AudioError(_bad_rate(waveform.sample_rate))
+    _check_extent(len(samples), waveform.sample_rate, max_seconds)
     mono = Waveform(samples, waveform.sample_rate)
-    if mono.seconds > max_seconds:
-        raise AudioError(f"too long: {mono.seconds:.1f} s, the limit is {max_seconds:.0f} s")
     _check_samples(mono)
     return mono
 
@@ -179,7 +176,11 @@ def decode_with_channels(data: bytes, max_seconds: float = MAX_SECONDS) -> tuple
     if len(samples) < announced:
         raise AudioError(f"truncated: {len(samples):,} of {announced:,} samples can be decoded")
     waveform = Waveform(samples, file.samplerate)
-    _check_phase(waveform, loudest)
+    if 0 < loudest < _MAX_PEAK and waveform.peak < _CANCELLED * loudest:
+        raise AudioError(
+            "silent once its channels are averaged: they are in opposite phase and cancel each other; "
+            "invert one of them, or keep a single one"
+        )
     _check_samples(waveform)
     return waveform, file.channels
 
@@ -289,31 +290,23 @@ def _starts_with_chunk(data: bytes, order: Literal["little", "big"]) -> bool:
 
 def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
     """Check the header before memory is allocated for what it announces."""
-    if file.samplerate not in _RATES:
-        raise AudioError(_bad_rate(file.samplerate))
+    _check_extent(file.frames, file.samplerate, max_seconds)
     if file.channels > _MAX_CHANNELS:
         raise AudioError(f"too many channels: {file.channels}, the limit is {_MAX_CHANNELS}")
     if file.frames <= 0:
         raise AudioError("empty: 0 samples")
-    if (seconds := file.frames / file.samplerate) > max_seconds:
-        raise AudioError(f"too long: {seconds:.1f} s, the limit is {max_seconds:.0f} s")
     if file.frames > _MAX_SAMPLES:
         raise AudioError(f"too large: {file.frames:,} samples, the limit is {_MAX_SAMPLES:,}")
     if (values := file.frames * file.channels) > _MAX_VALUES:
         raise AudioError(f"too large: {values:,} samples over all channels, the limit is {_MAX_VALUES:,}")
 
 
-def _bad_rate(rate: int) -> str:
-    return f"unsupported sample rate: {rate:,} Hz; {_RATES.start:,} to {_RATES.stop - 1:,} Hz are supported"
-
-
-def _check_phase(waveform: Waveform, loudest: float) -> None:
-    """Refuse channels that cancel each other; `loudest` is the largest sample of any channel."""
-    if 0 < loudest < _MAX_PEAK and waveform.peak < _CANCELLED * loudest:
-        raise AudioError(
-            "silent once its channels are averaged: they are in opposite phase and cancel each other; "
-            "invert one of them, or keep a single one"
-        )
+def _check_extent(n_samples: int, rate: int, max_seconds: float) -> None:
+    if rate not in _RATES:
+        limits = f"{_RATES.start:,} to {_RATES.stop - 1:,} Hz are supported"
+        raise AudioError(f"unsupported sample rate: {rate:,} Hz; {limits}")
+    if (seconds := n_samples / rate) > max_seconds:
+        raise AudioError(f"too long: {seconds:.1f} s, the limit is {max_seconds:.0f} s")
 
 
 def _check_samples(waveform: Waveform) -> None:

@@ -28,10 +28,14 @@ def listed_protocols() -> list[Definition]:
 
 def builtin_protocol(name: str) -> Definition | None:
     """The built-in protocol of that name, None if there is none."""
-    family, n_folds = _family(name)
-    if family is not None and n_folds >= 2:
-        return family.define(n_folds)
-    return next((item for item in _builtin() if isinstance(item, Definition) and item.name == name), None)
+    match = re.fullmatch(r"(.*?)([1-9][0-9]{0,8})", name, re.ASCII)
+    for item in _builtin():
+        if isinstance(item, Definition):
+            if item.name == name:
+                return item
+        elif match and match[1] == item.name and (n_folds := int(match[2])) >= 2:
+            return item.define(n_folds)
+    return None
 
 
 def find_protocol(asked: str) -> Definition:
@@ -44,9 +48,11 @@ def find_protocol(asked: str) -> Definition:
         return replace(definition_of(read_protocol_file(Path(asked))), is_custom=True)
     if definition := builtin_protocol(asked):
         return definition
-    family, n_folds = _family(asked)
-    if family is not None:
-        raise ConfigError(f"protocol '{asked}' has {n_folds} folds; at least 2 are needed: {family.name}2")
+    for item in _builtin():
+        if isinstance(item, Family) and asked in {f"{item.name}0", f"{item.name}1"}:
+            raise ConfigError(
+                f"protocol '{asked}' has {asked[-1]} folds; at least 2 are needed: {item.name}2"
+            )
     problem = unknown("protocol", asked, [definition.name for definition in listed_protocols()])
     raise ConfigError(problem if problem.endswith("?") else f"{problem} Or give a .toml or .json file.")
 
@@ -58,16 +64,6 @@ def _builtin() -> Iterator[Definition | Family]:
     for folder in map(Path, builtin.__path__):
         for path in sorted(folder.glob("*.toml")):
             yield definition_of(read_protocol_file(path))
-
-
-def _family(name: str) -> tuple[Family | None, int]:
-    """The family of a name such as stratified10, with its number of folds; None if there is none."""
-    match = re.fullmatch(r"(.*?)(0|[1-9][0-9]{0,8})", name, re.ASCII)
-    if match:
-        for item in _builtin():
-            if isinstance(item, Family) and item.name == match[1]:
-                return item, int(match[2])
-    return None, 0
 
 
 def apply_protocol(asked: str | Definition, corpus: CheckedCorpus) -> Protocol:

@@ -28,6 +28,8 @@ _MAX_LINE = 500
 _MAX_NAME = 80
 _MAX_KEYS = 100
 _SHOWN = 3
+_NEVER, _UNUSED = -1, -2
+"""Instead of the number of the fold that tests a clip."""
 
 
 def _line(text: str) -> str:
@@ -170,10 +172,7 @@ def file_of(protocol: Protocol, corpus: CheckedCorpus) -> ProtocolFile:
         never_tested=tuple(sorted(untested)),
         by_speaker=protocol.by_speaker,
         corpus=CorpusTable(
-            name=corpus.name,
-            n_clips=len(corpus.clips),
-            labels=corpus.labels,
-            fingerprint=corpus.fingerprint,
+            name=corpus.name, n_clips=len(corpus.clips), labels=corpus.labels, fingerprint=corpus.fingerprint
         ),
     )
     return file.model_copy(update={"hash": file.digest})
@@ -230,61 +229,54 @@ def definition_of(file: ProtocolFile | GroupFile) -> Definition:
 
 
 def _split_groups(file: GroupFile, corpus: CheckedCorpus) -> Splits:
-    _require_attributes(file, [name for name in file.together if name != "label"], corpus)
-    notes: list[str] = []
-    wanted = _wanted(file, corpus, notes)
-    lacking = {
-        row: [name for name in file.together if value_of(corpus.clips[row], name) is None] for row in wanted
-    }
-    rows = np.array([row for row in wanted if not lacking[row]], np.int64)
-    if missing := len(wanted) - len(rows):
-        names = sorted({name for row in wanted for name in lacking[row]})
-        notes.append(f"{missing} clips left out: they name no {' or '.join(names)}")
+    used, notes = _used_rows(file, [name for name in file.together if name != "label"], corpus)
+    rows = np.array(used, np.int64)
     groups = groups_by_values(corpus, rows, file.together)
     what = f"groups of equal {', '.join(file.together)}"
     return Splits(group_folds(corpus, rows, groups, file.folds, file.name, what), tuple(notes))
 
 
 def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Splits:
-    notes: list[str] = []
-    values = _values_of_clips(file, corpus, notes)
-    listed = set(chain(*file.folds, file.never_tested))
-    _require_listed(file, corpus, {value for value in values if value is not None}, notes)
-    if unlisted := sum(value is not None and value not in listed for value in values):
+    rows, notes = _used_rows(file, [file.by], corpus)
+    values = {row: str(value_of(corpus.clips[row], file.by)) for row in rows}
+    fold_of = dict.fromkeys(file.never_tested, _NEVER)
+    fold_of |= {value: number for number, names in enumerate(file.folds) for value in names}
+    notes += _lacking_values(file, corpus, set(values.values()))
+    if unlisted := sum(value not in fold_of for value in values.values()):
         what = "them" if file.by == "clip" else f"their {file.by}"
         notes.append(f"{unlisted} clips left out: the protocol does not name {what}")
-    fold_of = {value: number for number, names in enumerate(file.folds) for value in names}
-    # The fold that tests each clip; -1 for never tested, -2 for not used.
-    tested = np.array([fold_of.get(value, -1) if value in listed else -2 for value in values], np.int64)
-    folds = tuple(_fold(file, corpus, tested, number) for number in range(len(file.folds)))
-    return Splits(folds, (*notes, *_other_corpus(file, corpus)))
+    tested = np.full(len(corpus.clips), _UNUSED)
+    for row, value in values.items():
+        tested[row] = fold_of.get(value, _UNUSED)
+    folds = [
+        Fold(np.flatnonzero((tested != number) & (tested != _UNUSED)), np.flatnonzero(tested == number))
+        for number in range(len(file.folds))
+    ]
+    for number, fold in enumerate(folds, 1):
+        if not len(fold.test):
+            raise CorpusError(f"{file.name}: fold {number} tests no usable clip of corpus '{corpus.name}'")
+    if file.corpus is not None and file.corpus.fingerprint != corpus.fingerprint:
+        original = f"'{file.corpus.name}' with {file.corpus.n_clips} clips"
+        notes.append(f"the protocol file was written for corpus {original}, which differs from this one")
+    return Splits(tuple(folds), tuple(notes))
 
 
-def _fold(file: ProtocolFile, corpus: CheckedCorpus, tested: Rows, number: int) -> Fold:
-    fold = Fold(np.flatnonzero((tested != number) & (tested > -2)), np.flatnonzero(tested == number))
-    if not len(fold.test):
-        raise CorpusError(f"{file.name}: fold {number + 1} tests no usable clip of corpus '{corpus.name}'")
-    return fold
-
-
-def _values_of_clips(file: ProtocolFile, corpus: CheckedCorpus, notes: list[str]) -> list[str | None]:
-    """Value of each clip that assigns it to a fold; None if the clip is not used."""
-    _require_attributes(file, [file.by], corpus)
-    wanted = [corpus.clips[row] for row in _wanted(file, corpus, notes)]
-    if unnamed := sum(value_of(clip, file.by) is None for clip in wanted):
-        notes.append(f"{unnamed} clips left out: they name no {file.by}")
-    return [value_of(clip, file.by) if _is_wanted(file, clip) else None for clip in corpus.clips]
-
-
-def _wanted(file: _File, corpus: CheckedCorpus, notes: list[str]) -> list[int]:
-    """Rows of the clips that have the values of `only`."""
+def _used_rows(file: _File, names: list[str], corpus: CheckedCorpus) -> tuple[list[int], list[str]]:
+    """Rows of the clips with the values of `only` that name all of `names`; notes on the others."""
+    _require_attributes(file, names, corpus)
     asked = ", ".join(f"{name}={value}" for name, value in file.only.items())
     wanted = [row for row, clip in enumerate(corpus.clips) if _is_wanted(file, clip)]
     if not wanted:
         raise CorpusError(f"{file.name} uses only {asked}; corpus '{corpus.name}' has no such clip")
+    notes = []
     if unwanted := len(corpus.clips) - len(wanted):
         notes.append(f"{unwanted} clips left out: only {asked} is used")
-    return wanted
+    lacking = {row: [name for name in names if value_of(corpus.clips[row], name) is None] for row in wanted}
+    rows = [row for row in wanted if not lacking[row]]
+    if missing := len(wanted) - len(rows):
+        lacked = sorted(set(chain(*lacking.values())))
+        notes.append(f"{missing} clips left out: they name no {' or '.join(lacked)}")
+    return rows, notes
 
 
 def _require_attributes(file: _File, names: Iterable[str], corpus: CheckedCorpus) -> None:
@@ -297,30 +289,21 @@ def _require_attributes(file: _File, names: Iterable[str], corpus: CheckedCorpus
             raise CorpusError(f"{file.name}: {lack}. {suggestion(name, known)}")
 
 
-def _require_listed(file: ProtocolFile, corpus: CheckedCorpus, there: set[str], notes: list[str]) -> None:
-    """Refuse a value that no clip has; add a note on values whose audio files are all bad."""
+def _lacking_values(file: ProtocolFile, corpus: CheckedCorpus, there: set[str]) -> Iterator[str]:
+    """Refuse a value that no clip has; a note on values whose audio files are all bad."""
     lacking = [value for value in chain(*file.folds, file.never_tested) if value not in there]
-    if not lacking:
-        return
     bad = {clip.id for clip in corpus.bad}
     damaged = {
         value_of(clip, file.by) for clip in corpus.corpus.clips if clip.id in bad and _is_wanted(file, clip)
     }
-    for value in lacking:
-        if value not in damaged:
-            where = "".join(f" with {name}={wanted}" for name, wanted in file.only.items())
-            raise CorpusError(
-                f"{file.name} lists {file.by} '{shown(value)}'; corpus '{corpus.name}' has no clip of it"
-                + where
-            )
-    named = ", ".join(map(shown, lacking[:_SHOWN]))
-    notes.append(f"{len(lacking)} value(s) of the protocol left out because their audio is bad: {named}")
-
-
-def _other_corpus(file: ProtocolFile, corpus: CheckedCorpus) -> Iterator[str]:
-    if file.corpus is not None and file.corpus.fingerprint != corpus.fingerprint:
-        original = f"'{file.corpus.name}' with {file.corpus.n_clips} clips"
-        yield f"the protocol file was written for corpus {original}, which differs from this one"
+    unknown = next((value for value in lacking if value not in damaged), None)
+    if unknown is not None:
+        where = "".join(f" with {name}={wanted}" for name, wanted in file.only.items())
+        found = f"corpus '{corpus.name}' has no clip of it{where}"
+        raise CorpusError(f"{file.name} lists {file.by} '{shown(unknown)}'; {found}")
+    if lacking:
+        named = ", ".join(map(shown, lacking[:_SHOWN]))
+        yield f"{len(lacking)} value(s) of the protocol left out because their audio is bad: {named}"
 
 
 def _is_wanted(file: _File, clip: Clip) -> bool:
