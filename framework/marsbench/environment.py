@@ -4,6 +4,7 @@ import importlib
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,15 +22,10 @@ def environment() -> dict[str, str]:
     """Python, platform, processor, library versions, and the commit of the working directory, by name."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu()}
     found |= {"cores": str(os.cpu_count()), "git": _git()}
-    found |= {name: _version(name) for name in _DISTRIBUTIONS}
+    for name in _DISTRIBUTIONS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return {name: value for name, value in found.items() if value}
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
 
 
 def _cpu() -> str:

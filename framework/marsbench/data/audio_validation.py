@@ -41,7 +41,9 @@ def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | Non
             f"corpus '{corpus.name}': {describe_bad(bad)}; repair or remove them, or use --bad-audio skip"
         )
     good = [(c, f) for c, f in zip(clips, facts, strict=True) if not f.problem]
-    _require_every_class(corpus, [clip for clip, _ in good], bad)
+    if missing := set(corpus.labels) - {clip.label for clip, _ in good}:
+        because = f": {describe_bad(bad)}" if bad else ""
+        raise CorpusError(f"corpus '{corpus.name}': no usable clip of class '{min(missing)}'{because}")
     corpus = _with_level_note(corpus, good, progress)
     near = near_duplicates([(clip.path, f) for clip, f in good], _cache_file("duplicates", clips), progress)
     return CheckedCorpus(corpus, tuple(c for c, _ in good), tuple(f for _, f in good), bad, near)
@@ -67,13 +69,6 @@ def describe_bad(bad: tuple[BadClip, ...]) -> str:
     return f"{len(bad)} bad audio file{'s' if len(bad) > 1 else ''} ({first}{more})"
 
 
-def _require_every_class(corpus: Corpus, good: list[Clip], bad: tuple[BadClip, ...]) -> None:
-    missing = set(corpus.labels) - {clip.label for clip in good}
-    if missing:
-        because = f": {describe_bad(bad)}" if bad else ""
-        raise CorpusError(f"corpus '{corpus.name}': no usable clip of class '{min(missing)}'{because}")
-
-
 def _cache_file(kind: str, clips: list[Clip]) -> Path:
     """Cache file for these clips, whatever their order."""
     return home() / kind / f"{digest(sorted({str(clip.path.absolute()) for clip in clips}))[:32]}.json"
@@ -92,8 +87,8 @@ def _examine_cached(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
 
 def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
     """Facts of each file; threads suffice, as libsndfile and sha256 release Python's interpreter lock."""
+    results = []
     with progress.track("Checking audio", len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = []
         for facts in pool.map(examine, paths):
             results.append(facts)
             advance(1)
@@ -138,16 +133,13 @@ def _read_cache(path: Path) -> dict[str, AudioFacts]:
         cache = json.loads(read_checksummed(path))
         if cache["version"] != _VERSION:
             return {}
-        return {stamp: _checked(AudioFacts(**facts)) for stamp, facts in cache["facts"].items()}
+        known = {stamp: AudioFacts(**facts) for stamp, facts in cache["facts"].items()}
+        for facts in known.values():
+            if facts.audio_fingerprint:
+                fingerprint_vector(facts.audio_fingerprint)  # raises ValueError or TypeError if malformed
     except (OSError, DamagedError, ValueError, TypeError, KeyError, AttributeError):
         return {}  # only a cache: the audio is examined again
-
-
-def _checked(facts: AudioFacts) -> AudioFacts:
-    """The facts themselves; raises ValueError or TypeError if the audio fingerprint is malformed."""
-    if facts.audio_fingerprint:
-        fingerprint_vector(facts.audio_fingerprint)
-    return facts
+    return known
 
 
 def _write_cache(path: Path, facts: dict[str, AudioFacts]) -> None:

@@ -18,7 +18,7 @@ import tempfile
 import time
 import unicodedata
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from importlib.metadata import version
@@ -52,9 +52,9 @@ class Download:
     """Bytes."""
     algorithm: Literal["md5", "sha256"]
     checksum: str
-    """Hexadecimal, as published."""
+    """Hexadecimal."""
     file_name: str
-    """Its name on this machine."""
+    """On this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +73,12 @@ class Archive:
         """Last part of the URL."""
         return self.url.rpartition("/")[2]
 
-    @property
-    def download(self) -> Download:
-        """The zip file to download."""
-        return Download(self.url, self.size, "md5", self.md5, self.file_name)
 
-
-def fetch(
-    archives: Sequence[Archive], target: Path, progress: Progress, waits: Sequence[float] = _WAITS
-) -> None:
+def fetch(archives: Iterable[Archive], target: Path, progress: Progress) -> None:
     """Download each archive into `target` and unpack it into its folder there, skipping what is done already.
 
     A download is written to `NAME.part`, is resumed after an interruption, and is renamed to `NAME` when its
     size and md5 are the published ones. A zip that is already in `target` is used if they are.
-    `waits` are the seconds before each retry after a temporary failure.
 
     Raises:
         FetchError: no connection, not the published archive, a hostile or damaged one, or a full disk.
@@ -96,11 +88,12 @@ def fetch(
         if is_unpacked(folder):
             progress.say(f"{folder} is already there")
         else:
-            unpack(obtain(archive.download, target, progress, waits), folder, progress)
+            wanted = Download(archive.url, archive.size, "md5", archive.md5, archive.file_name)
+            unpack(obtain(wanted, target, progress), folder, progress)
 
 
-def obtain(wanted: Download, target: Path, progress: Progress, waits: Sequence[float] = _WAITS) -> Path:
-    """Path of the checked file in folder `target`, downloaded unless it is there; arguments as of `fetch`."""
+def obtain(wanted: Download, target: Path, progress: Progress) -> Path:
+    """Path of the checked file in folder `target`, downloaded unless it is there; see `fetch`."""
     path = target / wanted.file_name
     if path.exists():
         if wrong := _difference(wanted, path):
@@ -112,7 +105,7 @@ def obtain(wanted: Download, target: Path, progress: Progress, waits: Sequence[f
     except OSError as error:
         raise FetchError(f"the folder {target} cannot be created: {error.strerror}") from error
     require_space(target, wanted.size - _size(part))
-    _download(wanted, part, progress, waits)
+    _download(wanted, part, progress)
     if wrong := _difference(wanted, part):
         part.unlink()
         raise FetchError(f"{wanted.url} is not the published file: {wrong}; it was removed, try again")
@@ -136,9 +129,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _download(wanted: Download, part: Path, progress: Progress, waits: Sequence[float]) -> None:
+def _download(wanted: Download, part: Path, progress: Progress) -> None:
     """Fill `part`, retrying after temporary failures."""
-    for wait in (*waits, None):
+    for wait in (*_WAITS, None):
         try:
             return _receive(wanted, part, progress)
         except (OSError, HTTPException) as error:

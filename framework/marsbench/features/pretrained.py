@@ -116,11 +116,9 @@ def present() -> Iterator[tuple[str, Path]]:
 
 
 def find_encoder(word: str, sha256: str = "") -> EncoderFile:
-    """The installed encoder of a name, or the file at a path, which is installed.
+    """The installed encoder of a name, or the file at a path that ends in .onnx, which is installed.
 
-    Args:
-        word: a name that `bench models list` shows, or a path that ends in .onnx.
-        sha256: checksum that the file must have; "" for any.
+    `sha256` is the checksum that the file must have; "" for any.
 
     Raises:
         ConfigError: no such encoder, or it has another checksum.
@@ -146,12 +144,9 @@ def _known(name: str) -> Published | None:
 
 
 def add_encoder(source: Path, name: str | None = None, sha256: str = "") -> EncoderFile:
-    """Install the file at `source`.
+    """Install an ONNX file under `name`; default: the known encoder's with its checksum, else the file's own.
 
-    Args:
-        source: an ONNX file.
-        name: default: that of the known encoder with this checksum, else the file's own.
-        sha256: checksum that the file must have; "" for any.
+    `sha256` is the checksum that the file must have; "" for any.
 
     Raises:
         ConfigError: it cannot be read, or has another checksum than the one given or known for its name.

@@ -205,11 +205,7 @@ class FeatureStore:
     ) -> FeatureFile:
         """Features of every clip of `corpus`, in its order; extracts only clips that are not cached.
 
-        Args:
-            corpus: the clips.
-            progress: where to report.
-            run_all: executes extraction tasks.
-            between: called repeatedly while another process extracts the same features.
+        `between` is called repeatedly while another process extracts the same features.
 
         Raises:
             PluginError: the extractor failed on a clip or broke its contract; names both.
@@ -220,31 +216,26 @@ class FeatureStore:
         with locked(self.folder, f"{self._recipe.name}: another process extracts it", progress, between):
             if whole.is_whole():
                 progress.say(f"{self._recipe.name}: all {len(wanted)} clips from the store")
-            else:
-                self._make(whole, dict(zip(wanted, corpus.clips, strict=True)), wanted, progress, run_all)
+                return whole
+            for leftover in self.folder.glob(".*.f32.*"):  # temporary files of a process that was killed
+                leftover.unlink(missing_ok=True)
+            known = _places(self._whole_files())
+            n_known = sum(sha256 in known for sha256 in wanted)
+            progress.say(f"{self._recipe.name}: {n_known} of {len(wanted)} clips from the store")
+            clips = dict(zip(wanted, corpus.clips, strict=True))
+            missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
+            self._extract(missing, progress, run_all)
+            self._join(whole, wanted)
         return whole
 
-    def _make(
-        self,
-        whole: FeatureFile,
-        clips: dict[str, Clip],
-        wanted: list[str],
-        progress: Progress,
-        run_all: RunAll,
-    ) -> None:
-        for leftover in self.folder.glob(".*.f32.*"):  # temporary files of a process that was killed
-            leftover.unlink(missing_ok=True)
-        known = _places(self._whole_files())
-        n_known = sum(sha256 in known for sha256 in wanted)
-        progress.say(f"{self._recipe.name}: {n_known} of {len(wanted)} clips from the store")
-        missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
-        self._extract(missing, progress, run_all)
+    def _join(self, whole: FeatureFile, wanted: list[str]) -> None:
+        """Write the complete file from all others, and remove the partial ones that it replaces."""
         files = self._whole_files()
         places = _places(files)
         found = ((sha256, *places[sha256]) for sha256 in wanted)
         self._write(whole.path, ((sha256, file.extracted(position)) for sha256, file, position in found))
-        for file in files:  # partial files that the complete file replaces
-            if file.path.name.startswith("part-") and clips.keys() >= set(file.clips):
+        for file in files:
+            if file.path.name.startswith("part-") and set(wanted) >= set(file.clips):
                 for path in reversed(file.files):
                     path.unlink(missing_ok=True)
 

@@ -54,8 +54,6 @@ class Family:
     name: str
     define: Callable[[int], Definition]
     """Definition with that many folds, which must be at least 2."""
-    listed: int
-    """Number of folds of the member that `bench protocols list` shows."""
 
 
 @dataclass(frozen=True)

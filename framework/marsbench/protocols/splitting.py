@@ -109,15 +109,9 @@ def group_folds(
     protocol: str,
     what: str,
 ) -> tuple[Fold, ...]:
-    """Split `rows` at random into folds of whole groups with balanced classes.
+    """Split `rows`, of which each is in one of `groups`, at random into folds with balanced classes.
 
-    Args:
-        corpus: the clips.
-        rows: those to split.
-        groups: group of each of `rows`.
-        n_folds: number of folds.
-        protocol: the protocol's name, for messages.
-        what: what the groups are, for messages.
+    The protocol's name and `what` the groups are stand in messages.
 
     Raises:
         CorpusError: a class has fewer than `n_folds` clips, or there are fewer groups.

@@ -111,7 +111,9 @@ def target(tmp_path: Path) -> Target:
 
 
 def go(archive: Archive, target: Target, tries: int = 3) -> None:
-    fetch([archive], target.folder, Silent(), waits=[0.0] * (tries - 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fetch_module, "_WAITS", [0.0] * (tries - 1))
+        fetch([archive], target.folder, Silent())
 
 
 def test_an_archive_is_downloaded_checked_and_unpacked(publisher: Publisher, target: Target) -> None:
@@ -251,7 +253,7 @@ def test_a_body_without_end_is_read_no_further_than_published(publisher: Publish
             yield taken.append
 
     with pytest.raises(FetchError, match=f"expected {len(BODY):,} bytes, found more"):
-        fetch([publisher.archive], target.folder, Counting(), waits=[])
+        fetch([publisher.archive], target.folder, Counting())
     assert sum(taken) == len(BODY) + 1
     assert list(target.folder.iterdir()) == []
 

@@ -75,8 +75,8 @@ def by_utterance(n_folds: int) -> Definition:
 
 
 PROTOCOLS = (
-    Family("speaker", by_speaker, listed=5),
+    Family("speaker", by_speaker),
     Definition("loso", "leave one speaker out: a fold for each speaker", True, _leave_one_speaker_out),
     Definition("statement2", "2 folds of whole statements, classes balanced", False, _statement2),
-    Family("utterance", by_utterance, listed=5),
+    Family("utterance", by_utterance),
 )

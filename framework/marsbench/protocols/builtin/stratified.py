@@ -36,6 +36,6 @@ def _split(corpus: CheckedCorpus, splitter: Any, least: int, name: str) -> Split
 
 
 PROTOCOLS = (
-    Family("stratified", stratified, listed=5),
+    Family("stratified", stratified),
     Definition("holdout80", "one split, 80 % of clips for training, classes balanced", False, _holdout80),
 )
