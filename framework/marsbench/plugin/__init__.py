@@ -35,20 +35,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from marsbench.plugin.search_space import HyperParameters as HyperParameters
     from marsbench.plugin.sklearn import SklearnModel as SklearnModel
 
-__all__ = [
-    "Dataset",
-    "Examples",
-    "FeatureExtractor",
-    "FeatureKind",
-    "Features",
-    "FitContext",
-    "Floats",
-    "HyperParameters",
-    "KerasModel",
-    "Model",
-    "Probabilities",
-    "SklearnModel",
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,13 +5,13 @@
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from marsbench.plugin.features import FeatureExtractor, Features, Floats
 from marsbench.plugin.model import Examples, FitContext, Model, Probabilities
 from marsbench.plugin.search_space import Defaults, Dimension
 
-Kind = TypeVar("Kind", bound=Plugin)
 Test = Callable[[], str | None]
 """Returns the problem, or None; an exception is a problem too."""
 
@@ -53,13 +52,11 @@ def check(plugin: type[Plugin], parameters: Mapping[str, Any] | None = None) -> 
     Raises:
         PluginError: `plugin` is not a dataset, feature extractor or model.
     """
-    given = dict(parameters or {})
-    if issubclass(plugin, FeatureExtractor):
-        return _FeatureBench(plugin, given).checks()
-    if issubclass(plugin, Model):
-        return _ModelBench(plugin, given).checks()
-    if issubclass(plugin, Dataset):
-        return _DatasetBench(plugin, given).checks()
+    benches: dict[type[Plugin], type[_Bench]]
+    benches = {FeatureExtractor: _FeatureBench, Model: _ModelBench, Dataset: _DatasetBench}
+    for kind, bench in benches.items():
+        if issubclass(plugin, kind):
+            return bench(plugin, dict(parameters or {})).checks()
     raise PluginError(f"{plugin.__name__} is not a Dataset, FeatureExtractor or Model")
 
 
@@ -73,30 +70,30 @@ def _run(name: str, test: Test) -> Check:
         return Check(name, f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
 
 
-def _in_order(gates: Iterable[tuple[str, Test]], others: Iterable[tuple[str, Test]]) -> list[Check]:
-    """Run `gates` up to the first that fails, and `others` only if none did."""
-    done = []
-    for name, test in gates:
-        done.append(_run(name, test))
-        if done[-1].problem:
-            return done
-    return done + [_run(name, test) for name, test in others]
+def _unless(is_fulfilled: bool, problem: str) -> str | None:
+    return None if is_fulfilled else problem
 
 
-class _Bench(Generic[Kind]):
+class _Bench:
     """Checks for every kind of plugin."""
 
-    def __init__(self, plugin: type[Kind], parameters: dict[str, Any]) -> None:
+    def __init__(self, plugin: Any, parameters: dict[str, Any]) -> None:
         self.plugin = plugin
         self.parameters = parameters
 
     def checks(self) -> list[Check]:
-        raise NotImplementedError
+        """Run the gates up to the first that fails, and the other checks only if none did."""
+        done = []
+        for name, test in self.gates():
+            done.append(_run(name, test))
+            if done[-1].problem:
+                return done
+        return done + [_run(name, test) for name, test in self.others()]
 
-    def fresh(self) -> Kind:
-        return self.plugin.create(self.parameters)
+    def gates(self) -> list[tuple[str, Test]]:
+        return [("constructs", self.constructs)]
 
-    def general(self) -> list[tuple[str, Test]]:
+    def others(self) -> list[tuple[str, Test]]:
         return [
             ("class docstring", self.documented),
             ("requires names distributions", self.requirements),
@@ -104,15 +101,17 @@ class _Bench(Generic[Kind]):
             ("can be pickled", self.picklable),
         ]
 
-    def constructs(self) -> str | None:
+    def fresh(self) -> Any:
+        return self.plugin.create(self.parameters)
+
+    def constructs(self) -> None:
         self.fresh()
-        return None
 
     def documented(self) -> str | None:
         text = self.plugin.__dict__.get("__doc__") or ""
         # A dataclass without a docstring gets its signature as docstring.
-        missing = not text.strip() or text.startswith(f"{self.plugin.__name__}(")
-        return "no docstring; its first line is what `bench plugins list` shows" if missing else None
+        is_there = bool(text.strip()) and not text.startswith(f"{self.plugin.__name__}(")
+        return _unless(is_there, "no docstring; its first line is what `bench plugins list` shows")
 
     def requirements(self) -> str | None:
         names = self.plugin.requires
@@ -131,30 +130,30 @@ class _Bench(Generic[Kind]):
     def picklable(self) -> str | None:
         plugin = self.fresh()
         copy = pickle.loads(pickle.dumps(plugin))  # noqa: S301 - pickled in the same line
-        return None if copy.parameters == plugin.parameters else "a pickled copy has different parameters"
+        return _unless(copy.parameters == plugin.parameters, "a pickled copy has different parameters")
 
 
-class _DatasetBench(_Bench[Dataset]):
-    def checks(self) -> list[Check]:
-        return _in_order([("constructs", self.constructs)], [*self.general(), ("load", self.loads)])
+class _DatasetBench(_Bench):
+    def others(self) -> list[tuple[str, Test]]:
+        return [*super().others(), ("load", self.loads)]
 
     def loads(self) -> str | None:
         """A CorpusError with a message is accepted: the files may not be on this machine."""
         try:
             corpus = self.fresh().load()
         except CorpusError as error:
-            return None if str(error).strip() else "load raised a CorpusError without a message"
-        return (
-            None
-            if isinstance(corpus, Corpus)
-            else f"load returned {type(corpus).__name__}; a Corpus is needed"
+            return _unless(bool(str(error).strip()), "load raised a CorpusError without a message")
+        return _unless(
+            isinstance(corpus, Corpus), f"load returned {type(corpus).__name__}; a Corpus is needed"
         )
 
 
-class _FeatureBench(_Bench[FeatureExtractor]):
-    def checks(self) -> list[Check]:
-        gates = [("constructs", self.constructs), ("kind", self.kind), ("a voice-like tone", self.tone)]
-        others = [
+class _FeatureBench(_Bench):
+    def gates(self) -> list[tuple[str, Test]]:
+        return [*super().gates(), ("kind", self.kind), ("a voice-like tone", self.tone)]
+
+    def others(self) -> list[tuple[str, Test]]:
+        return [
             ("near silence", lambda: self.same_width(_click(self.rate))),
             ("the shortest clip", lambda: self.same_width(_voice(self.rate, MIN_SECONDS))),
             ("a long clip", lambda: self.same_width(_voice(self.rate, 8.0))),
@@ -162,33 +161,33 @@ class _FeatureBench(_Bench[FeatureExtractor]):
             ("output not reused", self.output_kept),
             ("input not modified", self.input_kept),
             ("read-only input", self.read_only),
+            *super().others(),
         ]
-        return _in_order(gates, [*others, *self.general()])
 
     @property
     def rate(self) -> int:
-        return self.fresh().sample_rate
+        return int(self.fresh().sample_rate)
 
     def extract(self, waveform: Floats) -> Floats:
-        return self.fresh().checked_extract(waveform, self.rate)
+        values: Floats = self.fresh().checked_extract(waveform, self.rate)
+        return values
 
     def kind(self) -> str | None:
         return _kind_problem("kind", getattr(self.plugin, "kind", None))
 
-    def tone(self) -> str | None:
+    def tone(self) -> None:
         self.extract(_voice(self.rate))
-        return None
 
     def same_width(self, waveform: Floats) -> str | None:
         width, usual = self.extract(waveform).shape[-1], self.extract(_voice(self.rate)).shape[-1]
-        return None if width == usual else f"{width} dimensions for this clip, but {usual} for another"
+        return _unless(width == usual, f"{width} dimensions for this clip, but {usual} for another")
 
     def deterministic(self) -> str | None:
         extractor, wave = self.fresh(), _voice(self.rate)
         first = extractor.checked_extract(wave, self.rate)
         again = extractor.checked_extract(wave, self.rate)
         same = np.array_equal(first, again) and np.array_equal(first, self.extract(wave))
-        return None if same else "two calls with the same waveform returned different values"
+        return _unless(same, "two calls with the same waveform returned different values")
 
     def output_kept(self) -> str | None:
         """Look at a clip's features again after another clip was extracted."""
@@ -196,34 +195,34 @@ class _FeatureBench(_Bench[FeatureExtractor]):
         first = extractor.extract(_voice(self.rate), self.rate)
         before = np.array(first)
         extractor.extract(_voice(self.rate, 2.0)[: self.rate][::-1].copy(), self.rate)
-        return (
-            None
-            if np.array_equal(first, before)
-            else "the features of a clip changed when another one was extracted: return a new array each time"
+        problem = (
+            "the features of a clip changed when another one was extracted: return a new array each time"
         )
+        return _unless(np.array_equal(first, before), problem)
 
     def input_kept(self) -> str | None:
         wave = _voice(self.rate)
         self.extract(wave)
-        return (
-            None if np.array_equal(wave, _voice(self.rate)) else "extract changed the waveform it was given"
-        )
+        same = np.array_equal(wave, _voice(self.rate))
+        return _unless(same, "extract changed the waveform it was given")
 
     def read_only(self) -> str | None:
         wave = _voice(self.rate)
         wave.flags.writeable = False
         same = np.array_equal(self.extract(wave), self.extract(wave.copy()))
-        return None if same else "a read-only waveform gave different values"
+        return _unless(same, "a read-only waveform gave different values")
 
 
-class _ModelBench(_Bench[Model]):
-    def __init__(self, plugin: type[Model], parameters: dict[str, Any]) -> None:
+class _ModelBench(_Bench):
+    def __init__(self, plugin: Any, parameters: dict[str, Any]) -> None:
         one_epoch = {"epochs": 1} if "epochs" in plugin.parameter_defaults() else {}
         super().__init__(plugin, one_epoch | parameters)
 
-    def checks(self) -> list[Check]:
-        gates = [("constructs", self.constructs), ("accepts", self.accepts), ("fit", self.fits)]
-        others = [
+    def gates(self) -> list[tuple[str, Test]]:
+        return [*super().gates(), ("accepts", self.accepts), ("fit", self.fits)]
+
+    def others(self) -> list[tuple[str, Test]]:
+        return [
             ("probabilities", lambda: _probability_problem(self.probabilities)),
             ("input not modified", self.input_kept),
             ("read-only input", self.read_only),
@@ -231,8 +230,8 @@ class _ModelBench(_Bench[Model]):
             ("a class without training clips", self.missing_class),
             ("hyperparameters", self.hyperparameters),
             ("save and load", self.saves),
+            *super().others(),
         ]
-        return _in_order(gates, [*others, *self.general()])
 
     @cached_property
     def examples(self) -> Examples:
@@ -257,10 +256,8 @@ class _ModelBench(_Bench[Model]):
 
     def fits(self) -> str | None:
         model = self.trained[0]
-        return (
-            None
-            if isinstance(model, Model)
-            else f"fit returned {type(model).__name__}; it should return self"
+        return _unless(
+            isinstance(model, Model), f"fit returned {type(model).__name__}; it should return self"
         )
 
     def input_kept(self) -> str | None:
@@ -272,21 +269,18 @@ class _ModelBench(_Bench[Model]):
             and np.array_equal(before.features.lengths, after.features.lengths)
             and np.array_equal(before.targets, after.targets)
         )
-        return None if kept else "fit or predict_proba changed the features, lengths or targets it was given"
+        return _unless(kept, "fit or predict_proba changed the features, lengths or targets it was given")
 
     def read_only(self) -> str | None:
         features = Features(self.examples.features.values.copy(), self.examples.features.lengths.copy())
         features.values.flags.writeable = features.lengths.flags.writeable = False
         same = np.array_equal(self.trained[0].predict_proba(features), self.probabilities)
-        return None if same else "predicting the same clips again gave different probabilities"
+        return _unless(same, "predicting the same clips again gave different probabilities")
 
     def deterministic(self) -> str | None:
         again = self.fit(self.examples)[0].predict_proba(self.examples.features)
-        return (
-            None
-            if np.array_equal(again, self.probabilities)
-            else "two fits with the same seed gave different models"
-        )
+        same = np.array_equal(again, self.probabilities)
+        return _unless(same, "two fits with the same seed gave different models")
 
     def missing_class(self) -> str | None:
         rows = np.flatnonzero(self.examples.targets != 1)
@@ -313,11 +307,11 @@ class _ModelBench(_Bench[Model]):
                 return f"save wrote the pickle {pickled[0]}, which may execute code when read"
             loaded = self.fresh().load(folder)
             same = np.array_equal(loaded.predict_proba(self.examples.features), self.probabilities)
-        return None if same else "the loaded model gives different probabilities than the saved one"
+        return _unless(same, "the loaded model gives different probabilities than the saved one")
 
 
 def _kind_problem(word: str, value: object) -> str | None:
-    return None if value in ("frames", "vector") else f"{word} is {value!r}; 'frames' or 'vector' is needed"
+    return _unless(value in ("frames", "vector"), f"{word} is {value!r}; 'frames' or 'vector' is needed")
 
 
 def _probability_problem(probabilities: Any) -> str | None:
@@ -330,7 +324,7 @@ def _probability_problem(probabilities: Any) -> str | None:
     if not np.isfinite(probabilities).all() or (probabilities < 0).any():
         return "predict_proba returned NaN, infinite or negative values"
     worst = float(abs(probabilities.sum(axis=1) - 1).max())
-    return None if worst < 1e-6 else f"rows of predict_proba do not sum to 1: the error is {worst:.2g}"
+    return _unless(worst < 1e-6, f"rows of predict_proba do not sum to 1: the error is {worst:.2g}")
 
 
 def _allows(dimension: Dimension) -> bool:

@@ -8,7 +8,7 @@
 The package onnx, of the extra `export`, is imported by `Graph.model`, not before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -25,6 +25,11 @@ LARGEST = np.iinfo(np.int64).max
 """End of a part that extends to the end of its axis."""
 
 
+def _with_operand(operator: str, kind: DTypeLike | None = None) -> Callable[["Value", "Operand"], "Value"]:
+    """Method that applies an element-wise operator to a value and an operand; `kind` is the result's type."""
+    return lambda self, other: self.graph.node(operator, self, self.like(other), kind=kind or self.kind)
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """A tensor that a graph will compute. Numbers and arrays combined with it are converted to its type."""
@@ -33,35 +38,20 @@ class Value:
     name: str
     kind: "np.dtype[Any]"
 
-    def __add__(self, other: "Operand") -> "Value":
-        return self._with("Add", other)
-
-    def __sub__(self, other: "Operand") -> "Value":
-        return self._with("Sub", other)
-
-    def __mul__(self, other: "Operand") -> "Value":
-        return self._with("Mul", other)
-
-    def __truediv__(self, other: "Operand") -> "Value":
-        return self._with("Div", other)
-
-    def __matmul__(self, other: "Operand") -> "Value":
-        return self._with("MatMul", other)
+    __add__ = _with_operand("Add")
+    __sub__ = _with_operand("Sub")
+    __mul__ = _with_operand("Mul")
+    __truediv__ = _with_operand("Div")
+    __matmul__ = _with_operand("MatMul")
+    __and__ = _with_operand("And")
+    __lt__ = _with_operand("Less", np.bool_)
+    __gt__ = _with_operand("Greater", np.bool_)
+    __ge__ = _with_operand("GreaterOrEqual", np.bool_)
+    at_least = _with_operand("Max")
+    at_most = _with_operand("Min")
 
     def __neg__(self) -> "Value":
         return self.apply("Neg")
-
-    def __and__(self, other: "Value") -> "Value":
-        return self._with("And", other)
-
-    def __lt__(self, other: "Operand") -> "Value":
-        return self._with("Less", other, np.bool_)
-
-    def __gt__(self, other: "Operand") -> "Value":
-        return self._with("Greater", other, np.bool_)
-
-    def __ge__(self, other: "Operand") -> "Value":
-        return self._with("GreaterOrEqual", other, np.bool_)
 
     def apply(self, operator: str, **attributes: Any) -> "Value":
         """Result of an operator with this one input, of the same type."""
@@ -71,14 +61,6 @@ class Value:
         """The same values in another type."""
         number = _onnx_type(kind)
         return self.graph.node("Cast", self, kind=kind, to=number) if self.kind != kind else self
-
-    def at_least(self, other: "Operand") -> "Value":
-        """Element-wise maximum."""
-        return self._with("Max", other)
-
-    def at_most(self, other: "Operand") -> "Value":
-        """Element-wise minimum."""
-        return self._with("Min", other)
 
     def where(self, yes: "Value", no: "Operand") -> "Value":
         """`yes` where this is true, `no` elsewhere."""
@@ -129,9 +111,6 @@ class Value:
     def like(self, other: "Operand") -> "Value":
         """`other` as a value; a number or an array becomes a constant of this value's type."""
         return self.graph.value(other, self.kind)
-
-    def _with(self, operator: str, other: "Operand", kind: DTypeLike | None = None) -> "Value":
-        return self.graph.node(operator, self, self.like(other), kind=kind or self.kind)
 
     def _reduced(self, operator: str, axis: int | None, keep: bool) -> "Value":
         axes = [] if axis is None else [self.graph.vector(axis)]
@@ -255,24 +234,19 @@ def chained(parts: Sequence[Any]) -> Any:
 
     The first part's input and the last part's output keep their names.
     """
-    renamed = [
-        _prefixed(part, f"{number}_", is_first=number == 0, is_last=number == len(parts) - 1)
-        for number, part in enumerate(parts)
+    add_prefix = import_onnx().compose.add_prefix
+    last = len(parts) - 1
+    renamed = [  # prefixes make names of different parts differ
+        _plain(add_prefix(part, f"{n}_", rename_inputs=n > 0, rename_outputs=n < last))
+        for n, part in enumerate(parts)
     ]
     return reduce(_joined, renamed)
 
 
 def _joined(first: Any, second: Any) -> Any:
-    onnx = import_onnx()
     joint = first.graph.output[-1].name, second.graph.input[0].name
-    whole = onnx.compose.merge_models(first, second, [joint], outputs=[second.graph.output[-1].name])
-    return _plain(whole)
-
-
-def _prefixed(part: Any, prefix: str, *, is_first: bool, is_last: bool) -> Any:
-    """A copy whose names have a prefix, so that they differ from those of other parts."""
-    add_prefix = import_onnx().compose.add_prefix
-    return _plain(add_prefix(part, prefix, rename_inputs=not is_first, rename_outputs=not is_last))
+    outputs = [second.graph.output[-1].name]
+    return _plain(import_onnx().compose.merge_models(first, second, [joint], outputs=outputs))
 
 
 def _plain(model: Any) -> Any:

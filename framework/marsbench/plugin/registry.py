@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from marsbench.errors import PluginError, unknown
 from marsbench.hashing import digest, is_jsonable
@@ -94,7 +94,7 @@ class Entry:
     def _loaded(self) -> tuple[type[Plugin], Identity]:
         """The class with the identity of the code that it was made from, though its file be edited later."""
         module = _import(self)
-        base = _base_class(self.kind)
+        base: type[Plugin] = getattr(importlib.import_module("marsbench.plugin"), _BASES[self.kind])
         classes = [
             value
             for name, value in vars(module).items()
@@ -173,11 +173,12 @@ class Registry:
         return [reason for reason in self.refused if Path(reason.partition(": ")[0]).stem == name]
 
     def _raise_if_refused(self, name: str) -> None:
-        for reason in self.refusals(name):
-            raise PluginError(reason)
+        if reasons := self.refusals(name):
+            raise PluginError(reasons[0])
 
 
 _SINGULAR = {"datasets": "dataset", "features": "feature extractor", "models": "model"}
+_BASES = {"datasets": "Dataset", "features": "FeatureExtractor", "models": "Model"}
 
 
 def drop_in_folders(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
@@ -331,15 +332,6 @@ _packages: dict[str, Path] = {}
 """Folder in which each package of plugins lies, once they were listed."""
 _appended: set[str] = set()
 """Folders that this process put on sys.path."""
-
-
-def _base_class(kind: Kind) -> type[Plugin]:
-    module, name = {
-        "datasets": ("base", "Dataset"),
-        "features": ("features", "FeatureExtractor"),
-        "models": ("model", "Model"),
-    }[kind]
-    return cast("type[Plugin]", getattr(importlib.import_module(f"marsbench.plugin.{module}"), name))
 
 
 def _version(plugin: str, distribution: str) -> str:

@@ -120,8 +120,8 @@ class Defaults:
     ) -> int:
         """Integer from `min_value` to `max_value`, both included; the default is `min_value`."""
         first = min_value if default is None else default
-        space = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
-        return int(self._declare(space, int))
+        range_ = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
+        return int(self._declare(range_, int))
 
     def Float(
         self,
@@ -134,8 +134,8 @@ class Defaults:
     ) -> float:
         """Float from `min_value` to `max_value`, both included; the default is `min_value`."""
         first = min_value if default is None else default
-        space = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
-        return float(self._declare(space, float))
+        range_ = Dimension(name, first, None, min_value, max_value, step, sampling or "linear")
+        return float(self._declare(range_, float))
 
     def Choice(self, name: str, values: Sequence[Value], default: Value | None = None) -> Value:
         """One of `values`; the default is the first."""
@@ -161,17 +161,14 @@ class Defaults:
 
     def refuse_unused(self, model: str) -> None:
         """Raise ConfigError if a value was set by hand that no declaration uses under any proposed values."""
-        inactive = {
-            dimension.name
-            for dimension in self.space
-            if any(parent in self._proposed for parent, _ in dimension.when)
-        }
+        used = {*self.values}
+        used |= {d.name for d in self.space if any(parent in self._proposed for parent, _ in d.when)}
         for name in self.by_hand:
-            if name not in self.values and name not in inactive:
+            if name not in used:
                 raise ConfigError(f"{model}: {unknown('parameter', name, self.values)}")
 
     def _declare(self, dimension: Dimension, kind: type[Value]) -> Value:
-        self.space.append(_within(dimension, tuple(self._scopes)))
+        self.space.append(replace(dimension, when=tuple(self._scopes)))
         given = dimension.name in self._overrides
         if all(self.values.get(parent) in allowed for parent, allowed in self._scopes):
             # Defaults are not checked: an author may choose one outside the range that a tuner varies.
@@ -238,11 +235,11 @@ def explore(declare: Declare, by_hand: Mapping[str, Scalar] | None = None) -> tu
     """
     found: dict[tuple[str, object], Dimension] = {}
     waiting: list[dict[str, Scalar]] = [{}]
-    n_calls = 0
-    while waiting and n_calls < _MAX_CALLS:
+    for _ in range(_MAX_CALLS):
+        if not waiting:
+            break
         proposed = waiting.pop(0)
         hp = Defaults(by_hand, proposed)
-        n_calls += 1
         try:
             declare(hp)
         except Exception:
@@ -262,10 +259,6 @@ _MAX_CALLS = 100
 """Declaring a network takes about 0.1 s."""
 
 
-def _within(dimension: Dimension, scopes: tuple[tuple[str, tuple[Scalar, ...]], ...]) -> Dimension:
-    return replace(dimension, when=scopes) if scopes else dimension
-
-
 def _checked(dimension: Dimension, value: Scalar, kind: type[Scalar]) -> Scalar:
     """`value` if it has the right type and sign or is one of the choices; a range may be left."""
     if dimension.choices is not None:
@@ -275,14 +268,9 @@ def _checked(dimension: Dimension, value: Scalar, kind: type[Scalar]) -> Scalar:
     if not fits:
         wanted = "one of these" if dimension.choices else TYPE_NAMES[kind]
         raise ConfigError(f"{dimension.name} = {value!r}: {wanted} is needed; {dimension.describe()}")
-    if dimension.low is not None and isinstance(value, (int, float)):
-        _require_sign(dimension, value)
-    return value
-
-
-def _require_sign(dimension: Dimension, value: float) -> None:
-    """Refuse a wrong sign: users may leave a tuner's range, but not go below 0 where the range is above."""
-    low = dimension.low or 0
-    if value < 0 <= low or value == 0 < low:
+    low = dimension.low
+    # Users may leave a tuner's range, but not go below 0 where the range is above.
+    if low is not None and not isinstance(value, str) and (value < 0 <= low or value == 0 < low):
         sign = "above 0" if low > 0 else "of at least 0"
         raise ConfigError(f"{dimension.name} = {value!r}: a value {sign} is needed; {dimension.describe()}")
+    return value

@@ -148,29 +148,24 @@ class Trainer:
         Returns:
             `loss` and `accuracy`, means over the epoch's steps.
         """
-        constant = import_tensorflow().constant
+        constant = self._tf.constant
         arrays = constant(values), constant(targets), constant(weights), constant(order.astype(np.int32))
         loss, correct = self._epoch(*arrays, constant(batch_size))
         return {"loss": float(loss) / len(order), "accuracy": float(correct) / len(order)}
 
     def assess(self, values: Floats, targets: Floats) -> dict[str, float]:
         """Mean loss and accuracy on validation clips, as `val_loss` and `val_accuracy`."""
-        constant = import_tensorflow().constant
+        constant = self._tf.constant
         sums = np.zeros(2)
-        for start in range(0, len(values), _PREDICTION_BATCH):
-            part = slice(start, start + _PREDICTION_BATCH)
+        for part in _batches(len(values)):
             loss, correct = self._assess(constant(values[part]), constant(targets[part]))
             sums += float(loss), float(correct)
         return dict(zip(("val_loss", "val_accuracy"), (sums / len(values)).tolist(), strict=True))
 
     def predict(self, values: Floats) -> Floats:
         """Outputs of the network, (n_clips, n_classes)."""
-        constant = import_tensorflow().constant
-        starts = range(0, len(values), _PREDICTION_BATCH)
-        parts = [
-            self._predict(constant(values[start : start + _PREDICTION_BATCH])).numpy() for start in starts
-        ]
-        return np.concatenate(parts)
+        parts = (self._tf.constant(values[part]) for part in _batches(len(values)))
+        return np.concatenate([self._predict(part).numpy() for part in parts])
 
     @staticmethod
     def _variables(network: Any) -> list[Any]:
@@ -207,7 +202,8 @@ class Trainer:
         return done[1:]
 
 
-_trainers: "OrderedDict[str, Trainer]" = OrderedDict()
+_trainers: "OrderedDict[tuple[str, bool], Trainer]" = OrderedDict()
+"""By configuration and whether it is unrolled; the latest used one is the last."""
 
 
 def trainer_for(network: Any, n_steps: int = 0) -> Trainer:
@@ -219,15 +215,13 @@ def trainer_for(network: Any, n_steps: int = 0) -> Trainer:
     """
     key = _configuration(network)
     unrolled = n_steps >= _MIN_STEPS_TO_UNROLL and not has_gpu()  # on a GPU, cuDNN has its own loop
-    key = key and f"{key} {unrolled}"
-    trainer = _trainers.pop(key, None) if key else None
-    if trainer is None:
-        # A copy, as later networks' values would overwrite those of this one.
-        trainer = Trainer(_clone(network, unrolled=unrolled) if key else network)
-    if key:
-        _trainers[key] = trainer
-        while len(_trainers) > _MAX_TRAINERS:
-            _trainers.popitem(last=False)
+    if key is None:
+        return Trainer(network)
+    # A copy, as later networks' values would overwrite those of this one.
+    trainer = _trainers.pop((key, unrolled), None) or Trainer(_clone(network, unrolled=unrolled))
+    _trainers[key, unrolled] = trainer
+    while len(_trainers) > _MAX_TRAINERS:
+        _trainers.popitem(last=False)
     trainer.load_values(network)
     return trainer
 
@@ -298,6 +292,10 @@ def _require_default_step(network: Any) -> None:
         raise PluginError(
             f"{name} overrides train_step, which marsbench does not call; override the plugin's fit instead"
         )
+
+
+def _batches(n_clips: int) -> list[slice]:
+    return [slice(start, start + _PREDICTION_BATCH) for start in range(0, n_clips, _PREDICTION_BATCH)]
 
 
 def _n_correct(tf: Any, targets: Any, outputs: Any) -> Any:
