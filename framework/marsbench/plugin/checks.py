@@ -117,8 +117,12 @@ class _Bench:
         names = self.plugin.requires
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             return f"requires is {names!r}; a tuple of names is needed"
-        missing = [name for name in names if not _is_installed(name)]
-        return f"{missing[0]} is not installed: pip install {missing[0]}" if missing else None
+        for name in names:
+            try:
+                version(name)
+            except PackageNotFoundError:
+                return f"{name} is not installed: pip install {name}"
+        return None
 
     def jsonable(self) -> str | None:
         parameters = self.fresh().parameters
@@ -340,13 +344,6 @@ def _is_pickle(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(2)
     return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= pickle.HIGHEST_PROTOCOL
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        return bool(version(distribution))
-    except PackageNotFoundError:
-        return False
 
 
 def _examples(frames: bool) -> Examples:

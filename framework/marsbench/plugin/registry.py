@@ -139,8 +139,7 @@ class Registry:
 
     def entries(self, kind: Kind) -> list[Entry]:
         """Plugins of a kind, by name."""
-        found = (entry for entry in self._entries.values() if entry.kind == kind)
-        return sorted(found, key=lambda entry: entry.name)
+        return [entry for _, entry in sorted(self._entries.items()) if entry.kind == kind]
 
     def names(self, kind: Kind) -> list[str]:
         """Names of a kind, sorted."""
@@ -158,23 +157,20 @@ class Registry:
             there = _SINGULAR[self._entries[name].kind]
             available = ", ".join(self.names(kind))
             raise PluginError(f"'{name}' is a {there}, not a {_SINGULAR[kind]}. Available: {available}.")
-        self._raise_if_refused(name)
-        raise PluginError(unknown(_SINGULAR[kind], name, self.names(kind)))
+        raise self._missing(_SINGULAR[kind], name, self.names(kind))
 
     def find(self, name: str) -> Entry:
         """The plugin of that name, of whatever kind; raises PluginError."""
         if name in self._entries:
             return self._entries[name]
-        self._raise_if_refused(name)
-        raise PluginError(unknown("plugin", name, self._entries))
+        raise self._missing("plugin", name, self._entries)
 
     def refusals(self, name: str) -> list[str]:
         """Why files of that name were refused, though a plugin of that name may be in use."""
         return [reason for reason in self.refused if Path(reason.partition(": ")[0]).stem == name]
 
-    def _raise_if_refused(self, name: str) -> None:
-        if reasons := self.refusals(name):
-            raise PluginError(reasons[0])
+    def _missing(self, what: str, name: str, known: Iterable[str]) -> PluginError:
+        return PluginError(next(iter(self.refusals(name)), unknown(what, name, known)))
 
 
 _SINGULAR = {"datasets": "dataset", "features": "feature extractor", "models": "model"}
@@ -205,7 +201,8 @@ def discover(folders: tuple[Path, ...]) -> Registry:
     """List every plugin by names of files alone; nothing of any plugin is imported."""
     entries: dict[str, Entry] = {}
     refused: list[str] = []
-    for entry in [*_installed(refused), *_dropped_in(folders)]:
+    dropped_in = (entry for folder in folders for entry in _entries_below(folder, str(folder)))
+    for entry in [*_installed(refused), *dropped_in]:
         reason = _why_refuse(entry, entries, folders)
         if reason:
             refused.append(f"{entry.file}: {reason}")
@@ -234,7 +231,7 @@ def _installed(refused: list[str]) -> Iterator[Entry]:
             continue
         origin = point.dist.name if point.dist else point.name
         top = _packages[point.value.partition(".")[0]] = Path(spec).resolve().parents[point.value.count(".")]
-        yield from _entries_below(Path(spec), origin, top, f"{point.value}.")
+        yield from _entries_below(Path(spec), origin, top, point.value)
 
 
 def _find_package(point: EntryPoint) -> str | None:
@@ -245,16 +242,11 @@ def _find_package(point: EntryPoint) -> str | None:
     return next(iter(spec.submodule_search_locations or ()), None) if spec else None
 
 
-def _dropped_in(folders: tuple[Path, ...]) -> Iterator[Entry]:
-    for folder in folders:
-        yield from _entries_below(folder, str(folder), None, "")
-
-
-def _entries_below(folder: Path, origin: str, top: Path | None, prefix: str) -> Iterator[Entry]:
+def _entries_below(folder: Path, origin: str, top: Path | None = None, package: str = "") -> Iterator[Entry]:
     for kind in KINDS:
         for file in sorted((folder / kind).glob("*.py")):
             if not file.name.startswith("_"):
-                module = f"{prefix}{kind}.{file.stem}" if prefix else file.stem
+                module = f"{package}.{kind}.{file.stem}" if package else file.stem
                 yield Entry(kind, file.stem, file, module, origin, top or file.parent)
 
 

@@ -178,6 +178,15 @@ class Defaults:
         return dimension.default  # type: ignore[return-value]  # inactive: the value is not used
 
 
+def _with_other_default(method: str) -> Callable[..., Any]:
+    def declare(self: "OtherDefaults", name: str, *arguments: Any, **options: Any) -> Any:
+        self.undeclared.discard(name)
+        other = {"default": self.defaults[name]} if name in self.defaults else {}
+        return getattr(self.hp, method)(name, *arguments, **options | other)
+
+    return declare
+
+
 class OtherDefaults:
     """Forwards declarations to `hp`, with other defaults for some names.
 
@@ -186,41 +195,17 @@ class OtherDefaults:
         defaults: by name; `undeclared` are the names that were not declared so far.
     """
 
+    Int = _with_other_default("Int")
+    Float = _with_other_default("Float")
+    Choice = _with_other_default("Choice")
+    Boolean = _with_other_default("Boolean")
+
     def __init__(self, hp: HyperParameters, defaults: Mapping[str, Any]) -> None:
-        self._hp = hp
-        self._defaults = defaults
+        self.hp = hp
+        self.defaults = defaults
         self.undeclared = set(defaults)
-
-    def Int(self, name: str, *arguments: Any, **options: Any) -> int:
-        """Integer; see `HyperParameters`."""
-        return self._hp.Int(name, *arguments, **self._with_default(name, options))
-
-    def Float(self, name: str, *arguments: Any, **options: Any) -> float:
-        """Float; see `HyperParameters`."""
-        return self._hp.Float(name, *arguments, **self._with_default(name, options))
-
-    def Choice(self, name: str, values: Sequence[Value], *arguments: Any, **options: Any) -> Value:
-        """One of `values`; see `HyperParameters`."""
-        chosen: Value = self._hp.Choice(name, values, *arguments, **self._with_default(name, options))
-        return chosen
-
-    def Boolean(self, name: str, *arguments: Any, **options: Any) -> bool:
-        """True or False; see `HyperParameters`."""
-        return self._hp.Boolean(name, *arguments, **self._with_default(name, options))
-
-    def Fixed(self, name: str, value: Value) -> Value:
-        """A constant, which has no default."""
-        return self._hp.Fixed(name, value)
-
-    def conditional_scope(
-        self, parent_name: str, parent_values: Sequence[Scalar]
-    ) -> AbstractContextManager[None]:
-        """Scope of declarations; see `HyperParameters`."""
-        return self._hp.conditional_scope(parent_name, parent_values)
-
-    def _with_default(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
-        self.undeclared.discard(name)
-        return options | ({"default": self._defaults[name]} if name in self._defaults else {})
+        self.Fixed = hp.Fixed  # has no default
+        self.conditional_scope = hp.conditional_scope
 
 
 Declare = Callable[[HyperParameters], object]

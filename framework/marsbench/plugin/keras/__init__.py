@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,21 +90,17 @@ def without_noise() -> Iterator[None]:
     If an exception is raised, everything is printed.
     """
     with tempfile.TemporaryFile() as caught:
-        keep: Callable[[str], bool] = lambda _line: True  # noqa: E731 - replaced on success
+        is_done = False
         sys.stderr.flush()
         saved = os.dup(_STDERR)
         os.dup2(caught.fileno(), _STDERR)
         try:
             yield
-            keep = _is_relevant
+            is_done = True
         finally:
             sys.stderr.flush()
             os.dup2(saved, _STDERR)
             os.close(saved)
             caught.seek(0)
             lines = caught.read().decode(errors="replace").splitlines(keepends=True)
-            sys.stderr.writelines(line for line in lines if keep(line))
-
-
-def _is_relevant(line: str) -> bool:
-    return not _NOISE.match(line)
+            sys.stderr.writelines(line for line in lines if not (is_done and _NOISE.match(line)))
