@@ -74,14 +74,8 @@ def write_bundle(
 ) -> BaseRecord:
     """Write a bundle into a folder of its own, which appears whole or not at all, and read it to check it.
 
-    An older bundle there is replaced. Returns the record of what was written.
-
-    Args:
-        bundle: with the model of its plugin, or members with such.
-        folder: of the bundle.
-        samples: golden clips.
-        form: name of the model's format.
-        quantised: one of the format's `precisions`; None: weights as trained.
+    An older bundle there is replaced. `samples` become the golden clips. `form` names the model's format;
+    `quantised` is one of its `precisions`, None for weights as trained. Returns the record that was written.
 
     Raises:
         ExportError: the model cannot be written in that format.

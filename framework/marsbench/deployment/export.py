@@ -128,16 +128,11 @@ def source_of_run(
     """Fit a run or an ensemble again, with the plugins' code of today.
 
     A tuned run is fitted on all clips in the configuration with the best inner score over its folds. An
-    ensemble keeps the weights of its fold, or the means over folds.
+    ensemble keeps the weights of its fold, or the means over folds. `progress` is told which plugins have
+    changed since the run, and then whether the refit of fold 1 reproduces the run's predictions.
 
-    Args:
-        folder: of a complete run or ensemble.
-        data: name or path of its corpus now; None for where it was.
-        fold: number of the fold, from 1, whose training part is fitted on; None for all clips.
-        target: what is to be written.
-        registry: where the plugins are.
-        progress: told what is under way, which plugins have changed since the run, and then whether the
-            refit of fold 1 reproduces the run's predictions.
+    `data` is the name or path of the corpus now, None for where it was; `fold` is the number, from 1, of the
+    fold whose training part is fitted on, None for all clips.
 
     Raises:
         ResultsError: the run is not complete, a member is gone, or the protocol or the corpus has changed.

@@ -77,16 +77,10 @@ class ModelFormat(ABC):
 
     @abstractmethod
     def write(self, path: Path, model: Model, kind: FeatureKind, quantised: str | None) -> None:
-        """Write a fitted model.
+        """Write a fitted model of one of the types in `models`; raises ExportError: it cannot be converted.
 
-        Args:
-            path: of the file.
-            model: fitted, of one of the types in `models`.
-            kind: of the extractor's features.
-            quantised: one of `precisions`, or None for the weights as trained.
-
-        Raises:
-            ExportError: the model cannot be converted.
+        `kind` is that of the extractor's features; `quantised` is one of `precisions`, None for the weights
+        as trained.
         """
 
     @abstractmethod

@@ -292,14 +292,9 @@ def end_to_end(
 
     Its input `waveform` is float32 (n_samples,), mono, at least 0.1 s, at the rate of its metadata
     `sample_rate`. Its output `probabilities` is float32 (n_classes,), in the order of its metadata `labels`,
-    a JSON list. Its metadata `marsbench` is the version that wrote it.
+    a JSON list. Its metadata `marsbench` is the version that wrote it; `facts` are further metadata.
 
-    Args:
-        extractor: with a graph of its own.
-        model: fitted on features of `extractor`.
-        labels: classes, in order.
-        clips: waveforms, float32 (n_samples,), by which to compare file and pipeline, beside a synthetic one.
-        facts: further metadata.
+    File and pipeline are compared on `clips`, float32 (n_samples,) each, and on a synthetic one.
 
     Raises:
         ExportError: the extractor has no graph, the model cannot be converted, or the file gives other
