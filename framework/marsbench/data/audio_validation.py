@@ -78,11 +78,11 @@ def _examine_cached(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
     stamps = [_stamp(clip.path) for clip in clips]
     path = _cache_file("audio", clips)
     known = _read_cache(path)
-    unknown = {json.dumps(stamp): Path(stamp[0]) for stamp in stamps if json.dumps(stamp) not in known}
+    unknown = {stamp: clip.path for stamp, clip in zip(stamps, clips, strict=True) if stamp not in known}
     if unknown:
         known |= dict(zip(unknown, _examine_all(list(unknown.values()), progress), strict=True))
         _write_cache(path, known)
-    return [known[json.dumps(stamp)] for stamp in stamps]
+    return [known[stamp] for stamp in stamps]
 
 
 def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
@@ -97,12 +97,10 @@ def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
 
 def examine(path: Path) -> AudioFacts:
     """Read, hash, decode and check one file; errors are returned as `problem`, never raised."""
+    sha256 = ""
     try:
         data = read_bytes(path)
-    except AudioError as error:
-        return AudioFacts(problem=str(error))
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
+        sha256 = hashlib.sha256(data).hexdigest()
         waveform, channels = decode_with_channels(data)
     except AudioError as error:
         return AudioFacts(sha256=sha256, problem=str(error))
@@ -118,13 +116,14 @@ def examine(path: Path) -> AudioFacts:
     )
 
 
-def _stamp(path: Path) -> tuple[str, int, int, int, int]:
+def _stamp(path: Path) -> str:
     """Path, size, times and mode, which change with the file; tools can restore its mtime, not its ctime."""
     try:
         status = path.stat()
+        facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
     except OSError:
-        return (str(path.absolute()), -1, -1, -1, -1)
-    return (str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
+        facts = (-1, -1, -1, -1)
+    return json.dumps([str(path.absolute()), *facts])
 
 
 def _read_cache(path: Path) -> dict[str, AudioFacts]:
