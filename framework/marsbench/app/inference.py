@@ -1,6 +1,5 @@
 """What the page computes: the prediction of an upload or a recording, and a demo model to try it with."""
 
-import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -13,7 +12,7 @@ from marsbench.deployment.export import fit_bundle
 from marsbench.errors import AudioError
 from marsbench.planning import checked_corpus, make_pipeline
 from marsbench.plugin.registry import Registry
-from marsbench.progress import Progress, Silent
+from marsbench.progress import Silent
 
 MAX_MEGABYTES = 50
 MAX_SECONDS = 600.0
@@ -48,19 +47,14 @@ def predict_bytes(bundle: AnyBundle, data: bytes) -> Answer:
         return Answer(waveform, bundle.predict(waveform, max_seconds=MAX_SECONDS))
 
 
-def mime_type(name: str) -> str:
-    """Type of a file for the browser's player."""
-    return mimetypes.guess_type(name)[0] or "audio/wav"
-
-
 def demo_folder() -> Path:
     """Folder of the demo model's bundle."""
     return home() / "bundles" / "demo"
 
 
-def train_demo(registry: Registry, progress: Progress | None = None) -> None:
+def train_demo(registry: Registry) -> None:
     """Fit a model on the synthetic demo corpus and write it to `demo_folder()`; raises BenchError."""
-    progress = progress or Silent()
+    progress = Silent()
     with _LOCK:
         corpus = checked_corpus(registry, DEMO_CORPUS, {}, progress)
         pipeline = make_pipeline(registry, DEMO_FEATURES, DEMO_MODEL, {})

@@ -9,6 +9,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import partial
+from mimetypes import guess_type
 from pathlib import Path
 
 import streamlit as st
@@ -21,7 +22,6 @@ from marsbench.app.inference import (
     UPLOAD_SUFFIXES,
     Answer,
     demo_folder,
-    mime_type,
     predict_bytes,
     train_demo,
 )
@@ -170,7 +170,7 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         _html(views.table("prediction", answer.prediction))
-        st.audio(data, format=mime_type(file or "recording.wav"))
+        st.audio(data, format=guess_type(file or "recording.wav")[0] or "audio/wav")
     with right:
         _html(
             views.as_image(views.draw_waveform(answer.waveform), "Waveform")

@@ -104,7 +104,8 @@ def _listed(words: list[str], most: int = 4) -> str:
 
 def row_details(row: Row) -> list[str]:
     """Settings, seeds, tuning and members of a configuration, and its scores under other protocols."""
-    return [*_settings(row), *_seeds(row), *_tuning(row), *_members(row), *_views(row)]
+    settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
+    return [*settings, *_seeds(row), *_tuning(row), *_members(row), *_views(row)]
 
 
 def pipeline_phrase(row: Row) -> str:
@@ -114,10 +115,6 @@ def pipeline_phrase(row: Row) -> str:
     words += ["tuned"] if row.tuner else []
     words += [f"{len(row.members)} members"] if row.members else []
     return ", ".join([f"{row.features} + {row.model}", *words])
-
-
-def _settings(row: Row) -> list[str]:
-    return [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
 
 
 def _seeds(row: Row) -> list[str]:
@@ -157,7 +154,11 @@ def _views(row: Row) -> list[str]:
 def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
     """What is not shown, what train and test share, and what the words in the shown `rows` mean."""
     ranked_by = METRICS[RANKED_BY].title
-    lines = [*_more(shown.rows[len(rows) :]), *shared_lines(shown)]
+    lines = shared_lines(shown)
+    if hidden := shown.rows[len(rows) :]:
+        n_failed = sum(row.status == "failed" for row in hidden)
+        failed = f" ({n_failed:,} failed)" if n_failed else ""
+        lines.insert(0, f"… and {len(hidden):,} more{failed}; --top 0 shows all.")
     if shown.n_compared:
         lines.append(
             f"Equal #: no significant difference (best {shown.n_compared}, paired tests on the same clips, "
@@ -190,10 +191,3 @@ def shared_lines(shown: Board) -> list[str]:
 
         lines.append(f"{takes_phrase(takes).capitalize()}.")
     return lines
-
-
-def _more(hidden: Sequence[Row]) -> list[str]:
-    """How many rows are not shown, if any, and how many of these failed."""
-    n_failed = sum(row.status == "failed" for row in hidden)
-    failed = f" ({n_failed:,} failed)" if n_failed else ""
-    return [f"… and {len(hidden):,} more{failed}; --top 0 shows all."] if hidden else []

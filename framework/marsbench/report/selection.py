@@ -100,10 +100,14 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
     }
     if not ours:
         raise ResultsError(f"no finished run of {path} in {home.absolute()}; run it with: bench run {path}")
-    boards = [_only(board, ours) for board in boards if ours & {row.run_id for row in board.rows}]
-    best, notes = _best([row for board in boards for row in board.rows])
+    boards = [
+        replace(board, rows=tuple(row for row in board.rows if row.run_id in ours))
+        for board in boards
+        if ours & {row.run_id for row in board.rows}
+    ]
+    best, notes = _best(home, (row for board in boards for row in board.rows))
     return Selection(
-        path.stem, home, tuple(boards), standings, _folders(home, best), frozenset(ours),
+        path.stem, home, tuple(boards), standings, best, frozenset(ours),
         (*left_out, *notes), tuple(asked.plugins),
     )  # fmt: skip
 
@@ -113,28 +117,21 @@ def select_all(root: Path, criteria: Criteria | None) -> Selection:
     boards, left_out = leaderboards(root, criteria=criteria)
     if not boards:
         raise ResultsError(f"no readable run in {root.absolute()}: {left_out[-1]}")
-    best, notes = _best([board.rows[0] for board in boards])
+    best, notes = _best(root, (board.rows[0] for board in boards))
     title = "All boards" if len(boards) > 1 else f"{boards[0].corpus}, {boards[0].protocol}"
     return Selection(
-        title, root, tuple(boards), _standings(root, boards), _folders(root, best), frozenset(),
+        title, root, tuple(boards), _standings(root, boards), best, frozenset(),
         (*left_out, *notes),
     )  # fmt: skip
 
 
-def _best(rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
-    """The best runs, at most `MOST_IN_DETAIL`, and a line if there are more."""
+def _best(root: Path, rows: Iterable[Row]) -> tuple[tuple[RunFolder, ...], list[str]]:
+    """The first seed's runs of the best rows, at most `MOST_IN_DETAIL`, and a line if there are more."""
     scored = [row for row in rows if row.ranked_score is not None]
-    best = list(ranked(scored)[:MOST_IN_DETAIL])
-    best = [row for row in scored if row.run_id in {top.run_id for top in best}]
-    if len(best) == len(scored):
-        return best, []
-    return best, [
-        f"the {MOST_IN_DETAIL} best of {len(scored)} runs are shown in detail; bench report RUN shows another"
-    ]
-
-
-def _only(board: Board, ours: set[str]) -> Board:
-    return replace(board, rows=tuple(row for row in board.rows if row.run_id in ours))
+    top = {row.run_id for row in ranked(scored)[:MOST_IN_DETAIL]}
+    best = tuple(folders_of(root, row)[0] for row in scored if row.run_id in top)
+    more = f"the {MOST_IN_DETAIL} best of {len(scored)} runs are shown in detail"
+    return best, [f"{more}; bench report RUN shows another"] if len(best) < len(scored) else []
 
 
 def _belongs(standing: Standing, seeds: Sequence[int], asked: Experiment) -> bool:
@@ -145,14 +142,10 @@ def _belongs(standing: Standing, seeds: Sequence[int], asked: Experiment) -> boo
         and standing.model.name in asked.model
         and not set(range(asked.seed, asked.seed + asked.repeats)).isdisjoint(seeds)
         and standing.settings == settings
-        and _is_tuned_so(standing, asked)
+        # An untuned run is the baseline of every tuned one.
+        and (standing.tuning is None or standing.tuning.asked in {asked.tuning(True), asked.tuning(False)})
         and _is_of(standing, asked.data)
     )
-
-
-def _is_tuned_so(standing: Standing, asked: Experiment) -> bool:
-    """Whether the run is untuned, as the baseline of every tuned one, or tuned as the file says."""
-    return standing.tuning is None or standing.tuning.asked in {asked.tuning(True), asked.tuning(False)}
 
 
 def _is_of(standing: Standing, data: str) -> bool:
@@ -162,19 +155,14 @@ def _is_of(standing: Standing, data: str) -> bool:
     return data in {dataset.name, standing.corpus.name} or dataset.parameters.get("root") in roots
 
 
-def _folders(root: Path, rows: Sequence[Row]) -> tuple[RunFolder, ...]:
-    """The first seed's run of each row."""
-    return tuple(folders_of(root, row)[0] for row in rows)
-
-
 def _standings(root: Path, boards: Sequence[Board]) -> dict[str, Standing]:
-    """Record of every row's first run by its id; with several seeds it has the mean metrics of all."""
-    found = {row.run_id: _standing(root, row) for board in boards for row in board.rows}
-    return {run_id: standing for run_id, standing in found.items() if standing is not None}
+    """Record of every row's first run by its id, where its file is there."""
+    rows = (row for board in boards for row in board.rows)
+    return {row.run_id: found for row in rows if (found := _standing(root, row)) is not None}
 
 
 def _standing(root: Path, row: Row) -> Standing | None:
-    """Record of a row's first run; None if its file is gone."""
+    """Record of a row's first run, with the mean metrics of all seeds; None if there is no file."""
     runs = [folder.read_standing() for folder in folders_of(root, row)]
     there = [run for run in runs if run is not None]
     metrics = [run.metrics for run in there if run.metrics is not None]

@@ -214,20 +214,14 @@ def _trials(study: Study, top: int) -> list[RenderableType]:
     ranked = sorted(
         study.trials, key=lambda trial: (trial.state != "complete", -(trial.score or 0.0), trial.number)
     )
-    shown = ranked[: top or None]
-    rows = (
-        (
-            trial.number,
-            Text(percent(trial.score), "bold" if trial is study.best else ""),
-            Text(trial.state, _COLOURS[trial.state]),
-            _configuration(trial),
-        )
-        for trial in shown
-    )
+    rows = []
+    for trial in ranked[: top or None]:
+        score = Text(percent(trial.score), "bold" if trial is study.best else "")
+        rows.append((trial.number, score, Text(trial.state, _COLOURS[trial.state]), _configuration(trial)))
     title = f"\nFold {study.fold + 1}: {len(ranked)} trials"
     folded = ("state", "configuration, or reason")
     made = table(numbers=("trial", "score"), folded=folded, rows=rows, title=title)
-    return [made, *n_more(len(ranked) - len(shown))]
+    return [made, *n_more(len(ranked) - len(rows))]
 
 
 def _configuration(trial: Trial) -> Text:
@@ -338,18 +332,12 @@ def _disagreements(found: Comparison, top: int) -> list[RenderableType]:
     clips = found.disagreements
     if clips.empty:
         return [Text("\nBoth runs are correct on the same clips.")]
-    shown = clips.head(top or len(clips))
-    rows = (
-        (
-            row["clip"],
-            row["true"],
-            f"{row['first']} {100 * row['first_probability']:.0f} %",
-            f"{row['second']} {100 * row['second_probability']:.0f} %",
-        )
-        for row in shown.to_dict("records")
-    )
+    rows = []
+    for row in clips.head(top or len(clips)).to_dict("records"):
+        answers = (f"{row[run]} {100 * row[f'{run}_probability']:.0f} %" for run in ("first", "second"))
+        rows.append((row["clip"], row["true"], *answers))
     title = "\nClips that only one run classifies correctly"
-    return [table("clip", "true", "A", "B", rows=rows, title=title), *n_more(len(clips) - len(shown))]
+    return [table("clip", "true", "A", "B", rows=rows, title=title), *n_more(len(clips) - len(rows))]
 
 
 def state_table(states: Sequence[RunState], *, finished_too: bool) -> RenderableType:
@@ -358,8 +346,8 @@ def state_table(states: Sequence[RunState], *, finished_too: bool) -> Renderable
     shown = states if finished_too else unfinished
     numbers = ("done", "running", "failed", "to do", "left")
     made = table("features + model", "corpus, protocol", numbers=numbers, rows=map(_state_cells, shown))
-    head = f"{len(states) - len(unfinished)} run(s) finished, {len(unfinished)} not."
-    return Group(*([made] if shown else []), Text(head), *map(Text, _hints(unfinished)))
+    lines = [f"{len(states) - len(unfinished)} run(s) finished, {len(unfinished)} not.", *_hints(unfinished)]
+    return Group(*([made] if shown else []), *map(Text, lines))
 
 
 def _state_cells(state: RunState) -> tuple[object, ...]:
