@@ -238,10 +238,6 @@ def _divide(entry: Entry, settings: Settings) -> tuple[Settings, Settings]:
     return constructor, {name: value for name, value in settings.items() if name not in arguments}
 
 
-def _named(name: str, by_plugin: dict[str, Settings]) -> Settings:
-    return {f"{name}.{parameter}": value for parameter, value in by_plugin[name].items()}
-
-
 # Pipelines
 
 
@@ -260,7 +256,11 @@ def _pipelines(
                 reasons.append(f"{extractor.name} + {model.name} skipped: {reason}")
                 continue
             _refuse_unknown(extractor, model, hyperparameters)
-            settings = _named(extractor.name, by_plugin) | _named(model.name, by_plugin)
+            settings = {
+                f"{name}.{parameter}": value
+                for name in (extractor.name, model.name)
+                for parameter, value in by_plugin[name].items()
+            }
             recipes = feature_entry.recipe_of(extractor), model_entry.recipe_of(model)
             tunable = _is_tunable(extractor, model, hyperparameters)
             pipelines.append(

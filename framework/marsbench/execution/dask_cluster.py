@@ -111,14 +111,14 @@ class DaskExecutor(Executor):
 
     def sees(self, path: Path) -> bool:
         """Whether the file exists on every worker; those that are still to come are asked nothing."""
-        found = self._asked(self._client.run, _exists, str(path)).values()
+        found = self._asked(self._client.run, Path.exists, path).values()
         return bool(found) and all(found)
 
     def provide(self, files: Iterable[Path]) -> None:
         """Send the feature files that some worker does not see to all, also to those that come later."""
         missing = [path for path in files if not self.sees(path)]
         if missing:
-            self._asked(self._client.register_plugin, _Delivery.of(missing))
+            self._asked(self._client.register_plugin, _Delivery(missing))
 
     def _require_workers(self) -> None:
         """Wait for the first worker; raises ExecutionError if none comes."""
@@ -216,22 +216,14 @@ def _run_on_worker(payload: bytes, isolation: Isolation, topic: str, key: str) -
     return run_isolated(payload, limited, lambda: tell(None), lambda epoch, most: tell((epoch, most)))
 
 
-def _exists(path: str) -> bool:
-    return Path(path).exists()
-
-
 class _Delivery(WorkerPlugin):  # type: ignore[misc]  # mypy sees no types of Dask's
     """Writes feature files into the store of every worker's machine that does not see the driver's."""
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    def __init__(self, paths: Iterable[Path]) -> None:
         self.name = f"marsbench-{uuid.uuid4().hex}"
-        self.files = files
-
-    @classmethod
-    def of(cls, paths: Iterable[Path]) -> "_Delivery":
-        return cls({str(path): path.read_bytes() for path in paths})
+        self.files = {path: path.read_bytes() for path in paths}
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002 - Dask calls it so
-        for name, data in self.files.items():
-            if not (path := local_place(Path(name))).exists():
+        for there, data in self.files.items():
+            if not (path := local_place(there)).exists():
                 write_atomically(path, lambda file, data=data: file.write(data))  # type: ignore[misc]  # mypy infers no lambda with a default

@@ -15,7 +15,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.evaluation.fit import Unit, fit_unit, fit_version
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.predictions import Predictions
-from marsbench.execution.base import Outcome, Submit, Task
+from marsbench.execution.base import Outcome, Task
 from marsbench.execution.executor import n_workers
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import derived_seed
@@ -180,11 +180,12 @@ class PipelineJob(Job):
 
     def fit(self, fold: int, features: FeatureFile, place: Resources) -> Outcome:
         """Outcome of a fold."""
-        return self.fit_unit(self.units.outer(fold, features), self.submit_at(place, fold))
+        return self.fit_unit(self.units.outer(fold, features), place)
 
-    def fit_unit(self, unit: Unit, submit: Submit) -> Outcome:
+    def fit_unit(self, unit: Unit, place: Resources) -> Outcome:
         """Outcome of one fit on the whole training part of its fold."""
-        return submit(Task(self.task_name(unit.fold), partial(fit_unit, unit)))
+        task = Task(self.task_name(unit.fold), partial(fit_unit, unit))
+        return self.submit_at(place, unit.fold)(task)
 
     def task_name(self, fold: int) -> str:
         """Name of a fold's task for progress bars."""

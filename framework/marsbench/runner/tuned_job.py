@@ -49,7 +49,9 @@ class TunedJob(PipelineJob):
     is_timed = True
     tuning: Tuning
     _advance_trials: Advance | None = None
-    _space: SearchSpace | Failure | None = None
+    _found: SearchSpace | Failure | None = None
+    _space: SearchSpace
+    """What the studies search, once folds are fitted."""
 
     def __init__(
         self, plan: Plan, pipeline: Pipeline, experiment: Experiment, progress: Progress, tuning: Tuning
@@ -62,36 +64,41 @@ class TunedJob(PipelineJob):
         """Number of trials of each fold's study that this command has written."""
 
     def prepare(self, place: Resources) -> None:
-        """Extract the features and find the search space."""
-        self._space_at(place)
+        """Extract the features and find the search space, by a worker, since networks need TensorFlow."""
+        features = self.features_at(place)
+        if isinstance(features, Failure):
+            self._found = features
+        else:
+            task = Task(f"{self.name}, search space", self._exploration(features.input_shape))
+            self._found = place.submit(task).value
 
     def fit_missing(self, place: Resources) -> None:
         """Tune and fit the missing folds side by side."""
-        space = self._space_at(place)
-        if isinstance(space, Failure):
-            self.give_up(space)
+        if self._found is None:
+            self.prepare(place)
+        if isinstance(self._found, Failure):
+            self.give_up(self._found)
             return
+        assert self._found is not None  # noqa: S101 - it was just prepared
+        self._space = self._found
         super().fit_missing(place)
 
     def fit(self, fold: int, features: FeatureFile, place: Resources) -> Outcome:
         """The study, then the fit of its best configuration on the whole training part."""
-        space = self._space_at(place)
-        if isinstance(space, Failure):
-            return Outcome(space)
         if self._advance_trials is None and not self.tuning.is_endless:
             self._advance_trials = self.show(f"{self.name}, trials", self.tuning.trials * len(self.missing))
-        study = self._finished_study(fold, space) or self._search(fold, features, space, place)
+        study = self._finished_study(fold) or self._search(fold, features, place)
         if isinstance(study, Failure):
             return Outcome(study)
-        self._keep(space, study)
+        self._keep(study)
         configuration = self._chosen(study)
-        if (known := self._fitted_already(fold, configuration, space)) is not None:
+        if (known := self._fitted_already(fold, configuration)) is not None:
             return Outcome(known)
         recipe = tuned_features(self.pipeline.features, self.plan.folders, configuration)
         tuned = self.features_at(place, recipe)
         if isinstance(tuned, Failure):
             return Outcome(tuned)
-        return self.fit_unit(self.units.outer(fold, tuned, configuration), self.submit_at(place, fold))
+        return self.fit_unit(self.units.outer(fold, tuned, configuration), place)
 
     def build_record(self, predictions: Predictions | None) -> Run:
         """The run with its scores and the results of its studies."""
@@ -106,17 +113,6 @@ class TunedJob(PipelineJob):
         if self.folder.study.has_study(fold):  # a unit without its study is incomplete
             super()._read(fold)
 
-    def _space_at(self, place: Resources) -> SearchSpace | Failure:
-        """What a tuner may vary; computed once by a worker, since networks need TensorFlow."""
-        if self._space is None:
-            features = self.features_at(place)
-            if isinstance(features, Failure):
-                self._space = features
-            else:
-                task = Task(f"{self.name}, search space", self._exploration(features.input_shape))
-                self._space = place.submit(task).value
-        return self._space
-
     def _exploration(self, input_shape: tuple[int, ...]) -> Exploration:
         model = self.pipeline.model
         accepts = cast("type[Model]", discover(self.plan.folders).get("models", model.name).plugin).accepts
@@ -130,7 +126,7 @@ class TunedJob(PipelineJob):
             pinned=frozenset(self.pipeline.settings),
         )
 
-    def _finished_study(self, fold: int, space: SearchSpace) -> Study | None:
+    def _finished_study(self, fold: int) -> Study | None:
         """The fold's study if an earlier command finished it."""
         try:
             study = self.folder.study.study(fold)
@@ -138,25 +134,23 @@ class TunedJob(PipelineJob):
             self.say(f"{error}; its trials are scored again from their fits")
             return None
         if study is None:
-            self._report_others(fold, space)
+            self._report_others(fold)
         if study is None or study.ended is None:
             return None
-        if study.space != space.key:
+        if study.space != self._space.key:
             self.say(f"fold {fold + 1}: the search space has changed; a new study begins")
             return None
         return study
 
-    def _report_others(self, fold: int, space: SearchSpace) -> None:
+    def _report_others(self, fold: int) -> None:
         """Say once that a study of the same pipeline searched another space or for another objective."""
         earlier = [] if fold else [study for folder in self._others for study in folder.studies()]
-        if earlier and all(study.space != space.key for study in earlier):
+        if earlier and all(study.space != self._space.key for study in earlier):
             self.say("an earlier study searched another search space; a new study begins")
         elif earlier and all(study.objective != self.tuning.objective for study in earlier):
             self.say("an earlier study had another objective; a new study begins")
 
-    def _search(
-        self, fold: int, features: FeatureFile, space: SearchSpace, place: Resources
-    ) -> Study | Failure:
+    def _search(self, fold: int, features: FeatureFile, place: Resources) -> Study | Failure:
         units, targets = self.units.inner(fold, features, self.tuning.inner_folds)
         fits = CachedFits(
             name=self.task_name(fold),
@@ -172,7 +166,7 @@ class TunedJob(PipelineJob):
         )
         request = StudyRequest(
             tuning=self.tuning,
-            space=space,
+            space=self._space,
             fits=fits,
             targets=targets,
             rungs=self.pipeline.rungs,
@@ -181,7 +175,7 @@ class TunedJob(PipelineJob):
             is_late=lambda seconds: not self.clock.reaches(1, seconds + self._seconds_of_folds(place)),
             deadline=self.clock.deadline(self._seconds_of_folds(place)),
             workers_see_folder=place.executor.sees(self.folder.path),
-            keep=partial(self._keep, space),
+            keep=self._keep,
         )
         return load_engine(self.tuning.tuner).search(request)
 
@@ -194,12 +188,12 @@ class TunedJob(PipelineJob):
         """Seconds of the untuned run's longest fold."""
         return max(self.folder_of(None).unit_seconds(), default=0.0)
 
-    def _keep(self, space: SearchSpace, study: Study) -> None:
+    def _keep(self, study: Study) -> None:
         """Write the current state of a fold's study."""
         self.folder.study.write_study(study)
         # Each command writes a new journal: first come the studies that earlier commands made.
         for kept in [study] if self._n_trials else self.folder.study.studies():
-            self._journal.keep(kept, space)
+            self._journal.keep(kept, self._space)
         if self.experiment.time_budget is not None:
             self.folder.study.write_seconds_spent(self.clock.elapsed)
         if self._advance_trials is not None:
@@ -215,13 +209,11 @@ class TunedJob(PipelineJob):
             return {}
         return study.best.configuration
 
-    def _fitted_already(
-        self, fold: int, configuration: Configuration, space: SearchSpace
-    ) -> UnitResult | None:
+    def _fitted_already(self, fold: int, configuration: Configuration) -> UnitResult | None:
         """This run's own result if only its study was lost, or the untuned run's if that was chosen."""
         shape = self.shapes[fold]
         result = self.folder.unit(fold, shape, self.say)
-        if result is None and (not configuration or configuration == space.defaults):
+        if result is None and (not configuration or configuration == self._space.defaults):
             result = self.folder_of(None).unit(fold, shape, self.say)
         return result
 
