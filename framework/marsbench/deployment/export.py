@@ -82,10 +82,7 @@ class Target:
         """
         is_ensemble = len(pipelines) > 1
         if self.end_to_end and is_ensemble:
-            raise ExportError(
-                f"an ensemble of {len(pipelines)} pipelines cannot be one file; leave --end-to-end out for a "
-                "bundle with an ONNX file of each model, or export its members one by one"
-            )
+            raise ExportError(_not_one_file(len(pipelines)))
         for number, one in enumerate(pipelines):
             title = f"{one.features.name} + {one.model.name}"
             with naming_member(number, title) if is_ensemble else nullcontext():
@@ -101,9 +98,18 @@ class Target:
             ResultsError: it predicts otherwise.
             StorageError: it cannot be written.
         """
-        if self.end_to_end:
-            return _write_end_to_end(cast("Bundle", bundle), samples, path)
-        return write_bundle(bundle, path, samples, self.form, self.quantised)
+        if not self.end_to_end:
+            return write_bundle(bundle, path, samples, self.form, self.quantised)
+        if isinstance(bundle, EnsembleBundle):
+            raise ExportError(_not_one_file(len(bundle.members)))
+        return _write_end_to_end(bundle, samples, path)
+
+
+def _not_one_file(n_members: int) -> str:
+    return (
+        f"an ensemble of {n_members} pipelines cannot be one file; leave --end-to-end out for a bundle with "
+        "an ONNX file of each model, or export its members one by one"
+    )
 
 
 def _write_end_to_end(bundle: Bundle, samples: Sequence[Sample], path: Path) -> BaseRecord:
