@@ -31,7 +31,7 @@ KEYS = {
         ),
     ),
     "ensembling": Part(1, ("evaluation.ensembling",)),
-    "ties": Part(1, ("results.leaderboard:_known_ranks",)),
+    "ties": Part(2, ("results.leaderboard:_known_ties",)),
     "metrics": Part(1, ("evaluation.scoring:scores_of",)),
 }
 """In keys of what is kept: facts on audio, duplicates, features, fits and runs, ensembles, ties, metrics."""

@@ -236,7 +236,7 @@ def _show_leaderboards(record: BaseRecord, results: Path) -> None:
             st.subheader(escaped(f"Leaderboard: {board.corpus}, {board.protocol}"), anchor=False)
             st.caption(
                 "Below each score: its 95 % interval. Worst class: the class of lowest recall. "
-                "Rows of equal # have no significant difference."
+                "Rows that share a letter have no significant difference."
                 + (" The marked one is this model's run." if origin else "")
             )
             _html(views.table("leaderboard", board, shown_in("app"), origin.run_id if origin else None))

@@ -6,10 +6,12 @@ corrected resampled t-test (Nadeau & Bengio 2003, Machine Learning 52, 239-281),
 sets that overlap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 from math import sqrt
+from string import ascii_lowercase
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ from marsbench.evaluation.scores import Score
 from marsbench.evaluation.scoring import counts_by_cluster, interval, ways_to_draw, weights
 
 ALPHA = 0.05
+Pair = tuple[int, int]
+"""Positions of two contenders, the lower one first."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Difference:
     """Two-sided p: a difference as large by the draw of clips or speakers alone."""
     p_folds: float | None
     """Two-sided p: a difference as large by training on other clips; None with a single fold."""
+    shown_by_folds: float | None = None
+    """The smallest difference for which `p_folds` would be below 0.05; None with a single fold."""
 
     def is_real(self, alpha: float = ALPHA) -> bool:
         """Whether neither source of chance explains it; `alpha`, such as Holm's, is the bound for `p_clips`.
@@ -41,7 +47,7 @@ class Difference:
         return self.p_clips < alpha and (self.p_folds is None or self.p_folds < ALPHA)
 
 
-def differences(contenders: Sequence[Sequence[Predictions]]) -> dict[tuple[int, int], Difference]:
+def differences(contenders: Sequence[Sequence[Predictions]]) -> dict[Pair, Difference]:
     """Every pair's difference, by the contenders' positions.
 
     Args:
@@ -72,19 +78,43 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return bounds
 
 
-def tie_groups(order: Sequence[int], found: dict[tuple[int, int], Difference]) -> list[int]:
-    """Rank of each contender in `order`, best first; equal if not significantly worse than the group's first.
+def separated(found: dict[Pair, Difference]) -> tuple[set[Pair], set[Pair]]:
+    """The pairs that differ significantly, and those that the draw of clips alone would separate.
 
-    A rank is the position, from 1, of the group's first contender.
+    Holm's correction over all pairs is applied to the draw of clips. Of the second kind of pair the folds
+    are too few, or differ too much, to confirm the difference.
     """
     bounds = dict(zip(found, holm([difference.p_clips for difference in found.values()]), strict=True))
-    ranks: list[int] = []
-    for position, contender in enumerate(order):
-        leader = order[ranks[-1] - 1] if ranks else contender
-        pair = (min(leader, contender), max(leader, contender))
-        begins_one = leader == contender or found[pair].is_real(bounds[pair])
-        ranks.append(position + 1 if begins_one else ranks[-1])
-    return ranks
+    by_clips = {pair for pair, difference in found.items() if difference.p_clips < bounds[pair]}
+    by_both = {pair for pair in by_clips if found[pair].is_real(bounds[pair])}
+    return by_both, by_clips - by_both
+
+
+def compact_letters(n: int, different: AbstractSet[Pair]) -> list[list[str]]:
+    """Letters of each of `n` contenders: two share one if and only if their pair is not in `different`.
+
+    The compact letter display of Piepho (2004), Journal of Computational and Graphical Statistics 13,
+    456-466, by clique growing (Gramm et al. 2008, Computational Statistics & Data Analysis 52, 725-736). The
+    letters follow the order of the contenders; behind z come a1, b1 and so on.
+    """
+    equal = [pair for pair in combinations_with_replacement(range(n), 2) if pair not in different]
+    groups: list[set[int]] = []
+    for pair in equal:
+        if not any(group.issuperset(pair) for group in groups):
+            groups.append(set(pair))
+            for other in range(n):
+                if not any((min(one, other), max(one, other)) in different for one in groups[-1]):
+                    groups[-1].add(other)
+    for group in groups.copy():
+        others = [other for other in groups if other is not group]
+        if _are_covered((pair for pair in equal if group.issuperset(pair)), others):
+            groups = others
+    names = [f"{ascii_lowercase[index % 26]}{index // 26 or ''}" for index in range(len(groups))]
+    return [[name for name, group in zip(names, groups, strict=True) if one in group] for one in range(n)]
+
+
+def _are_covered(pairs: Iterable[Pair], groups: Sequence[set[int]]) -> bool:
+    return all(any(group.issuperset(pair) for group in groups) for pair in pairs)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -98,18 +128,23 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, n_discordant).pvalue) if n_discordant else 1.0
 
 
-def corrected_t(by_fold: NDArray[np.float64], test_share: float) -> float | None:
-    """Two-sided p that the mean of differences by fold is zero; None for a single fold.
+def corrected_t(by_fold: NDArray[np.float64], test_share: float) -> tuple[float | None, float | None]:
+    """Two-sided p that the mean of differences by fold is zero, and from which mean on it is below 0.05.
+
+    Both are None for a single fold.
 
     Args:
         by_fold: differences, (n_folds,).
         test_share: tested over training clips of a fold: the correction for overlapping training sets.
     """
+    from scipy.special import stdtrit
+
     n_folds = len(by_fold)
     if n_folds < 2:
-        return None
+        return None, None
     deviation = float(by_fold.std(ddof=1)) * sqrt(1 / n_folds + test_share)
-    return _student(float(by_fold.mean()), deviation, n_folds)
+    shown = float(-stdtrit(n_folds - 1, ALPHA / 2)) * deviation
+    return _student(float(by_fold.mean()), deviation, n_folds), shown
 
 
 def _scores(predictions: Predictions) -> NDArray[np.float64]:
@@ -146,10 +181,12 @@ def _difference(
 ) -> Difference:
     """What `gaps`, of all clips and of each fold, come to beside those of the draws by each way."""
     value = float(gaps[0])
+    p_folds, shown_by_folds = corrected_t(gaps[1:], test_share)
     return Difference(
         score=interval(value, ways),
         p_clips=max(_student(value, float(drawn.std()) * sqrt(n / max(1, n - 1)), n) for drawn, n in ways),
-        p_folds=corrected_t(gaps[1:], test_share),
+        p_folds=p_folds,
+        shown_by_folds=shown_by_folds,
     )
 
 

@@ -17,6 +17,7 @@ from marsbench.results.row import Row
 
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _HEADER_WIDTH = 9
+_LETTERS_WIDTH = 3
 _SIGN = "  "
 """Spaces in place of the sign after a score, so that the lines below it are aligned."""
 _SPECIAL = re.compile(r"[\\`*<>|~&\[\]]|(?<![^\W_])_|_(?![^\W_])")
@@ -34,8 +35,9 @@ def terminal_board(shown: Board, top: int = 30, width: int = 80) -> RenderableTy
     for column in own:
         made.add_column(
             _header(column), justify="left" if column.unit is None else "right",
-            no_wrap=column.name != "verdict", min_width=_HEADER_WIDTH if column.name == "verdict" else None,
-            overflow="fold",
+            no_wrap=column.name not in {"rank", "verdict"}, overflow="fold",
+            min_width=_HEADER_WIDTH if column.name == "verdict" else None,
+            max_width=max(_LETTERS_WIDTH, len(str(len(rows)))) if column.name == "rank" else None,
         )  # fmt: skip
     for row in rows:
         made.add_row(*(_stack(column, columns, row, shown.criteria) for column in own))

@@ -178,8 +178,13 @@ def _other(name: str) -> Callable[[Row], Any]:
 
 _IDENTITY = (
     Column(
-        "rank", lambda row: row.rank, "#", "rank", "Runs without a significant difference share one.",
+        "rank", lambda row: row.rank, "#", "rank", f"Position by {METRICS[RANKED_BY].title}.",
         "none", 0, _EVERYWHERE,
+    ),
+    Column(
+        "letters", lambda row: row.letters and "".join(row.letters), "same", "no significant difference",
+        "Two rows share a letter if and only if they have no significant difference.", outputs=_EVERYWHERE,
+        below="rank",
     ),
     Column("pipeline", lambda row: f"{row.features} + {row.model}", "pipeline", outputs=_TABLES),
     *(Column(name, attrgetter(name)) for name in ("run_id", "run_ids", "finished")),

@@ -111,6 +111,12 @@ class RowView:
         return reproduce(self.standing, self.row.seeds) if self.standing else None
 
 
+    def level_with(self, others: "Iterable[RowView]") -> list[Row]:
+        """The other rows without a significant difference from this one."""
+        rows = (other.row for other in others if other.row.run_id != self.row.run_id)
+        return [row for row in rows if row.is_level_with(self.row)]
+
+
 @dataclass(frozen=True)
 class BoardView:
     """A leaderboard as the page shows it."""

@@ -159,11 +159,7 @@ def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
         n_failed = sum(row.status == "failed" for row in hidden)
         failed = f" ({n_failed:,} failed)" if n_failed else ""
         lines.insert(0, f"… and {len(hidden):,} more{failed}; --top 0 shows all.")
-    if shown.n_compared:
-        lines.append(
-            f"Equal #: no significant difference (best {shown.n_compared}, paired tests on the same clips, "
-            "Holm, 5 %)."
-        )
+    lines += letter_lines(shown)
     if any(len(row.seeds) > 1 for row in rows):
         lines.append(f"seeds: scores are means over the seeds; ± is the standard deviation of {ranked_by}.")
     if any(row.tuner for row in rows):
@@ -175,6 +171,33 @@ def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
     if shown.n_older:
         lines.append(f"{shown.n_older} run(s) of older code are not shown; --all shows them.")
     return lines
+
+
+def letter_lines(shown: Board) -> list[str]:
+    """What the letters of rows mean, and which difference the folds are too few to confirm."""
+    if not shown.n_compared:
+        return []
+    lines = [
+        "Letters: rows that share one have no significant difference, rows that share none have "
+        f"({shown.n_compared} rows compared; paired tests on the same clips, Holm, 5 %)."
+    ]
+    if weak := shown.unconfirmed:
+        ranks = " and ".join(f"#{shown.rows[position].rank}" for position in (weak.first, weak.second))
+        more = "" if weak.n_pairs == 1 else f", and so for {weak.n_pairs - 1} other pairs"
+        lines.append(
+            f"{weak.n_folds} folds cannot confirm that {ranks} differ by {100 * weak.difference:.1f} points: "
+            f"only from {100 * weak.shown_by_folds:.1f} points on{more}. {_more_evidence(shown, weak.n_folds)} would help."
+        )
+    return lines
+
+
+def _more_evidence(shown: Board, n_folds: int) -> str:
+    """What gives the test over folds more to work with."""
+    kind = shown.protocol.rstrip("0123456789")
+    if kind in {"stratified", "utterance"}:
+        return f"More folds ({kind}{2 * n_folds}) or seeds (--repeats)"
+    apart = shown.rows[0].board.speakers_apart and shown.protocol != "loso"
+    return f"{'More folds (loso) or seeds' if apart else 'More seeds'} (--repeats)"
 
 
 def shared_lines(shown: Board) -> list[str]:

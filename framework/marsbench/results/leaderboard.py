@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.config import Criteria
@@ -30,6 +30,21 @@ _USUAL = ("stratified5", "utterance5", "speaker5")
 """The default protocol of each strictness."""
 
 
+class Unconfirmed(NamedTuple):
+    """The largest difference that other clips would not reverse, but that the folds cannot confirm."""
+
+    first: int
+    """Position on the board, from 0."""
+    second: int
+    difference: float
+    """In the ranking metric."""
+    shown_by_folds: float
+    """From which difference on the folds would have confirmed it."""
+    n_folds: int
+    n_pairs: int
+    """How many pairs of rows are like this one."""
+
+
 @dataclass(frozen=True)
 class Board:
     """The runs of one protocol on one corpus, best first, failed runs last."""
@@ -43,7 +58,8 @@ class Board:
     n_older: int
     """Runs that are not shown because the same pipeline was run later with newer code."""
     n_compared: int
-    """How many of the best rows were tested against each other; rows without a significant difference tie."""
+    """How many of the best rows were tested against each other: those that have `letters`."""
+    unconfirmed: Unconfirmed | None = None
 
 
 def leaderboards(
@@ -138,16 +154,17 @@ def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria, left_ou
     first = rows[0].board
     in_order = ranked(rows)
     complete = [row for row in in_order if row.ranked_score is not None]
-    tied, n_compared = _with_tie_ranks(root, complete, left_out)
+    compared, unconfirmed = _with_letters(root, complete, left_out)
     return Board(
         corpus=first.corpus,
         protocol=first.protocol,
         hash=first.protocol_hash,
         synthetic=first.synthetic,
         criteria=criteria,
-        rows=(*tied, *in_order[len(complete) :]),
+        rows=(*compared, *in_order[len(complete) :]),
         n_older=n_runs - sum(len(row.seeds) for row in rows),
-        n_compared=n_compared,
+        n_compared=sum(row.letters is not None for row in compared),
+        unconfirmed=unconfirmed,
     )
 
 
@@ -248,51 +265,64 @@ def _place(row: Row) -> tuple[float, float, str]:
     return sign * row.ranked_score, -row.scores["accuracy"], row.run_id
 
 
-def _with_tie_ranks(root: Path, rows: Sequence[Row], left_out: list[str]) -> tuple[list[Row], int]:
-    """Rows of one board, ranked by groups without a significant difference, and how many were compared.
+def _with_letters(
+    root: Path, rows: Sequence[Row], left_out: list[str]
+) -> tuple[list[Row], Unconfirmed | None]:
+    """Rows of one board, best first, with letters, and what their folds cannot confirm.
 
-    A row whose predictions cannot be read keeps its rank by score, and so do those beyond the best
+    A row whose predictions cannot be read has no letters, and neither have those beyond the best
     `MOST_COMPARED`.
     """
     if len(rows) < 2:
-        return list(rows), 0
+        return list(rows), None
     compared, behind = rows[:MOST_COMPARED], rows[MOST_COMPARED:]
-    ranks = _known_ranks(compared, [folders_of(root, row) for row in compared], left_out)
-    shown = [row._replace(rank=rank or row.rank) for row, rank in zip(compared, ranks, strict=True)]
-    return [*shown, *behind], sum(rank is not None for rank in ranks)
+    found = _known_ties(compared, [folders_of(root, row) for row in compared], left_out)
+    shown = [row._replace(letters=own) for row, own in zip(compared, found["letters"], strict=True)]
+    return [*shown, *behind], Unconfirmed(*found["unconfirmed"]) if found["unconfirmed"] else None
 
 
-def _known_ranks(
-    rows: Sequence[Row], folders: list[list[RunFolder]], left_out: list[str]
-) -> list[int | None]:
-    """What `_tie_ranks` gives, kept in the cache, so that showing a leaderboard again computes nothing."""
+def _known_ties(rows: Sequence[Row], folders: list[list[RunFolder]], left_out: list[str]) -> dict[str, Any]:
+    """What `_ties` gives, kept in the cache, so that showing a leaderboard again computes nothing."""
     there = [[folder.predictions.exists() for folder in seeds] for seeds in folders]
     compared = [[row.configuration, row.seeds, row.run_id, row.finished] for row in rows]
     key = digest([versions_of("ties"), compared, there])
     kept = home() / "ties" / f"{key[:32]}.json"
     try:
-        ranks: list[int | None] = json.loads(read_checksummed(kept))["ranks"]
+        found: dict[str, Any] = json.loads(read_checksummed(kept))
     except (OSError, DamagedError):
         problems: list[str] = []
-        ranks = _tie_ranks(folders, problems)
+        found = _ties(folders, problems)
         left_out += problems
         if not problems:  # damaged predictions may be written again, and the rows stay the same
-            write_checksummed(kept, json.dumps({"ranks": ranks}))
-    return ranks
+            write_checksummed(kept, json.dumps(found))
+    return found
 
 
-def _tie_ranks(folders: list[list[RunFolder]], problems: list[str]) -> list[int | None]:
-    """Rank of each row, best first; None where predictions cannot be read or are not of most rows' clips."""
-    from marsbench.evaluation.significance import differences, tie_groups
+def _ties(folders: list[list[RunFolder]], problems: list[str]) -> dict[str, Any]:
+    """What paired tests of the rows, best first, come to.
+
+    `letters`: of each row, as of `compact_letters`; None where predictions cannot be read or are not of most
+    rows' clips. `unconfirmed`: the fields of an `Unconfirmed`, or None.
+    """
+    from marsbench.evaluation.significance import compact_letters, differences, separated
 
     comparable = _comparable(folders, problems)
-    ranks: list[int | None] = [None] * len(folders)
-    if len(comparable) > 1:
-        positions = list(comparable)
-        found = differences(list(comparable.values()))
-        for position, rank in zip(positions, tie_groups(range(len(positions)), found), strict=True):
-            ranks[position] = positions[rank - 1] + 1
-    return ranks
+    positions = list(comparable)
+    letters: list[list[str] | None] = [None] * len(folders)
+    if len(positions) < 2:
+        return {"letters": letters, "unconfirmed": None}
+    found = differences(list(comparable.values()))
+    different, by_clips_alone = separated(found)
+    for position, own in zip(positions, compact_letters(len(positions), different), strict=True):
+        letters[position] = own
+    sizes = {pair: (abs(found[pair].score.value), found[pair].shown_by_folds or 0.0) for pair in by_clips_alone}
+    weak = {pair: size for pair, size in sizes.items() if size[0] < size[1]}
+    if not weak:
+        return {"letters": letters, "unconfirmed": None}
+    first, second = max(sorted(weak), key=weak.__getitem__)
+    n_folds = len(set(comparable[positions[0]][0].folds.tolist()))
+    largest = positions[first], positions[second], *weak[first, second], n_folds, len(weak)
+    return {"letters": letters, "unconfirmed": Unconfirmed(*largest)}
 
 
 def _comparable(folders: list[list[RunFolder]], problems: list[str]) -> dict[int, list["Predictions"]]:

@@ -87,7 +87,9 @@ class Row(NamedTuple):
     worst_class: str | None = None
     verdict: Outcome | None = None
     rank: int | None = None
-    """Shared by configurations without a significant difference."""
+    """Position by score, from 1; None for a run without all its folds."""
+    letters: list[str] | None = None
+    """Two rows share a letter if and only if they have no significant difference; None if not compared."""
     views: "tuple[Row, ...]" = ()
     """The same configuration on the same clips under protocols of other strictness, the strictest first."""
 
@@ -100,6 +102,10 @@ class Row(NamedTuple):
     def short_id(self) -> str:
         """Beginning of the run id's digest, by which commands find the run."""
         return short_id_of(self.run_id)
+
+    def is_level_with(self, other: "Row") -> bool:
+        """Whether the two were compared and have no significant difference."""
+        return not set(self.letters or ()).isdisjoint(other.letters or ())
 
     @property
     def ranked_score(self) -> float | None:

@@ -187,7 +187,7 @@ def test_every_column_has_a_name_of_its_own_and_stands_below_one_that_there_is()
 def test_markdown_leaves_out_what_would_make_it_too_wide(predicted_run: Write) -> None:
     predicted_run("a")
     head = markdown_board(the_board()).splitlines()[2]
-    assert head == "| # | pipeline | accuracy | macro F1 | UAR | worst class | verdict | run |"
+    assert head == "| # | same | pipeline | accuracy | macro F1 | UAR | worst class | verdict | run |"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from fixtures.results import rewrite
 from marsbench.config import Tuning
+from marsbench.report.phrases import letter_lines
 from marsbench.results import leaderboard
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row
@@ -22,15 +23,20 @@ def some(share: float, seed: int) -> list[int]:
     return np.flatnonzero(np.random.default_rng(seed).random(240) < share).tolist()
 
 
-def ranks() -> dict[str, int | None]:
+def letters() -> dict[str, str | None]:
     (board,), _ = leaderboards(RESULTS)
-    return {row.run_id: row.rank for row in board.rows}
+    return {row.run_id: None if row.letters is None else "".join(row.letters) for row in board.rows}
 
 
-def test_runs_that_cannot_be_told_apart_share_a_rank(predicted_run: Write) -> None:
+def test_runs_without_a_significant_difference_share_a_letter_and_no_rank(predicted_run: Write) -> None:
     for run_id, share in {"a": 0.10, "b": 0.12, "c": 0.50}.items():
         predicted_run(run_id, some(share, ord(run_id)))
-    assert ranks() == {"a": 1, "b": 1, "c": 3}
+    assert letters() == {"a": "a", "b": "a", "c": "b"}
+    (board,), _ = leaderboards(RESULTS)
+    assert [row.rank for row in board.rows] == [1, 2, 3]
+    first, second, third = board.rows
+    assert first.is_level_with(second)
+    assert not first.is_level_with(third)
 
 
 def test_what_the_cache_holds_is_not_computed_again(
@@ -38,30 +44,30 @@ def test_what_the_cache_holds_is_not_computed_again(
 ) -> None:
     predicted_run("a", some(0.1, 0))
     predicted_run("b", some(0.5, 1))
-    before = ranks()
-    monkeypatch.setattr(leaderboard, "_tie_ranks", lambda *_: pytest.fail("computed again"))
-    assert ranks() == before == {"a": 1, "b": 2}
+    before = letters()
+    monkeypatch.setattr(leaderboard, "_ties", lambda *_: pytest.fail("computed again"))
+    assert letters() == before == {"a": "a", "b": "b"}
 
 
 def test_a_run_made_anew_is_compared_anew(predicted_run: Write) -> None:
     predicted_run("a", some(0.1, 0))
     predicted_run("b", some(0.5, 1))
-    ranks()
+    letters()
     predicted_run("b", some(0.11, 1), finished="2026-01-02")
-    assert ranks() == {"a": 1, "b": 1}
+    assert letters() == {"a": "a", "b": "a"}
 
 
 def test_a_damaged_cache_is_computed_again(predicted_run: Write, home: Path) -> None:
     predicted_run("a", some(0.1, 0))
     predicted_run("b", some(0.5, 1))
-    ranks()
+    letters()
     (kept,) = (home / "ties").glob("*.json")
     kept.write_text("{")
-    assert ranks() == {"a": 1, "b": 2}
+    assert letters() == {"a": "a", "b": "b"}
 
 
 @pytest.mark.parametrize("harm", ["missing", "other clips", "no table"])
-def test_a_run_whose_predictions_are_of_no_use_is_ranked_by_its_score(
+def test_a_run_whose_predictions_are_of_no_use_has_a_rank_and_no_letters(
     predicted_run: Write, harm: str
 ) -> None:
     predicted_run("a", some(0.10, 0))
@@ -73,12 +79,14 @@ def test_a_run_whose_predictions_are_of_no_use_is_ranked_by_its_score(
         folder.predictions.write_bytes(b"PAR1")
     else:
         rewrite(folder, lambda predictions: replace(predictions, folds=(predictions.folds + 1) % 5))
-    found = ranks()
+    found = letters()
     (board,), _ = leaderboards(RESULTS)
     assert board.n_compared == 2
-    position = [row.run_id for row in board.rows].index("b") + 1
-    assert found["b"] == position
-    assert found["a"] == found["c"]
+    assert [row.rank for row in board.rows] == [1, 2, 3]
+    assert found == {"a": "a", "b": None, "c": "a"}
+    first, second = (next(row for row in board.rows if row.run_id == run_id) for run_id in "ab")
+    assert not first.is_level_with(second)
+    assert not second.is_level_with(second)
 
 
 def test_predictions_that_are_written_again_are_compared_again(predicted_run: Write) -> None:
@@ -88,9 +96,9 @@ def test_predictions_that_are_written_again_are_compared_again(predicted_run: Wr
     (line,) = leaderboards(RESULTS)[1]
     assert line.startswith("b is compared with no other run: ")
     assert "is damaged: its checksum is not that in run.json" in line
-    assert {*ranks().values()} == {1, 2}
+    assert letters() == {"a": None, "b": None}
     folder.predictions.write_bytes(content)
-    assert {*ranks().values()} == {1}
+    assert letters() == {"a": "a", "b": "a"}
     assert leaderboards(RESULTS)[1] == []
 
 
@@ -99,10 +107,10 @@ def test_runs_without_predictions_are_looked_at_once(
 ) -> None:
     content = predicted_run("a", some(0.10, 0)).predictions.read_bytes()
     (folder := predicted_run("b", some(0.11, 1))).predictions.unlink()
-    assert {*ranks().values()} == {1, 2}
+    assert letters() == {"a": None, "b": None}
     with monkeypatch.context() as patch:
-        patch.setattr(leaderboard, "_tie_ranks", lambda *_: pytest.fail("computed again"))
-        assert {*ranks().values()} == {1, 2}
+        patch.setattr(leaderboard, "_ties", lambda *_: pytest.fail("computed again"))
+        assert letters() == {"a": None, "b": None}
     folder.predictions.write_bytes(content)
     assert "b is compared with no other run" in leaderboards(RESULTS)[1][0]
 
@@ -113,14 +121,15 @@ def test_a_single_run_is_compared_with_nothing(predicted_run: Write) -> None:
     assert (board.rows[0].rank, board.n_compared) == (1, 0)
 
 
-def test_rows_beyond_the_best_are_ranked_by_score(
+def test_rows_beyond_the_best_are_compared_with_none(
     predicted_run: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leaderboard, "MOST_COMPARED", 2)
     for run_id, share in {"a": 0.10, "b": 0.12, "c": 0.14}.items():
         predicted_run(run_id, some(share, ord(run_id)))
     (board,), _ = leaderboards(RESULTS)
-    assert [row.rank for row in board.rows] == [1, 1, 3]
+    assert [row.rank for row in board.rows] == [1, 2, 3]
+    assert [row.letters is None for row in board.rows] == [False, False, True]
     assert board.n_compared == 2
 
 
@@ -221,3 +230,46 @@ def test_other_settings_or_clips_are_no_other_view(
     else:
         rows = views(predicted_run, **other)
     assert [row.speaker_gap for row in rows] == [None, None]
+
+
+LUCKY = [row for row in range(240) if row % 5 == 0 and row // 5 % 2]
+"""Rows of one fold, half of them."""
+
+
+@pytest.mark.parametrize(
+    ("protocol", "by_speaker", "help_"),
+    [
+        ("stratified5", False, "More folds (stratified10) or seeds (--repeats) would help."),
+        ("utterance5", False, "More folds (utterance10) or seeds (--repeats) would help."),
+        ("luna5", True, "More folds (loso) or seeds (--repeats) would help."),
+        ("loso", True, "More seeds (--repeats) would help."),
+        ("mine", False, "More seeds (--repeats) would help."),
+    ],
+)
+def test_a_difference_that_the_folds_cannot_confirm_is_told_with_what_would_help(
+    predicted_run: Write, protocol: str, by_speaker: bool, help_: str
+) -> None:
+    predicted_run("a")
+    predicted_run("b", LUCKY)
+    (board,), _ = leaderboards(RESULTS)
+    weak = board.unconfirmed
+    assert weak is not None
+    assert (weak.first, weak.second, weak.n_folds, weak.n_pairs) == (0, 1, 5, 1)
+    assert weak.difference == pytest.approx(0.1, abs=0.001)
+    # One fold of five differs by half of its clips: t quantile 2.78, deviation 0.224, sqrt(1/5 + 1/4).
+    assert weak.shown_by_folds == pytest.approx(2.776 * 0.2236 * 0.6708, rel=0.2)
+    rows = [row._replace(board=row.board._replace(speakers_apart=by_speaker)) for row in board.rows]
+    line = letter_lines(replace(board, protocol=protocol, rows=tuple(rows)))[-1]
+    assert line.startswith("5 folds cannot confirm that #1 and #2 differ by 10.0 points: only from ")
+    assert line.endswith(help_)
+
+
+@pytest.mark.parametrize("wrong", [some(0.5, 1), [], LUCKY[:2]])
+def test_nothing_is_said_of_folds_that_confirm_or_where_no_test_sees_a_difference(
+    predicted_run: Write, wrong: list[int]
+) -> None:
+    predicted_run("a")
+    predicted_run("b", wrong)
+    (board,), _ = leaderboards(RESULTS)
+    assert board.unconfirmed is None
+    assert len(letter_lines(board)) == 1
