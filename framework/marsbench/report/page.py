@@ -110,7 +110,6 @@ class RowView:
         """The commands that make the runs of all its seeds again."""
         return reproduce(self.standing, self.row.seeds) if self.standing else None
 
-
     def level_with(self, others: "Iterable[RowView]") -> list[Row]:
         """The other rows without a significant difference from this one."""
         rows = (other.row for other in others if other.row.run_id != self.row.run_id)

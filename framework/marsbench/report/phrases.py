@@ -6,7 +6,7 @@ from marsbench.config import Criteria
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED, Grade, Metrics, Outcome, verdict
-from marsbench.results.leaderboard import Board
+from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing
 
@@ -177,18 +177,21 @@ def letter_lines(shown: Board) -> list[str]:
     """What the letters of rows mean, and which difference the folds are too few to confirm."""
     if not shown.n_compared:
         return []
-    lines = [
+    meaning = (
         "Letters: rows that share one have no significant difference, rows that share none have "
         f"({shown.n_compared} rows compared; paired tests on the same clips, Holm, 5 %)."
-    ]
-    if weak := shown.unconfirmed:
-        ranks = " and ".join(f"#{shown.rows[position].rank}" for position in (weak.first, weak.second))
-        more = "" if weak.n_pairs == 1 else f", and so for {weak.n_pairs - 1} other pairs"
-        lines.append(
-            f"{weak.n_folds} folds cannot confirm that {ranks} differ by {100 * weak.difference:.1f} points: "
-            f"only from {100 * weak.shown_by_folds:.1f} points on{more}. {_more_evidence(shown, weak.n_folds)} would help."
-        )
-    return lines
+    )
+    return [meaning, *([_unconfirmed(shown, shown.unconfirmed)] if shown.unconfirmed else [])]
+
+
+def _unconfirmed(shown: Board, weak: Unconfirmed) -> str:
+    ranks = " and ".join(f"#{shown.rows[position].rank}" for position in (weak.first, weak.second))
+    others = "" if weak.n_pairs == 1 else f", and so for {weak.n_pairs - 1} other pairs"
+    return (
+        f"{weak.n_folds} folds cannot confirm that {ranks} differ by {100 * weak.difference:.1f} points: "
+        f"only from {100 * weak.shown_by_folds:.1f} points on{others}. "
+        f"{_more_evidence(shown, weak.n_folds)} would help."
+    )
 
 
 def _more_evidence(shown: Board, n_folds: int) -> str:

@@ -315,14 +315,14 @@ def _ties(folders: list[list[RunFolder]], problems: list[str]) -> dict[str, Any]
     different, by_clips_alone = separated(found)
     for position, own in zip(positions, compact_letters(len(positions), different), strict=True):
         letters[position] = own
-    sizes = {pair: (abs(found[pair].score.value), found[pair].shown_by_folds or 0.0) for pair in by_clips_alone}
-    weak = {pair: size for pair, size in sizes.items() if size[0] < size[1]}
+    sizes = {pair: (abs(found[pair].score.value), found[pair].shown_by_folds) for pair in by_clips_alone}
+    weak = {pair: (value, shown) for pair, (value, shown) in sizes.items() if shown and value < shown}
     if not weak:
         return {"letters": letters, "unconfirmed": None}
     first, second = max(sorted(weak), key=weak.__getitem__)
     n_folds = len(set(comparable[positions[0]][0].folds.tolist()))
     largest = positions[first], positions[second], *weak[first, second], n_folds, len(weak)
-    return {"letters": letters, "unconfirmed": Unconfirmed(*largest)}
+    return {"letters": letters, "unconfirmed": largest}
 
 
 def _comparable(folders: list[list[RunFolder]], problems: list[str]) -> dict[int, list["Predictions"]]:

@@ -78,7 +78,7 @@ def test_folds_confirm_a_mean_difference_from_the_size_on_that_is_told(share: fl
     assert found.shown_by_folds is not None
     assert found.p_folds is not None
     by_fold = [
-        objective_score("macro_f1", np.eye(N_CLASSES)[one][FOLDS == fold], TARGETS[FOLDS == fold])
+        objective_score("macro_f1", np.eye(N_CLASSES)[one][fold == FOLDS], TARGETS[fold == FOLDS])
         for fold in range(N_FOLDS)
         for one in (first, second)
     ]
@@ -207,9 +207,7 @@ def test_differences_that_follow_the_scores_need_at_most_a_letter_for_each_row(
     scores: list[float], least: float
 ) -> None:
     ordered = sorted(scores, reverse=True)
-    different = {
-        (a, b) for a, b in combinations(range(len(scores)), 2) if ordered[a] - ordered[b] > least
-    }
+    different = {(a, b) for a, b in combinations(range(len(scores)), 2) if ordered[a] - ordered[b] > least}
     letters = compact_letters(len(scores), different)
     starts = [max(own) for own in letters]
     assert len({letter for own in letters for letter in own}) <= len(scores)
