@@ -185,7 +185,7 @@ def letter_lines(shown: Board) -> list[str]:
 
 
 def _unconfirmed(shown: Board, weak: Unconfirmed) -> str:
-    ranks = " and ".join(f"#{shown.rows[position].rank}" for position in (weak.first, weak.second))
+    ranks = " and ".join(f"#{rank}" for rank in weak.ranks)
     others = "" if weak.n_pairs == 1 else f", and so for {weak.n_pairs - 1} other pairs"
     return (
         f"{weak.n_folds} folds cannot confirm that {ranks} differ by {100 * weak.difference:.1f} points: "

@@ -33,9 +33,8 @@ _USUAL = ("stratified5", "utterance5", "speaker5")
 class Unconfirmed(NamedTuple):
     """The largest difference that other clips would not reverse, but that the folds cannot confirm."""
 
-    first: int
-    """Position on the board, from 0."""
-    second: int
+    ranks: list[int | None]
+    """Of the two rows."""
     difference: float
     """In the ranking metric."""
     shown_by_folds: float
@@ -278,7 +277,10 @@ def _with_letters(
     compared, behind = rows[:MOST_COMPARED], rows[MOST_COMPARED:]
     found = _known_ties(compared, [folders_of(root, row) for row in compared], left_out)
     shown = [row._replace(letters=own) for row, own in zip(compared, found["letters"], strict=True)]
-    return [*shown, *behind], Unconfirmed(*found["unconfirmed"]) if found["unconfirmed"] else None
+    if not found["unconfirmed"]:
+        return [*shown, *behind], None
+    pair, *facts = found["unconfirmed"]
+    return [*shown, *behind], Unconfirmed([rows[position].rank for position in pair], *facts)
 
 
 def _known_ties(rows: Sequence[Row], folders: list[list[RunFolder]], left_out: list[str]) -> dict[str, Any]:
@@ -302,7 +304,7 @@ def _ties(folders: list[list[RunFolder]], problems: list[str]) -> dict[str, Any]
     """What paired tests of the rows, best first, come to.
 
     `letters`: of each row, as of `compact_letters`; None where predictions cannot be read or are not of most
-    rows' clips. `unconfirmed`: the fields of an `Unconfirmed`, or None.
+    rows' clips. `unconfirmed`: the fields of an `Unconfirmed`, but positions for ranks, or None.
     """
     from marsbench.evaluation.significance import compact_letters, differences, separated
 
@@ -321,8 +323,8 @@ def _ties(folders: list[list[RunFolder]], problems: list[str]) -> dict[str, Any]
         return {"letters": letters, "unconfirmed": None}
     first, second = max(sorted(weak), key=weak.__getitem__)
     n_folds = len(set(comparable[positions[0]][0].folds.tolist()))
-    largest = positions[first], positions[second], *weak[first, second], n_folds, len(weak)
-    return {"letters": letters, "unconfirmed": largest}
+    facts = *weak[first, second], n_folds, len(weak)
+    return {"letters": letters, "unconfirmed": [(positions[first], positions[second]), *facts]}
 
 
 def _comparable(folders: list[list[RunFolder]], problems: list[str]) -> dict[int, list["Predictions"]]:

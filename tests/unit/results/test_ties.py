@@ -254,7 +254,7 @@ def test_a_difference_that_the_folds_cannot_confirm_is_told_with_what_would_help
     (board,), _ = leaderboards(RESULTS)
     weak = board.unconfirmed
     assert weak is not None
-    assert (weak.first, weak.second, weak.n_folds, weak.n_pairs) == (0, 1, 5, 1)
+    assert (weak.ranks, weak.n_folds, weak.n_pairs) == ([1, 2], 5, 1)
     assert weak.difference == pytest.approx(0.1, abs=0.001)
     # One fold of five differs by half of its clips: t quantile 2.78, deviation 0.224, sqrt(1/5 + 1/4).
     assert weak.shown_by_folds == pytest.approx(2.776 * 0.2236 * 0.6708, rel=0.2)
