@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
+from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
 
 from marsbench.config import Criteria
 from marsbench.deployment.formats import DEFAULT_FORMAT
@@ -41,7 +41,10 @@ class Origin(_Record):
     criteria: Criteria
     metrics: Metrics
     verdict: Outcome
-    pass_probability: float | None
+    pass_confidence: float | None = Field(
+        validation_alias=AliasChoices("pass_confidence", "pass_probability")
+    )
+    """As in `results.schema.Standing`."""
 
 
 class GoldenClip(_Record):

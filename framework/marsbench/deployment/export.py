@@ -328,7 +328,7 @@ def _origin(run: Run) -> Origin:
         criteria=run.criteria,
         metrics=cast("Metrics", run.metrics),
         verdict=cast("Outcome", run.verdict),
-        pass_probability=run.pass_probability,
+        pass_confidence=run.pass_confidence,
     )
 
 

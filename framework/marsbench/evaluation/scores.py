@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from marsbench.config import Criteria
 
@@ -152,17 +160,53 @@ class Grade(StoredRecord):
     """Whether the score itself exceeds the threshold."""
     outcome: Outcome
     """pass or fail only if the whole interval is on one side of the threshold."""
-    probability: float | None = None
-    """Share of resampled corpora on which the score exceeds the threshold; None if not known."""
+    confidence: float | None = Field(default=None, validation_alias=AliasChoices("confidence", "probability"))
+    """How sure it is that the score exceeds the threshold, as sure as the outcome allows; None if not known.
+
+    Older records call it `probability`.
+    """
+
+    @field_validator("confidence")
+    @classmethod
+    def _agrees(cls, value: float | None, info: ValidationInfo) -> float | None:
+        return agreeing(value, info.data.get("outcome"))
 
 
-def grade(metrics: Metrics, criteria: Criteria, odds: Mapping[str, float] | None = None) -> list[Grade]:
-    """Hold metrics against every criterion, the recall of each class by itself; `odds` are by criterion."""
+_CONFIDENCE: dict[Outcome, tuple[float, float]] = {
+    "pass": (0.975, 1.0),
+    "undecided": (0.025, 0.975),
+    "fail": (0.0, 0.025),
+}
+
+
+def agreeing(confidence: float | None, outcome: Outcome | None) -> float | None:
+    """How sure something is, cut to what its outcome allows: intervals may be wider than the draws alone."""
+    if confidence is None or outcome is None:
+        return confidence
+    low, high = _CONFIDENCE[outcome]
+    return min(max(confidence, low), high)
+
+
+def least_confidence(grades: Sequence[Grade]) -> float | None:
+    """How sure it is that the weakest criterion is met: what the verdict follows; None if not known."""
+    return min((entry.confidence for entry in grades if entry.confidence is not None), default=None)
+
+
+def grade(
+    metrics: Metrics, criteria: Criteria, confidences: Mapping[str, float | None] | None = None
+) -> list[Grade]:
+    """Hold metrics against every criterion, the recall of each class by itself.
+
+    Args:
+        metrics: scores with their intervals.
+        criteria: thresholds.
+        confidences: how sure it is that each criterion is met, by its name.
+    """
     asked = [
         *((name, float(getattr(criteria, name)), metrics[name]) for name in GRADED),
         *((f"class_recall {c.label}", criteria.class_recall, c.recall) for c in metrics.classes),
     ]
-    return [_grade(*entry, (odds or {}).get(entry[0])) for entry in asked]
+    return [_grade(*entry, (confidences or {}).get(entry[0])) for entry in asked]
 
 
 def verdict(grades: list[Grade]) -> Outcome:
@@ -173,7 +217,7 @@ def verdict(grades: list[Grade]) -> Outcome:
     return "undecided" if "undecided" in outcomes else "pass"
 
 
-def _grade(criterion: str, threshold: float, score: Score, probability: float | None) -> Grade:
+def _grade(criterion: str, threshold: float, score: Score, confidence: float | None) -> Grade:
     outcome: Outcome = "undecided"
     if score.low > threshold:
         outcome = "pass"
@@ -185,5 +229,5 @@ def _grade(criterion: str, threshold: float, score: Score, probability: float | 
         score=score,
         reached=score.value > threshold,
         outcome=outcome,
-        probability=probability,
+        confidence=confidence,
     )

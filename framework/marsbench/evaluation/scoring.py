@@ -54,9 +54,13 @@ class Draws:
         """The interval of a score that is `value` on the corpus itself."""
         return interval(value, [(score(way.confusion), way.n_clusters) for way in self.ways])
 
-    def exceeds(self, score: Scored, threshold: float) -> NDArray[np.bool_]:
-        """Whether a score exceeds a threshold, for each draw of each way; one that is NaN does not."""
-        return np.concatenate([score(way.confusion) for way in self.ways]) > threshold
+    def confidence(self, score: Scored, threshold: float) -> float | None:
+        """How sure it is that a score exceeds a threshold, 0 to 1, by the less certain way of drawing.
+
+        None if the score is NaN on every draw, as the recall of a class without clips is.
+        """
+        found = [confidence(score(way.confusion), threshold, way.n_clusters) for way in self.ways]
+        return min((one for one in found if one is not None), key=lambda one: abs(one - 0.5), default=None)
 
 
 def resample(predictions: Predictions) -> Draws:
@@ -115,6 +119,24 @@ def percentiles(drawn: NDArray[np.float64], n_clusters: int) -> tuple[float, flo
     return float(low), float(high)
 
 
+def confidence(drawn: NDArray[np.float64], threshold: float, n_clusters: int) -> float | None:
+    """How sure it is that a score exceeds a threshold: the inverse of `percentiles`.
+
+    The share of draws at or below the threshold is expanded as the interval's tails are, so the result is
+    above 0.975 if the whole interval is above the threshold, and below 0.025 if it is below. Draws that are
+    NaN do not count; None if all are.
+    """
+    from scipy.special import ndtri, stdtr
+
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return None
+    share = float((known <= threshold).mean())
+    if n_clusters > 1:
+        share = float(stdtr(n_clusters - 1, sqrt((n_clusters - 1) / n_clusters) * ndtri(share)))
+    return 1 - share
+
+
 def wilson_floor(score: Score, n_clips: int) -> Score:
     """A share of `n_clips` clips, its interval widened to Wilson's where that reaches further."""
     share, z2 = score.value, _Z * _Z
@@ -124,13 +146,14 @@ def wilson_floor(score: Score, n_clips: int) -> Score:
     return Score(value=share, low=low, high=high)
 
 
-def odds_of(draws: Draws, criteria: Criteria, labels: Sequence[str]) -> tuple[dict[str, float], float]:
-    """Share of resampled corpora that exceed each criterion's threshold, by its name, and all of them."""
-    exceeded = {name: draws.exceeds(METRICS[name].of, getattr(criteria, name)) for name in GRADED}
+def confidences(draws: Draws, criteria: Criteria, labels: Sequence[str]) -> dict[str, float | None]:
+    """How sure it is that each criterion is met, by its name; see `Draws.confidence`."""
+    asked: dict[str, tuple[Scored, float]] = {
+        name: (METRICS[name].of, getattr(criteria, name)) for name in GRADED
+    }
     for index, label in enumerate(labels):
-        exceeded[f"class_recall {label}"] = draws.exceeds(_recall_of(index), criteria.class_recall)
-    odds = {criterion: float(draws_above.mean()) for criterion, draws_above in exceeded.items()}
-    return odds, float(np.logical_and.reduce(list(exceeded.values())).mean())
+        asked[f"class_recall {label}"] = _recall_of(index), criteria.class_recall
+    return {name: draws.confidence(score, threshold) for name, (score, threshold) in asked.items()}
 
 
 def score_predictions(predictions: Predictions, draws: Draws | None = None) -> Metrics:

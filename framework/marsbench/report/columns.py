@@ -221,8 +221,8 @@ _COSTS = (
 _VERDICT = (
     Column("verdict", lambda row: row.verdict, "verdict", outputs=_EVERYWHERE),
     Column(
-        "pass_probability", None, "P", "probability of passing, %",
-        "Share of resampled corpora on which every criterion is met.", "share", 0,
+        "pass_confidence", None, "P", "how sure the weakest criterion is met, %",
+        "From the draws behind the intervals: above 97.5 for a pass, below 2.5 for a fail.", "share", 0,
         outputs={"data", "terminal", "page"}, below="verdict",
     ),
 )  # fmt: skip

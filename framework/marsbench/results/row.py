@@ -17,6 +17,7 @@ from marsbench.evaluation.scores import (
     Outcome,
     Score,
     Scores,
+    agreeing,
     grade,
     mean_metrics,
     verdict,
@@ -186,8 +187,8 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
     ensemble = run.ensemble.key if run.ensemble else None
     # Grading takes as long as reading, and most runs were graded by the same criteria when they were made.
     was_graded_so = run.criteria == criteria
-    if was_graded_so and run.pass_probability is not None:
-        scores["pass_probability"] = run.pass_probability
+    if was_graded_so and run.pass_confidence is not None:
+        scores["pass_confidence"] = run.pass_confidence
     return Row(
         board=BoardKey(
             corpus.name, protocol.name, protocol.hash, corpus.fingerprint, corpus.synthetic,
@@ -221,6 +222,9 @@ def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) 
     for name, merge in _MERGES.items():
         if values := [row.scores[name] for row in rows if name in row.scores]:
             scores[name] = merge(values)
+    outcome = verdict(grade(mean, criteria))
+    if (sure := agreeing(scores.get("pass_confidence"), outcome)) is not None:
+        scores["pass_confidence"] = sure
     spread = _spread([entry.value(RANKED_BY) for entry in metrics])
     return first._replace(
         run_ids=tuple(run_id for row in rows for run_id in row.run_ids),
@@ -228,7 +232,7 @@ def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) 
         seeds=tuple(seed for row in rows for seed in row.seeds),
         scores=scores if spread is None else scores | {"seed_spread": spread},
         worst_class=worst.label,
-        verdict=verdict(grade(mean, criteria)),
+        verdict=outcome,
     )
 
 
@@ -251,7 +255,7 @@ _MERGES: dict[str, Callable[[Sequence[float]], float]] = {
     "milliseconds_per_clip": fmean,
     "trials": sum,
     "optimism": fmean,
-    "pass_probability": fmean,
+    "pass_confidence": fmean,
     "gain": fmean,
 }
 """How what is no metric becomes one number for several seeds."""

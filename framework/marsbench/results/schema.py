@@ -3,11 +3,11 @@
 from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_validator
 
 from marsbench.config import Criteria, Tuning
 from marsbench.evaluation.fit_result import Failure
-from marsbench.evaluation.scores import Grade, Metrics, Outcome, StoredRecord
+from marsbench.evaluation.scores import Grade, Metrics, Outcome, StoredRecord, agreeing
 from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
 
@@ -181,8 +181,13 @@ class Standing(StoredRecord):
     metrics: Metrics | None
     """None unless every fold is there."""
     verdict: Outcome | None
-    pass_probability: float | None = None
-    """Share of resampled corpora on which every criterion is met."""
+    pass_confidence: float | None = Field(
+        default=None, validation_alias=AliasChoices("pass_confidence", "pass_probability")
+    )
+    """How sure it is that the weakest criterion is met, as sure as the verdict allows.
+
+    Older records call it `pass_probability`: the share of resampled corpora on which all criteria are met.
+    """
     failures: list[Failure]
     fit_seconds: float
     predict_seconds: float
@@ -197,6 +202,11 @@ class Standing(StoredRecord):
     """Hexadecimal sha256 of `predictions.parquet`; None if there is none, since a fold failed."""
     ensemble: EnsembleRecord | None = None
     """None for a run of one pipeline. An ensemble has its members' summed times, sizes and parameters."""
+
+    @field_validator("pass_confidence")
+    @classmethod
+    def _agrees(cls, value: float | None, info: ValidationInfo) -> float | None:
+        return agreeing(value, info.data.get("verdict"))
 
 
 class Run(Standing):

@@ -11,8 +11,8 @@ from marsbench.config import Criteria, Tuning
 from marsbench.environment import environment
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import Grade, Metrics, grade, verdict
-from marsbench.evaluation.scoring import odds_of, resample, score_predictions
+from marsbench.evaluation.scores import Grade, Metrics, grade, least_confidence, verdict
+from marsbench.evaluation.scoring import confidences, resample, score_predictions
 from marsbench.planning import Plan
 from marsbench.protocols.protocol import Protocol
 from marsbench.results.schema import (
@@ -46,7 +46,7 @@ def build_record(
     """
     units = [finished[fold] for fold in sorted(finished)]
     scored = graded(predictions, criteria) if predictions is not None else None
-    metrics, grades, pass_probability = scored or (None, [], None)
+    metrics, grades = scored or (None, [])
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     warnings = chain(*(run.warnings for run in members), *(unit.warnings for unit in units))
     return Run(
@@ -59,7 +59,7 @@ def build_record(
         metrics=metrics,
         grades=grades,
         verdict=verdict(grades) if metrics else None,
-        pass_probability=pass_probability,
+        pass_confidence=least_confidence(grades),
         failures=[failures[fold] for fold in sorted(failures, key=lambda fold: -1 if fold is None else fold)],
         warnings=list(dict.fromkeys(warnings)),
         environment=_environment(
@@ -68,12 +68,11 @@ def build_record(
     )
 
 
-def graded(predictions: Predictions, criteria: Criteria) -> tuple[Metrics, list[Grade], float]:
-    """Scores, what follows by each criterion, and the probability of meeting all."""
+def graded(predictions: Predictions, criteria: Criteria) -> tuple[Metrics, list[Grade]]:
+    """Scores, and what follows by each criterion."""
     draws = resample(predictions)
     metrics = score_predictions(predictions, draws)
-    odds, all_met = odds_of(draws, criteria, predictions.labels)
-    return metrics, grade(metrics, criteria, odds), all_met
+    return metrics, grade(metrics, criteria, confidences(draws, criteria, predictions.labels))
 
 
 def tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | None) -> TuningRecord:

@@ -16,8 +16,8 @@ from marsbench.config import Criteria
 from marsbench.evaluation.formulas import confusion
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import Outcome, Score, grade, mean_metrics, verdict
-from marsbench.evaluation.scoring import odds_of, percentiles, resample, score_predictions
+from marsbench.evaluation.scores import Grade, Outcome, Score, grade, least_confidence, mean_metrics, verdict
+from marsbench.evaluation.scoring import confidence, confidences, percentiles, resample, score_predictions
 
 N_CLASSES = 4
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
@@ -148,27 +148,92 @@ def test_one_failed_criterion_fails_the_run(accuracy: float, expected: Outcome) 
     assert verdict(grade(metrics, Criteria(accuracy=accuracy))) == expected
 
 
-def test_the_probability_of_passing_is_the_share_of_resampled_corpora_that_pass() -> None:
-    given_predictions = predictions([0, 1, 2, 3] * 30, [0, 1, 2, 0] * 5 + [0, 1, 2, 3] * 25, 24)
-    draws = resample(given_predictions)
-    odds, all_met = odds_of(draws, Criteria(accuracy=0.9, macro_f1=0.0, class_recall=0.8), list("abcd"))
-    assert odds["macro_f1"] == 1.0
-    assert odds["class_recall a"] > 0.99
-    assert 0.5 < odds["class_recall d"] < 1
-    assert all_met <= min(odds.values())
-
-
-@pytest.mark.parametrize(("threshold", "odds"), [(0.2, 1.0), (0.999, 0.0)])
-def test_what_is_far_from_a_threshold_is_all_but_certain(threshold: float, odds: float) -> None:
+@pytest.mark.parametrize(("threshold", "expected"), [(0.2, 1.0), (0.999, 0.0)])
+def test_what_is_far_from_a_threshold_is_all_but_certain(threshold: float, expected: float) -> None:
     draws = resample(predictions([0, 1, 2, 3] * 50, [0, 1, 2, 0] * 50, 24))
-    assert odds_of(draws, Criteria(accuracy=threshold), list("abcd"))[0]["accuracy"] == pytest.approx(
-        odds, abs=0.01
+    found = confidences(draws, Criteria(accuracy=threshold), list("abcd"))
+    assert found["accuracy"] == pytest.approx(expected, abs=0.01)
+    assert found.keys() == {"accuracy", "macro_f1", *(f"class_recall {label}" for label in "abcd")}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32), st.integers(2, 40), st.floats(0.05, 0.95), st.floats(0, 3), st.floats(0.3, 0.95)
+)
+def test_confidence_and_outcome_are_one_statement_for_every_criterion(
+    seed: int, n_speakers: int, share: float, spread: float, threshold: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    targets = np.tile(np.arange(N_CLASSES), 40)
+    odds = np.log(share / (1 - share)) + generator.normal(0, spread, n_speakers)
+    right = generator.random(160) < 1 / (1 + np.exp(-odds[np.arange(160) % n_speakers]))
+    given_predictions = predictions(
+        targets.tolist(), np.where(right, targets, (targets + 1) % N_CLASSES).tolist(), n_speakers
     )
+    draws = resample(given_predictions)
+    criteria = Criteria(accuracy=threshold, macro_f1=threshold, class_recall=threshold)
+    found = confidences(draws, criteria, list("abcd"))
+    grades = grade(score_predictions(given_predictions, draws), criteria, found)
+    for entry in grades:
+        raw = found[entry.criterion]
+        assert raw is not None
+        assert entry.confidence is not None
+        if entry.outcome == "pass":
+            assert raw > 0.97
+            assert entry.confidence >= 0.975
+        elif entry.outcome == "fail":
+            assert raw < 0.03
+            assert entry.confidence <= 0.025
+        else:  # Wilson's interval may be wider than the draws alone
+            assert 0.025 <= entry.confidence <= 0.975
+    least = least_confidence(grades)
+    assert least is not None
+    assert (least >= 0.975) == (verdict(grades) == "pass") or least == 0.975
+    assert (least <= 0.025) == (verdict(grades) == "fail") or least == 0.025
 
 
-def test_grades_carry_the_probability_of_their_criterion() -> None:
-    metrics = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 3] * 9))
-    graded = {entry.criterion: entry.probability for entry in grade(metrics, Criteria(), {"accuracy": 0.7})}
+@given(st.integers(8, 200), st.floats(-4, 4))
+def test_confidence_is_the_inverse_of_the_expanded_percentiles(n_clusters: int, shift: float) -> None:
+    drawn = np.random.default_rng(0).normal(size=4001) + shift
+    low, high = percentiles(drawn, n_clusters)
+    assert (confidence(drawn, low, n_clusters) or 0) <= 0.978
+    assert (confidence(drawn, low - 1e-9, n_clusters) or 0) >= 0.972
+    assert (confidence(drawn, high, n_clusters) or 0) <= 0.028
+    assert confidence(drawn, shift, n_clusters) == pytest.approx(0.5, abs=0.05)
+
+
+def test_confidence_falls_as_the_threshold_rises() -> None:
+    drawn = np.random.default_rng(0).normal(size=2000)
+    found = [confidence(drawn, threshold, 10) or 0.0 for threshold in np.linspace(-4, 4, 50)]
+    assert found == sorted(found, reverse=True)
+
+
+def test_draws_without_a_class_say_nothing_of_it() -> None:
+    drawn = np.array([np.nan, 0.9, 0.9, 0.1])
+    assert confidence(drawn, 0.5, 1) == pytest.approx(2 / 3)
+    assert confidence(np.full(4, np.nan), 0.5, 10) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "raw", "shown"),
+    [
+        ("undecided", 1.0, 0.975), ("undecided", 0.0, 0.025), ("undecided", 0.6, 0.6),
+        ("pass", 0.9, 0.975), ("pass", 0.99, 0.99), ("fail", 0.3, 0.025), ("fail", 0.001, 0.001),
+    ],
+)  # fmt: skip
+def test_a_record_of_any_age_never_contradicts_its_outcome(
+    outcome: Outcome, raw: float, shown: float
+) -> None:
+    score = Score(value=0.8, low=0.7, high=0.9)
+    record = {"criterion": "accuracy", "threshold": 0.8, "score": score, "reached": False, "outcome": outcome}
+    for name in ("confidence", "probability"):
+        assert Grade.model_validate({**record, name: raw}).confidence == shown
+    assert Grade.model_validate(record).confidence is None
+
+
+def test_grades_carry_the_confidence_of_their_criterion() -> None:
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 9, [0, 1, 2, 0] * 9))
+    graded = {entry.criterion: entry.confidence for entry in grade(metrics, Criteria(), {"accuracy": 0.7})}
     assert (graded["accuracy"], graded["macro_f1"]) == (0.7, None)
 
 

@@ -47,6 +47,18 @@ def test_a_run_that_was_graded_by_the_criteria_asked_for_keeps_its_verdict(finis
     assert row.verdict == "pass"
 
 
+@pytest.mark.parametrize(
+    ("verdict", "recorded", "shown"),
+    [("undecided", 1.0, 0.975), ("undecided", 0.4, 0.4), ("pass", 0.93, 0.975), ("fail", 0.2, 0.025)],
+)
+def test_p_never_contradicts_the_verdict_whatever_an_older_record_says(
+    finished_run: Write, verdict: str, recorded: float, shown: float
+) -> None:
+    folder = finished_run("a", 0.5, verdict=verdict, pass_confidence=recorded)
+    (board,), _ = leaderboards(Path("results"))
+    assert board.rows[0].scores["pass_confidence"] == folder.read_run().pass_confidence == shown
+
+
 def test_of_one_pipelines_runs_the_one_finished_last_stands_for_all(finished_run: Write) -> None:
     finished_run("a", 0.9, settings={}, finished="2026-01-02")
     finished_run("b", 0.5, settings={}, finished="2026-01-01")

@@ -61,9 +61,9 @@ def run_summary(run: Run, stricter: Row | None = None) -> RenderableType:
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
     else:
-        odds = run.pass_probability
-        met_by = "" if odds is None else f" (met by {percent(odds)} % of resampled corpora)"
-        verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), met_by)
+        sure = run.pass_confidence
+        words = "" if sure is None else f" (P {100 * sure:.0f} %: how sure its weakest criterion is met)"
+        verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), words)
         parts += [_grades(run.grades), _recalls(run.metrics), verdict]
     return Group(*parts)
 
@@ -97,7 +97,7 @@ def _grades(grades: Sequence[Grade]) -> Table:
             percent(entry.score.value),
             _interval(entry.score),
             percent(entry.threshold),
-            "" if entry.probability is None else f"{100 * entry.probability:.0f} %",
+            "" if entry.confidence is None else f"{100 * entry.confidence:.0f} %",
             outcome_text(entry.outcome),
         )
         for name, entry in shown.items()
