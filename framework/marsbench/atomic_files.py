@@ -14,7 +14,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from marsbench.errors import DamagedError, ResultsError, StorageError
+from marsbench.errors import DamagedError, ResultsError, StorageError, raise_machine_fault, reason_of
 from marsbench.progress import Progress
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -53,7 +53,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise StorageError(f"{path} cannot be written: {reason_of(error)}") from error
 
 
 def require_writable(folder: Path) -> None:
@@ -63,7 +63,7 @@ def require_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StorageError(f"{folder} cannot be written to: {error.strerror or error}") from error
+        raise StorageError(f"{folder} cannot be written to: {reason_of(error)}") from error
 
 
 @cache
@@ -103,10 +103,16 @@ def _checksum_line(rest: bytes) -> bytes:
 
 
 def read_record(path: Path, kind: type[Record]) -> Record:
-    """The record in a file; raises ResultsError if it is missing, damaged or not of this version."""
+    """The record in a file.
+
+    Raises:
+        ResultsError: it is missing, damaged or not of this version.
+        StorageError: this machine cannot read it at the moment.
+    """
     try:
         return kind.model_validate_json(read_checksummed(path))
     except OSError as error:
+        raise_machine_fault(error)
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -154,7 +160,7 @@ def try_lock(folder: Path) -> FileLock | None:
     except Timeout:
         return None
     except OSError as error:
-        raise StorageError(f"{folder} cannot be written to: {error.strerror or error}") from error
+        raise StorageError(f"{folder} cannot be written to: {reason_of(error)}") from error
     return lock
 
 

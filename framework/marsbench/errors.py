@@ -4,9 +4,12 @@ Each message is one line: what was asked, what there is, what to do. `marsbench.
 exception is a defect of marsbench and keeps its traceback.
 """
 
+import errno
+import os
 import reprlib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -61,7 +64,91 @@ class ExportError(BenchError):
 
 
 class StorageError(BenchError):
-    """A file cannot be written: a full disk, a missing permission."""
+    """This machine is at fault, and no plugin: a full disk, too many open files, a file that has vanished."""
+
+
+_AGAIN = "then run the same command again"
+_ROOM = "free some space (TMPDIR names the folder of temporary files)"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: "free some of your quota (TMPDIR names the folder of temporary files)",
+    errno.EROFS: "mount it writable, or choose another folder",
+    errno.EMFILE: "raise the limit (ulimit -n) or use fewer --workers",
+    errno.ENFILE: "end other programs or use fewer --workers",
+    errno.EFBIG: "raise the limit (ulimit -f)",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u) or use fewer --workers",
+    errno.ENOMEM: "free memory or use fewer --workers",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "mount it again",
+}
+"""What to do about errors that are faults of the machine, whoever meets them."""
+_UNMISTAKABLE = {os.strerror(code): code for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)} | {
+    os.strerror(errno.EMFILE): errno.EMFILE,
+    os.strerror(errno.ENFILE): errno.ENFILE,
+    "No usable temporary directory": errno.ENOSPC,
+    "can't start new thread": errno.EAGAIN,
+}
+"""Texts by which libraries in C tell of such an error that give no number."""
+
+
+def reason_of(error: OSError) -> str:
+    """Why a file cannot be read or written, and what to do where the machine is at fault."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror or error}{f'; {remedy}, {_AGAIN}' if remedy else ''}"
+
+
+def raise_machine_fault(error: BaseException) -> None:
+    """Raise StorageError if an exception, or one that it came from, is a fault of this machine.
+
+    A plugin that meets a full disk is not to blame: nothing may be recorded of it, and the same command tries
+    again. Any other missing or unreadable file is the plugin's own matter.
+    """
+    links = sorted(_chain(error), key=lambda link: not isinstance(link, StorageError | OSError))
+    for link in links:  # the system's own error first: it knows the place
+        if isinstance(link, StorageError):
+            raise link
+        if line := _machine_fault(link):
+            raise StorageError(f"{line}, {_AGAIN}") from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+@contextmanager
+def telling_machine_faults() -> Iterator[None]:
+    """Raise StorageError in place of an exception that is a fault of this machine."""
+    try:
+        yield
+    except Exception as error:
+        raise_machine_fault(error)
+        raise
+
+
+def _machine_fault(error: BaseException) -> str | None:
+    """What happened, where, and what to do; None if the machine is not at fault."""
+    if isinstance(error, MemoryError):
+        return None if _is_too_large(error) else f"memory ran out: {error}; {_REMEDIES[errno.ENOMEM]}"
+    text = shown(str(error).partition("\n")[0])
+    found = (code for part, code in _UNMISTAKABLE.items() if part in text)
+    code = (error.errno if isinstance(error, OSError) else None) or 0
+    code = code if code in _REMEDIES else next(found, 0)
+    if isinstance(error, OSError) and error.strerror:
+        where = (
+            f": {shown_path(os.fsdecode(error.filename))}" if isinstance(error.filename, str | bytes) else ""
+        )
+        text = f"{error.strerror}{where}"
+    return f"{text}; {_REMEDIES[code]}" if code else None
+
+
+def _is_too_large(error: MemoryError) -> bool:
+    """Whether NumPy was asked for an array that this machine could never hold."""
+    import psutil
+
+    return bool(getattr(error, "_total_size", 0) > psutil.virtual_memory().total)
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> str:

@@ -60,7 +60,9 @@ def test_a_disk_that_gets_full_at_any_file_is_one_line_and_the_rerun_completes(
         patch.setattr(os, "fsync", full_at(number))
         result = typed(ONE_UNIT)
     assert result.exit_code == 1
-    assert re.fullmatch(r"bench: \S+ cannot be written: No space left on device", line_of(result.stderr))
+    assert re.fullmatch(
+        r"bench: \S+ cannot be written: No space left on device; free .* again", line_of(result.stderr)
+    )
     assert not [path for path in Path().rglob(".*") if path.name != ".lock"]
     assert typed(ONE_UNIT).exit_code == 0
     assert predictions() == predicted
@@ -76,7 +78,9 @@ def test_a_disk_without_room_for_one_more_name_is_one_line(
     monkeypatch.setattr(Path, "touch", touch)
     result = typed(ONE_UNIT)
     assert result.exit_code == 1
-    assert re.fullmatch(r"bench: \S+ cannot be written.*: No space left on device", line_of(result.stderr))
+    assert re.fullmatch(
+        r"bench: \S+ cannot be written.*: No space left on device; .*", line_of(result.stderr)
+    )
 
 
 def full_at(number: int) -> Callable[[int], None]:
@@ -100,7 +104,7 @@ def test_a_file_that_may_not_grow_ends_the_run_with_one_line(
     there.run(f"{ONE_UNIT} --results others")  # the audio and its features are there
     result = there.run(f"{ONE_UNIT} --workers 1", sabotage=("limit_file_size", size))
     assert result.code == 1
-    assert re.fullmatch(r"bench: \S+ cannot be written: File too large", line_of(result.text))
+    assert re.fullmatch(r"bench: \S+ cannot be written: File too large; .*", line_of(result.text))
     assert there.run(f"{ONE_UNIT} --workers 1").code == 0
     assert there.predictions() == undisturbed(ONE_UNIT).predictions()
     there.assert_tidy()

@@ -15,7 +15,7 @@ from marsbench.cli.run import ensemble, run
 from marsbench.cli.search import search
 from marsbench.cli.show import compare, show
 from marsbench.cli.status import plan, retry, status
-from marsbench.errors import BenchError
+from marsbench.errors import BenchError, telling_machine_faults
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""
@@ -26,7 +26,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with telling_machine_faults():
+                return super().invoke(ctx)
         except BenchError as error:
             typer.secho(f"bench: {error}", err=True, fg="red")
             raise typer.Exit(1) from None

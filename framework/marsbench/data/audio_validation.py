@@ -15,7 +15,7 @@ from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data.audio import DECODER, decode_with_channels, is_far_beyond_full_scale, read_bytes
 from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, Corpus
 from marsbench.data.duplicates import compute_fingerprint, fingerprint_vector, near_duplicates
-from marsbench.errors import AudioError, CorpusError, DamagedError
+from marsbench.errors import AudioError, CorpusError, DamagedError, raise_machine_fault
 from marsbench.hashing import digest
 from marsbench.progress import Progress, Silent
 from marsbench.versions import versions_of
@@ -96,13 +96,18 @@ def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
 
 
 def examine(path: Path) -> AudioFacts:
-    """Read, hash, decode and check one file; errors are returned as `problem`, never raised."""
+    """Read, hash, decode and check one file; what is wrong with it is returned as `problem`.
+
+    Raises:
+        StorageError: this machine cannot read it at the moment.
+    """
     sha256 = ""
     try:
         data = read_bytes(path)
         sha256 = hashlib.sha256(data).hexdigest()
         waveform, channels = decode_with_channels(data)
     except AudioError as error:
+        raise_machine_fault(error)
         return AudioFacts(sha256=sha256, problem=str(error))
     rate = waveform.sample_rate.to_bytes(4, "little")
     return AudioFacts(

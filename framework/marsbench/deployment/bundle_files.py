@@ -39,7 +39,15 @@ from marsbench.deployment.bundle_record import (
 )
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.model_format import ModelFormat, find_format, first_line
-from marsbench.errors import BenchError, DamagedError, ExportError, PluginError, ResultsError, StorageError
+from marsbench.errors import (
+    BenchError,
+    DamagedError,
+    ExportError,
+    PluginError,
+    ResultsError,
+    StorageError,
+    reason_of,
+)
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Kind, Recipe, Registry, discover
 from marsbench.progress import Progress
@@ -96,7 +104,7 @@ def write_bundle(
                 folder.rename(Path(name, "old"))
             new.rename(folder)
     except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise StorageError(f"{folder} cannot be written: {reason_of(error)}") from error
     return written.record
 
 

@@ -132,12 +132,12 @@ def fit_model(
 
 
 def _saved_bytes(model: Model) -> int | None:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
             model.save(Path(folder))
-        except Exception:  # noqa: BLE001 - whatever a plugin raises: what it predicted is worth keeping all the same
-            return None
-        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+            return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    except Exception:  # noqa: BLE001 - whatever a plugin or a full disk raises: what it predicted is worth keeping
+        return None
 
 
 def _checked(values: Probabilities, shape: tuple[int, int], model: str) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from marsbench.errors import BenchError, ConfigError
+from marsbench.errors import BenchError, ConfigError, raise_machine_fault
 from marsbench.evaluation.fit_result import Failure
 from marsbench.plugin.model import OnEpoch
 from marsbench.progress import Progress
@@ -100,6 +100,7 @@ class Executor(ABC):
 
         Raises:
             ConfigError: a value that the user set is refused by the plugin that it is for.
+            StorageError: a fault of the machine that the task ran on.
             ExecutionError: the workers are gone.
         """
 
@@ -112,17 +113,27 @@ class Executor(ABC):
 
 
 def attempt(work: Work, on_epoch: OnEpoch) -> Any:
-    """Value of the work, or the Failure that its exception makes; a ConfigError is raised."""
+    """Value of the work, or the Failure that its exception makes.
+
+    Raises:
+        ConfigError: the user's own setting is wrong.
+        StorageError: the machine is at fault.
+    """
     try:
         return work(on_epoch)
     except ConfigError:
-        raise  # the user's own setting is wrong: there is nothing to record
+        raise  # there is nothing to record
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; it becomes a row
         return failure(error)
 
 
 def failure(error: BaseException) -> Failure:
-    """Record of an exception; one that is no BenchError is named by its type."""
+    """Record of an exception; one that is no BenchError is named by its type.
+
+    Raises:
+        StorageError: it is a fault of this machine, so there is nothing to record.
+    """
+    raise_machine_fault(error)
     kind = type(error).__name__
     message = str(error) if isinstance(error, BenchError) else f"{kind}: {error}"
     return Failure(kind=kind, message=message, traceback="".join(traceback.format_exception(error)))

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from marsbench.errors import StorageError
 from marsbench.execution.base import EpochBar, Executor, Outcome, Task
 from marsbench.progress import Progress
 
@@ -65,11 +66,13 @@ class _Request:
         return self.outcome is not None or (self.is_handed_out and not self.executor.runs_in_caller)
 
     def run(self, progress: Progress) -> Outcome:
-        """Run the task; its bar ends with it."""
+        """Run the task; its bar ends with it. A StorageError names it."""
         self.begin()
         bar = EpochBar(progress, self.task.name)
         try:
             return self.executor.submit(self.task, bar)
+        except StorageError as error:
+            raise StorageError(f"{self.task.name}: {error}") from error
         finally:
             bar.end()
 
@@ -141,7 +144,7 @@ class Scheduler:
 
         Raises:
             Stopped: Ctrl-C was pressed before the task began.
-            ConfigError, ExecutionError: see `Executor.submit`.
+            ConfigError, StorageError, ExecutionError: see `Executor.submit`.
         """
         # The function has its turn again before its slot is free: what it asks for next comes first.
         request = _Request(task, executor, begin, self._mine.branch)
@@ -153,7 +156,7 @@ class Scheduler:
 
         Raises:
             Stopped: after the outcomes of all tasks that began before Ctrl-C.
-            ConfigError, ExecutionError: see `Executor.submit`.
+            ConfigError, StorageError, ExecutionError: see `Executor.submit`.
         """
         branch: _Branch = self._mine.branch
 

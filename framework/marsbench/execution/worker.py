@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import psutil
 
-from marsbench.errors import ConfigError
+from marsbench.errors import ConfigError, StorageError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Outcome
 from marsbench.execution.limits import Limits, environment_for, even_share
@@ -62,6 +62,7 @@ def run_isolated(
 
     Raises:
         ConfigError: a value that the user set was refused.
+        StorageError: the machine is at fault.
     """
     logs: list[str] = []
     deaths: list[str] = []
@@ -71,7 +72,7 @@ def run_isolated(
             value = process.run(payload, isolation.limits, on_epoch)
         except WorkerDied as death:
             deaths.append(str(death))
-        except ConfigError:
+        except (ConfigError, StorageError):
             raise
         except BaseException:
             process.kill()  # it is still at work, and its answer would be taken for the next task's
@@ -127,6 +128,7 @@ class WorkerProcess:
 
         Raises:
             ConfigError: a value that the user set was refused.
+        StorageError: the machine is at fault.
             WorkerDied: the process is gone.
         """
         deadline = time.monotonic() + (limits.seconds or float("inf"))
@@ -144,7 +146,7 @@ class WorkerProcess:
                     self.kill()
                 return result if isinstance(result, Failure) else pickle.loads(result)  # noqa: S301 - as in `_listen`
             elif kind == "refused":
-                raise ConfigError(value)
+                raise value
             elif kind == "died":
                 raise WorkerDied(self._how_it_ended())
 

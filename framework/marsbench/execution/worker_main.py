@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from psutil import Process
 
-from marsbench.errors import ConfigError
+from marsbench.errors import ConfigError, StorageError
 from marsbench.execution.base import attempt, failure
 from marsbench.plugin.model import OnEpoch
 
@@ -82,8 +82,8 @@ def _serve(payload: bytes, answers: IO[bytes]) -> None:
         value = attempt(
             partial(_pickled, payload), lambda epoch, most, _metrics: answer("epoch", (epoch, most))
         )
-    except ConfigError as error:
-        answer("refused", str(error))
+    except (ConfigError, StorageError) as error:
+        answer("refused", type(error)(str(error)))  # without its cause, which may not be picklable
         return
     except BaseException as error:  # noqa: BLE001 - Ctrl-C does not come here: it is the plugin's own
         value = failure(error)

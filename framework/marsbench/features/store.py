@@ -14,6 +14,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from marsbench.atomic_files import home, locked, pause, read_checksummed, write_atomically, write_checksummed
 from marsbench.data.audio import DECODER, Waveform, decode, read_bytes, resample
 from marsbench.data.corpus import CheckedCorpus, Clip
-from marsbench.errors import BenchError, DamagedError, PluginError
+from marsbench.errors import AudioError, BenchError, DamagedError, PluginError, StorageError, reason_of
 from marsbench.hashing import digest
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
 from marsbench.plugin.registry import Recipe, make
@@ -36,6 +37,7 @@ _CHUNK = 16
 """Clips per extraction task."""
 _PART = 512
 """Clips per partial file; an interruption loses fewer than that."""
+_RERUN = "run the same command again once it is whole"
 
 
 class ExtractedClip(NamedTuple):
@@ -61,7 +63,12 @@ class Extraction:
     """sha256 of the audio bytes and path of each clip."""
 
     def __call__(self, _on_epoch: object = None) -> Extracted:
-        """Features by sha256; raises PluginError, naming the clip. The progress callback is not used."""
+        """Features by sha256; the progress callback is not used.
+
+        Raises:
+            PluginError: the extractor failed; names the clip.
+            StorageError: an audio file has vanished or changed since the corpus was checked.
+        """
         extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
         return {sha256: _extract(extractor, sha256, path) for sha256, path in self.clips}
 
@@ -70,8 +77,11 @@ def _extract(extractor: FeatureExtractor, sha256: str, path: Path) -> ExtractedC
     start = time.perf_counter()
     try:
         data = read_bytes(path)
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise PluginError("the audio file changed during the run; start the run again")
+    except AudioError as error:
+        raise StorageError(f"audio file {path} can be read no more: {error}; {_RERUN}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise StorageError(f"audio file {path} changed during the run; {_RERUN}")
+    try:
         array = extracted(extractor, decode(data))
     except BenchError as error:
         raise PluginError(f"{error} (clip {path})") from error
@@ -144,7 +154,7 @@ class FeatureFile:
         try:
             with self.path.open("rb") as file:
                 return bool(hashlib.file_digest(file, "sha256").hexdigest() == self._index["sha256"])
-        except (OSError, DamagedError):
+        except (OSError, StorageError):
             return False
 
     def read(self, positions: Iterable[int]) -> Features:
@@ -165,7 +175,8 @@ class FeatureFile:
 
     @cached_property
     def _index(self) -> dict[str, Any]:
-        return cast("dict[str, Any]", json.loads(read_checksummed(self.path.with_suffix(".json"))))
+        with self._required():
+            return cast("dict[str, Any]", json.loads(read_checksummed(self.path.with_suffix(".json"))))
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -174,7 +185,18 @@ class FeatureFile:
     @cached_property
     def _rows(self) -> Floats:
         shape = (int(self._starts[-1]), self._index["n_dims"])
-        return np.memmap(self.path, np.dtype("<f4"), "r", shape=shape)
+        with self._required():
+            return np.memmap(self.path, np.dtype("<f4"), "r", shape=shape)
+
+    @contextmanager
+    def _required(self) -> Iterator[None]:
+        """Raise StorageError where the file is missing or cut off: no model can be blamed for that."""
+        try:
+            yield
+        except (OSError, ValueError, DamagedError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else str(error)
+            again = "; run the same command again to extract them again"
+            raise StorageError(f"stored features {self.path} cannot be read: {reason}{again}") from error
 
 
 def local_place(path: Path) -> Path:

@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel
 
 from marsbench.atomic_files import intact, read_record, write_checksummed, write_text
-from marsbench.errors import DamagedError, ResultsError, StorageError, unknown
+from marsbench.errors import DamagedError, ResultsError, StorageError, reason_of, unknown
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.results.schema import Run, RunPlan, Standing
 from marsbench.results.studies import StudyFolder
@@ -114,7 +114,7 @@ class RunFolder:
             path.parent.mkdir(exist_ok=True)
             path.touch()
         except OSError as error:
-            raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+            raise StorageError(f"{path} cannot be written: {reason_of(error)}") from error
 
     def clear_running(self, fold: int | None = None) -> None:
         """Take back the mark of one unit, or all."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from marsbench.atomic_files import pause
 from marsbench.config import Execution
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.errors import ConfigError, ExecutionError, StorageError
+from marsbench.errors import ConfigError, ExecutionError, StorageError, telling_machine_faults
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Executor, Outcome, Task, failure
 from marsbench.execution.executor import open_executor
@@ -38,8 +38,12 @@ class Resources:
     @classmethod
     @contextmanager
     def opened(cls, asked: Execution, executor: Executor, progress: Progress) -> Iterator["Resources"]:
-        """Resources until the context ends; inside, Ctrl-C lets running tasks come to their end."""
-        with graceful_interruption(progress.say) as stop, ExitStack() as stack:
+        """Resources until the context ends; inside, Ctrl-C lets running tasks come to their end.
+
+        Raises:
+            StorageError: in place of any exception inside that is a fault of this machine.
+        """
+        with telling_machine_faults(), graceful_interruption(progress.say) as stop, ExitStack() as stack:
             yield cls(asked, executor, progress, Scheduler(stop, progress), stack)
 
     def submit(self, task: Task, begin: Callable[[], object] = lambda: None) -> Outcome:

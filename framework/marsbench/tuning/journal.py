@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from marsbench.errors import ResultsError, StorageError
+from marsbench.errors import ResultsError, StorageError, reason_of
 from marsbench.results.studies import Study, Trial
 from marsbench.tuning.search_space import SearchSpace, optuna_parameter
 
@@ -38,7 +38,7 @@ class Journal:
             for trial in study.trials[len(there.get_trials(deepcopy=False)) :]:
                 there.add_trial(_frozen(trial, space))
         except OSError as error:
-            raise StorageError(f"{self._path} cannot be written: {error.strerror or error}") from error
+            raise StorageError(f"{self._path} cannot be written: {reason_of(error)}") from error
 
     def _study(self, fold: int) -> optuna.Study:
         if self._storage is None:

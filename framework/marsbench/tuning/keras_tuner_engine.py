@@ -20,7 +20,6 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
-from marsbench.errors import StorageError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Outcome, Task, attempt
 from marsbench.hashing import derived_seed
@@ -49,8 +48,6 @@ def search(request: StudyRequest) -> Study | Failure:
     """Let a worker run the study; where workers do not see the folder, there is nothing to resume from."""
     outcome = request.fits.submit(Task(f"{request.fits.name}, KerasTuner", KerasTunerStudy.of(request)))
     if isinstance(outcome.value, Failure):
-        if outcome.value.kind == StorageError.__name__:
-            raise StorageError(outcome.value.message)  # a full disk is no fault of the pipeline
         return outcome.value
     trials: tuple[Trial, ...] = outcome.value
     all_made = len(trials) >= request.tuning.trials

@@ -1,4 +1,5 @@
 import ctypes
+import errno
 import math
 import os
 import pickle
@@ -17,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from marsbench.errors import ConfigError, TrainingError
+from marsbench.errors import ConfigError, StorageError, TrainingError
 from marsbench.execution import worker
 from marsbench.execution.base import Work
 from marsbench.execution.limits import THREAD_VARIABLES, Limits
@@ -67,7 +68,6 @@ def test_the_process_computes_with_the_given_number_of_threads(process: WorkerPr
     [
         (ValueError("no luck"), "ValueError: no luck"),
         (TrainingError("a loss of NaN"), "a loss of NaN"),
-        (MemoryError(), "MemoryError: "),
         (RecursionError("too deep"), "RecursionError: too deep"),
         (SystemExit(3), "SystemExit: 3"),
         (KeyboardInterrupt(), "KeyboardInterrupt: "),
@@ -82,6 +82,17 @@ def test_an_exception_is_a_failure_and_the_process_goes_on(
     assert (failure.kind, failure.message) == (type(error).__name__, message)
     assert failure.traceback.startswith("Traceback")
     assert "works.py" in failure.traceback
+    assert result(process, works.call(abs, -1)) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), StorageError("features gone")]
+)
+def test_a_fault_of_the_machine_is_no_failure_of_the_work_and_the_process_goes_on(
+    process: WorkerProcess, works: Any, error: Exception
+) -> None:
+    with pytest.raises(StorageError):
+        result(process, works.call(works.fail, error))
     assert result(process, works.call(abs, -1)) == 1
 
 

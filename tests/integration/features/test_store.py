@@ -9,7 +9,7 @@ import pytest
 
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
-from marsbench.errors import PluginError
+from marsbench.errors import PluginError, StorageError
 from marsbench.features.store import (
     ExtractedClip,
     FeatureFile,
@@ -242,7 +242,7 @@ def test_an_extractor_whose_code_changed_since_planning_is_refused(kit: Path) ->
 
 def test_audio_that_changes_between_check_and_extraction_is_refused(kit: Path, corpus: CheckedCorpus) -> None:
     corpus.clips[0].path.write_bytes(corpus.clips[-1].path.read_bytes())
-    with pytest.raises(PluginError, match=r"the audio file changed during the run.*\(clip .*wav\)"):
+    with pytest.raises(StorageError, match=r"audio file .*wav changed during the run; run the same command"):
         store(kit).features_of(corpus)
 
 

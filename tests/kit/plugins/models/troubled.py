@@ -1,5 +1,6 @@
 """A model that goes wrong in the way that its parameter says."""
 
+import os
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -18,7 +19,7 @@ from marsbench.plugin import (
 
 @dataclass
 class Troubled(Model):
-    """Raises, is interrupted, or gives what cannot be probabilities; or nothing is wrong."""
+    """Raises, meets the error in `KIT_ERRNO`, or gives what cannot be probabilities; or nothing is wrong."""
 
     accepts: ClassVar[FeatureKind] = "vector"
     trouble: str = "raises"
@@ -28,6 +29,8 @@ class Troubled(Model):
         self.n_classes_ = context.n_classes
         if self.trouble == "raises":
             raise RuntimeError("no luck today")
+        if self.trouble == "system" and (number := int(os.environ.get("KIT_ERRNO", "0"))):
+            raise OSError(number, os.strerror(number), "its-file")
         return self
 
     def predict_proba(self, features: Features) -> Probabilities:
