@@ -94,7 +94,12 @@ def _score(column: Column, row: Row, criteria: Criteria) -> Text:
         value = Text(f"{cell.text} {'+' if cell.reached else '-'}", "green" if cell.reached else "red")
     interval = ""
     if cell.low is not None and cell.high is not None:
-        interval = "-".join(formatted(end, column.unit or "none", 0) for end in (cell.low, cell.high)) + _SIGN
+        interval = (
+            "-".join(
+                formatted(end, column.unit or "none", 0, cell.threshold) for end in (cell.low, cell.high)
+            )
+            + _SIGN
+        )
     return Text("\n").join(line for line in (Text(cell.note), value, Text(interval, "dim")) if line)
 
 
@@ -146,6 +151,9 @@ def _markdown_cell(column: Column, row: Row, criteria: Criteria) -> str:
         return cell.text or "-"
     interval = ""
     if column.criterion and cell.low is not None and cell.high is not None:
-        low, high = (formatted(end, column.unit or "none", column.digits) for end in (cell.low, cell.high))
+        low, high = (
+            formatted(end, column.unit or "none", column.digits, cell.threshold)
+            for end in (cell.low, cell.high)
+        )
         interval = f"({low} to {high})"
     return " ".join(word for word in (escaped(cell.note), cell.text, interval) if word)

@@ -28,6 +28,7 @@ _NOT_SHOWN: dict[str, AbstractSet[Output]] = {
     "calibration_error": {"markdown", "app"},
 }
 """Where a metric would make tables too wide; one that is not named here is shown in every output."""
+_MOST_DIGITS = 6
 _MIN_WIDTH = {"uar": 100}
 """Columns that a terminal must have before it shows a metric."""
 
@@ -86,12 +87,13 @@ class Column:
         value = self.take(row) if self.take else row.scores.get(self.name)
         if value is None:
             return Cell(None, "")
+        threshold = getattr(criteria, self.criterion) if self.criterion else None
         return Cell(
             value,
-            str(value) if self.unit is None else formatted(value, self.unit, self.digits),
+            str(value) if self.unit is None else formatted(value, self.unit, self.digits, threshold),
             row.scores.get(f"{self.name}_low"),
             row.scores.get(f"{self.name}_high"),
-            getattr(criteria, self.criterion) if self.criterion else None,
+            threshold,
             (self.note(row) if self.note else None) or "",
         )
 
@@ -134,10 +136,18 @@ def columns() -> tuple[Column, ...]:
     return *_IDENTITY, *of_counts, *_COSTS, *_VERDICT, *of_probabilities, *_MORE
 
 
-def formatted(value: float, unit: Unit, digits: int = 1) -> str:
-    """A number with its unit; shares in %, without the sign."""
+def formatted(value: float, unit: Unit, digits: int = 1, threshold: float | None = None) -> str:
+    """A number with its unit; shares in %, without the sign.
+
+    A share has more digits where it would read as the `threshold` beside it that it is not.
+    """
     if unit == "share":
-        return f"{100 * value:.{digits}f}"
+        text = f"{100 * value:.{digits}f}"
+        is_ambiguous = (
+            threshold is not None and value != threshold and text == f"{100 * threshold:.{digits}f}"
+        )
+        more = is_ambiguous and digits < _MOST_DIGITS
+        return formatted(value, unit, digits + 1, threshold) if more else text
     if unit == "seconds":
         return f"{value:,.1f} s" if value < 100 else f"{value:,.0f} s"
     if unit == "milliseconds":
@@ -145,6 +155,11 @@ def formatted(value: float, unit: Unit, digits: int = 1) -> str:
     if unit == "bytes":
         return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
     return f"{value:,.0f}" if unit == "count" else f"{value:.{digits}f}"
+
+
+def threshold_text(threshold: float) -> str:
+    """A threshold in %, without the sign, with every digit that was asked for."""
+    return max(formatted(threshold, "share"), f"{100 * threshold:.10g}", key=len)
 
 
 def metric_text(metrics: Metrics, metric: Metric) -> str:

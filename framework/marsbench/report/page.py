@@ -15,7 +15,7 @@ from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import grade
 from marsbench.report import phrases
-from marsbench.report.columns import formatted, shown_in
+from marsbench.report.columns import formatted, shown_in, threshold_text
 from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run
 from marsbench.report.selection import Selection
 from marsbench.results.leaderboard import Board
@@ -165,13 +165,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["pct"] = _percent
+    environment.filters["threshold"] = threshold_text
     environment.filters["place"] = _place
     return environment
 
 
-def _percent(value: float | None, digits: int = 1) -> str:
-    """A share in %, without the sign."""
-    return "-" if value is None or not isfinite(value) else f"{100 * value:.{digits}f}"
+def _percent(value: float | None, threshold: float | None = None, digits: int = 1) -> str:
+    """A share in %, without the sign, beside the threshold that it is held against, if any."""
+    return "-" if value is None or not isfinite(value) else formatted(value, "share", digits, threshold)
 
 
 def _place(value: float) -> str:

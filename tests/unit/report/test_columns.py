@@ -14,8 +14,9 @@ from marsbench.app import views
 from marsbench.config import Criteria
 from marsbench.evaluation.metrics import METRICS, Metric
 from marsbench.evaluation.scores import Metrics, grade
+from marsbench.report import phrases
 from marsbench.report.boards import markdown_board, terminal_board
-from marsbench.report.columns import columns, data_keys, data_rows, formatted, shown_in
+from marsbench.report.columns import columns, data_keys, data_rows, formatted, shown_in, threshold_text
 from marsbench.results.leaderboard import Board, leaderboards
 from marsbench.results.store import RunFolder
 
@@ -213,3 +214,60 @@ def test_a_cell_knows_whether_its_threshold_is_exceeded(predicted_run: Write) ->
     (row,) = the_board().rows
     (accuracy,) = [column for column in columns() if column.name == "accuracy"]
     assert [accuracy.cell(row, Criteria(accuracy=bound)).reached for bound in (0.5, 0.95)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "digits", "text"),
+    [
+        (0.75, 0.75, 1, "75.0"),
+        (0.7504, 0.75, 1, "75.04"),
+        (0.7496, 0.75, 1, "74.96"),
+        (0.750004, 0.75, 1, "75.0004"),
+        (0.7506, 0.75, 1, "75.1"),
+        (0.752, 0.75, 0, "75.2"),
+        (0.757, 0.755, 0, "75.7"),
+        (0.75 + 1e-12, 0.75, 1, "75.000000"),
+        (0.7504, None, 1, "75.0"),
+    ],
+)
+def test_a_share_never_reads_as_a_threshold_that_it_is_not(
+    value: float, threshold: float | None, digits: int, text: str
+) -> None:
+    assert formatted(value, "share", digits, threshold) == text
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text"), [(0.8, "80.0"), (0.755, "75.5"), (0.7555, "75.55"), (0.29, "29.0"), (1.0, "100.0")]
+)
+def test_a_threshold_has_every_digit_that_was_asked_for(threshold: float, text: str) -> None:
+    assert threshold_text(threshold) == text
+
+
+def near_its_threshold(run: Any) -> Any:
+    """A run whose accuracy has an interval that begins a little below the threshold, 80 %."""
+    score = run.metrics["accuracy"].model_copy(update={"value": 0.8004, "low": 0.79996, "high": 0.9})
+    metrics = run.metrics.model_copy(update={"accuracy": score})
+    return run.model_copy(update={"metrics": metrics, "grades": grade(metrics, Criteria())})
+
+
+def test_a_bound_beside_its_threshold_is_told_from_it_in_every_output(
+    bench: Bench, predicted_run: Write
+) -> None:
+    folder = predicted_run("a")
+    folder.write_run(near_its_threshold(folder.read_run()))
+    bench("report", "-o", "report.html")
+    page = Path("report.html").read_text("utf-8")
+    run, board = folder.read_run(), the_board()
+    origin = type("Origin", (), {"verdict": "undecided", "pass_confidence": 0.9})
+    shown = {
+        "terminal": bench("leaderboard").stdout,
+        "markdown": markdown_board(board),
+        "run": bench("show", "a").stdout,
+        "page": page,
+        "app": str(views.table("leaderboard", board, shown_in("app"), None)),
+        "verdict": str(views.table("verdict", origin, run.grades, phrases)),
+    }
+    exact = {name: ("79.996" in text, "80.04" in text) for name, text in shown.items()}
+    assert exact == dict.fromkeys(shown, (True, True))
+    assert page.count("79.996") >= 4
+    assert "80.0 to" not in shown["run"]

@@ -13,7 +13,7 @@ from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED, Grade, Metrics, Score
 from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report.boards import outcome_text
-from marsbench.report.columns import formatted, metric_text
+from marsbench.report.columns import formatted, metric_text, threshold_text
 from marsbench.report.phrases import by_reason, criterion_name, fold_numbers, view_phrase
 from marsbench.report.run_view import ValueScores
 from marsbench.report.terminal.console import frameless, n_more, table
@@ -94,9 +94,9 @@ def _grades(grades: Sequence[Grade]) -> Table:
     rows = (
         (
             name,
-            percent(entry.score.value),
-            _interval(entry.score),
-            percent(entry.threshold),
+            percent(entry.score.value, entry.threshold),
+            _interval(entry.score, entry.threshold),
+            threshold_text(entry.threshold),
             "" if entry.confidence is None else f"{100 * entry.confidence:.0f} %",
             outcome_text(entry.outcome),
         )
@@ -115,13 +115,13 @@ def _recalls(metrics: Metrics) -> Text:
     return Text(f"Recall by class (%): {cells}\nFurther metrics: {others}")
 
 
-def percent(share: float | None) -> str:
-    """A share in %, without the sign."""
-    return "-" if share is None else formatted(share, "share")
+def percent(share: float | None, threshold: float | None = None) -> str:
+    """A share in %, without the sign, beside the threshold that it is held against, if any."""
+    return "-" if share is None else formatted(share, "share", threshold=threshold)
 
 
-def _interval(score: Score) -> str:
-    return f"{percent(score.low)} to {percent(score.high)}"
+def _interval(score: Score, threshold: float | None = None) -> str:
+    return f"{percent(score.low, threshold)} to {percent(score.high, threshold)}"
 
 
 def classes(metrics: Metrics) -> Table:
