@@ -227,10 +227,32 @@ def shown_path(path: str | Path) -> str:
 
 def is_plain(text: str) -> bool:
     """Whether text has no line ends, control characters or the like, by which it could pose as more."""
-    return not any(unicodedata.category(letter) in _NOT_PLAIN for letter in text)
+    return text.isprintable() or all(map(_is_plain_letter, text))
+
+
+def cleaned(text: str, kept: str = "") -> str:
+    """Text that a terminal only shows: a sign for each character that is not plain, and not among `kept`.
+
+    ASCII's control characters have signs of their own, such as U+241B for escape; all others have U+FFFD.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one in kept or _is_plain_letter(one) else _sign_of(one) for one in text)
+
+
+def _is_plain_letter(letter: str) -> bool:
+    return letter in _JOINERS or unicodedata.category(letter) not in _NOT_PLAIN
+
+
+def _sign_of(letter: str) -> str:
+    if letter == "\x7f":
+        return "\N{SYMBOL FOR DELETE}"
+    return chr(0x2400 + ord(letter)) if letter < " " else "\N{REPLACEMENT CHARACTER}"
 
 
 _NOT_PLAIN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"
+"""Format characters inside words of Persian or Hindi, and inside emoji."""
 
 
 def _inside(model: "type[BaseModel]", keys: Iterable[str]) -> "type[BaseModel]":

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from marsbench.errors import cleaned
+
 Advance = Callable[[int], None]
 """Is called with the number of steps that were just finished."""
 
@@ -48,7 +50,7 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print the line."""
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the user asked for it
+        print(cleaned(line, kept="\n"), file=sys.stderr, flush=True)  # noqa: T201 - the user asked for it
 
 
 def progress_for(verbose: bool) -> Progress:

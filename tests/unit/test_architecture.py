@@ -8,7 +8,8 @@ import pytest
 
 FRAMEWORK = Path(__file__).parents[2] / "framework" / "marsbench"
 LAYERS = [
-    {"errors", "progress", "hashing", "versions"},
+    {"errors", "hashing", "versions"},
+    {"progress"},
     {"environment", "atomic_files"},
     {"options"},
     {"config"},

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from marsbench.cli.output import print_text
 from marsbench.errors import ConfigError, suggestion
 
 app = typer.Typer(no_args_is_help=True, help="Stored features: show, delete.")
@@ -33,4 +34,4 @@ def clear(
     names = [use.extractor for use in store_use()]
     if extractor is not None and extractor not in names:
         raise ConfigError(f"No features of '{extractor}' are stored. {suggestion(extractor, names)}")
-    typer.echo(f"{clear_store(extractor) / 1e6:.1f} MB freed")
+    print_text(f"{clear_store(extractor) / 1e6:.1f} MB freed")

@@ -1,13 +1,12 @@
 """`bench leaderboard`."""
 
-import csv
 import json
-import sys
 from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Json, Results, print_json, tell_left_out
+from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Json, Results
+from marsbench.cli.output import print_csv, print_json, print_text, tell_left_out
 from marsbench.config import parse_criteria
 
 
@@ -37,14 +36,12 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     if as_json:
         print_json(data_rows(boards))
     elif as_csv:
-        writer = csv.DictWriter(sys.stdout, data_keys())
-        writer.writeheader()
-        for row in data_rows(boards):
-            writer.writerow({name: _cell(value) for name, value in row.items()})
+        rows = ([_cell(row.get(key)) for key in data_keys()] for row in data_rows(boards))
+        print_csv([data_keys(), *rows])
     elif as_markdown:
         from marsbench.report.boards import markdown_board
 
-        typer.echo("\n\n".join(markdown_board(board, top) for board in boards))
+        print_text("\n\n".join(markdown_board(board, top) for board in boards))
     else:
         from marsbench.report.boards import terminal_board
         from marsbench.report.terminal.console import out

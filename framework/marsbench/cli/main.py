@@ -1,21 +1,25 @@
 """The `bench` command: its subcommands, and how errors are printed."""
 
+import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from marsbench.cli import cache, data, models, plugins, protocols
 from marsbench.cli.app import app as app_command
 from marsbench.cli.export import export
 from marsbench.cli.leaderboard import leaderboard
+from marsbench.cli.output import drop_unwritten, print_text, replace_unknown_characters, warn
 from marsbench.cli.predict import predict
 from marsbench.cli.report import report
 from marsbench.cli.run import ensemble, run
 from marsbench.cli.search import search
 from marsbench.cli.show import compare, show
 from marsbench.cli.status import plan, retry, status
-from marsbench.errors import BenchError, telling_machine_faults
+from marsbench.errors import BenchError, StorageError, cleaned, telling_machine_faults
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""
@@ -24,16 +28,41 @@ INTERRUPTED = 130
 class _Commands(TyperGroup):
     """Prints an error that users can resolve as one line; any other keeps its traceback."""
 
+    def main(self, *words: Any, **options: Any) -> Any:
+        if not options.get("standalone_mode", True):  # the caller handles what is raised
+            return super().main(*words, **options)
+        replace_unknown_characters()
+        try:
+            with telling_machine_faults():
+                code = super().main(*words, **options | {"standalone_mode": False})
+                if sys.stdout is not None and not code:
+                    sys.stdout.flush()
+        except TyperException as error:
+            code = _show_usage(error)
+        except StorageError as error:  # of standard output, or of standard error
+            with suppress(OSError):
+                warn(f"bench: {error}", "red")
+            code = 1
+        drop_unwritten()
+        sys.exit(code)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             with telling_machine_faults():
                 return super().invoke(ctx)
         except BenchError as error:
-            typer.secho(f"bench: {error}", err=True, fg="red")
+            warn(f"bench: {error}", "red")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            typer.secho("bench: Interrupted. Progress saved; rerun the same command to resume.", err=True)
+            warn("bench: Interrupted. Progress saved; rerun the same command to resume.", "")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _show_usage(error: Any) -> int:
+    """Print what is wrong with a command line, and how to get help."""
+    error.message = cleaned(error.message, kept="\n")
+    error.show()
+    return int(error.exit_code)
 
 
 app = typer.Typer(
@@ -57,7 +86,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"marsbench {version('marsbench')}")
+        print_text(f"marsbench {version('marsbench')}")
         raise typer.Exit
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from marsbench.cli.output import print_text
+
 app = typer.Typer(no_args_is_help=True, help="Pretrained speech encoders: list, download, add, find.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an encoder.")]
@@ -62,11 +64,11 @@ def path(name: Name, sha256: Sha256 = "") -> None:
     """Print where an encoder's file is."""
     from marsbench.features.pretrained import find_encoder
 
-    typer.echo(find_encoder(name, sha256).path)
+    print_text(str(find_encoder(name, sha256).path))
 
 
 def _tell(name: str, path: Path) -> None:
-    typer.echo(
+    print_text(
         f"{name} is {path}; try: bench run --features speech_encoder --set speech_encoder.encoder={name}"
     )
 

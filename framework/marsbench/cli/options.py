@@ -1,7 +1,6 @@
 """Options of commands, made from the fields of a model, and what several commands share."""
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
@@ -92,22 +91,8 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Also repeat f
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id, its beginning, or the run's folder.")]
 
 DEFAULT_RESULTS = Path("results")
-_TOLD = 10
 
 
 def registry_of(plugins: Iterable[Path] | None) -> Registry:
     """Plugins that are installed, in `./plugins` or in the folders given."""
     return discover(drop_in_folders(plugins or ()))
-
-
-def print_json(values: object) -> None:
-    """Print values for other programs."""
-    typer.echo(json.dumps(values, indent=1))
-
-
-def tell_left_out(lines: Sequence[str]) -> None:
-    """Print the last ten of the lines on what was left out, and the number of the others."""
-    for line in lines[-_TOLD:]:
-        typer.secho(f"left out: {line}", err=True, fg="yellow")
-    if len(lines) > _TOLD:
-        typer.secho(f"left out: {len(lines) - _TOLD} more", err=True, fg="yellow")

@@ -1,12 +1,12 @@
 """`bench plugins`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from marsbench.cli.options import Json, Plugins, registry_of
+from marsbench.cli.output import print_json, print_text, warn
 from marsbench.plugin.registry import KINDS
 
 app = typer.Typer(no_args_is_help=True, help="Extractors, models, datasets: list, show, write, check.")
@@ -17,18 +17,18 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin: its
 @app.command("list")
 def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
     """List every plugin without importing any."""
-    from marsbench.report.terminal.console import err, out
+    from marsbench.report.terminal.console import out
     from marsbench.report.terminal.listings import plugin_list
 
     registry = registry_of(plugins)
     entries = [entry for kind in KINDS for entry in registry.entries(kind)]
     if as_json:
         fields = ("kind", "name", "summary", "origin")
-        typer.echo(json.dumps([{field: getattr(entry, field) for field in fields} for entry in entries]))
+        print_json([{field: getattr(entry, field) for field in fields} for entry in entries])
         return
     out.print(plugin_list(entries))
     for reason in registry.refused:
-        err.print(f"refused: {reason}", soft_wrap=True, markup=False, style="yellow")
+        warn(f"refused: {reason}")
 
 
 @app.command("show")
@@ -51,7 +51,7 @@ def new(
 
     path = new_plugin(kind, name, folder)
     option = "" if folder == Path("plugins") else f" --plugins {folder}"
-    typer.echo(f"{path} written; try: bench plugins check {name}{option}")
+    print_text(f"{path} written; try: bench plugins check {name}{option}")
 
 
 @app.command("check")

@@ -1,14 +1,13 @@
 """`bench predict`."""
 
-import csv
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marsbench.cli.options import Json, Plugins, print_json, registry_of
+from marsbench.cli.options import Json, Plugins, registry_of
+from marsbench.cli.output import print_csv, print_json, warn
 from marsbench.errors import BenchError
 
 if TYPE_CHECKING:  # a command imports what computes when it is called
@@ -34,7 +33,7 @@ def predict(
     from marsbench.deployment.bundle import audio_files
     from marsbench.deployment.bundle_files import read_bundle
     from marsbench.report.terminal import listings
-    from marsbench.report.terminal.console import TerminalProgress, err, out
+    from marsbench.report.terminal.console import TerminalProgress, out
 
     paths = audio_files(sources)
     predictions: list[tuple[Path, Prediction]] = []
@@ -50,16 +49,16 @@ def predict(
     if as_json:
         print_json([_values(*entry) for entry in predictions])
     elif as_csv:
-        _print_csv(predictions, loaded.labels)
+        print_csv(_csv_rows(predictions, loaded.labels))
     else:
         out.print(listings.prediction_table(predictions))
         for path, prediction in predictions:
             if len(prediction.windows) > 1:
                 out.print(listings.timeline(path, prediction))
     for line in _warnings(predictions):
-        err.print(line, style="yellow", markup=False, soft_wrap=True)
+        warn(line)
     if n_bad := len(paths) - len(predictions):
-        err.print(f"{n_bad} of {len(paths)} files could not be used", style="red")
+        warn(f"{n_bad} of {len(paths)} files could not be used", "red")
         raise typer.Exit(1)
 
 
@@ -96,8 +95,9 @@ def _values(path: Path, prediction: "Prediction") -> dict[str, Any]:
     }
 
 
-def _print_csv(predictions: list[tuple[Path, "Prediction"]], labels: tuple[str, ...]) -> None:
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["file", "label", "confidence", *(f"p_{label}" for label in labels)])
+def _csv_rows(
+    predictions: list[tuple[Path, "Prediction"]], labels: tuple[str, ...]
+) -> Iterator[list[object]]:
+    yield ["file", "label", "confidence", *(f"p_{label}" for label in labels)]
     for path, prediction in predictions:
-        writer.writerow([path, prediction.label, prediction.confidence, *prediction.probabilities.tolist()])
+        yield [path, prediction.label, prediction.confidence, *prediction.probabilities.tolist()]

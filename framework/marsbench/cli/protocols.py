@@ -1,12 +1,12 @@
 """`bench protocols`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from marsbench.cli.options import Json, Plugins, Settings, registry_of
+from marsbench.cli.output import print_json
 from marsbench.config import parse_settings
 
 app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, show, write to a file.")
@@ -22,7 +22,7 @@ def list_protocols(as_json: Json = False) -> None:
     if as_json:
         fields = ("name", "description", "by_speaker", "source")
         rows = [{field: getattr(protocol, field) for field in fields} for protocol in listed_protocols()]
-        typer.echo(json.dumps(rows))
+        print_json(rows)
     else:
         out.print(protocol_list(listed_protocols()))
 
@@ -59,7 +59,7 @@ def show(
     if output is not None:
         write_protocol_file(output, applied, corpus)
     if as_json:
-        typer.echo(json.dumps(protocol_facts(applied, corpus)))
+        print_json(protocol_facts(applied, corpus))
         return
     out.print(protocol_report(applied, corpus))
     if output is not None:

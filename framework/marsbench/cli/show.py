@@ -1,11 +1,13 @@
 """`bench show` and `bench compare`: one run, or two, in detail."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import DEFAULT_RESULTS, Json, Plugins, Results, RunName, print_json, registry_of
+from marsbench.cli.options import DEFAULT_RESULTS, Json, Plugins, Results, RunName, registry_of
+from marsbench.cli.output import print_json, print_text
 from marsbench.errors import ResultsError
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run
@@ -42,7 +44,7 @@ def show(  # noqa: PLR0913, PLR0917 - one argument an option
     elif trials:
         _print_trials(folder, found, top, as_json=as_json)
     elif as_json:
-        typer.echo(found.model_dump_json(indent=1))
+        print_json(json.loads(found.model_dump_json()))
     else:
         _print_run(folder, found)
 
@@ -67,7 +69,7 @@ def _print_run(folder: RunFolder, found: Run) -> None:
     out.print(runs.origin(found))
     commands, notes = reproduce(found)
     # Neither wrapped nor indented, so that they can be copied.
-    typer.echo("\n".join(["\nReproduce", *commands, *(f"({note})" for note in notes)]))
+    print_text("\n".join(["\nReproduce", *commands, *(f"({note})" for note in notes)]))
 
 
 def _print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> None:

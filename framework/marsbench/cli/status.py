@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import DEFAULT_RESULTS, Given, Json, Results, print_json, takes, tell_left_out
+from marsbench.cli.options import DEFAULT_RESULTS, Given, Json, Results, takes
+from marsbench.cli.output import print_json, tell_left_out
 from marsbench.cli.run import print_report
 from marsbench.config import Execution, Experiment, read_experiment_file
 

@@ -5,7 +5,7 @@ examines the files and makes the `CheckedCorpus` that everything else works with
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.errors import CorpusError
+from marsbench.errors import CorpusError, is_plain, shown
 from marsbench.hashing import digest, slug
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -39,7 +39,8 @@ class Corpus:
 
     Raises:
         CorpusError: a name that is not a valid folder name, no clips, fewer than two classes, a label that is
-            not in `labels`, or an id or class that is listed twice.
+            not in `labels`, an id or class that is listed twice, or a label, id or speaker with control
+            characters, which a terminal would obey.
     """
 
     name: str
@@ -58,16 +59,27 @@ class Corpus:
             )
         if not self.clips:
             raise CorpusError(f"corpus '{self.name}' has no clips")
+        _refuse_hidden(self.name, "label", self.labels)
+        _refuse_hidden(self.name, "clip", (clip.id for clip in self.clips))
+        _refuse_hidden(self.name, "speaker", dict.fromkeys(clip.speaker or "" for clip in self.clips))
         _refuse_repeated(self.name, "label", self.labels)
         _refuse_repeated(self.name, "clip", [clip.id for clip in self.clips])
         if unlisted := {clip.label for clip in self.clips} - set(self.labels):
             raise CorpusError(
-                f"corpus '{self.name}': label '{min(unlisted)}' is not one of its classes: "
+                f"corpus '{self.name}': label '{shown(min(unlisted))}' is not one of its classes: "
                 + ", ".join(self.labels)
             )
         if len(self.labels) < 2:
             raise CorpusError(
                 f"corpus '{self.name}' has only one class, '{self.labels[0]}'; at least two are needed"
+            )
+
+
+def _refuse_hidden(corpus: str, what: str, names: Iterable[str]) -> None:
+    for name in names:
+        if not is_plain(str(name)):
+            raise CorpusError(
+                f"corpus '{corpus}': {what} '{shown(name)}' has a control or invisible character; rename it"
             )
 
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from marsbench.config import Criteria
+from marsbench.errors import cleaned
 from marsbench.evaluation.scores import Outcome
 from marsbench.report.columns import Column, formatted, shown_in
 from marsbench.report.phrases import board_notes, row_details, thresholds
@@ -132,7 +133,7 @@ def markdown_board(shown: Board, top: int = 30) -> str:
 
 def escaped(text: str) -> str:
     """Text for a cell, on one line and without Markdown."""
-    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\g<0>", cleaned(" ".join(text.split())))
 
 
 def _line(cells: list[str]) -> str:

@@ -49,6 +49,24 @@ def test_a_corpus_that_makes_no_sense_is_refused(
         Corpus("toy", labels, clips)
 
 
+HIDDEN = ["hap\x1b[31mpy", "hap\npy", "hap\x9bpy", "\u202eyppah", "hap\u2066py", "hap\udc80py", "hap\x7fpy"]
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+@pytest.mark.parametrize("field", ["label", "id", "speaker"])
+def test_names_that_a_terminal_would_obey_are_refused_and_shown_escaped(name: str, field: str) -> None:
+    clips = (replace(make_clip(0), **{field: name}), make_clip(1))  # type: ignore[arg-type]
+    with pytest.raises(CorpusError, match="has a control or invisible character; rename it") as caught:
+        Corpus("toy", tuple(dict.fromkeys(clip.label for clip in clips)), clips)
+    assert repr(name)[1:-1] in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["fröhlich", "می\u200cترسم", "👩\u200d🎤", "悲しい", "a b"])
+def test_names_of_every_language_are_accepted(name: str) -> None:
+    clips = (replace(make_clip(0), label=name, id=name, speaker=name), make_clip(1))
+    assert Corpus("toy", (name, "happy"), clips).clips == clips
+
+
 def test_targets_follow_the_stated_order_of_classes_not_the_alphabet() -> None:
     corpus = make_corpus()
     assert [corpus.labels[target] for target in corpus.targets] == [clip.label for clip in corpus.clips]

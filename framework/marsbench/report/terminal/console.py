@@ -1,5 +1,6 @@
 """Terminal output: results to standard output, progress to standard error."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -17,13 +18,39 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from marsbench.errors import cleaned
 from marsbench.progress import Advance
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+class _CleanConsole(Console):
+    """A console on which names show their control characters; a terminal does not obey them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Segments of anything; all words in it come here as `Text`, before they are styled."""
+        return super().render(_clean(renderable) if isinstance(renderable, Text) else renderable, options)
+
+
+def _clean(text: Text) -> Text:
+    """The text with signs for control characters, its styles where they were."""
+    plain = cleaned(text.plain, kept="\n\t")
+    if plain != text.plain:
+        text = text.copy()
+        text.plain = plain
+    return text
+
+
+def new_console(*, stderr: bool = False) -> Console:
+    """A console for standard output or standard error, without colours if NO_COLOR is set."""
+    plain = bool(os.environ.get("NO_COLOR"))  # with it, Rich would still print bold and dim
+    return _CleanConsole(stderr=stderr, highlight=False, emoji=False, color_system=None if plain else "auto")
+
+
+out = new_console()
+err = new_console(stderr=True)
 
 
 def table(
@@ -68,7 +95,8 @@ def frameless(*headers: str, rows: Iterable[Iterable[object]], title: str | None
 
 
 def _cell(content: object) -> Text:
-    return content if isinstance(content, Text) else Text(str(content))
+    # Here too, because the width of a column is measured before it is rendered.
+    return _clean(content if isinstance(content, Text) else Text(str(content)))
 
 
 def n_more(n_hidden: int) -> list[Text]:
@@ -93,7 +121,7 @@ class TerminalProgress:
             TimeRemainingColumn(),
             console=err,
             transient=True,
-            disable=not err.is_terminal,
+            disable=not err.is_terminal or err.is_dumb_terminal,
         )
 
     def __enter__(self) -> Self:
@@ -112,7 +140,7 @@ class TerminalProgress:
             yield lambda steps: self._bars.advance(task, steps)
         finally:
             self._bars.remove_task(task)
-        if not err.is_terminal and not passing:
+        if self._bars.disable and not passing:
             err.print(f"{label}: {time.monotonic() - start:.1f} s", soft_wrap=True, markup=False)
 
     def say(self, line: str) -> None:
