@@ -62,7 +62,7 @@ def record(data: str) -> None:
         changed = {"mfcc_chroma_contrast.normalisation": normalisation}
         recipe = tuned_features(pipeline.features, plan.folders, cast("Configuration", changed))
         features = FeatureStore(recipe, plan.folders).features_of(plan.corpus)
-        units, targets = Units.of(plan, pipeline, 0).inner(0, features, N_INNER)
+        units, targets = Units.of(plan, pipeline, 0).inner(0, features, N_INNER, "macro_f1")
         results = [fit_unit(replace(unit, proposed={"C": c, "gamma": gamma})) for unit in units]
         folds = [
             objective_score("macro_f1", result.probabilities, truth)

@@ -52,7 +52,7 @@ def _criteria_texts(value: Criteria) -> list[str]:
 _THRESHOLD = Hint("NAME=NUMBER", texts=_criteria_texts)
 
 
-Objective = Literal["macro_f1", "accuracy", "uar"]
+Objective = Literal["macro_f1", "accuracy", "uar", "log_loss"]
 
 
 def tuner_names() -> list[str]:
@@ -87,7 +87,7 @@ class Tuning(BaseModel):
     """Configurations tried for each fold."""
     tuner: str
     objective: Objective
-    """The score that is maximised, mean over the inner folds."""
+    """What is maximised, mean over the inner folds; see `evaluation.metrics.objective_score`."""
     inner_folds: int
     """Splits of a fold's training clips; 1 is a single hold-out of a fifth."""
     time_budget: float | None
@@ -145,7 +145,7 @@ class _Bench(_Kept):
     bad_audio: Literal["skip", "fail"] = "skip"
     """Skip audio files that cannot be used, and list them, or fail."""
     objective: Objective = "macro_f1"
-    """Score to maximise, measured inside the training clips."""
+    """Score to maximise, or log loss to minimise, measured inside the training clips."""
 
 
 class _Tuned(Options):

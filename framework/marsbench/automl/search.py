@@ -23,6 +23,7 @@ from marsbench.automl.selection import (
 from marsbench.automl.successive_halving import Screening
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.errors import TrainingError
+from marsbench.evaluation.metrics import objective_title
 from marsbench.execution.executor import n_workers, open_executor
 from marsbench.execution.limits import Clock
 from marsbench.planning import Plan, make_plans, usable
@@ -158,7 +159,11 @@ class _Search:
             reasons = dict.fromkeys(one.looked.reason for one in candidates)
             raise TrainingError(f"no pipeline could be fitted: {'; '.join(filter(None, reasons))}")
         contenders.sort(key=lambda one: -one.score)
-        self._say("hold-outs: " + ", ".join(f"{one.name} {100 * one.score:.1f}" for one in contenders))
+        title = objective_title(self.screening.objective)
+        self._say(
+            f"hold-outs, {title} in %: "
+            + ", ".join(f"{one.name} {100 * one.score:.1f}" for one in contenders)
+        )
         self._keep(looked=[one.looked for one in candidates], held_out=[one.record for one in contenders])
         return contenders
 

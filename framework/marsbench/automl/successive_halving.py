@@ -193,7 +193,7 @@ class Screening:
         if isinstance(features, Failure):
             return features
         pipeline = candidate.pipeline
-        units, targets = candidate.units.inner(0, features, 1)
+        units, targets = candidate.units.inner(0, features, 1, self.objective)
         fits = CachedFits(
             name=f"{candidate.name}, first look",
             fold=0,

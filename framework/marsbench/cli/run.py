@@ -80,7 +80,7 @@ def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
             out.print(corpus_notes(run))
         shown.add(run.protocol.hash)
         row = rows.get(run.run_id)
-        out.print(run_summary(run, row.stricter if row else None))
+        out.print(run_summary(run, row))
         print_path("Files", folder.path)
     for board in boards:
         if board.hash in shown:

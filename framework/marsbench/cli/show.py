@@ -52,12 +52,13 @@ def show(  # noqa: PLR0913, PLR0917 - one argument an option
 def _print_run(folder: RunFolder, found: Run) -> None:
     from marsbench.report.terminal import runs
     from marsbench.report.terminal.console import out, print_path
-    from marsbench.results.leaderboard import stricter_view
+    from marsbench.results.leaderboard import row_beside_others
     from marsbench.results.plots import plot_confusion
     from marsbench.results.reproduce import reproduce
 
     out.print(runs.corpus_notes(found))
-    out.print(runs.run_summary(found, stricter_view(folder.path.absolute().parents[2], found)))
+    row = row_beside_others(folder.path.absolute().parents[2], found)
+    out.print(runs.run_summary(found, row))
     print_path("Files", folder.path)
     if found.metrics is not None:
         plot_confusion(found, folder.confusion_plot)
@@ -65,7 +66,7 @@ def _print_run(folder: RunFolder, found: Run) -> None:
         out.print(runs.confusion(found.metrics))
         print_path("Confusion matrix as PNG", folder.confusion_plot)
     if found.tuning is not None:
-        out.print(runs.tuning_summary(found.tuning))
+        out.print(runs.tuning_summary(found.tuning, row))
     out.print(runs.origin(found))
     commands, notes = reproduce(found)
     # Neither wrapped nor indented, so that they can be copied.
@@ -76,6 +77,7 @@ def _print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> No
     """Print each fold's study, its best `top` trials (0: all), and the importance of parameters."""
     from marsbench.report.terminal import runs
     from marsbench.report.terminal.console import out, print_path
+    from marsbench.results.leaderboard import row_beside_others
     from marsbench.results.plots import plot_history
     from marsbench.tuning.journal import importances
 
@@ -86,7 +88,7 @@ def _print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> No
         print_json([study.model_dump() for study in studies])
         return
     plot_history(studies, run.title, folder.study.history_plot)
-    out.print(runs.tuning_summary(run.tuning))
+    out.print(runs.tuning_summary(run.tuning, row_beside_others(folder.path.absolute().parents[2], run)))
     out.print(runs.trials(studies, top))
     out.print(runs.importance(importances(folder.study.journal)))
     print_path("History as PNG", folder.study.history_plot)

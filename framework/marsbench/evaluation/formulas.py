@@ -93,9 +93,14 @@ def log_loss(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) ->
 
     It is computed in float64 from (n_clips,) and (n_clips, n_classes), whatever they are stored as.
     """
+    return float(-log_likelihoods(targets, probabilities).mean())
+
+
+def log_likelihoods(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Natural logarithm of the true class's probability of each clip, (n_clips,), as in `log_loss`."""
     exact = probabilities.astype(np.float64)
     own = exact[np.arange(len(targets)), targets] / exact.sum(axis=1)
-    return float(-np.log(np.clip(own, _LEAST, 1 - _LEAST)).mean())
+    return np.asarray(np.log(np.clip(own, _LEAST, 1 - _LEAST)), np.float64)
 
 
 def reliability(

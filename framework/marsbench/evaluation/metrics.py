@@ -10,12 +10,13 @@ report and the app show it in HTML:
         from_probabilities=lambda targets, p: float(p[range(len(targets)), targets].mean()),
     )
 
-A metric of the confusion matrix gets a 95 % interval and a value for each fold; one of the probabilities
-has a value alone. This module imports no arrays, so that listing results stays fast.
+A metric of the confusion matrix gets a 95 % interval; each has a value for all clips and for each fold.
+This module imports no arrays, so that listing results stays fast.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import exp
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # numpy takes a tenth of a second, which showing stored results does not need
@@ -47,6 +48,8 @@ class Metric:
     digits: int = 1
     """Decimal places that are shown, of % for shares."""
     higher_is_better: bool = True
+    maximised_as: str = ""
+    """Title of exp(-value), which tuning maximises where lower is better; empty: no objective of tuning."""
     from_confusion: "Callable[[Confusion], Rates] | None" = None
     """Value of each matrix: `Confusion` of shape (..., n_classes, n_classes) -> (...)."""
     from_probabilities: "Callable[[NDArray[np.int64], NDArray[np.floating]], float] | None" = None
@@ -114,6 +117,7 @@ METRICS: dict[str, Metric] = {
             unit="nats",
             digits=2,
             higher_is_better=False,
+            maximised_as="geometric mean probability of the true class",
             from_probabilities=_log_loss,
         ),
         Metric(
@@ -132,5 +136,15 @@ METRICS: dict[str, Metric] = {
 def objective_score(
     objective: str, probabilities: "NDArray[np.floating]", targets: "NDArray[np.int64]"
 ) -> float:
-    """Score in [0, 1] of predictions by the metric that tuning maximises; shapes as for `Metric.value`."""
-    return METRICS[objective].value(targets, probabilities)
+    """Score in [0, 1] of predictions, which tuning maximises; shapes as for `Metric.value`."""
+    return maximised(objective, METRICS[objective].value(targets, probabilities))
+
+
+def maximised(objective: str, value: float) -> float:
+    """The score in [0, 1] that tuning maximises, from a metric's value: of log loss, exp(-value)."""
+    return value if METRICS[objective].higher_is_better else exp(-value)
+
+
+def objective_title(objective: str) -> str:
+    """Name of the score that tuning maximises, as in a sentence."""
+    return METRICS[objective].maximised_as or METRICS[objective].title

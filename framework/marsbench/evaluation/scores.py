@@ -54,7 +54,7 @@ class ClassScores(StoredRecord):
 
 
 class FoldScores(StoredRecord):
-    """Scores of one fold; those of a confusion matrix, by the name of the metric."""
+    """Scores of one fold, by the name of the metric; older records lack those of probabilities."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float]

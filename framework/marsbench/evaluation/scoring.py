@@ -205,8 +205,8 @@ def _by_class(pooled: Confusion, draws: Draws, labels: Sequence[str]) -> list[Cl
 
 
 def _fold_scores(predictions: Predictions, fold: int) -> FoldScores:
-    matrix = confusion(predictions.targets, predictions.probabilities)
     scores: dict[str, Any] = {
-        metric.name: float(metric.of(matrix)) for metric in METRICS.values() if metric.from_confusion
+        metric.name: metric.value(predictions.targets, predictions.probabilities)
+        for metric in METRICS.values()
     }
     return FoldScores(fold=fold, n_clips=len(predictions.clips), **scores)

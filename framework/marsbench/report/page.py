@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from marsbench.config import Criteria
 from marsbench.errors import ResultsError
-from marsbench.evaluation.metrics import METRICS, RANKED_BY
+from marsbench.evaluation.metrics import METRICS, RANKED_BY, objective_title
 from marsbench.evaluation.scores import grade
 from marsbench.report import phrases
 from marsbench.report.columns import formatted, shown_in, threshold_text
@@ -70,6 +70,7 @@ def build_page(
         columns=shown_in("page"),
         by_fold=[metric for metric in METRICS.values() if metric.from_confusion],
         phrases=phrases,
+        objective_title=objective_title,
         grade=grade,
         formatted=formatted,
     )  # fmt: skip

@@ -8,8 +8,12 @@ from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import GRADED, Grade, Metrics, Outcome, verdict
 from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
-from marsbench.results.schema import ProtocolRecord, Standing
+from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord
 
+OPTIMISM = (
+    "optimism: validation minus test score of what tuning chose, less that of the untuned configuration; it "
+    "is what selection added."
+)
 _INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 
 
@@ -131,7 +135,28 @@ def _tuning(row: Row) -> list[str]:
     if row.tuner is None:
         return []
     words = [f"{name} {100 * row.scores[name]:+.1f}" for name in ("gain", "optimism") if name in row.scores]
-    return [f"tuned, {row.scores['trials']} trials", *([", ".join(words)] if words else [])]
+    lines = [f"tuned, {row.scores['trials']} trials", *([", ".join(words)] if words else [])]
+    return [*lines, *([f"log loss {rise:.2f} worse"] if (rise := _rise_of_log_loss(row)) else [])]
+
+
+def _rise_of_log_loss(row: Row) -> float:
+    """By how much tuning worsened log loss, in nats; 0 unless it shows in two decimal places."""
+    return max(0.0, round(row.scores.get("log_loss_change", 0.0), 2))
+
+
+def tuning_lines(tuning: TuningRecord, row: Row | None) -> list[str]:
+    """On which folds the untuned configuration was used, and what tuning cost; `row` is of that run alone."""
+    lines = []
+    if folds := tuning.untuned_folds:
+        which = f"fold{'s' * (len(folds) > 1)} {_listed([str(number) for number in folds], 12)}"
+        lines.append(f"Tuning found nothing better on {which}: the untuned configuration is used there.")
+    if row and row.untuned and (rise := _rise_of_log_loss(row)):
+        title, before = METRICS[RANKED_BY].title, row.untuned.scores["log_loss"]
+        lines.append(
+            f"Tuning changed {title} by {100 * row.scores['gain']:+.1f} and worsened log loss by {rise:.2f} "
+            f"from {before:.2f}: its probabilities are less reliable; --objective log_loss tunes them."
+        )
+    return lines
 
 
 def _members(row: Row) -> list[str]:
@@ -163,7 +188,7 @@ def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
     if any(len(row.seeds) > 1 for row in rows):
         lines.append(f"seeds: scores are means over the seeds; ± is the standard deviation of {ranked_by}.")
     if any(row.tuner for row in rows):
-        lines.append("gain: over the untuned run. optimism: validation score minus test score.")
+        lines.append(f"gain: {ranked_by} over the untuned run. {OPTIMISM}")
     if any(row.members for row in rows):
         lines.append("ensemble: % is a member's share of the weights, mean over folds.")
     if any(row.speaker_gap is not None for row in rows):

@@ -158,10 +158,8 @@ class RunView:
     anchor: str
     run: Run
     folder: RunFolder
-    gain: float | None
-    """Score minus that of the untuned run, by the ranking metric; None if there is no such run."""
-    stricter: Row | None = None
-    """The same pipeline under the strictest protocol, if that is stricter than the run's."""
+    row: Row | None
+    """Of a leaderboard; with several seeds its numbers are means."""
     grades: list[Grade] = field(default_factory=list)
     outcome: Outcome | None = None
     n_speakers: int | None = None
@@ -175,6 +173,21 @@ class RunView:
     problems: list[str] = field(default_factory=list)
     audio_problem: str | None = None
     """Why the corpus's audio cannot be found."""
+
+    @property
+    def gain(self) -> float | None:
+        """Score minus that of the untuned run, by the ranking metric; None if there is no such run."""
+        return self.row.scores.get("gain") if self.row else None
+
+    @property
+    def stricter(self) -> Row | None:
+        """The same pipeline under the strictest protocol, if that is stricter than the run's."""
+        return self.row.stricter if self.row else None
+
+    @property
+    def alone(self) -> Row | None:
+        """The row if it is of this run alone."""
+        return self.row if self.row and self.row.run_ids == (self.run.run_id,) else None
 
     @property
     def speaker_dots(self) -> list[list[float | None]]:
@@ -259,12 +272,11 @@ def view_run(
         ResultsError: `run.json` cannot be read.
     """
     run = folder.read_run()
-    gain, stricter = (row.scores.get("gain"), row.stricter) if row else (None, None)
     if run.metrics is None:
-        return RunView(anchor, run, folder, gain)
+        return RunView(anchor, run, folder, row)
     grades = grade(run.metrics, criteria or run.criteria)
     curves = learning_curves(folder, run.protocol.n_folds)
-    view = RunView(anchor, run, folder, gain, stricter, grades, verdict(grades), curves=curves)
+    view = RunView(anchor, run, folder, row, grades, verdict(grades), curves=curves)
     try:
         predictions = read_predictions(folder, run)
     except ResultsError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from marsbench.config import Tuning
 from marsbench.evaluation.fit import fit_version
+from marsbench.evaluation.metrics import METRICS
 from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
 from marsbench.versions import versions_of
@@ -31,13 +32,14 @@ class PipelineKey:
 
     def run_id(self, tuning: Tuning | None = None) -> str:
         """Name of the run's folder, FEATURES-MODEL-sSEED-DIGEST."""
-        parts = self._parts if tuning is None else [*self._parts, tuning.model_dump()]
+        tuned = [] if tuning is None else [tuning.model_dump(), *versions_of("tuning")]
+        parts = [*self._parts, *tuned]
         return f"{self.features.name}-{self.model.name}-s{self.seed}-{digest(parts)[:12]}"
 
-    @property
-    def tuning_fits(self) -> str:
-        """Key of the fits that a tuner makes."""
-        return digest(self._parts)
+    def tuning_fits(self, objective: str) -> str:
+        """Key of the fits that a tuner makes: drafts, but for an objective of the probabilities."""
+        whole = ["whole"] if METRICS[objective].from_probabilities else []
+        return digest([*self._parts, *whole])
 
     @property
     def holdout_fits(self) -> str:

@@ -195,18 +195,21 @@ def _of_all_seeds(root: Path, rows: list[Row], criteria: Criteria) -> Row:
 
 
 def _with_gains(rows: list[Row]) -> list[Row]:
-    """Rows with their gain by tuning over the untuned run of the same seed that was finished last."""
+    """Tuned rows beside the untuned run of the same seed that was finished last."""
     if all(row.tuner is None for row in rows):
         return rows
     in_time = sorted(rows, key=lambda row: row.finished)
-    untuned = {(row.configuration, row.seeds): row.ranked_score for row in in_time if row.tuner is None}
-    return [_with_gain(row, untuned.get((row.untuned_configuration, row.seeds))) for row in rows]
-
-
-def _with_gain(row: Row, untuned: float | None) -> Row:
-    if row.tuner is None or row.ranked_score is None or untuned is None:
-        return row
-    return row._replace(scores={**row.scores, "gain": row.ranked_score - untuned})
+    untuned = {
+        (row.configuration, row.seeds): row
+        for row in in_time
+        if row.tuner is None and row.ranked_score is not None
+    }
+    return [
+        row
+        if row.tuner is None or row.ranked_score is None
+        else row.beside(untuned.get((row.untuned_configuration, row.seeds)))
+        for row in rows
+    ]
 
 
 def _with_views(groups: dict[_Group, list[Row]]) -> dict[_Group, list[Row]]:
@@ -232,12 +235,14 @@ def _with_view(row: Row, views: dict[tuple[object, ...], dict[int, Row]]) -> Row
     return row._replace(views=tuple(view for level, view in found if level != row.board.strictness))
 
 
-def stricter_view(root: Path, run: Standing) -> Row | None:
-    """The row of the run's configuration and clips under the strictest protocol; None if none is stricter."""
+def row_beside_others(root: Path, run: Standing) -> Row | None:
+    """The run as a row, with its untuned run and its views; None if it is not in that folder of results."""
     groups, _ = _rows_by_board(root, run.corpus.name, run.criteria)
-    in_time = {group: sorted(rows, key=lambda row: row.finished) for group, rows in groups.items()}
+    in_time = {
+        group: sorted(_with_gains(rows), key=lambda row: row.finished) for group, rows in groups.items()
+    }
     rows = (row for rows in _with_views(in_time).values() for row in rows)
-    return next((row.stricter for row in rows if row.run_id == run.run_id), None)
+    return next((row for row in rows if row.run_id == run.run_id), None)
 
 
 def _same_clips(row: Row) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from marsbench.atomic_files import write_atomically
 from marsbench.errors import ResultsError
-from marsbench.evaluation.metrics import METRICS
+from marsbench.evaluation.metrics import METRICS, objective_title
 from marsbench.evaluation.scores import GRADED
 from marsbench.results.schema import Run
 from marsbench.results.studies import Study, Trial
@@ -63,7 +63,7 @@ def plot_history(studies: Sequence[Study], title: str, path: Path) -> None:
     for study in studies:
         _draw_study(axes, study, f"C{study.fold % 10}")
     axes.set_xlabel("trial")
-    axes.set_ylabel(f"validation {METRICS[studies[0].objective].title}" if studies else "")
+    axes.set_ylabel(f"validation: {objective_title(studies[0].objective)}" if studies else "")
     axes.set_title(_plain(title), fontsize=10)
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -13,6 +13,7 @@ from marsbench.errors import DamagedError, ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, Metric
 from marsbench.evaluation.scores import (
     ClassScores,
+    FoldScores,
     Metrics,
     Outcome,
     Score,
@@ -23,13 +24,15 @@ from marsbench.evaluation.scores import (
     verdict,
 )
 from marsbench.hashing import canonical_json, digest
-from marsbench.results.schema import Standing, Status
+from marsbench.results.schema import Standing, Status, TuningRecord
 from marsbench.results.store import RunFolder
 from marsbench.versions import versions_of
 
 WORST_RECALL = "worst_recall"
 """Recall of the class that is recognised worst."""
 _SCORES = TypeAdapter(Scores)
+_CHANGES = {"gain": RANKED_BY, "log_loss_change": "log_loss"}
+"""What is told of a tuned row beside the untuned one: differences of metrics, tuned minus untuned."""
 
 
 class BoardKey(NamedTuple):
@@ -91,6 +94,12 @@ class Row(NamedTuple):
     """Position by score, from 1; None for a run without all its folds."""
     letters: list[str] | None = None
     """Two rows share a letter if and only if they have no significant difference; None if not compared."""
+    tuning: TuningRecord | None = None
+    """That of the first seed."""
+    folds: tuple[FoldScores, ...] = ()
+    """Scores of the first seed's run by fold."""
+    untuned: "Row | None" = None
+    """The untuned run of the same seed, of a tuned one."""
     views: "tuple[Row, ...]" = ()
     """The same configuration on the same clips under protocols of other strictness, the strictest first."""
 
@@ -137,6 +146,23 @@ class Row(NamedTuple):
     def untuned_configuration(self) -> str:
         """Key of the same pipeline untuned."""
         return canonical_json([self.features, self.model, self.settings, None, None])
+
+    @property
+    def optimisms(self) -> list[float | None]:
+        """What selection added to the validation score of each fold, see `FoldTuning.optimism`."""
+        return self.tuning.optimisms(self.untuned.folds if self.untuned else ()) if self.tuning else []
+
+    def beside(self, untuned: "Row | None") -> "Row":
+        """A tuned row with what tuning changed, as far as the untuned run of the same seed tells it."""
+        row = self._replace(untuned=untuned)
+        own, optimisms = dict(self.scores), row.optimisms
+        for name, metric in _CHANGES.items():
+            if untuned and metric in own and metric in untuned.scores:
+                own[name] = own[metric] - untuned.scores[metric]
+        known = [gap for gap in optimisms if gap is not None]
+        if known and len(known) == len(optimisms):
+            own["optimism"] = fmean(known)
+        return row._replace(scores=own)
 
 
 def short_id_of(run_id: str) -> str:
@@ -204,6 +230,8 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         configuration=canonical_json([run.features.name, run.model.name, run.settings, asked, ensemble]),
         tuner=run.tuning.asked.tuner if run.tuning else None,
         asked=asked,
+        tuning=run.tuning,
+        folds=tuple(run.metrics.folds) if run.metrics else (),
         ensemble=ensemble,
         members=run.ensemble.mean_shares if run.ensemble else None,
         status=run.status,
@@ -244,7 +272,6 @@ def _measures(run: Standing) -> dict[str, float | None]:
         "parameters": run.n_parameters,
         "model_bytes": run.model_bytes,
         "trials": tuning.n_trials if tuning else None,
-        "optimism": tuning.optimism if tuning else None,
     }
 
 
@@ -257,6 +284,7 @@ _MERGES: dict[str, Callable[[Sequence[float]], float]] = {
     "optimism": fmean,
     "pass_confidence": fmean,
     "gain": fmean,
+    "log_loss_change": fmean,
 }
 """How what is no metric becomes one number for several seeds."""
 

@@ -1,5 +1,6 @@
 """The contents of `run.json`. Pydantic validates it when it is read; the version changes with its meaning."""
 
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, Literal
 
@@ -7,7 +8,8 @@ from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_vali
 
 from marsbench.config import Criteria, Tuning
 from marsbench.evaluation.fit_result import Failure
-from marsbench.evaluation.scores import Grade, Metrics, Outcome, StoredRecord, agreeing
+from marsbench.evaluation.metrics import maximised
+from marsbench.evaluation.scores import FoldScores, Grade, Metrics, Outcome, StoredRecord, agreeing
 from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
 
@@ -63,19 +65,37 @@ class FoldTuning(StoredRecord):
 
     fold: int
     best: int | None
-    """Number of the chosen trial; None if no trial was complete, and the untuned configuration was used."""
+    """Number of the trial whose configuration was used: 0 for the untuned one, where no other was better by a
+    standard error; None if no trial was complete, and the untuned configuration was used."""
     configuration: dict[str, Any]
     """Chosen hyperparameters, by NAME.PARAMETER."""
     inner_score: float | None
     """Validation score of the chosen trial, on clips of the fold's training part."""
     outer_score: float
     """By the same objective on the fold's test clips."""
+    untuned_score: float | None = None
+    """Validation score of the untuned configuration; None if its trial failed, and in older records."""
     complete: int
     """Trials, by how they ended."""
     pruned: int
     failed: int
     ended: str
     """Why there was no further trial."""
+
+    def optimism(self, untuned: float | None) -> float | None:
+        """Validation minus test score of the chosen configuration, less that of the untuned one.
+
+        What selection added: larger training parts and harder test clips have their share in both. 0 where
+        the untuned configuration was used; None if not known.
+
+        Args:
+            untuned: score of the untuned run on the fold's test clips, by the same objective.
+        """
+        if not self.best:
+            return 0.0
+        if self.inner_score is None or self.untuned_score is None or untuned is None:
+            return None
+        return (self.inner_score - self.outer_score) - (self.untuned_score - untuned)
 
 
 class TuningRecord(StoredRecord):
@@ -85,10 +105,15 @@ class TuningRecord(StoredRecord):
     folds: list[FoldTuning]
 
     @property
-    def optimism(self) -> float | None:
-        """Validation score minus test score, mean over the folds; None if no fold was tuned."""
-        gaps = [fold.inner_score - fold.outer_score for fold in self.folds if fold.inner_score is not None]
-        return fmean(gaps) if gaps else None
+    def untuned_folds(self) -> list[int]:
+        """Numbers, from 1, of the folds on which tuning found nothing better."""
+        return [fold.fold + 1 for fold in self.folds if not fold.best]
+
+    def optimisms(self, untuned: Sequence[FoldScores]) -> list[float | None]:
+        """`FoldTuning.optimism` of each fold; `untuned` has the untuned run's scores by fold, if any."""
+        name = self.asked.objective
+        scores = {one.fold: maximised(name, one.scores[name]) for one in untuned if name in one.scores}
+        return [fold.optimism(scores.get(fold.fold)) for fold in self.folds]
 
     @property
     def n_trials(self) -> int:

@@ -65,12 +65,25 @@ class Study(StoredRecord):
     trials: list[Trial]
     ended: str | None = None
     """Why no further trial follows; None while the study goes on."""
+    taken: int | None = None
+    """Number of the trial whose configuration the fold takes, by `tuning.choice.decide`; None while it is not
+    decided, and in older studies, whose folds took the best."""
 
     @property
     def best(self) -> Trial | None:
         """The complete trial of the highest score, the first of equals; None if there is none."""
         complete = [trial for trial in self.trials if trial.state == "complete" and trial.score is not None]
         return max(complete, key=lambda trial: (trial.score, -trial.number), default=None)
+
+    @property
+    def chosen(self) -> Trial | None:
+        """The trial whose configuration the fold takes; None if none is complete: then the untuned one."""
+        return self.best if self.taken is None or self.best is None else self.trials[self.taken]
+
+    @property
+    def untuned_score(self) -> float | None:
+        """Score of the untuned configuration; None unless it was scored on every inner fold."""
+        return next((trial.score for trial in self.trials[:1] if trial.state == "complete"), None)
 
 
 @dataclass(frozen=True)

@@ -146,15 +146,10 @@ class HoldoutPredictions:
             submit=submit,
             say=self.place.progress.say,
         )
-        results: list[UnitResult] = []
-        for number in range(len(inner)):
-            result = fits.fit(configuration, number)
-            if isinstance(result, Failure):
-                return result
-            results.append(result)
-        tests = [np.array(unit.test) for unit in inner]
-        probabilities = [result.probabilities for result in results]
-        return InnerPredictions(Predictions.of_folds(units.corpus, tests, probabilities), tuple(results))
+        results = fits.fit_all(configuration)
+        if isinstance(results, Failure):
+            return results
+        return InnerPredictions(fits.predictions(results, units.corpus), tuple(results))
 
     def features(self, units: Units, configuration: Configuration) -> FeatureFile | Failure:
         """Features of the corpus for a pipeline in some configuration, or why there are none."""

@@ -14,6 +14,7 @@ from marsbench.config import Experiment, Tuning
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.evaluation.fit import Unit, fit_unit, fit_version
 from marsbench.evaluation.fit_result import Failure
+from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Task
 from marsbench.execution.executor import n_workers
@@ -75,15 +76,17 @@ class Units:
         return self._unit(fold, features, split.train, split.test, seed, configuration)
 
     def inner(
-        self, fold: int, features: FeatureFile, n_folds: int
+        self, fold: int, features: FeatureFile, n_folds: int, objective: str
     ) -> tuple[tuple[Unit, ...], list[NDArray[np.int64]]]:
         """Fits on parts of a fold's training part, each of which predicts another part of it, and the truth.
 
-        Nothing in them, rows included, is of the fold's test part.
+        Nothing in them, rows included, is of the fold's test part. They are drafts unless the objective is a
+        metric of the probabilities, which have to be calibrated for it.
         """
         seed = derived_seed(self.seed, fold, "inner")
         units, targets = self._inner(fold, features, n_folds, seed, seed)
-        return tuple(replace(unit, is_draft=True) for unit in units), targets
+        is_draft = METRICS[objective].from_probabilities is None
+        return tuple(replace(unit, is_draft=is_draft) for unit in units), targets
 
     def for_holdout(self, fold: int, features: FeatureFile, n_folds: int) -> tuple[Unit, ...]:
         """Fits as those of `inner`, for an ensemble's weights: no drafts, and on other splits.

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from marsbench.config import Criteria, Tuning
 from marsbench.environment import environment
 from marsbench.evaluation.fit_result import Failure, UnitResult
+from marsbench.evaluation.metrics import maximised
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Grade, Metrics, grade, least_confidence, verdict
 from marsbench.evaluation.scoring import confidences, resample, score_predictions
@@ -84,10 +85,11 @@ def tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | N
         folds=[
             FoldTuning(
                 fold=study.fold,
-                best=study.best.number if study.best else None,
-                configuration=study.best.configuration if study.best else {},
-                inner_score=study.best.score if study.best else None,
-                outer_score=getattr(scores[study.fold], study.objective),
+                best=study.chosen.number if study.chosen else None,
+                configuration=study.chosen.configuration if study.chosen else {},
+                inner_score=study.chosen.score if study.chosen else None,
+                outer_score=maximised(study.objective, scores[study.fold].scores[study.objective]),
+                untuned_score=study.untuned_score,
                 **{state: counts[study.fold][state] for state in get_args(TrialState)},
                 ended=study.ended or "",
             )

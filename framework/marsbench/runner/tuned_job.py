@@ -1,10 +1,14 @@
 """The job that makes a tuned run of one pipeline: a study in each fold, then a fit of what it found."""
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property, partial
 from itertools import product
 from math import ceil
 from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from marsbench.config import Experiment, Tuning
 from marsbench.errors import ResultsError
@@ -23,6 +27,7 @@ from marsbench.runner.pipeline_job import PipelineJob
 from marsbench.runner.record import tuning_record
 from marsbench.runner.resources import Resources
 from marsbench.tuning.cached_fits import CachedFits
+from marsbench.tuning.choice import decide
 from marsbench.tuning.engines import StudyRequest, load_engine
 from marsbench.tuning.journal import Journal
 from marsbench.tuning.search_space import Configuration, Exploration, SearchSpace, of_plugin, tuned_features
@@ -87,11 +92,17 @@ class TunedJob(PipelineJob):
         """The study, then the fit of its best configuration on the whole training part."""
         if self._advance_trials is None and not self.tuning.is_endless:
             self._advance_trials = self.show(f"{self.name}, trials", self.tuning.trials * len(self.missing))
-        study = self._finished_study(fold) or self._search(fold, features, place)
+        fits, targets = self._inner_fits(fold, features, place)
+        study = self._finished_study(fold) or self._search(fits, targets, place)
         if isinstance(study, Failure):
             return Outcome(study)
+        if study.taken is None:
+            study, told = decide(study, fits, self.plan.corpus, by_speaker=self.units.by_speaker)
+            if told:
+                self.say(told)
         self._keep(study)
-        configuration = self._chosen(study)
+        # Trial 0 may name but a part of what is at its default, such as the model's.
+        configuration = study.chosen.configuration if study.chosen and study.chosen.number else {}
         if (known := self._fitted_already(fold, configuration)) is not None:
             return Outcome(known)
         recipe = tuned_features(self.pipeline.features, self.plan.folders, configuration)
@@ -150,20 +161,29 @@ class TunedJob(PipelineJob):
         elif earlier and all(study.objective != self.tuning.objective for study in earlier):
             self.say("an earlier study had another objective; a new study begins")
 
-    def _search(self, fold: int, features: FeatureFile, place: Resources) -> Study | Failure:
-        units, targets = self.units.inner(fold, features, self.tuning.inner_folds)
+    def _inner_fits(
+        self, fold: int, features: FeatureFile, place: Resources
+    ) -> tuple[CachedFits, list[NDArray[np.int64]]]:
+        """The fits on a fold's inner splits, and the true classes of each split's test rows."""
+        objective = self.tuning.objective
+        units, targets = self.units.inner(fold, features, self.tuning.inner_folds, objective)
         fits = CachedFits(
             name=self.task_name(fold),
             fold=fold,
             units=units,
             recipe=self.pipeline.features,
-            key=self.key.tuning_fits,
+            key=self.key.tuning_fits(objective),
             folder=self.folder.study,
             others=self._others,
             features_by=partial(self.features_at, place),
             submit=self.submit_at(place, fold),
             say=self.say,
         )
+        return fits, targets
+
+    def _search(
+        self, fits: CachedFits, targets: Sequence[NDArray[np.int64]], place: Resources
+    ) -> Study | Failure:
         request = StudyRequest(
             tuning=self.tuning,
             space=self._space,
@@ -199,15 +219,6 @@ class TunedJob(PipelineJob):
         if self._advance_trials is not None:
             self._advance_trials(len(study.trials) - self._n_trials[study.fold])
         self._n_trials[study.fold] = len(study.trials)
-
-    def _chosen(self, study: Study) -> Configuration:
-        if study.best is None:
-            first = next((trial.reason for trial in study.trials if trial.reason), "there was no trial")
-            self.say(
-                f"fold {study.fold + 1}: no trial is complete ({first}); the untuned configuration is taken"
-            )
-            return {}
-        return study.best.configuration
 
     def _fitted_already(self, fold: int, configuration: Configuration) -> UnitResult | None:
         """This run's own result if only its study was lost, or the untuned run's if that was chosen."""

@@ -1,11 +1,15 @@
 """Fits inside one fold's training clips, each kept as a file, so that none is made twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
+from marsbench.data.corpus import CheckedCorpus
 from marsbench.evaluation.fit import Unit, fit_and_predict
 from marsbench.evaluation.fit_result import Failure, UnitResult
+from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Submit, Task, failure
 from marsbench.features.store import FeatureFile
 from marsbench.plugin.registry import Recipe
@@ -64,6 +68,21 @@ class CachedFits:
         )
         outcome = self.submit(Task(self._title(inner, until), partial(fit_and_predict, unit)))
         return self._kept(name, outcome)
+
+    def fit_all(self, configuration: Configuration) -> list[UnitResult] | Failure:
+        """Results of a configuration's whole fits on all splits, or the first failure."""
+        results: list[UnitResult] = []
+        for inner in range(len(self.units)):
+            result = self.fit(configuration, inner)
+            if isinstance(result, Failure):
+                return result
+            results.append(result)
+        return results
+
+    def predictions(self, results: Sequence[UnitResult], corpus: CheckedCorpus) -> Predictions:
+        """Results of all splits as predictions, whose folds are the splits; `corpus` is that of the rows."""
+        tests = [np.array(unit.test) for unit in self.units]
+        return Predictions.of_folds(corpus, tests, [result.probabilities for result in results])
 
     def _fitted_elsewhere(self, name: str) -> UnitResult | None:
         """Result from another run, copied here; what failed there is tried again here."""

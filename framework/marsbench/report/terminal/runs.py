@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from marsbench.evaluation.metrics import METRICS, RANKED_BY
+from marsbench.evaluation.metrics import METRICS, RANKED_BY, objective_title
 from marsbench.evaluation.scores import GRADED, Grade, Metrics, Score
 from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report.boards import outcome_text
 from marsbench.report.columns import formatted, metric_text, threshold_text
-from marsbench.report.phrases import by_reason, criterion_name, fold_numbers, view_phrase
+from marsbench.report.phrases import by_reason, criterion_name, fold_numbers, tuning_lines, view_phrase
 from marsbench.report.run_view import ValueScores
 from marsbench.report.terminal.console import frameless, n_more, table
 from marsbench.results.comparison import Comparison
@@ -46,16 +46,20 @@ def corpus_notes(run: Run) -> RenderableType:
     return Group(*lines)
 
 
-def run_summary(run: Run, stricter: Row | None = None) -> RenderableType:
+def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     """Scores against the criteria and recall by class, or the reasons why the run failed.
 
-    Scores of the same pipeline under a `stricter` protocol are told first.
+    Scores of the same pipeline under a stricter protocol are told first; `row` has them.
     """
+    stricter = row.stricter if row else None
     settings = "".join(f", {name}={value}" for name, value in run.settings.items())
     tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
     head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
     parts += [Text(view_phrase(stricter), "yellow")] if stricter else []
+    if run.tuning:
+        alone = row if row and row.run_ids == (run.run_id,) else None
+        parts += [Text(line, "yellow") for line in tuning_lines(run.tuning, alone)]
     parts += [_members(run.ensemble)] if run.ensemble and run.ensemble.weights else []
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:
@@ -185,23 +189,25 @@ def _parameters(parameters: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value}" for name, value in parameters.items()) or "no parameters"
 
 
-def tuning_summary(tuning: TuningRecord) -> Table:
-    """The trial that each fold's study chose, with its validation and test score."""
+def tuning_summary(tuning: TuningRecord, row: Row | None) -> Table:
+    """The trial that each fold took, with its scores; `row` is of that run."""
+    optimisms = row.optimisms if row else tuning.optimisms(())
     rows = [
         (
             fold.fold + 1,
-            "-" if fold.best is None else f"trial {fold.best}",
+            f"trial {fold.best}" if fold.best else "untuned",
             percent(fold.inner_score),
+            percent(fold.untuned_score),
             percent(fold.outer_score),
-            "-" if fold.inner_score is None else f"{100 * (fold.inner_score - fold.outer_score):+.1f}",
+            "-" if optimism is None else f"{100 * optimism:+.1f}",
             f"{fold.complete}, {fold.pruned}, {fold.failed}: {fold.ended}",
         )
-        for fold in tuning.folds
+        for fold, optimism in zip(tuning.folds, optimisms, strict=True)
     ]
     return table(
-        "fold", "chosen", numbers=("validation", "test", "optimism"),
+        "fold", "chosen", numbers=("validation", "untuned", "test", "optimism"),
         folded=["trials (complete, pruned, failed)"], rows=rows,
-        title=f"\nTuning by {tuning.asked.tuner}, {METRICS[tuning.asked.objective].title} in %",
+        title=f"\nTuning by {tuning.asked.tuner}, {objective_title(tuning.asked.objective)} in %",
     )  # fmt: skip
 
 
@@ -216,7 +222,7 @@ def _trials(study: Study, top: int) -> list[RenderableType]:
     )
     rows = []
     for trial in ranked[: top or None]:
-        score = Text(percent(trial.score), "bold" if trial is study.best else "")
+        score = Text(percent(trial.score), "bold" if trial is study.chosen else "")
         rows.append((trial.number, score, Text(trial.state, _COLOURS[trial.state]), _configuration(trial)))
     title = f"\nFold {study.fold + 1}: {len(ranked)} trials"
     folded = ("state", "configuration, or reason")
@@ -251,7 +257,8 @@ def search_summary(record: "SearchRecord") -> RenderableType:
         (one.name, percent(one.score), f"{one.seconds:.1f} s", _then(one, record))
         for one in record.held_out or []
     ]
-    title = f"\nSearch: {len(looked)} pipelines"
+    objective = objective_title(str(record.asked.get("objective", RANKED_BY)))
+    title = f"\nSearch: {len(looked)} pipelines, by {objective} on hold-outs"
     made = table("pipeline", "hold-out, %", numbers=["per fold"], folded=["run"], rows=rows, title=title)
     reasons = Counter(one.reason for one in looked if one.reason)
     dropped = (Text(f"{count} dropped: {reason}", "dim") for reason, count in reasons.most_common())
