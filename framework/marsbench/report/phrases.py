@@ -135,7 +135,9 @@ def _tuning(row: Row) -> list[str]:
     if row.tuner is None:
         return []
     words = [f"{name} {100 * row.scores[name]:+.1f}" for name in ("gain", "optimism") if name in row.scores]
-    lines = [f"tuned, {row.scores['trials']} trials", *([", ".join(words)] if words else [])]
+    objective = row.tuning.asked.objective if row.tuning else RANKED_BY
+    aim = "" if objective == RANKED_BY else f" for {METRICS[objective].title}"
+    lines = [f"tuned{aim}, {row.scores['trials']} trials", *([", ".join(words)] if words else [])]
     return [*lines, *([f"log loss {rise:.2f} worse"] if (rise := _rise_of_log_loss(row)) else [])]
 
 
@@ -188,7 +190,9 @@ def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
     if any(len(row.seeds) > 1 for row in rows):
         lines.append(f"seeds: scores are means over the seeds; ± is the standard deviation of {ranked_by}.")
     if any(row.tuner for row in rows):
-        lines.append(f"gain: {ranked_by} over the untuned run. {OPTIMISM}")
+        lines.append(f"gain: {ranked_by} over the untuned run.")
+    if any("optimism" in row.scores for row in rows):
+        lines.append(OPTIMISM)
     if any(row.members for row in rows):
         lines.append("ensemble: % is a member's share of the weights, mean over folds.")
     if any(row.speaker_gap is not None for row in rows):

@@ -21,7 +21,7 @@ PageOf = Callable[..., str]
 BY_SPEAKER = ProtocolRecord(name="speaker5", hash="6" * 64, by_speaker=True, n_folds=2, notes=[])
 FOLD = {
     "fold": 0, "best": 1, "configuration": {"tiny.C": 2.0}, "inner_score": 0.95, "outer_score": 0.9,
-    "complete": 2, "pruned": 1, "failed": 0, "ended": "all trials",
+    "complete": 2, "pruned": 1, "failed": 0, "ended": "all trials", "untuned_score": 0.89,
 }  # fmt: skip
 TUNING = {
     "asked": {"trials": 3, "tuner": "optuna", "objective": "macro_f1", "inner_folds": 3, "time_budget": None},
@@ -170,8 +170,8 @@ def test_a_tuned_run_tells_gain_and_optimism(told_run: Write, page_of: PageOf) -
     told_run("untuned", settings={})
     folder = told_run("tuned", settings={}, tuning=TuningRecord.model_validate(TUNING))
     told = without_tags(page_of(folder))
-    assert "3 trials by optuna, for macro f1. Gain over the untuned run: +0.0 points" in told
-    assert "Optimism: +5.0 points" in told
+    assert "3 trials by optuna, for macro F1. Gain over the untuned run: +0.0 points" in told
+    assert "Optimism: -4.0 points" in told  # (95 - 90) - (89 - 80)
     assert "tiny.C=2.0" in told
 
 

@@ -1,0 +1,135 @@
+"""What a board tells of a tuned run beside the untuned one: gain, optimism, and a log loss that is worse."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.made_runs import metrics
+from marsbench.config import Criteria
+from marsbench.evaluation.scores import Metrics, grade
+from marsbench.report.phrases import board_notes, row_details, tuning_lines
+from marsbench.results.leaderboard import leaderboards, row_beside_others
+from marsbench.results.row import Row
+from marsbench.results.schema import FoldTuning, TuningRecord
+from marsbench.results.store import find_run
+
+Bench = Callable[..., Any]
+Write = Callable[..., Any]
+
+
+def fold(number: int, **changes: Any) -> FoldTuning:
+    values: dict[str, Any] = {
+        "fold": number, "best": 2, "configuration": {}, "inner_score": 0.9, "untuned_score": 0.8,
+        "outer_score": 0.7, "complete": 3, "pruned": 0, "failed": 0, "ended": "all trials",
+    }  # fmt: skip
+    return FoldTuning(**values | changes)
+
+
+def tuning_of(*folds: FoldTuning, objective: str = "macro_f1") -> TuningRecord:
+    asked = {"trials": 3, "tuner": "optuna", "objective": objective, "inner_folds": 3, "time_budget": None}
+    return TuningRecord.model_validate({"asked": asked, "folds": [one.model_dump() for one in folds]})
+
+
+def scored(value: float, log_loss: float, *by_fold: float, objective: str = "macro_f1") -> Metrics:
+    folds = [{"fold": n, "n_clips": 10, objective: one} for n, one in enumerate(by_fold)]
+    return Metrics.model_validate(metrics(value).model_dump() | {"log_loss": log_loss, "folds": folds})
+
+
+@pytest.mark.parametrize(
+    ("changes", "untuned", "optimism"),
+    [
+        ({}, 0.65, (0.9 - 0.7) - (0.8 - 0.65)),
+        ({"outer_score": 0.75}, 0.65, 0.0),  # what it gained inside it gains outside
+        ({"best": 0, "inner_score": 0.8}, None, 0.0),
+        ({"best": None, "inner_score": None, "untuned_score": None}, 0.5, 0.0),
+        ({}, None, None),
+        ({"untuned_score": None}, 0.65, None),  # an older record
+    ],
+)
+def test_optimism_is_what_selection_added(
+    changes: dict[str, Any], untuned: float | None, optimism: float | None
+) -> None:
+    assert fold(0, **changes).optimism(untuned) == (None if optimism is None else pytest.approx(optimism))
+
+
+def test_a_record_before_this_rule_is_read_and_its_optimism_unknown() -> None:
+    older = fold(0).model_dump(exclude={"untuned_score"})
+    assert FoldTuning.model_validate(older).optimism(0.5) is None
+
+
+@pytest.fixture
+def board(finished_run: Write) -> Callable[..., Row]:
+    """Give the tuned row of a board with a tuned run and the untuned one."""
+
+    def make(tuning: TuningRecord, tuned: Metrics, untuned: Metrics | None) -> Row:
+        grades = grade(tuned, Criteria())
+        finished_run("tuned", 0.8, settings={}, tuning=tuning, metrics=tuned, grades=grades)
+        if untuned is not None:
+            finished_run("untuned", 0.8, settings={}, metrics=untuned)
+        (made,), _ = leaderboards(Path("results"))
+        return next(row for row in made.rows if row.tuner)
+
+    return make
+
+
+def test_a_row_has_gain_and_the_mean_optimism_of_its_folds(board: Callable[..., Row], bench: Bench) -> None:
+    row = board(tuning_of(fold(0), fold(1, best=0)), scored(0.7, 0.5, 0.7, 0.6), scored(0.65, 0.5, 0.65, 0.6))
+    assert row.scores["gain"] == pytest.approx(0.05)
+    assert row.scores["optimism"] == pytest.approx(0.025)
+    assert row.optimisms == pytest.approx([0.05, 0.0])
+    assert "gain +5.0, optimism +2.5" in row_details(row)
+    (values,) = (one for one in json.loads(bench("leaderboard", "--json").stdout) if one["tuner"])
+    assert (values["optimism"], values["log_loss_change"]) == pytest.approx((0.025, 0.0))
+
+
+@pytest.mark.parametrize("with_score", [False, True])
+def test_without_the_untuned_run_or_its_inner_score_optimism_is_not_shown(
+    board: Callable[..., Row], with_score: bool
+) -> None:
+    one = fold(0) if with_score else fold(0, untuned_score=None)
+    row = board(tuning_of(one), scored(0.7, 0.5, 0.7), None if with_score else scored(0.6, 0.5, 0.6))
+    assert "optimism" not in row.scores
+    assert not any("optimism" in line for line in row_details(row))
+
+
+def test_the_optimism_of_tuning_for_log_loss_is_in_its_own_score(board: Callable[..., Row]) -> None:
+    tuning = tuning_of(fold(0), objective="log_loss")
+    untuned = scored(0.7, 0.6, 0.5, objective="log_loss")
+    row = board(tuning, scored(0.7, 0.5, 0.4, objective="log_loss"), untuned)
+    assert row.scores["optimism"] == pytest.approx((0.9 - 0.7) - (0.8 - 2.718281828**-0.5))
+    assert "tuned for log loss, 3 trials" in row_details(row)
+
+
+@pytest.mark.parametrize(
+    ("log_loss", "told"),
+    [(0.62, "log loss 0.12 worse"), (0.504, None), (0.4, None)],
+)
+def test_tuning_that_worsens_log_loss_says_so(
+    board: Callable[..., Row], log_loss: float, told: str | None
+) -> None:
+    row = board(tuning_of(fold(0)), scored(0.7, log_loss, 0.7), scored(0.65, 0.5, 0.65))
+    assert [line for line in row_details(row) if "log loss" in line] == ([told] if told else [])
+    lines = [line for line in tuning_lines(tuning_of(fold(0)), row) if "worsened log loss by 0.12" in line]
+    assert len(lines) == bool(told)
+
+
+def test_the_summary_of_a_run_tells_where_nothing_better_was_found(
+    board: Callable[..., Row], bench: Bench
+) -> None:
+    tuning = tuning_of(fold(0, best=0), fold(1), fold(2, best=None))
+    board(tuning, scored(0.7, 0.6, 0.7, 0.7, 0.7), scored(0.65, 0.5, 0.6, 0.6, 0.6))
+    text = " ".join(bench("show", "tuned").stdout.split())
+    assert "Tuning found nothing better on folds 1 and 3: the untuned configuration is used there." in text
+    assert "worsened log loss by 0.10 from 0.50" in text
+
+
+def test_the_legend_says_what_optimism_is(board: Callable[..., Row]) -> None:
+    board(tuning_of(fold(0)), scored(0.7, 0.5, 0.7), scored(0.65, 0.5, 0.65))
+    (made,), _ = leaderboards(Path("results"))
+    assert any("less that of the untuned configuration" in line for line in board_notes(made, made.rows))
+    row = row_beside_others(Path("results"), find_run(Path("results"), "tuned").read_run())
+    assert row is not None
+    assert row.optimisms == pytest.approx([0.05])
