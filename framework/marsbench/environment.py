@@ -28,6 +28,10 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""For Python processes: the working directory, which may hold a queue.py, is not where they import from."""
+
+
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
@@ -38,7 +42,17 @@ def _cpu() -> str:
 
 def _git() -> str:
     """Commit of the working directory, followed by + if files differ from it; empty outside git."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    # The folder may be a stranger's, whose settings name a program for git to start.
+    command = [
+        "git",
+        "-c",
+        "core.fsmonitor=false",
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty=+",
+        "--exclude=*",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603 - a constant command
     except (OSError, subprocess.TimeoutExpired):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fixtures.app import bundle, clip, clips, corpus, folder, place, served  # noqa: F401 - fixtures
+from fixtures.app import bundle, clip, clips, corpus, folder, place, serve_page, served  # noqa: F401 - fixtures
 from fixtures.made_runs import finished_run, serve  # noqa: F401 - fixtures
 from fixtures.report import page_of, tags, told_run  # noqa: F401 - fixtures
 

@@ -1,5 +1,6 @@
 """The `bench` command: its subcommands, and how errors are printed."""
 
+import os
 import sys
 from contextlib import suppress
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from marsbench.cli.run import ensemble, run
 from marsbench.cli.search import search
 from marsbench.cli.show import compare, show
 from marsbench.cli.status import plan, retry, status
+from marsbench.environment import SAFE_PATH
 from marsbench.errors import BenchError, StorageError, cleaned, telling_machine_faults
 
 INTERRUPTED = 130
@@ -101,4 +103,5 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script."""
+    os.environ |= SAFE_PATH  # for whatever a library starts
     app()

@@ -11,6 +11,8 @@ from typing import Self
 
 import psutil
 
+from marsbench.environment import SAFE_PATH
+
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -85,7 +87,7 @@ class Clock:
 def environment_for(threads: int) -> dict[str, str]:
     """Environment of a process that computes with so many threads, and may share a GPU with others."""
     share = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    return share | dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return share | dict(os.environ) | SAFE_PATH | dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 
 @contextmanager

@@ -1,3 +1,3 @@
 """Fixtures of app."""
 
-from fixtures.app import bundle, clip, clips, corpus, folder, place, served  # noqa: F401 - fixtures
+from fixtures.app import bundle, clip, clips, corpus, folder, place, serve_page, served  # noqa: F401 - fixtures

@@ -2,8 +2,10 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
 from typing import Any
 
 import pytest
@@ -36,30 +38,32 @@ def test_the_server_is_this_machines_alone_and_tells_nobody(
 ) -> None:
     told: list[str] = []
 
-    def serve(command: list[str]) -> int:
-        told.extend(command)
+    def serve(command: list[str], environment: dict[str, str]) -> int:
+        told.extend([*command, environment["STREAMLIT_SERVER_ALLOWED_HOSTS"]])
         return 0
 
     monkeypatch.setattr(app, "find_spec", lambda _: object())
     monkeypatch.setattr(app, "_serve", serve)
-    with socket.create_server(("localhost", 0)) as other:
+    with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])  # free once this is closed
     assert bench("app", folder, "--port", port, "--plugins", kit, "--results", "here").exit_code == 0
     words = " ".join(told)
     for expected in (
-        "--server.address localhost",
+        "--server.address 127.0.0.1",
+        "--server.enableXsrfProtection true",
+        "--server.enableCORS true",
         f"--server.port {port}",
         "--server.maxUploadSize 50",
         "--browser.gatherUsageStats false",
-        f"-- {folder} --results here --plugins {kit}",
+        f"-- {folder} --results {Path('here').absolute()} --plugins {kit} localhost 127.0.0.1",
     ):
         assert expected in words
 
 
 def test_a_port_in_use_is_one_line(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "find_spec", lambda _: object())
-    monkeypatch.setattr(app, "_serve", lambda _: 0)
-    with socket.create_server(("localhost", 0)) as other:
+    monkeypatch.setattr(app, "_serve", lambda *_: 0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         result = bench("app", folder, "--port", str(port))
     assert result.exit_code == 1
@@ -69,11 +73,43 @@ def test_a_port_in_use_is_one_line(bench: Bench, folder: Path, monkeypatch: pyte
     )
 
 
-def test_ctrl_c_ends_the_server_in_silence(served: Any) -> None:
-    served.process.send_signal(SIGINT)
-    assert served.process.wait(20) == 0
-    with socket.socket() as caller:
-        assert caller.connect_ex(("localhost", int(served.address.rpartition(":")[2]))) != 0
+def status_of(address: str, **headers: str) -> tuple[int, str | None]:
+    """Status and `Access-Control-Allow-Origin` of an answer."""
+    connection = HTTPConnection(address.removeprefix("http://"), timeout=10)
+    with closing(connection):
+        connection.request(
+            "GET", "/_stcore/stream" if "Upgrade" in headers else "/_stcore/health", headers=headers
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Access-Control-Allow-Origin")
+
+
+def socket_status(address: str, host: str, origin: str) -> int:
+    """Status of the answer to a browser's page that wants to talk to the server."""
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    key = {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Host": host, "Origin": origin}
+    return status_of(address, **upgrade, **key)[0]
+
+
+def test_settings_and_modules_in_the_working_directory_are_not_the_servers(served: Any) -> None:
+    """The page is served from a folder with a hostile queue.py and config.toml; see the fixture."""
+    port = served.address.rpartition(":")[2]
+    assert not Path(served.folder, "imported").exists()
+    assert status_of(served.address, Origin="http://evil.example")[1] in {None, served.address}
+    for host in ("localhost", "127.0.0.1"):
+        own = f"{host}:{port}"
+        assert socket_status(served.address, own, f"http://{own}") == 101
+        assert socket_status(served.address, own, "http://evil.example") == 403
+    assert socket_status(served.address, f"evil.example:{port}", f"http://evil.example:{port}") == 403
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP, SIGKILL])
+def test_whatever_ends_the_command_ends_the_page(number: int, serve_page: Any) -> None:
+    with serve_page() as served:
+        served.process.send_signal(number)
+        assert served.process.wait(20) in {0, -number}
+        with socket.socket() as caller:
+            assert caller.connect_ex(("127.0.0.1", int(served.address.rpartition(":")[2]))) != 0
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,16 @@ def test_a_large_value_comes_back_whole(process: WorkerProcess, works: Any) -> N
 def test_the_process_computes_with_the_given_number_of_threads(process: WorkerProcess, works: Any) -> None:
     found = [result(process, works.call(os.getenv, name)) for name in THREAD_VARIABLES]
     assert found == ["3"] * len(THREAD_VARIABLES)
+
+
+def test_nothing_is_imported_from_the_working_directory(
+    works: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("queue", "pickle", "psutil", "marsbench"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the working directory')")
+    monkeypatch.chdir(tmp_path)
+    with closing(WorkerProcess(1)) as process:
+        assert result(process, works.call(os.getenv, "PYTHONSAFEPATH")) == "1"  # of what plugins start, too
 
 
 @pytest.mark.parametrize(
