@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, TypeVar
 
 import platformdirs
@@ -21,6 +22,8 @@ Record = TypeVar("Record", bound=BaseModel)
 _LOCK = ".lock"
 _POLL = 0.2
 """Seconds between two checks of a lock."""
+_MAX_BYTES = 1 << 30
+"""Largest record that is read: an index of ten million clips."""
 
 
 def home() -> Path:
@@ -89,9 +92,12 @@ def read_checksummed(path: Path) -> bytes:
     """The JSON object that was written by `write_checksummed`.
 
     Raises:
-        DamagedError: any byte differs from what was written, or is missing.
+        DamagedError: any byte differs from what was written, or is missing; or it is no file of that kind.
         OSError: the file cannot be read.
     """
+    about = path.stat()
+    if not S_ISREG(about.st_mode) or about.st_size > _MAX_BYTES:  # a pipe never ends
+        raise DamagedError(f"{path} is not a regular file of at most {_MAX_BYTES:,} bytes")
     line, _, rest = path.read_bytes().partition(b"\n")
     if line != _checksum_line(rest):
         raise DamagedError(f"{path} is damaged: its checksum does not match")

@@ -30,7 +30,8 @@ MAX_SECONDS = 300.0
 """Longest usable clip; one label does not describe more."""
 MAX_BYTES = 1 << 30
 """Largest file that is read."""
-_RATES = range(1_000, 768_001)
+RATES = range(1_000, 768_001)
+"""Sample rates that are accepted, in Hz."""
 _MAX_CHANNELS = 64
 _MAX_PEAK, _MIN_PEAK = 2.0**33, 2.0**-60
 """Limits of the largest sample, where full scale is 1: 32-bit integers stored as floats are accepted, values
@@ -302,8 +303,8 @@ def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
 
 
 def _check_extent(n_samples: int, rate: int, max_seconds: float) -> None:
-    if rate not in _RATES:
-        limits = f"{_RATES.start:,} to {_RATES.stop - 1:,} Hz are supported"
+    if rate not in RATES:
+        limits = f"{RATES.start:,} to {RATES.stop - 1:,} Hz are supported"
         raise AudioError(f"unsupported sample rate: {rate:,} Hz; {limits}")
     if (seconds := n_samples / rate) > max_seconds:
         raise AudioError(f"too long: {seconds:.1f} s, the limit is {max_seconds:.0f} s")

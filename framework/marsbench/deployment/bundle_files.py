@@ -54,6 +54,8 @@ from marsbench.progress import Progress
 
 RECORD = "bundle.json"
 _MEMBERS = "members"
+_MAX_BYTES = 1 << 32
+"""Of all files of a bundle; to hash more would take minutes."""
 AnyBundle = Bundle | EnsembleBundle
 
 
@@ -251,6 +253,7 @@ def _require_listed(folder: Path, record: BaseRecord, read: set[str]) -> None:
 
 
 def _require_intact(folder: Path, record: BaseRecord) -> None:
+    n_bytes = 0
     for name, sha256 in record.files.items():
         path = folder / name
         try:
@@ -258,6 +261,9 @@ def _require_intact(folder: Path, record: BaseRecord) -> None:
                 raise ResultsError(f"{folder / RECORD} lists a file outside its folder: {name}")
             if path.exists() and not path.is_file():  # reading a pipe would never end
                 raise ResultsError(f"{path} is not a regular file")
+            n_bytes += path.stat().st_size
+            if n_bytes > _MAX_BYTES:
+                raise ResultsError(f"{folder} is too large: its files have more than {_MAX_BYTES:,} bytes")
             found = _sha256(path)
         except (OSError, ValueError) as error:
             raise ResultsError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error

@@ -1,15 +1,34 @@
 """The contents of `bundle.json`: what prediction needs beside the model's files, and the model's origin."""
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from math import prod
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    RootModel,
+    Tag,
+    model_validator,
+)
 
 from marsbench.config import Criteria
+from marsbench.data.audio import MAX_SECONDS, RATES
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.model_format import ModelFormat, find_format
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.plugin.registry import Recipe
+
+_Rate = Annotated[int, Field(ge=RATES.start, lt=RATES.stop)]
+_Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
+_Size = Annotated[int, Field(ge=1, le=1 << 24)]
+_MAX_VALUES = 1 << 28
+"""Values of one clip's features: 1 GiB."""
+_MAX_CLASSES, _MAX_FILES, _MAX_MEMBERS = 10_000, 100_000, 100
+"""A bundle may be from anyone: bounds keep a changed record from costing hours or gigabytes."""
 
 
 class _Record(BaseModel):
@@ -23,9 +42,9 @@ class TrainingCorpus(_Record):
     fingerprint: str
     n_clips: int
     """Including those kept aside for early stopping."""
-    longest_seconds: float
-    median_seconds: float
-    lowest_sample_rate: int
+    longest_seconds: _Seconds
+    median_seconds: _Seconds
+    lowest_sample_rate: _Rate
     """Lowest sample rate of its files, in Hz."""
     synthetic: bool
     licence: str
@@ -56,7 +75,7 @@ class GoldenClip(_Record):
     """Id in the corpus."""
     label: str
     """True class."""
-    probabilities: list[float]
+    probabilities: list[Annotated[float, Field(ge=0, le=1.001)]]
     """(n_classes,), in the order of the record's labels."""
 
 
@@ -64,9 +83,9 @@ class BaseRecord(_Record):
     """What every bundle has, of one pipeline or of an ensemble."""
 
     schema_version: Literal[1] = 1
-    labels: list[str]
+    labels: Annotated[list[str], Field(max_length=_MAX_CLASSES)]
     """Classes, in the order of the probabilities."""
-    sample_rate: int
+    sample_rate: _Rate
     """Rate in Hz that audio is resampled to; of an ensemble, its members' highest."""
     corpus: TrainingCorpus
     origin: Origin | None = None
@@ -78,10 +97,16 @@ class BaseRecord(_Record):
     """Number type of quantised weights, such as int8."""
     environment: dict[str, str]
     """Versions and machine that it was fitted with."""
-    golden: list[GoldenClip] = []
+    golden: Annotated[list[GoldenClip], Field(max_length=_MAX_CLASSES)] = []
     """Class by class, in the order of `labels`."""
-    files: dict[str, str] = {}
+    files: Annotated[dict[str, str], Field(max_length=_MAX_FILES)] = {}
     """sha256 of each other file, by its path below the folder."""
+
+    @model_validator(mode="after")
+    def _has_one_golden_clip_a_class(self) -> Self:
+        if len(self.golden) > len(self.labels):
+            raise ValueError(f"{len(self.golden)} golden clips for {len(self.labels)} classes")
+        return self
 
     @property
     @abstractmethod
@@ -106,9 +131,15 @@ class BundleRecord(BaseRecord):
     model: Recipe
     hyperparameters: dict[str, Any]
     """The whole configuration, including defaults."""
-    input_shape: list[int]
+    input_shape: Annotated[list[_Size], Field(min_length=1, max_length=2)]
     """Shape of one training clip's features, (n_frames, n_dims) or (n_dims,)."""
     seed: int
+
+    @model_validator(mode="after")
+    def _has_features_of_bounded_size(self) -> Self:
+        if prod(self.input_shape) > _MAX_VALUES:
+            raise ValueError(f"features of shape {self.input_shape} are too large")
+        return self
 
     @property
     def title(self) -> str:
@@ -129,7 +160,7 @@ class EnsembleBundleRecord(BaseRecord):
     """The pipelines of an ensemble, each a bundle of its own, and how their probabilities are fused."""
 
     fusion: Literal["mean", "log_pool"]
-    members: Annotated[list[BundledMember], Field(min_length=1)]
+    members: Annotated[list[BundledMember], Field(min_length=1, max_length=_MAX_MEMBERS)]
     """In the order of the members' folders."""
 
     @property

@@ -45,9 +45,17 @@ class FileModel:
         """Outputs divided by their sum, float64 (n_clips, n_classes).
 
         Raises:
-            PluginError: an output is NaN, infinite or negative, or all are 0.
+            PluginError: the file cannot be run, an output is NaN, infinite or negative, or all are 0.
         """
-        probabilities = self.outputs(features).astype(np.float64)
+        try:
+            outputs = self.outputs(features)
+        except Exception as error:  # each library has exceptions of its own for what it cannot run
+            raise PluginError(f"the model's file cannot be run: {first_line(error)}") from error
+        if outputs.ndim != 2 or outputs.dtype.kind != "f":
+            raise PluginError(
+                f"the model's file gives {outputs.dtype} of shape {outputs.shape[1:]} for a clip"
+            )
+        probabilities = outputs.astype(np.float64)
         sums = probabilities.sum(axis=1, keepdims=True)
         if not (np.isfinite(sums) & (sums > 0)).all() or probabilities.min() < 0:
             raise PluginError("the outputs of the model's file are not probabilities (NaN, infinite or < 0)")

@@ -10,17 +10,30 @@ The package onnx, of the extra `export`, is imported by `Graph.model`, not befor
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
+from importlib import import_module
+from threading import Timer
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from marsbench.environment import import_extra
+from marsbench.errors import PluginError
 
 OPSET = 18
 """Newest version that onnxruntime, tf2onnx and skl2onnx all support."""
 IR_VERSION = 10
+_SILENT = 4
+"""Log level of onnxruntime: what it logs of an error is raised, too."""
+_MAX_BYTES = 1 << 31
+"""Memory for the tensors of all models that are not trusted."""
+RUN_SECONDS = 60.0
+"""Longest run of a model that is not trusted."""
+_FUNCTIONS = 25
+"""Number of the field `functions` in an `onnx.ModelProto`."""
+_FIXED = {1: 8, 5: 4}
+"""Bytes of numbers of fixed size, by their wire type."""
 LARGEST = np.iinfo(np.int64).max
 """End of a part that extends to the end of its axis."""
 
@@ -214,19 +227,88 @@ def _onnx_type(kind: DTypeLike) -> int:
     return _TYPES[np.dtype(kind)]
 
 
-def onnx_session(data: bytes, extra: str) -> Any:
+def onnx_session(data: bytes, extra: str, *, is_trusted: bool = True) -> Any:
     """An `onnxruntime.InferenceSession` on one core, so that results do not depend on the number of cores.
 
-    Weights in other files, to which `data` may refer, are not read.
+    Weights in other files, to which `data` may refer, are not read. A model that is not trusted gets at most
+    `_MAX_BYTES` of memory for its tensors; `run_bounded` bounds the time of each run.
 
     Raises:
         ExportError: onnxruntime is not installed; `extra` of marsbench installs it.
+        PluginError: a model that is not trusted defines functions of its own.
     """
     runtime = import_extra("onnxruntime", extra)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = _SILENT
+    optimisers = []
+    if not is_trusted:
+        if _FUNCTIONS in _field_numbers(data):  # n of them, each calling the one before twice: 2 ** n nodes
+            raise PluginError("the ONNX model defines functions of its own, which is not accepted")
+        _bound_memory(runtime)
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        optimisers = ["ConstantFolding"]  # computes while a file is read, without the bounds
+    return runtime.InferenceSession(
+        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=optimisers
+    )
+
+
+def run_bounded(session: Any, inputs: dict[str, Any]) -> list[Any]:
+    """All outputs of a session, within `RUN_SECONDS`; raises what onnxruntime raises, also after that."""
+    options = import_module("onnxruntime").RunOptions()
+    options.log_severity_level = _SILENT
+    alarm = Timer(RUN_SECONDS, setattr, (options, "terminate", True))
+    alarm.start()
+    try:
+        outputs: list[Any] = session.run(None, inputs, options)
+    finally:
+        alarm.cancel()
+    return outputs
+
+
+@cache
+def _bound_memory(runtime: Any) -> None:
+    """Register the allocator of sessions that use the one of the process."""
+    kinds = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    where = kinds.OrtMemoryInfo(
+        "Cpu", kinds.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, kinds.OrtMemType.DEFAULT
+    )
+    limits = runtime.OrtArenaCfg({"max_mem": _MAX_BYTES, "arena_extend_strategy": 1})
+    runtime.create_and_register_allocator(where, limits)
+
+
+def _field_numbers(data: bytes) -> set[int]:
+    """Numbers of the fields at the top of a message in the wire format of Protocol Buffers.
+
+    Raises:
+        PluginError: it is no such message.
+    """
+    found, place = set(), 0
+    try:
+        while place < len(data):
+            key, place = _varint(data, place)
+            found.add(key >> 3)
+            if key & 7 == 2:
+                size, place = _varint(data, place)
+                place += size
+            elif key & 7 == 0:
+                _, place = _varint(data, place)
+            else:
+                place += _FIXED[key & 7]
+    except LookupError as error:
+        raise PluginError("not an ONNX model") from error
+    return found
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """The number at a place, 7 bits a byte, the lowest first, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            return value, place
 
 
 def chained(parts: Sequence[Any]) -> Any:

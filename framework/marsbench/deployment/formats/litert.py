@@ -5,6 +5,7 @@ or (1, n_dims) for vectors.
 """
 
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -14,11 +15,14 @@ import numpy as np
 from marsbench.deployment.formats.keras import input_signature, scaled_network, silence
 from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind, first_line
 from marsbench.environment import import_extra
-from marsbench.errors import ExportError
+from marsbench.errors import ExportError, PluginError
 from marsbench.plugin.features import FeatureKind, Floats
 from marsbench.plugin.keras import import_tensorflow, without_noise
 from marsbench.plugin.keras.model import KerasModel
 from marsbench.plugin.model import Model
+
+_MAX_VALUES = 1 << 29
+"""Values of all tensors of a file: 2 GiB."""
 
 
 class LiteRtFormat(ModelFormat):
@@ -51,6 +55,7 @@ class LiteRtFormat(ModelFormat):
         runtime = import_extra("ai_edge_litert.interpreter", "litert")
         with without_noise():
             interpreter = runtime.Interpreter(model_content=path.read_bytes(), num_threads=1)
+            _require_bounded(interpreter)
             interpreter.allocate_tensors()
         (given,), (asked,) = interpreter.get_input_details(), interpreter.get_output_details()
 
@@ -61,3 +66,13 @@ class LiteRtFormat(ModelFormat):
 
         kind = feature_kind(given["shape"][1:])
         return FileModel(kind, lambda features: np.stack([run(clip) for clip in features.values]))
+
+
+def _require_bounded(interpreter: Any) -> None:
+    """Raise PluginError if the file could compute without an end, or needs gigabytes."""
+    operators = {one["op_name"] for one in interpreter._get_ops_details()}  # noqa: SLF001 - they are told nowhere else
+    if loops := operators & {"WHILE", "IF", "CALL", "CALL_ONCE"}:
+        raise PluginError(f"the LiteRT model has the operator {min(loops)}, which is not accepted")
+    n_values = sum(prod(map(int, one["shape"])) for one in interpreter.get_tensor_details())
+    if n_values > _MAX_VALUES:
+        raise PluginError(f"the LiteRT model has tensors of {n_values:,} values, too many to be accepted")

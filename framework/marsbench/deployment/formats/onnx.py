@@ -32,7 +32,7 @@ from marsbench.plugin.features import (
 )
 from marsbench.plugin.keras.model import KerasModel
 from marsbench.plugin.model import Model, Probabilities
-from marsbench.plugin.onnx import OPSET, Graph, Value, chained, import_onnx, onnx_session
+from marsbench.plugin.onnx import OPSET, Graph, Value, chained, import_onnx, onnx_session, run_bounded
 from marsbench.plugin.registry import Entry
 from marsbench.plugin.sklearn import SklearnModel
 
@@ -71,14 +71,14 @@ class OnnxFormat(ModelFormat):
 
     def read(self, path: Path, plugin: Callable[[], Model]) -> Predictor:
         """Open a session; external data files that the graph names are not read."""
-        session = onnx_session(path.read_bytes(), "export")
-        (given,), (asked,) = session.get_inputs(), session.get_outputs()
+        session = onnx_session(path.read_bytes(), "export", is_trusted=False)
+        given = session.get_inputs()[0]
 
         def run(features: Features) -> Floats:
             is_vector = features.kind == "vector"
             clips = zip(features.values, features.lengths, strict=True)
             inputs = (values if is_vector else values[:length] for values, length in clips)
-            return np.stack([session.run([asked.name], {given.name: clip})[0] for clip in inputs])
+            return np.stack([run_bounded(session, {given.name: clip})[0] for clip in inputs])
 
         return FileModel(feature_kind(given.shape), run)
 
