@@ -104,4 +104,6 @@ def _options(
 def main() -> None:
     """Entry point of the console script."""
     os.environ |= SAFE_PATH  # for whatever a library starts
+    # Keras reads it when it is first imported, which a plugin may do; workers inherit it.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     app()

@@ -31,10 +31,13 @@ def predict(
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv cannot be used together")
     from marsbench.deployment.bundle import audio_files
-    from marsbench.deployment.bundle_files import read_bundle
+    from marsbench.deployment.bundle_files import read_bundle, read_bundle_record
     from marsbench.report.terminal import listings
     from marsbench.report.terminal.console import TerminalProgress, out
 
+    read_bundle_record(
+        bundle
+    )  # first: words in the wrong order are noticed by it, and reading it all takes long
     paths = audio_files(sources)
     predictions: list[tuple[Path, Prediction]] = []
     with TerminalProgress() as progress:

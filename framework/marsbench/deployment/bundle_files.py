@@ -165,7 +165,20 @@ def is_bundle(folder: Path) -> bool:
 
 def read_bundle_record(folder: Path) -> BundleRecord | EnsembleBundleRecord:
     """The record of a bundle; raises ResultsError if there is none, or a damaged one."""
+    if not (folder / RECORD).exists():
+        raise ResultsError(_no_bundle(folder))
     return read_record(folder / RECORD, AnyRecord).root
+
+
+def _no_bundle(folder: Path) -> str:
+    """What is there in place of a bundle, and how to get one."""
+    if (folder / "run.json").exists():
+        return f"{folder} is a run, not a bundle; make one of it with: bench export {folder}"
+    if folder.is_dir():
+        found = f"it has no {RECORD}"
+    else:
+        found = "it is a file" if folder.exists() else "there is no such folder"
+    return f"{folder} is not a bundle: {found}; bench export writes bundles"
 
 
 def read_samples(folder: Path, record: BaseRecord) -> list[Sample]:

@@ -30,7 +30,7 @@ def test_a_folder_without_a_bundle_is_one_line_before_anything_is_served(
     monkeypatch.setattr(app, "find_spec", lambda _: object())
     result = bench("app", "nothing")
     assert result.exit_code == 1
-    assert "nothing/bundle.json cannot be read" in result.stderr
+    assert "nothing is not a bundle: there is no such folder" in result.stderr
 
 
 def test_the_server_is_this_machines_alone_and_tells_nobody(

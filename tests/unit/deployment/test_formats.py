@@ -16,6 +16,7 @@ from marsbench.deployment.bundle_files import golden_samples, read_bundle, write
 from marsbench.deployment.formats import format_names
 from marsbench.deployment.model_format import find_format
 from marsbench.errors import ExportError, PluginError
+from marsbench.plugin.onnx import Graph, onnx_session
 from marsbench.plugin.registry import Registry, discover
 
 ARRAYS = '''
@@ -105,6 +106,16 @@ def test_a_file_that_is_not_of_its_format_is_one_line(tmp_path: Path) -> None:
     np.savez(path, other=np.zeros(3))
     with pytest.raises(PluginError, match="cannot be read in the format 'arrays': 'means is not a file"):
         find_format("arrays").open(path, lambda: pytest.fail("the plugin is not needed"))
+
+
+def test_an_onnx_file_that_fails_is_told_once_by_an_exception(capfd: pytest.CaptureFixture[str]) -> None:
+    graph = Graph("fails")
+    clips = graph.input("clips", np.float32, ["n", 4])
+    graph.output("probabilities", clips.reshape(7, 7), [7, 7])
+    session = onnx_session(graph.model().SerializeToString(), "export")
+    with pytest.raises(Exception, match="Reshape"):
+        session.run(None, {"clips": np.ones((2, 4), np.float32)})
+    assert "".join(capfd.readouterr()) == ""
 
 
 @pytest.mark.usefixtures("arrays")

@@ -1,7 +1,10 @@
 """The quiet import, without importing anything."""
 
+import importlib
 import os
 import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -47,4 +50,34 @@ def test_a_missing_tensorflow_is_one_line_with_what_to_install(monkeypatch: pyte
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(PluginError, match=r"TensorFlow cannot be imported .*pip install tensorflow"):
+        import_keras()
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "", None])
+def test_networks_get_tensorflow_whatever_backend_is_set(
+    backend: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+
+    def load(_name: str) -> Any:
+        seen.append(os.environ.get("KERAS_BACKEND"))
+        return SimpleNamespace(get_logger=lambda: SimpleNamespace(setLevel=lambda _: None), backend=RIGHT)
+
+    monkeypatch.setenv("KERAS_BACKEND", backend or "")
+    if backend is None:
+        monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setattr(importlib, "import_module", load)
+    import_keras()
+    assert set(seen) == {"tensorflow"}
+
+
+RIGHT = SimpleNamespace(backend=lambda: "tensorflow")
+
+
+def test_another_backend_that_is_in_use_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = ModuleType("keras")
+    keras.backend = SimpleNamespace(backend=lambda: "torch")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    with pytest.raises(PluginError, match=r"with the backend torch, .*: set KERAS_BACKEND=tensorflow and"):
         import_keras()

@@ -26,7 +26,7 @@ _NOISE = re.compile(
 
 
 def import_keras() -> Any:
-    """Import `keras` with the TensorFlow backend.
+    """Import `keras` with the TensorFlow backend, whatever KERAS_BACKEND or Keras's own settings say.
 
     Raises:
         PluginError: TensorFlow or Keras cannot be imported, or Keras uses another backend.
@@ -34,7 +34,8 @@ def import_keras() -> Any:
     keras = _imported("keras")
     if keras.backend.backend() != "tensorflow":
         raise PluginError(
-            f"Keras was imported with the backend {keras.backend.backend()}; set KERAS_BACKEND=tensorflow"
+            f"Keras was imported before, with the backend {keras.backend.backend()}, and networks need "
+            "TensorFlow: set KERAS_BACKEND=tensorflow and start Python again"
         )
     return keras
 
@@ -70,7 +71,7 @@ def _imported(module: str) -> Any:
 
 def _import_quietly() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # no other can fit these networks
     try:
         with without_noise(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
