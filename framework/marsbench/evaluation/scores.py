@@ -109,6 +109,11 @@ class Metrics(StoredRecord):
         return score.value if isinstance(score, Score) else score
 
     @property
+    def n_clips(self) -> int:
+        """How many clips were tested."""
+        return sum(entry.n_clips for entry in self.classes)
+
+    @property
     def worst(self) -> ClassScores:
         """The class with the lowest recall."""
         return min(self.classes, key=lambda scores: scores.recall.value)
@@ -190,6 +195,19 @@ def agreeing(confidence: float | None, outcome: Outcome | None) -> float | None:
 def least_confidence(grades: Sequence[Grade]) -> float | None:
     """How sure it is that the weakest criterion is met: what the verdict follows; None if not known."""
     return min((entry.confidence for entry in grades if entry.confidence is not None), default=None)
+
+
+def growth_for_pass(grades: Sequence[Grade]) -> float | None:
+    """How many times as many speakers or clips it would take for a pass at these scores.
+
+    An interval narrows with the root of their number: ((value - low) / (value - threshold)) ** 2, the largest
+    over the criteria. None if every interval is above its threshold, or some score is not.
+    """
+    open_ = [entry for entry in grades if entry.score.low <= entry.threshold]
+    if not open_ or not all(entry.reached for entry in grades):
+        return None
+    margins = (((one.score.value - one.score.low), (one.score.value - one.threshold)) for one in open_)
+    return max((reach / margin) ** 2 for reach, margin in margins)
 
 
 def grade(

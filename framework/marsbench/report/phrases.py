@@ -1,15 +1,18 @@
 """What scores and leaderboards mean, in sentences."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 
 from marsbench.config import Criteria
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import GRADED, Grade, Metrics, Outcome, verdict
+from marsbench.evaluation.scores import GRADED, Grade, Metrics, Outcome, growth_for_pass, verdict
 from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord
 
+_MOST_GROWTH = 11
+"""Beyond, the number of further speakers is a guess."""
 OPTIMISM = (
     "optimism: validation minus test score of what tuning chose, less that of the untuned configuration; it "
     "is what selection added."
@@ -32,7 +35,7 @@ def thresholds(criteria: Criteria) -> str:
 def n_clips_phrase(standing: Standing) -> str:
     """How many clips were tested, of how many in the corpus."""
     total = standing.corpus.n_clips
-    tested = sum(entry.n_clips for entry in standing.metrics.classes) if standing.metrics else total
+    tested = standing.metrics.n_clips if standing.metrics else total
     return f"{total:,} clips" if tested == total else f"{tested:,} of {total:,} clips"
 
 
@@ -98,6 +101,29 @@ def verdict_sentence(grades: list[Grade]) -> str:
         return f"Every score is above its threshold, but the {_INTERVAL} of {named} extends below."
     missed = _listed([criterion_name(entry.criterion) for entry in grades if not entry.reached])
     return f"Below the threshold: {missed}. The {_INTERVAL} extends above, so the verdict is undecided."
+
+
+def power_sentence(grades: list[Grade], metrics: Metrics, n_speakers: int | None) -> str:
+    """How many more speakers, or clips if none is known, a pass would take at these scores; empty if none.
+
+    Args:
+        grades: of every criterion.
+        metrics: what was graded.
+        n_speakers: how many are known; None if that was not recorded.
+    """
+    growth = growth_for_pass(grades)
+    if growth is None:
+        return ""
+    unit, n = ("speaker", n_speakers) if n_speakers else ("clip", metrics.n_clips)
+    what = "speakers or clips" if n_speakers is None else f"{unit}s ({n:,} now)"
+    if growth > _MOST_GROWTH:
+        return f"A pass at these scores would take more than {_MOST_GROWTH - 1} times as many {what}."
+    if n_speakers is None:
+        return f"A pass at these scores would take about {growth:.1f} times as many {what}."
+    more = max(1, ceil(round(n * (growth - 1), 6)))
+    step = 10 ** max(0, len(str(more)) - 2)
+    more = ceil(more / step) * step
+    return f"A pass at these scores would take about {more:,} more {unit}{'s' * (more > 1)} ({n:,} now)."
 
 
 def _listed(words: list[str], most: int = 4) -> str:

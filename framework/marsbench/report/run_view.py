@@ -33,7 +33,7 @@ from marsbench.report.charts import (
     draw_spectrogram,
     learning_curves,
 )
-from marsbench.report.phrases import by_reason, fold_numbers
+from marsbench.report.phrases import by_reason, fold_numbers, power_sentence
 from marsbench.results.predictions import read_predictions
 from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.row import Row
@@ -188,6 +188,11 @@ class RunView:
     def alone(self) -> Row | None:
         """The row if it is of this run alone."""
         return self.row if self.row and self.row.run_ids == (self.run.run_id,) else None
+
+    @property
+    def power(self) -> str:
+        """How many more speakers or clips a pass would take, in a sentence; empty if that cannot be told."""
+        return power_sentence(self.grades, self.run.metrics, self.n_speakers) if self.run.metrics else ""
 
     @property
     def speaker_dots(self) -> list[list[float | None]]:

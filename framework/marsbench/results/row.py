@@ -291,7 +291,7 @@ _MERGES: dict[str, Callable[[Sequence[float]], float]] = {
 
 def _scores(metrics: Metrics, worst: ClassScores) -> dict[str, float]:
     """Every recorded metric, the recall of the worst class, the spread of the ranking metric over folds."""
-    numbers: dict[str, float] = {"n_clips": sum([scores.n_clips for scores in metrics.classes])}
+    numbers: dict[str, float] = {"n_clips": metrics.n_clips}
     for name, score in [*metrics.scores.items(), (WORST_RECALL, worst.recall)]:
         if isinstance(score, Score):
             numbers[name] = score.value

@@ -205,6 +205,8 @@ class Standing(StoredRecord):
     criteria: Criteria
     metrics: Metrics | None
     """None unless every fold is there."""
+    n_speakers: int | None = None
+    """Known speakers of the tested clips; None in older records."""
     verdict: Outcome | None
     pass_confidence: float | None = Field(
         default=None, validation_alias=AliasChoices("pass_confidence", "pass_probability")

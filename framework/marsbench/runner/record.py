@@ -61,6 +61,7 @@ def build_record(
         grades=grades,
         verdict=verdict(grades) if metrics else None,
         pass_confidence=least_confidence(grades),
+        n_speakers=None if predictions is None else len(set(predictions.speakers) - {None}),
         failures=[failures[fold] for fold in sorted(failures, key=lambda fold: -1 if fold is None else fold)],
         warnings=list(dict.fromkeys(warnings)),
         environment=_environment(

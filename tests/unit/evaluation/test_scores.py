@@ -16,8 +16,18 @@ from marsbench.config import Criteria
 from marsbench.evaluation.formulas import confusion
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import Grade, Outcome, Score, grade, least_confidence, mean_metrics, verdict
+from marsbench.evaluation.scores import (
+    Grade,
+    Outcome,
+    Score,
+    grade,
+    growth_for_pass,
+    least_confidence,
+    mean_metrics,
+    verdict,
+)
 from marsbench.evaluation.scoring import confidence, confidences, percentiles, resample, score_predictions
+from marsbench.report.phrases import power_sentence
 
 N_CLASSES = 4
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
@@ -256,3 +266,76 @@ def test_few_speakers_expand_the_percentiles(n_speakers: int, wider: float) -> N
     low, high = percentiles(drawn, n_speakers)
     # Student's quantile over the normal one, times the root of n / (n - 1).
     assert (high - low) / (2 * 1.96) == pytest.approx(wider, abs=0.02)
+
+
+def graded(*intervals: tuple[float, float, float], threshold: float = 0.8) -> list[Grade]:
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 5, [0, 1, 2, 3] * 5))
+    entries = []
+    for low, value, high in intervals:
+        score = Score(low=low, value=value, high=high)
+        changed = metrics.model_copy(update={"accuracy": score})
+        entries.append(grade(changed, Criteria(accuracy=threshold))[0])
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("intervals", "growth"),
+    [
+        ([(0.76, 0.82, 0.88)], 9.0),
+        ([(0.76, 0.84, 0.92)], 4.0),
+        ([(0.76, 0.84, 0.92), (0.76, 0.82, 0.88), (0.85, 0.9, 0.95)], 9.0),
+        ([(0.81, 0.84, 0.92)], None),
+        ([(0.76, 0.79, 0.88), (0.76, 0.84, 0.92)], None),
+        ([(0.7, 0.75, 0.79)], None),
+        ([(0.7, 0.8, 0.9)], None),
+    ],
+)
+def test_a_pass_takes_more_speakers_only_where_every_score_is_above_its_threshold(
+    intervals: list[tuple[float, float, float]], growth: float | None
+) -> None:
+    found = growth_for_pass(graded(*intervals))
+    assert found == (None if growth is None else pytest.approx(growth))
+
+
+@pytest.mark.parametrize(
+    ("interval", "n_speakers", "sentence"),
+    [
+        ((0.76, 0.82, 0.88), 24, "about 200 more speakers (24 now)."),
+        ((0.79, 0.83, 0.88), 24, "about 19 more speakers (24 now)."),
+        ((0.7999, 0.83, 0.88), 4, "about 1 more speaker (4 now)."),
+        ((0.76, 0.84, 0.92), 0, "about 60 more clips (20 now)."),
+        ((0.76, 0.84, 0.92), None, "about 4.0 times as many speakers or clips."),
+        ((0.7, 0.81, 0.9), 24, "more than 10 times as many speakers (24 now)."),
+        ((0.7, 0.81, 0.9), 0, "more than 10 times as many clips (20 now)."),
+        ((0.81, 0.9, 0.95), 24, ""),
+        ((0.7, 0.75, 0.9), 24, ""),
+    ],
+)  # fmt: skip
+def test_how_many_more_speakers_a_pass_would_take_is_told(
+    interval: tuple[float, float, float], n_speakers: int | None, sentence: str
+) -> None:
+    metrics = score_predictions(predictions([0, 1, 2, 3] * 5, [0, 1, 2, 3] * 5))
+    start = "A pass at these scores would take " if sentence else ""
+    assert power_sentence(graded(interval), metrics, n_speakers) == start + sentence
+
+
+def test_as_many_more_speakers_as_are_told_do_make_a_pass() -> None:
+    generator = np.random.default_rng(6)
+    n_speakers, n_takes = 12, 32
+    targets = np.tile(np.arange(N_CLASSES), n_speakers * n_takes // N_CLASSES)
+    odds = 1 / (1 + np.exp(-generator.normal(1.9, 0.6, n_speakers)))
+    speaker_of = np.arange(len(targets)) // N_CLASSES % n_speakers
+    right = generator.random(len(targets)) < odds[speaker_of]
+    predicted = np.where(right, targets, (targets + 1) % N_CLASSES)
+
+    def grades(copies: int) -> list[Grade]:
+        """Of a corpus with so many speakers like each of these."""
+        speakers = [f"s{speaker} {copy}" for copy in range(copies) for speaker in speaker_of]
+        found = made(np.tile(targets, copies), one_hot(np.tile(predicted, copies).tolist()), (), speakers)
+        return grade(score_predictions(found), Criteria(accuracy=0.8, macro_f1=0.8, class_recall=0.7))
+
+    growth = growth_for_pass(grades(1))
+    assert growth is not None
+    assert 1.5 < growth < 11
+    assert verdict(grades(max(1, int(0.7 * growth)))) == "undecided"
+    assert verdict(grades(int(1.3 * growth) + 1)) == "pass"

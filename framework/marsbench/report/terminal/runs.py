@@ -14,7 +14,14 @@ from marsbench.evaluation.scores import GRADED, Grade, Metrics, Score
 from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report.boards import outcome_text
 from marsbench.report.columns import formatted, metric_text, threshold_text
-from marsbench.report.phrases import by_reason, criterion_name, fold_numbers, tuning_lines, view_phrase
+from marsbench.report.phrases import (
+    by_reason,
+    criterion_name,
+    fold_numbers,
+    power_sentence,
+    tuning_lines,
+    view_phrase,
+)
 from marsbench.report.run_view import ValueScores
 from marsbench.report.terminal.console import frameless, n_more, table
 from marsbench.results.comparison import Comparison
@@ -69,6 +76,7 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
         words = "" if sure is None else f" (P {100 * sure:.0f} %: how sure its weakest criterion is met)"
         verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), words)
         parts += [_grades(run.grades), _recalls(run.metrics), verdict]
+        parts += [Text(power)] if (power := power_sentence(run.grades, run.metrics, run.n_speakers)) else []
     return Group(*parts)
 
 
