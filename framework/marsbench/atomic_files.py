@@ -2,11 +2,15 @@
 
 import hashlib
 import os
+import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from functools import cache
+from itertools import count
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, TypeVar
@@ -17,6 +21,9 @@ from pydantic import BaseModel, ValidationError
 
 from marsbench.errors import DamagedError, ResultsError, StorageError, raise_machine_fault, reason_of
 from marsbench.progress import Progress
+
+if sys.platform != "win32":
+    import fcntl
 
 Record = TypeVar("Record", bound=BaseModel)
 _LOCK = ".lock"
@@ -172,15 +179,73 @@ def try_lock(folder: Path) -> FileLock | None:
 
 def is_locked(folder: Path) -> bool:
     """Whether some process holds the folder's lock."""
-    if not (folder / _LOCK).exists():
-        return False
+    return _is_held(folder / _LOCK)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether some process holds a lock file; those that ask at the same time do not see one another."""
     try:
-        with FileLock(folder / _LOCK, timeout=0):
-            return False
-    except Timeout:
+        with path.open("rb") as file:
+            if sys.platform == "win32":
+                with FileLock(path, timeout=0):
+                    return False
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, Timeout):
         return True
-    except OSError:
-        return False  # a process that cannot write here cannot know, and does no harm
+    except OSError as error:
+        raise_machine_fault(error)
+    return False  # there is none, or one that may not be read: whoever cannot know does no harm
+
+
+@cache
+def _started(_pid: int) -> str:
+    return datetime.now().astimezone().isoformat(" ", "seconds")
+
+
+def this_process() -> str:
+    """A text that names this process and no other, of any machine."""
+    pid = os.getpid()
+    return f"process {pid} on {platform.node()}, since {_started(pid)}"
+
+
+@contextmanager
+def at_work(what: str, *folders: Path) -> Iterator[None]:
+    """Show in folders that this process does something there, as long as the context lasts and it lives.
+
+    Each process holds a lock file of its own there, with a line on itself in it. A folder that cannot be
+    written to is left out.
+    """
+    with ExitStack() as stack:
+        for folder in folders:
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.callback(_let_go, _free_lock(folder, f"{what}: {this_process()}"))
+        yield
+
+
+def _free_lock(folder: Path, line: str) -> FileLock:
+    """The first lock file of a folder that no process holds, now held by this one, with a line in it."""
+    for number in count():
+        path = folder / f"{_LOCK}-{number}"
+        lock = FileLock(path, thread_local=False)
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            path.write_text(line, "utf-8")
+            if _is_held(path):  # else another process has just removed it
+                return lock
+    raise AssertionError
+
+
+def _let_go(lock: FileLock) -> None:
+    with suppress(OSError):  # some systems remove no open file
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+def who_is_at_work(folder: Path) -> list[str]:
+    """The line of each living process that is `at_work` in a folder."""
+    held = [path for path in sorted(folder.glob(f"{_LOCK}-*")) if _is_held(path)]
+    return [path.read_text("utf-8", errors="replace") or "a process that has just begun" for path in held]
 
 
 def pause() -> None:

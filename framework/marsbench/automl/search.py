@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from marsbench.atomic_files import locked, read_record, require_writable, write_checksummed
+from marsbench.atomic_files import at_work, home, locked, read_record, require_writable, write_checksummed
 from marsbench.automl.selection import (
     Candidate,
     Contender,
@@ -79,6 +79,11 @@ def search(
     """
     progress = progress or Silent()
     require_writable(asked.results)
+    with at_work("a search", asked.results, home()):
+        return _searched(asked, progress, now)
+
+
+def _searched(asked: Search, progress: Progress, now: Callable[[], float]) -> Found:
     experiment = _experiment(asked, progress)
     (plan,) = make_plans(experiment, progress, tell_of_pairs=False)
     path = _path(asked, plan)

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from marsbench.cli.options import DEFAULT_RESULTS, Given, Json, Results, takes
-from marsbench.cli.output import print_json, tell_left_out
+from marsbench.cli.output import print_json, print_text, tell_left_out
 from marsbench.cli.run import print_report
 from marsbench.config import Execution, Experiment, read_experiment_file
 
 
 def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
-    """Show the progress of runs, and the time left."""
+    """Show the progress of runs, the time left, and which processes are at work."""
+    from marsbench.atomic_files import who_is_at_work
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.runs import state_table
     from marsbench.runner.status import states
@@ -23,6 +24,8 @@ def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
         print_json([state.as_row() for state in found])
     else:
         out.print(state_table(found, finished_too=False))
+        for line in who_is_at_work(results):
+            print_text(f"At work: {line}")
 
 
 @takes(Experiment, "results", "workers")

@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.atomic_files import write_atomically
+from marsbench.atomic_files import at_work, home, write_atomically
 from marsbench.data.audio import resample
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle, EnsembleBundle
@@ -149,7 +149,8 @@ def source_of_run(
     run = folder.read_run()
     target.require([member.read_run() for member in reload.members_of(folder, run)], registry)
     corpus = reload.corpus_of(run, registry, data, progress)
-    bundle = _Refit(corpus, registry, progress).bundle(folder, fold)
+    with at_work("an export", folder.path.parents[2], home()):
+        bundle = _Refit(corpus, registry, progress).bundle(folder, fold)
     return bundle, list(golden_samples(corpus))
 
 

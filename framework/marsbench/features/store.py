@@ -23,7 +23,16 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.atomic_files import home, locked, pause, read_checksummed, write_atomically, write_checksummed
+from marsbench.atomic_files import (
+    home,
+    locked,
+    pause,
+    read_checksummed,
+    try_lock,
+    who_is_at_work,
+    write_atomically,
+    write_checksummed,
+)
 from marsbench.data.audio import DECODER, Waveform, decode, read_bytes, resample
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import AudioError, BenchError, DamagedError, PluginError, StorageError, reason_of
@@ -348,12 +357,21 @@ def store_use() -> list[StoreUse]:
 
 
 def clear_store(extractor: str | None = None) -> int:
-    """Delete the cached features of one extractor, or of all if None; returns the number of bytes freed."""
+    """Delete the cached features of one extractor, or of all if None; returns the number of bytes freed.
+
+    Raises:
+        StorageError: a process that is at work may need them; names it.
+    """
+    if busy := who_is_at_work(home()):
+        raise StorageError(f"stored features are in use by {'; '.join(busy)}. Clear them once it has ended.")
     freed = 0
     for name, folders in _folders_by_extractor().items():
         for folder in folders if extractor in (None, name) else ():
+            if (lock := try_lock(folder)) is None:
+                raise StorageError(f"{folder} is being written by another process; try again later")
             freed += _size(folder)
             shutil.rmtree(folder)
+            lock.release()
     return freed
 
 

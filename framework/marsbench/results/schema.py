@@ -181,6 +181,8 @@ class RunPlan(StoredRecord):
     """None for the untuned run."""
     fusion: dict[str, Any] | None = None
     """Keys and values that ask for an ensemble; None for any other run."""
+    driver: str = ""
+    """`this_process` of the command that last set out to make it."""
 
 
 class Standing(StoredRecord):

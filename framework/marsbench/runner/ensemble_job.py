@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.atomic_files import require_writable
+from marsbench.atomic_files import at_work, home, require_writable
 from marsbench.config import Fusion
 from marsbench.environment import environment
 from marsbench.evaluation.ensembling import average, fit_weights, pool
@@ -81,10 +81,11 @@ def fuse_runs(
         }
     )
     job = EnsembleJob(members, asked, progress, tuple(known))
-    if job.has_gaps(retry_failed):
-        job.require_refittable()
-    with Resources.opened(asked, open_executor(asked), progress) as place:
-        make_jobs([job], place, retry_failed=retry_failed)
+    with at_work("an ensemble", asked.results, home()):
+        if job.has_gaps(retry_failed):
+            job.require_refittable()
+        with Resources.opened(asked, open_executor(asked), progress) as place:
+            make_jobs([job], place, retry_failed=retry_failed)
     return job.folder, job.record
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from filelock import FileLock
 
-from marsbench.atomic_files import try_lock, wait_until_free
+from marsbench.atomic_files import this_process, try_lock, wait_until_free
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Submit
@@ -134,7 +134,7 @@ class Job(ABC):
 
     def announce(self) -> None:
         """Write what is planned, so that `bench status` knows of it before its first fit."""
-        self.folder.write_plan(self.planned())
+        self.folder.write_plan(self.planned().model_copy(update={"driver": this_process()}))
 
     def has_gaps(self, retry_failed: bool) -> bool:
         """Whether a fold seems to be missing, by file names alone."""

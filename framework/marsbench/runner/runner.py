@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from marsbench.atomic_files import require_writable
+from marsbench.atomic_files import at_work, home, require_writable
 from marsbench.config import Experiment, Fusion
 from marsbench.errors import ResultsError
 from marsbench.execution.executor import open_executor
@@ -42,10 +42,11 @@ def run(
     progress = progress or Silent()
     require_writable(experiment.results)
     executor = open_executor(experiment)
-    plans = make_plans(experiment, progress, check=partial(require_tunable, experiment))
-    jobs = [job for plan in plans for job in jobs_of(plan, experiment, progress)]
-    with Resources.opened(experiment, executor, progress) as place:
-        make_jobs(jobs, place, Clock(experiment.time_budget or math.inf), retry_failed=retry_failed)
+    with at_work("a run", experiment.results, home()):
+        plans = make_plans(experiment, progress, check=partial(require_tunable, experiment))
+        jobs = [job for plan in plans for job in jobs_of(plan, experiment, progress)]
+        with Resources.opened(experiment, executor, progress) as place:
+            make_jobs(jobs, place, Clock(experiment.time_budget or math.inf), retry_failed=retry_failed)
     return [(job.folder, job.record) for job in jobs]
 
 

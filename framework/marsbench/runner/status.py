@@ -1,11 +1,11 @@
 """How far runs are, and how long the rest may take, from files alone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from marsbench.atomic_files import is_locked
+from marsbench.atomic_files import is_locked, who_is_at_work
 from marsbench.config import Experiment
 from marsbench.errors import ResultsError
 from marsbench.planning import make_plans
@@ -26,7 +26,7 @@ class RunState:
     plan: RunPlan
     status_counts: StatusCounts
     is_live: bool
-    """Whether some process is making it now."""
+    """Whether some process is making it now, or has set out to and prepares or makes others first."""
     unit_seconds: float | None
     """What one unit may take, by past timings of the same pipeline; None if there are none."""
     trials: tuple[float, ...] = ()
@@ -89,25 +89,27 @@ def states(root: Path) -> tuple[list[RunState], list[str]]:
     """Every planned run below a results folder, and what could not be read of them.
 
     Raises:
-        ResultsError: there are none.
+        ResultsError: there are none, and no process is at work there.
     """
     found: list[RunState] = []
     unreadable: list[str] = []
+    working = who_is_at_work(root)
     for folder in find_planned(root):
         try:
-            found.append(state_of(folder, folder.read_plan()))
+            found.append(state_of(folder, folder.read_plan(), working))
         except ResultsError as error:
             unreadable.append(str(error))
-    if not found and not unreadable:
+    if not found and not unreadable and not working:
         raise ResultsError(f"no runs in {root.absolute()}; make one with: bench run")
     return found, unreadable
 
 
-def state_of(folder: RunFolder, plan: RunPlan) -> RunState:
-    """What there is of a planned run, whose folder need not exist yet."""
-    is_live = is_locked(folder.path)
+def state_of(folder: RunFolder, plan: RunPlan, working: Sequence[str] = ()) -> RunState:
+    """What there is of a planned run, whose folder need not exist yet; `working`: who is at work there."""
+    is_made = is_locked(folder.path)
+    is_live = is_made or any(plan.driver and plan.driver in line for line in working)
     status_counts = folder.status_counts()
-    if not is_live:
+    if not is_made:
         status_counts = status_counts._replace(running=0)  # marks of a process that is gone
     seconds = (
         _unit_seconds(folder, plan) if status_counts.done + status_counts.failed < plan.n_folds else None

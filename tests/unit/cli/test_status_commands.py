@@ -1,9 +1,16 @@
 import json
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from marsbench.atomic_files import at_work, this_process, who_is_at_work
+from marsbench.errors import StorageError
+from marsbench.features.store import clear_store
+from marsbench.runner.job import Job
+from marsbench.runner.status import states
 
 Bench = Callable[..., Any]
 GRID = ("--features", "crossings,blocks", "--model", "nearest_mean,troubled", "--data", "tones")
@@ -120,3 +127,59 @@ def test_many_unreadable_runs_are_told_of_in_few_lines(bench: Bench) -> None:
     lines = bench("leaderboard").stderr.splitlines()
     assert len(lines) == 11
     assert lines[-1] == "left out: 40 more"
+
+
+RUN = ("--features", "crossings,blocks", "--model", "nearest_mean", "--data", "tones")
+STEPS = {
+    "planning": (("run", *RUN), "runner.runner.make_plans", "a run"),
+    "extraction": (("run", *RUN), "runner.pipeline_job.PipelineJob.prepare", "a run"),
+    "fits": (("run", *RUN), "runner.pipeline_job.PipelineJob.fit_missing", "a run"),
+    "search": (("search", *RUN, "--time-budget", "10s"), "automl.search.Screening.look", "a search"),
+    "weights": (("ensemble", "crossings", "blocks"), "runner.ensemble_job.make_jobs", "an ensemble"),
+    "export": (("export", "crossings"), "deployment.export.fit_model", "an export"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_while_a_command_is_at_work_status_says_so_and_features_are_not_cleared(
+    bench: Bench, kit: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    command, name, what = STEPS[step]
+    if step in {"weights", "export"}:
+        bench("run", *RUN, "--trials", "0", "--plugins", kit)
+    heard: list[tuple[list[str], list[bool], str]] = []
+    where, _, function = f"marsbench.{name}".rpartition(".")
+    place = pkgutil.resolve_name(where)
+    go_on = getattr(place, function)
+
+    def look_and_go_on(*values: Any, **options: Any) -> Any:
+        with pytest.raises(StorageError) as refused:
+            clear_store()
+        planned = [state.is_live for state in states(Path("results"))[0] if not state.is_finished]
+        heard.append((who_is_at_work(Path("results")), planned, str(refused.value)))
+        return go_on(*values, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, function, look_and_go_on)
+        bench(*command, "--plugins", kit)
+    (line, *_), planned, refusal = heard[0]
+    assert line == f"{what}: {this_process()}"
+    assert all(planned)
+    assert line in refusal
+    assert who_is_at_work(Path("results")) == []
+    assert bench("cache", "clear").exit_code == 0
+
+
+def test_a_run_that_nobody_makes_is_told_though_something_else_is_at_work(
+    bench: Bench, kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "open", interrupted)
+        bench("run", *RUN, "--trials", "0", "--plugins", kit)
+    assert "No process is running them. Rerun" in bench("status").stdout
+    with at_work("a search", Path("results")):
+        shown = bench("status").stdout
+    assert f"At work: a search: {this_process()}" in shown

@@ -392,8 +392,10 @@ def _hints(unfinished: Sequence[RunState]) -> Iterator[str]:
     if any(state.has_failed for state in unfinished):
         yield "To retry what failed: bench retry --failed"
     begun = [state for state in unfinished if state.folder.is_planned and state.n_to_do]
-    if begun and not any(state.is_live for state in begun):
-        yield "No process is running them. Rerun the command that started them to resume."
+    idle = [state for state in begun if not state.is_live]
+    if idle:
+        which = "them" if len(idle) == len(unfinished) else f"{len(idle)} of them"
+        yield f"No process is running {which}. Rerun the command that started them to resume."
 
 
 def duration(seconds: float) -> str:
