@@ -48,6 +48,7 @@ def units(data: str, n_splits: int) -> list[Unit]:
                 unit,
                 train=tuple(train.tolist()),
                 train_targets=tuple(targets[train].tolist()),
+                train_groups=tuple(train.tolist()),
                 validation=tuple(test.tolist()),
                 validation_targets=tuple(targets[test].tolist()),
                 test=tuple(test.tolist()),

@@ -43,6 +43,8 @@ class Unit:
     n_classes: int
     train: tuple[int, ...]
     train_targets: tuple[int, ...]
+    train_groups: tuple[int, ...]
+    """`FitContext.groups` of the training clips."""
     validation: tuple[int, ...]
     validation_targets: tuple[int, ...]
     test: tuple[int, ...]
@@ -125,6 +127,7 @@ def fit_model(
         is_draft=unit.is_draft,
         until=unit.until,
         checkpoint=unit.checkpoint,
+        groups=np.array(unit.train_groups, np.int64),
     )
     model.fit(train, hp, context)
     hp.refuse_unused(unit.model.name)

@@ -50,6 +50,10 @@ class FitContext:
     """Epoch after which to pause, if the model has `rungs`; None to train to the end."""
     checkpoint: bytes | None = None
     """`checkpoint_` of a paused fit with the same arguments, to resume from."""
+    groups: NDArray[np.int64] | None = None
+    """Group number of each training clip, (n_clips,), equal for clips that must stay together wherever the
+    model splits them: of one speaker or one utterance, as the protocol has it, and duplicates. None: each clip
+    is a group of its own."""
 
 
 class Model(Plugin):

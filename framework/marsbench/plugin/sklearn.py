@@ -2,8 +2,10 @@
 
 import warnings
 import zipfile
+from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,14 @@ from marsbench.plugin.search_space import HyperParameters
 
 _FILE = "model.skops"
 _CALIBRATION_FOLDS = 5
+_EARLY_STOPPING_FOLDS = 10
+"""A tenth of the clips, as scikit-learn holds out by itself."""
+_AUTOMATIC_EARLY_STOPPING = 10_000
+"""Clips beyond which scikit-learn's `early_stopping="auto"` stops early."""
+LEAST_PROBABILITY = 1e-6
+"""Smaller probabilities are calibrated as this one; some estimators give 0."""
+_LEAST_OF_PROBABILITIES = -2
+"""Logarithm of the least temperature of probabilities: a few clips that are all right do not prove certainty."""
 
 TRUSTED = frozenset(
     {
@@ -43,10 +53,14 @@ Whole modules are not trusted: NumPy, SciPy and scikit-learn contain functions t
 class SklearnModel(Model):
     """A scikit-learn classifier or pipeline.
 
-    For an estimator without `predict_proba`, such as a support vector machine, probabilities are the softmax
-    of its decision function divided by a temperature (Guo et al. 2017, arXiv:1706.04599). The temperature
-    minimises the log loss on held-out folds of the training clips; it is 1 in a draft. The most probable
-    class is the one that the estimator predicts.
+    Probabilities are calibrated: they are the softmax of the logarithms of the estimator's probabilities, or
+    else of its decision function, divided by a temperature (Guo et al. 2017, arXiv:1706.04599). The most
+    probable class stays the same. The temperature minimises the log loss on held-out folds of the training
+    clips, which keep the groups of `FitContext.groups` together. In a draft nothing is calibrated.
+
+    An estimator with `early_stopping` whose `fit` takes `sample_weight_val`, such as scikit-learn's gradient
+    boosting, stops early by whole groups. Other splits that an estimator makes by itself, such as those of
+    its `cv`, know no groups; override `fit` to make them from `FitContext.groups`.
     """
 
     accepts: ClassVar[FeatureKind] = "vector"
@@ -81,11 +95,11 @@ class SklearnModel(Model):
         estimator = self.build(hp, train.features.input_shape, context.n_classes)
         self._require_classifier(estimator)
         seed_estimator(estimator, context.seed)
-        values = train.features.values.astype(np.float64)
+        clips = _Clips.of(train, context)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            self.temperature_ = _temperature(estimator, values, train.targets, context)
-            self.estimator_ = estimator.fit(values, train.targets)
+            self.estimator_ = _fitted(estimator, clips, context.seed)
+            self.temperature_ = _temperature(estimator, clips, context)
         self.warnings_ = tuple(dict.fromkeys(_first_line(entry.message) for entry in caught))
         self.n_classes_ = context.n_classes
         self.n_parameters_ = _count_parameters(self.estimator_)
@@ -153,10 +167,8 @@ class SklearnModel(Model):
     def _probabilities(self, values: NDArray[np.float64]) -> Probabilities:
         """Probabilities of the classes that have training clips, (n_clips, n_present_classes)."""
         if self.temperature_ is not None:
-            return _softmax(_scores(self.estimator_.decision_function(values)) / self.temperature_)
-        probabilities: Probabilities = np.asarray(self.estimator_.predict_proba(values), np.float64)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        return probabilities
+            return _softmax(_scores(self.estimator_, values) / self.temperature_)
+        return _own_probabilities(self.estimator_, values)
 
     def _trusted_types(self, path: Path) -> list[str]:
         """Types in the file that skops does not trust; raises PluginError if this plugin does not either."""
@@ -181,37 +193,140 @@ def seed_estimator(estimator: Any, seed: int) -> None:
             value.random_state = seed
 
 
-def _temperature(
-    estimator: Any, values: NDArray[np.float64], targets: NDArray[np.int64], context: FitContext
-) -> float | None:
-    """Temperature with the least log loss on held-out folds; None if the estimator has `predict_proba`.
+class _Clips(NamedTuple):
+    """Training clips: values (n_clips, ...), and class and group number of each."""
 
-    1 in a draft, and if a class has a single clip, which cannot be held out.
+    values: NDArray[np.float64]
+    targets: NDArray[np.int64]
+    groups: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, train: Examples, context: FitContext) -> Self:
+        groups = np.arange(len(train)) if context.groups is None else context.groups
+        return cls(train.features.values.astype(np.float64), train.targets, groups)
+
+    def part(self, positions: NDArray[np.int64]) -> Self:
+        return type(self)(*(array[positions] for array in self))
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether there are several groups, and one of them has several clips."""
+        return 1 < len(np.unique(self.groups)) < len(self.groups)
+
+    def splits(self, n_folds: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Positions of the clips to fit on and of those held out, at least one of each, for up to `n_folds`.
+
+        Classes are balanced and groups stay together. Without groups there is no fold if a class has a single
+        clip; a single group is divided like clips without groups.
+        """
+        from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+        counts = np.unique(self.targets, return_counts=True)[1]
+        most = min(len(np.unique(self.groups)), counts.max()) if self.has_groups else counts.min()
+        if (n_folds := min(n_folds, int(most))) < 2:
+            return
+        kind = StratifiedGroupKFold if self.has_groups else StratifiedKFold
+        folds = kind(n_folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a class has fewer clips than there are folds
+            pairs = list(folds.split(self.targets, self.targets, self.groups))
+        yield from (pair for pair in pairs if len(pair[1]))
+
+
+def _fitted(estimator: Any, clips: _Clips, seed: int) -> Any:
+    """The estimator, fitted; if it stops early and there are groups, by whole groups of every class."""
+    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    if not (clips.has_groups and _stops_early(last, len(clips.targets))):
+        return estimator.fit(clips.values, clips.targets)
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    for kept, aside in clips.splits(_EARLY_STOPPING_FOLDS, seed):
+        fit, held_out = clips.part(kept), clips.part(aside)
+        if len(np.unique(fit.targets)) == len(np.unique(clips.targets)):
+            break
+    else:  # some class is in a single group: it cannot be learnt and held out
+        last.set_params(early_stopping=False)
+        return estimator.fit(clips.values, clips.targets)
+    values, held_out_values = fit.values, held_out.values
+    if len(getattr(estimator, "steps", ())) > 1:
+        values = estimator[:-1].fit_transform(values, fit.targets)
+        held_out_values = estimator[:-1].transform(held_out_values)
+    weights = compute_sample_weight(getattr(last, "class_weight", None), held_out.targets)
+    last.fit(
+        values, fit.targets, X_val=held_out_values, y_val=held_out.targets, sample_weight_val=weights
+    )
+    return estimator
+
+
+def _stops_early(estimator: Any, n_clips: int) -> bool:
+    """Whether an estimator would hold out some of `n_clips` for early stopping, and can be given them."""
+    asked = getattr(estimator, "early_stopping", False)
+    is_on = n_clips > _AUTOMATIC_EARLY_STOPPING if asked == "auto" else bool(asked)
+    return is_on and "sample_weight_val" in signature(estimator.fit).parameters
+
+
+def _temperature(estimator: Any, clips: _Clips, context: FitContext) -> float | None:
+    """Temperature with the least log loss on held-out folds.
+
+    In a draft, and where nothing can be held out, None if the estimator has `predict_proba`, else 1. Fits on
+    parts of the clips that fail are warned of and leave it there.
     """
-    if hasattr(estimator, "predict_proba"):
-        return None
-    if context.is_draft:
-        return 1.0
     from scipy.optimize import minimize_scalar
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.dummy import DummyClassifier
 
-    targets = np.unique(targets, return_inverse=True)[1]
-    n_folds = min(_CALIBRATION_FOLDS, int(np.bincount(targets).min()))
-    if n_folds < 2:
-        return 1.0
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=context.seed)
-    scores = _scores(cross_val_predict(estimator, values, targets, cv=folds, method="decision_function"))
+    uncalibrated = None if hasattr(estimator, "predict_proba") else 1.0
+    if context.is_draft or isinstance(estimator, DummyClassifier):
+        return uncalibrated
+    try:
+        scores, targets = _held_out_scores(estimator, clips, context.seed)
+    except Exception as error:  # noqa: BLE001 - whatever an estimator raises that was fitted on all clips
+        warnings.warn(f"probabilities are not calibrated: {_first_line(error)}", stacklevel=1)
+        return uncalibrated
+    if not len(targets):
+        return uncalibrated
 
     def log_loss(log_temperature: float) -> float:
         likelihoods = _softmax(scores / np.exp(log_temperature))[np.arange(len(targets)), targets]
         return float(-np.log(np.maximum(likelihoods, np.finfo(float).tiny)).mean())
 
-    return float(np.exp(minimize_scalar(log_loss, bounds=(-7, 7), method="bounded").x))
+    bounds = (-7, 7) if uncalibrated else (_LEAST_OF_PROBABILITIES, 7)
+    return float(np.exp(minimize_scalar(log_loss, bounds=bounds, method="bounded").x))
 
 
-def _scores(decisions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Decision values (n_clips, n_classes); for two classes scikit-learn returns only (n_clips,)."""
+def _held_out_scores(
+    estimator: Any, clips: _Clips, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores by fits without each clip's fold, (n, n_present_classes), and the true columns, (n,).
+
+    Clips are left out whose class the other folds do not have.
+    """
+    from sklearn.base import clone
+
+    classes, targets = np.unique(clips.targets, return_inverse=True)
+    scores = np.full((len(targets), len(classes)), -np.inf)
+    for kept, aside in clips.splits(_CALIBRATION_FOLDS, seed):
+        fit = clips.part(kept)
+        if len(np.unique(fit.targets)) < 2:
+            continue
+        fitted = _fitted(clone(estimator), fit, seed)
+        columns = np.searchsorted(classes, fitted.classes_)
+        scores[np.ix_(aside, columns)] = _scores(fitted, clips.values[aside])
+    usable = np.isfinite(scores[np.arange(len(targets)), targets])
+    return scores[usable], targets[usable]
+
+
+def _scores(estimator: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithms of probabilities, or else decision values, (n_clips, n_classes)."""
+    if hasattr(estimator, "predict_proba"):
+        return np.log(np.maximum(_own_probabilities(estimator, values), LEAST_PROBABILITY))
+    decisions: NDArray[np.float64] = estimator.decision_function(values)
+    # Of two classes scikit-learn returns only (n_clips,).
     return np.column_stack([np.zeros_like(decisions), decisions]) if decisions.ndim == 1 else decisions
+
+
+def _own_probabilities(estimator: Any, values: NDArray[np.float64]) -> Probabilities:
+    probabilities: Probabilities = np.asarray(estimator.predict_proba(values), np.float64)
+    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True), np.float64)
 
 
 def _softmax(scores: NDArray[np.float64]) -> Probabilities:

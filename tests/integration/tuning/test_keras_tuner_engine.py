@@ -87,6 +87,7 @@ def make(kit: Path, tmp_path: Path) -> Make:
                     n_classes=3,
                     train=train,
                     train_targets=targets,
+                    train_groups=train,
                     validation=(),
                     validation_targets=(),
                     test=test,

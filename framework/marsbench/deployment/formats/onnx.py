@@ -34,7 +34,7 @@ from marsbench.plugin.keras.model import KerasModel
 from marsbench.plugin.model import Model, Probabilities
 from marsbench.plugin.onnx import OPSET, Graph, Value, chained, import_onnx, onnx_session, run_bounded
 from marsbench.plugin.registry import Entry
-from marsbench.plugin.sklearn import SklearnModel
+from marsbench.plugin.sklearn import LEAST_PROBABILITY, SklearnModel
 
 PROBABILITIES = "probabilities"
 TOLERANCE = 1e-3
@@ -114,12 +114,19 @@ def _sklearn_graph(model: SklearnModel, kind: FeatureKind) -> Any:
     after = Graph("probabilities")
     answer = after.input("answer", _type_of(estimator.graph.output[-1]), [1, "n_columns"]).cast(np.float64)
     if model.temperature_ is not None:
-        scores = answer.part(1, axis=1) * [[0, 1]] if len(model.estimator_.classes_) == 2 else answer
+        scores = _scores(answer, model.estimator_)
         answer = (scores / model.temperature_).apply("Softmax", axis=1)
     # A class without training clips has no column yet.
     columns = np.eye(model.n_classes_)[model.estimator_.classes_]
     _add_output(after, answer / answer.sum(1, keep=True) @ columns)
     return chained([before.model(), estimator, after.model()])
+
+
+def _scores(answer: Value, estimator: Any) -> Value:
+    """What `SklearnModel` calibrates: logarithms of probabilities, or else decision values."""
+    if hasattr(estimator, "predict_proba"):
+        return (answer / answer.sum(1, keep=True)).at_least(LEAST_PROBABILITY).apply("Log")
+    return answer.part(1, axis=1) * [[0, 1]] if len(estimator.classes_) == 2 else answer
 
 
 def _keras_graph(model: KerasModel, kind: FeatureKind) -> Any:
