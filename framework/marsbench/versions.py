@@ -50,7 +50,7 @@ OFFERED = {
         ),
     ),
     "models": Part(1, ("plugin.model", "plugin.search_space")),
-    "sklearn": Part(1, ("plugin.sklearn",)),
+    "sklearn": Part(2, ("plugin.sklearn",)),
     "keras": Part(1, ("plugin.keras",)),
     "hashing": Part(1, ("hashing",)),
 }

@@ -1,7 +1,7 @@
 """Corpora, their features and models fitted on a whole corpus, as objects of Python."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def fit(  # noqa: PLR0913 - one argument an option
     model: str,
     seed: int = 0,
     set: Mapping[str, Any] | None = None,  # noqa: A002 - the option's name
-    by_speaker: bool = False,
+    together: Sequence[str] = (),
     plugins: Iterable[str | Path] = (),
     verbose: bool = False,
 ) -> Fitted:
@@ -151,7 +151,8 @@ def fit(  # noqa: PLR0913 - one argument an option
         model: name of a model.
         seed: of training.
         set: parameters of both, by NAME.PARAMETER, such as `{"svm.C": 1.0}`.
-        by_speaker: keep whole speakers aside, as a protocol by speaker does.
+        together: attributes such as `["speaker"]`; clips that are equal in all of them stay together where
+            the fit holds some clips aside, to stop early or to calibrate probabilities.
         plugins: folders of plugins beside `./plugins`.
         verbose: print progress.
 
@@ -161,7 +162,7 @@ def fit(  # noqa: PLR0913 - one argument an option
     registry = _registry(plugins)
     pipeline = make_pipeline(registry, features, model, dict(set or {}))
     progress = progress_for(verbose)
-    made = fit_bundle(corpus, pipeline, registry, seed, progress=progress, by_speaker=by_speaker)
+    made = fit_bundle(corpus, pipeline, registry, seed, progress=progress, together=tuple(together))
     return Fitted(made.record, made.model, made.folders, samples=tuple(golden_samples(corpus)))
 
 

@@ -38,7 +38,7 @@ from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.formats.onnx import TOLERANCE, end_to_end, require_graph
 from marsbench.deployment.model_format import find_format
 from marsbench.environment import environment
-from marsbench.errors import BenchError, ConfigError, ExportError
+from marsbench.errors import BenchError, ConfigError, CorpusError, ExportError, unknown
 from marsbench.evaluation.fit import Unit, features_of, fit_model
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.execution.limits import limited_threads
@@ -179,10 +179,18 @@ def fit_bundle(
     seed: int,
     progress: Progress | None = None,
     *,
-    by_speaker: bool = False,
+    together: Sequence[str] = (),
 ) -> Bundle:
-    """Fit a pipeline on all clips, so that none is left to test it on."""
-    return _fit(Units(corpus, pipeline, seed, by_speaker, (), registry.folders), {}, progress)[0]
+    """Fit a pipeline on all clips, so that none is left to test it on; raises CorpusError.
+
+    Clips that are equal in all attributes of `together` stay together in splits inside the fit; each of these
+    must be known of some clip.
+    """
+    known = {"label", *(name for clip in corpus.clips for name in clip.attributes)}
+    known |= {"speaker"} if any(corpus.speakers) else set()
+    if lacking := [name for name in together if name not in known]:
+        raise CorpusError(unknown(f"attribute of corpus '{corpus.name}'", lacking[0], known))
+    return _fit(Units(corpus, pipeline, seed, together, (), registry.folders), {}, progress)[0]
 
 
 class _Fitted(NamedTuple):

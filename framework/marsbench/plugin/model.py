@@ -51,9 +51,9 @@ class FitContext:
     checkpoint: bytes | None = None
     """`checkpoint_` of a paused fit with the same arguments, to resume from."""
     groups: NDArray[np.int64] | None = None
-    """Group number of each training clip, (n_clips,), equal for clips that must stay together wherever the
-    model splits them: of one speaker or one utterance, as the protocol has it, and duplicates. None: each clip
-    is a group of its own."""
+    """Group number of each training clip, (n_clips,): where a model splits them, clips of one group must stay
+    together. They are of one speaker or one utterance, as the protocol has it, or duplicates. None: each
+    clip is a group of its own."""
 
 
 class Model(Plugin):

@@ -17,7 +17,7 @@ from marsbench.protocols import builtin
 from marsbench.protocols.leakage import leakage_notes, without_duplicates
 from marsbench.protocols.protocol import METRICS_VERSION, Definition, Family, Fold, Protocol
 from marsbench.protocols.protocol_file import definition_of, read_protocol_file
-from marsbench.protocols.splitting import first_duplicates, require_speakers_apart
+from marsbench.protocols.splitting import first_duplicates, require_apart
 
 _LISTED_FOLDS = 5
 """Of the one member of each family that is listed."""
@@ -74,7 +74,7 @@ def apply_protocol(asked: str | Definition, corpus: CheckedCorpus) -> Protocol:
 
     Raises:
         ConfigError: unknown protocol; a file that has the name of a built-in protocol but other splits; or
-            `by_speaker` splits with a speaker in both train and test.
+            splits with clips that it keeps together in both train and test.
         CorpusError: the corpus has too few clips of a class, too few or unknown speakers, or lacks what the
             protocol names.
     """
@@ -91,16 +91,16 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
     _require_use(definition, corpus, folds)
     rows = [[fold.train.tolist(), fold.test.tolist()] for fold in folds]
     hashed = [definition.name, METRICS_VERSION, corpus.fingerprint, rows]
-    if definition.by_speaker:
-        require_speakers_apart(definition.name, corpus, folds)
-        # A built-in's name implies it; a file's does not, and it changes the validation clips of every fit.
-        is_implied = not definition.is_custom or builtin_protocol(definition.name)
-        hashed += [] if is_implied else ["by_speaker"]
+    require_apart(definition.name, corpus, folds, definition.together)
+    # What stays together decides the inner splits of every fit. A built-in's name implies a single attribute.
+    is_implied = len(definition.together) == 1 and builtin_protocol(definition.name)
+    if definition.together and not is_implied:
+        hashed.append("by_speaker" if definition.by_speaker else definition.together)
     return Protocol(
         name=definition.name,
         description=definition.description,
         source=definition.source,
-        by_speaker=definition.by_speaker,
+        together=definition.together,
         folds=folds,
         hash=digest(hashed),
         leakage=leakage,
@@ -119,7 +119,7 @@ def _require_equal(applied: Protocol, definition: Definition, corpus: CheckedCor
         expected = _apply(definition, corpus)
     except CorpusError:
         expected = None
-    if expected is None or (expected.hash, expected.by_speaker) != (applied.hash, applied.by_speaker):
+    if expected is None or (expected.hash, expected.together) != (applied.hash, applied.together):
         raise ConfigError(
             f"the file's protocol is named '{applied.name}' but splits '{corpus.name}' differently from the "
             "built-in protocol of that name; give it another name"

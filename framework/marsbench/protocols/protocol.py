@@ -11,6 +11,9 @@ from marsbench.data.corpus import CheckedCorpus
 METRICS_VERSION = 1
 """Raised when the same predictions would get other scores; part of every protocol hash."""
 
+SPEAKER = ("speaker",)
+"""`together` of protocols by speaker."""
+
 Rows = NDArray[np.int64]
 """Sorted indices into the clips of a checked corpus, (n_rows,)."""
 
@@ -38,13 +41,19 @@ class Definition:
 
     name: str
     description: str
-    by_speaker: bool
-    """Whether no speaker is in both train and test; training clips are then split by speaker again."""
+    together: tuple[str, ...]
+    """Names of attributes: clips that are equal in all of them are never in both train and test, nor on both
+    sides of a split of training clips. ("speaker",) by speaker, () for random clips."""
     split: Callable[[CheckedCorpus], Splits]
     source: str = ""
     """The publication that the folds are taken from."""
     is_custom: bool = False
     """Whether it comes from a file of the user's."""
+
+    @property
+    def by_speaker(self) -> bool:
+        """Whether no speaker is in both train and test."""
+        return self.together == SPEAKER
 
 
 @dataclass(frozen=True)
@@ -82,10 +91,16 @@ class Protocol:
     name: str
     description: str
     source: str
-    by_speaker: bool
+    together: tuple[str, ...]
+    """As in its definition."""
     folds: tuple[Fold, ...]
     hash: str
     """sha256 over corpus, class order, splits and metrics; only runs with equal hashes are comparable."""
     leakage: Leakage
     notes: tuple[str, ...]
     """What readers of scores should know, one line each."""
+
+    @property
+    def by_speaker(self) -> bool:
+        """Whether no speaker is in both train and test."""
+        return self.together == SPEAKER

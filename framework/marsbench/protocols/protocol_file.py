@@ -20,8 +20,9 @@ from marsbench.atomic_files import write_text
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError, first_problem, is_plain, shown, suggestion
 from marsbench.hashing import digest, slug
-from marsbench.protocols.protocol import Definition, Fold, Protocol, Rows, Splits
-from marsbench.protocols.splitting import group_folds, groups_by_values, value_of
+from marsbench.protocols.leakage import UTTERANCE
+from marsbench.protocols.protocol import SPEAKER, Definition, Fold, Protocol, Rows, Splits
+from marsbench.protocols.splitting import group_folds, groups_of, value_of
 
 _MAX_BYTES = 50_000_000
 _MAX_LINE = 500
@@ -81,11 +82,6 @@ class GroupFile(_File):
     folds: Annotated[int, Field(strict=True, ge=2)]
     """Number of folds."""
 
-    @property
-    def is_by_speaker(self) -> bool:
-        """Whether speakers are kept apart."""
-        return self.together == ("speaker",)
-
 
 class ProtocolFile(_File):
     """A protocol file that lists what each fold tests."""
@@ -98,20 +94,24 @@ class ProtocolFile(_File):
     """Values whose clips every fold trains on."""
     by_speaker: Annotated[bool | None, Field(strict=True)] = None
     """Whether speakers are kept apart, also in splits of the training clips; None: if `by` is `speaker`."""
+    together: tuple[Line, ...] = ()
+    """Names of attributes: clips that are equal in all of them stay together, also in splits of the training
+    clips; (): of speakers or of nothing, as `by_speaker` says."""
     corpus: CorpusTable | None = None
     hash: str | None = None
     """`digest` of the file when it was written; None for a file written by hand."""
 
     @property
-    def is_by_speaker(self) -> bool:
-        """Whether speakers are kept apart."""
-        return self.by == "speaker" if self.by_speaker is None else self.by_speaker
+    def kept_together(self) -> tuple[str, ...]:
+        """`together` of its definition."""
+        is_by_speaker = self.by == "speaker" if self.by_speaker is None else self.by_speaker
+        return self.together or (SPEAKER if is_by_speaker else ())
 
     @property
     def digest(self) -> str:
         """sha256 of everything that decides the splits."""
-        parts = [self.name, self.by, self.folds, self.never_tested, self.only, self.is_by_speaker]
-        return digest(parts)
+        parts = [self.name, self.by, self.folds, self.never_tested, self.only]
+        return digest([*parts, self.kept_together == SPEAKER, *([self.together] if self.together else [])])
 
 
 def read_protocol_file(path: Path) -> ProtocolFile | GroupFile:
@@ -124,7 +124,7 @@ def read_protocol_file(path: Path) -> ProtocolFile | GroupFile:
     kind: type[ProtocolFile | GroupFile] = ProtocolFile
     try:
         values = _parsed(path, _bytes(path))
-        kind = GroupFile if "together" in values else ProtocolFile
+        kind = GroupFile if "together" in values and "by" not in values else ProtocolFile
         file = kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError(first_problem(error, kind, str(path))) from error
@@ -171,6 +171,7 @@ def file_of(protocol: Protocol, corpus: CheckedCorpus) -> ProtocolFile:
         folds=tuple(ids(fold.test) for fold in protocol.folds),
         never_tested=tuple(sorted(untested)),
         by_speaker=protocol.by_speaker,
+        together=() if protocol.by_speaker else protocol.together,
         corpus=CorpusTable(
             name=corpus.name, n_clips=len(corpus.clips), labels=corpus.labels, fingerprint=corpus.fingerprint
         ),
@@ -218,26 +219,31 @@ def _problems(file: ProtocolFile) -> Iterator[str]:
         places += ["never_tested"] if repeated in file.never_tested else []
         where = " and ".join(places) if len(places) > 1 else f"{places[0]} twice"
         yield f"'{shown(repeated)}' is listed in {where}; a value may be listed once"
+    if file.by_speaker and file.together not in {(), SPEAKER}:
+        yield "by_speaker = true keeps speakers together, and 'together' names something else; leave one out"
     if file.hash is not None and file.hash != file.digest:
         yield "the file was changed after it was written; to use it anyway, remove its key 'hash'"
 
 
 def definition_of(file: ProtocolFile | GroupFile) -> Definition:
     """The protocol that a file defines."""
-    split = partial(_split_groups, file) if isinstance(file, GroupFile) else partial(_split, file)
-    return Definition(file.name, file.description, file.is_by_speaker, split, file.source)
+    if isinstance(file, GroupFile):
+        split = partial(_split_groups, file)
+        return Definition(file.name, file.description, file.together, split, file.source)
+    return Definition(file.name, file.description, file.kept_together, partial(_split, file), file.source)
 
 
 def _split_groups(file: GroupFile, corpus: CheckedCorpus) -> Splits:
     used, notes = _used_rows(file, [name for name in file.together if name != "label"], corpus)
     rows = np.array(used, np.int64)
-    groups = groups_by_values(corpus, rows, file.together)
+    groups = groups_of(corpus, rows, file.together)
     what = f"groups of equal {', '.join(file.together)}"
     return Splits(group_folds(corpus, rows, groups, file.folds, file.name, what), tuple(notes))
 
 
 def _split(file: ProtocolFile, corpus: CheckedCorpus) -> Splits:
     rows, notes = _used_rows(file, [file.by], corpus)
+    _require_attributes(file, set(file.together).difference(UTTERANCE), corpus)  # takes may lack some of them
     values = {row: str(value_of(corpus.clips[row], file.by)) for row in rows}
     fold_of = dict.fromkeys(file.never_tested, _NEVER)
     fold_of |= {value: number for number, names in enumerate(file.folds) for value in names}

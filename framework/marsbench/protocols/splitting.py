@@ -1,6 +1,8 @@
 """Split clips: which stay together (duplicates, clips of one speaker), and splits of training clips.
 
-Every split that keeps speakers apart uses `groups_by_speaker`, and `require_speakers_apart` verifies it.
+What stays together beside duplicates is told by names of attributes, `together`: ("speaker",) for whole
+speakers, () for nothing. Clips that are equal in all of them are one group (`groups_of`).
+`require_apart` verifies that a protocol's folds keep them together.
 """
 
 from collections import Counter
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.hashing import derived_seed
-from marsbench.protocols.protocol import Fold, Rows
+from marsbench.protocols.protocol import SPEAKER, Fold, Rows
 
 _SEED = 0
 _VALIDATION_SHARE = 0.1
@@ -68,14 +70,23 @@ def groups_by_speaker(corpus: CheckedCorpus, rows: Rows) -> Rows:
                 f"corpus '{corpus.name}' names no speaker for {corpus.clips[row].id}; "
                 "use a protocol without speakers"
             )
-    # A clip without a speaker, which cannot be among `rows`, is a group of its own.
-    keys = [f"\0{row}" if speaker is None else speaker for row, speaker in enumerate(speakers)]
+    return groups_of(corpus, rows, SPEAKER)
+
+
+def groups_of(corpus: CheckedCorpus, rows: Rows, names: Sequence[str]) -> Rows:
+    """Group number of each row, equal for clips that are equal in all of `names` or share a recording.
+
+    A clip that has none of these values is a group of its own, and so is every recording without names.
+    """
+    keys = [
+        joint_value(clip, names) if _has_any(clip, names) else "\0" * len(names) + str(row)
+        for row, clip in enumerate(corpus.clips)
+    ]
     return _numbers(corpus, keys)[rows]
 
 
-def groups_by_values(corpus: CheckedCorpus, rows: Rows, names: Iterable[str]) -> Rows:
-    """Group number of each row, equal for clips that are equal in all of `names` or share a recording."""
-    return _numbers(corpus, [joint_value(clip, names) for clip in corpus.clips])[rows]
+def _has_any(clip: Clip, names: Iterable[str]) -> bool:
+    return any(value_of(clip, name) is not None for name in names)
 
 
 def _numbers(corpus: CheckedCorpus, keys: Sequence[str]) -> Rows:
@@ -140,22 +151,23 @@ def _stratified_group_pairs(
     return pairs
 
 
-def require_speakers_apart(name: str, corpus: CheckedCorpus, folds: Sequence[Fold]) -> None:
-    """Verify that no speaker is in both train and test of a fold.
+def require_apart(name: str, corpus: CheckedCorpus, folds: Sequence[Fold], together: Sequence[str]) -> None:
+    """Verify that no speaker, or no other group of equal values, is in both train and test of a fold.
 
     Raises:
-        CorpusError: a clip without a known speaker is used.
-        ConfigError: a speaker is in both; names the speaker and the fold.
+        CorpusError: speakers stay together, and a clip without a known speaker is used.
+        ConfigError: a group is in both; names it and the fold.
     """
-    speakers = corpus.speakers
     used = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.test)]))
-    if any(speakers[row] is None for row in used.tolist()):
+    if tuple(together) == SPEAKER and any(corpus.speakers[row] is None for row in used.tolist()):
         raise CorpusError(f"{name} keeps speakers apart; corpus '{corpus.name}' does not name them all")
+    values = [joint_value(clip, together) for clip in corpus.clips]
     for number, fold in enumerate(folds, 1):
-        if shared := shared_names([fold], speakers):
+        if together and (shared := shared_names([fold], values)):
+            what, group = " and ".join(together), min(shared).replace("\0", ", ")
             raise ConfigError(
-                f"{name} says by_speaker, but speaker '{min(shared)}' is in both train and test of fold "
-                f"{number}"
+                f"{name} keeps clips of one {what} together, but {what} '{group}' is in both train and test "
+                f"of fold {number}"
             )
 
 
@@ -168,39 +180,55 @@ def shared_names(folds: Iterable[Fold], names: Sequence[str | None]) -> set[str]
     return {name for name in shared if name is not None}
 
 
-def validation_split(corpus: CheckedCorpus, train: Rows, by_speaker: bool, seed: int) -> tuple[Rows, Rows]:
-    """Split training rows into (fit, validation), the latter about 10 %, by speaker or stratified by class.
+def validation_split(
+    corpus: CheckedCorpus, train: Rows, together: Sequence[str], seed: int
+) -> tuple[Rows, Rows]:
+    """Split training rows into (fit, validation), the latter about 10 %.
 
-    Duplicates stay in one part. With a single speaker the split is stratified; with a class of one recording
-    it is random. A single recording leaves validation empty.
+    Groups of `together` and duplicates stay in one part; classes are balanced unless groups have several
+    classes. A single group is divided like clips without groups. With a class of one recording or group the
+    split is random. A single recording leaves validation empty.
     """
-    fold = _holdout(corpus, train, by_speaker, _VALIDATION_SHARE, derived_seed(seed, "validation"))
+    fold = _holdout(corpus, train, together, _VALIDATION_SHARE, derived_seed(seed, "validation"))
     return fold.train, fold.test
 
 
-def inner_folds(corpus: CheckedCorpus, train: Rows, by_speaker: bool, n_folds: int, seed: int) -> list[Fold]:
+def inner_folds(
+    corpus: CheckedCorpus, train: Rows, together: Sequence[str], n_folds: int, seed: int
+) -> list[Fold]:
     """Split the training rows of a fold, at least two recordings, into inner folds for tuning.
 
-    `n_folds` folds, or a holdout of 20 % for 1. Speakers are kept apart if `by_speaker`; classes are balanced
-    where each has clips for all folds; duplicates stay in one part. There are fewer folds where a class or
-    the speakers do not suffice, but always at least one split.
+    `n_folds` folds, or a holdout of 20 % for 1. Groups of `together` and duplicates stay in one part; classes
+    are balanced where each has clips for all folds. There are fewer folds where a class or the groups do not
+    suffice, but always at least one split.
     """
     from sklearn.model_selection import StratifiedKFold
 
     split_seed = derived_seed(seed, "inner")
     if n_folds == 1:
-        return [_holdout(corpus, train, by_speaker, _HOLDOUT_SHARE, split_seed)]
-    if by_speaker and len(np.unique(groups := groups_by_speaker(corpus, train))) > 1:
-        return _inner_speaker_folds(corpus, train, groups, n_folds, split_seed)
+        return [_holdout(corpus, train, together, _HOLDOUT_SHARE, split_seed)]
+    if len(np.unique(groups := _whole_groups(corpus, train, together))) > 1:
+        return _inner_group_folds(corpus, train, groups, n_folds, split_seed)
     targets = corpus.targets[first_duplicates(corpus, train)]
     least = int(np.unique(targets, return_counts=True)[1].min())
     if least < 2:
-        return [_stratified_holdout(corpus, train, _HOLDOUT_SHARE, split_seed)]
+        return [_stratified_holdout(corpus, train, (), _HOLDOUT_SHARE, split_seed)]
     stratified = StratifiedKFold(min(n_folds, least), shuffle=True, random_state=split_seed)
     return recording_folds(corpus, train, stratified.split(targets, targets))
 
 
-def _inner_speaker_folds(
+def _whole_groups(corpus: CheckedCorpus, train: Rows, together: Sequence[str]) -> Rows:
+    """Group number of each row; all 0 if nothing but duplicates stays together.
+
+    Raises:
+        CorpusError: speakers stay together, and one of them is unknown.
+    """
+    if tuple(together) == SPEAKER:
+        return groups_by_speaker(corpus, train)
+    return groups_of(corpus, train, together) if together else np.zeros_like(train)
+
+
+def _inner_group_folds(
     corpus: CheckedCorpus, train: Rows, groups: Rows, n_folds: int, seed: int
 ) -> list[Fold]:
     from sklearn.model_selection import GroupKFold
@@ -215,22 +243,28 @@ def _inner_speaker_folds(
     return [Fold(train[a], train[b]) for a, b in pairs]
 
 
-def _holdout(corpus: CheckedCorpus, train: Rows, by_speaker: bool, share: float, seed: int) -> Fold:
-    """Hold out about `share` of the rows, by speaker if there are several, else stratified."""
+def _holdout(corpus: CheckedCorpus, train: Rows, together: Sequence[str], share: float, seed: int) -> Fold:
+    """Hold out about `share` of the rows: whole groups if there are several, by class where each has one."""
     from sklearn.model_selection import GroupShuffleSplit
 
-    if by_speaker and len(np.unique(groups := groups_by_speaker(corpus, train))) > 1:
-        by_group = GroupShuffleSplit(1, test_size=share, random_state=seed)
-        fit, aside = next(by_group.split(train, groups=groups))
-        return Fold(np.sort(train[fit]), np.sort(train[aside]))
-    return _stratified_holdout(corpus, train, share, seed)
+    if len(np.unique(groups := _whole_groups(corpus, train, together))) < 2:
+        return _stratified_holdout(corpus, train, (), share, seed)
+    if "label" in together:
+        return _stratified_holdout(corpus, train, together, share, seed)
+    by_group = GroupShuffleSplit(1, test_size=share, random_state=seed)
+    fit, aside = next(by_group.split(train, groups=groups))
+    return Fold(np.sort(train[fit]), np.sort(train[aside]))
 
 
-def _stratified_holdout(corpus: CheckedCorpus, train: Rows, share: float, seed: int) -> Fold:
-    """Hold out about `share` of the rows, stratified unless a class has a single recording."""
+def _stratified_holdout(
+    corpus: CheckedCorpus, train: Rows, together: Sequence[str], share: float, seed: int
+) -> Fold:
+    """Hold out about `share` of the groups, stratified unless a class has a single one."""
     from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
-    targets = corpus.targets[first_duplicates(corpus, train)]
+    groups = groups_of(corpus, train, together)
+    firsts = np.sort(np.unique(groups, return_index=True)[1])
+    targets = corpus.targets[train[firsts]]
     if len(targets) < 2:
         return Fold(train, train[:0])
     _, counts = np.unique(targets, return_counts=True)
@@ -239,4 +273,6 @@ def _stratified_holdout(corpus: CheckedCorpus, train: Rows, share: float, seed: 
     splitter = (StratifiedShuffleSplit if can_stratify else ShuffleSplit)(
         1, test_size=size, random_state=seed
     )
-    return recording_folds(corpus, train, splitter.split(targets, targets))[0]
+    _, chosen = next(splitter.split(targets, targets))
+    is_aside = np.isin(groups, groups[firsts[chosen]])
+    return Fold(train[~is_aside], train[is_aside])

@@ -58,6 +58,13 @@ class ProtocolRecord(StoredRecord):
     notes: list[str]
     description: str = ""
     leakage: LeakageRecord = LeakageRecord()
+    together: tuple[str, ...] | None = None
+    """As in `protocols.protocol.Definition`; None in older records."""
+
+    @property
+    def kept_together(self) -> tuple[str, ...]:
+        """Names of attributes: clips that are equal in all of them stayed together in every split."""
+        return (("speaker",) if self.by_speaker else ()) if self.together is None else self.together
 
 
 class FoldTuning(StoredRecord):

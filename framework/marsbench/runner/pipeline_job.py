@@ -24,7 +24,7 @@ from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.registry import Recipe, holds_plugins
 from marsbench.progress import Progress
 from marsbench.protocols.protocol import Fold, Rows
-from marsbench.protocols.splitting import inner_folds, validation_split
+from marsbench.protocols.splitting import groups_of, inner_folds, validation_split
 from marsbench.results.keys import PipelineKey
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
@@ -45,8 +45,8 @@ class Units:
     pipeline: Pipeline
     seed: int
     """Seed of the run."""
-    by_speaker: bool
-    """Whether whole speakers are kept aside for early stopping and tuning."""
+    together: Sequence[str]
+    """Names of attributes: clips that are equal in all of them stay together in splits of training clips."""
     folds: Sequence[Fold]
     folders: tuple[Path, ...]
     """Drop-in folders of plugins."""
@@ -55,7 +55,7 @@ class Units:
     def of(cls, plan: Plan, pipeline: Pipeline, seed: int) -> Self:
         """Fits on the folds of the plan's protocol."""
         protocol = plan.protocol
-        return cls(plan.corpus, pipeline, seed, protocol.by_speaker, protocol.folds, plan.folders)
+        return cls(plan.corpus, pipeline, seed, protocol.together, protocol.folds, plan.folders)
 
     def key(self, protocol_hash: str, threads: int) -> PipelineKey:
         """Key of the pipeline's runs and fits."""
@@ -100,7 +100,7 @@ class Units:
         self, fold: int, features: FeatureFile, n_folds: int, split_seed: int, seed: int
     ) -> tuple[tuple[Unit, ...], list[NDArray[np.int64]]]:
         train = self.folds[fold].train
-        splits = inner_folds(self.corpus, train, self.by_speaker, n_folds, split_seed)
+        splits = inner_folds(self.corpus, train, self.together, n_folds, split_seed)
         units = (
             self._unit(fold, features, split.train, split.test, derived_seed(seed, number))
             for number, split in enumerate(splits)
@@ -119,7 +119,7 @@ class Units:
         targets = self.corpus.targets
         validation = train[:0]
         if self.pipeline.wants_validation:
-            train, validation = validation_split(self.corpus, train, self.by_speaker, seed)
+            train, validation = validation_split(self.corpus, train, self.together, seed)
         return Unit(
             fold=fold,
             features=features,
@@ -129,6 +129,7 @@ class Units:
             n_classes=len(self.corpus.labels),
             train=tuple(train.tolist()),
             train_targets=tuple(targets[train].tolist()),
+            train_groups=tuple(groups_of(self.corpus, train, self.together).tolist()),
             validation=tuple(validation.tolist()),
             validation_targets=tuple(targets[validation].tolist()),
             test=tuple(test.tolist()),

@@ -149,6 +149,7 @@ def protocol_record(protocol: Protocol) -> ProtocolRecord:
         name=protocol.name,
         hash=protocol.hash,
         by_speaker=protocol.by_speaker,
+        together=protocol.together,
         n_folds=len(protocol.folds),
         notes=list(protocol.notes),
         description=protocol.description,

@@ -134,7 +134,7 @@ def units_of(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequenc
     """
     require_complete(run)
     pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings)
-    return Units(corpus, pipeline, run.seed, run.protocol.by_speaker, folds, registry.folders)
+    return Units(corpus, pipeline, run.seed, run.protocol.kept_together, folds, registry.folders)
 
 
 def changed_plugins(run: Run, pipeline: Pipeline, progress: Progress) -> list[str]:

@@ -155,7 +155,7 @@ def test_inner_folds_share_no_speaker_where_the_protocol_is_by_speaker(kit: Path
 
     plan = plan_of(kit, protocol="speaker5")
     for fold in plan.protocol.folds:
-        inside = inner_folds(plan.corpus, fold.train, True, 3, 0)
+        inside = inner_folds(plan.corpus, fold.train, ("speaker",), 3, 0)
         for inner in inside:
             speakers = [
                 {plan.corpus.clips[row].speaker for row in rows} for rows in (inner.train, inner.test)

@@ -10,8 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import skops.io
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.multiclass import OutputCodeClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -89,11 +95,137 @@ def test_a_saved_model_answers_the_same_when_loaded(make: Callable[[], Any], tmp
     assert loaded.n_parameters_ == model.n_parameters_
 
 
-def test_the_most_probable_class_is_the_choice_of_an_estimator_without_probabilities() -> None:
+def boosting() -> Any:
+    return HistGradientBoostingClassifier(max_iter=20, early_stopping=True, min_samples_leaf=2)
+
+
+CALIBRATED = [*ESTIMATORS, LinearDiscriminantAnalysis, boosting]
+
+
+@pytest.mark.parametrize("spread", [0.5, 4.0])
+@pytest.mark.parametrize("make", CALIBRATED)
+def test_calibration_leaves_the_most_probable_class(make: Callable[[], Any], spread: float) -> None:
+    model = fitted(make, examples((30, 30, 30), spread))
+    values = examples((30, 30, 30), 2 * spread).features
+    chosen = model.predict_proba(values).argmax(axis=1)
+    assert model.temperature_ not in {None, 1.0}
+    if hasattr(model.estimator_, "predict_proba"):  # of equal probabilities either may be chosen
+        own = model.estimator_.predict_proba(values.values.astype(float))
+        assert own[np.arange(len(chosen)), chosen] == pytest.approx(own.max(axis=1), rel=1e-9)
+    else:
+        assert np.array_equal(chosen, model.estimator_.predict(values.values))
+
+
+@pytest.mark.parametrize("make", CALIBRATED)
+def test_a_draft_is_not_calibrated_and_chooses_the_same(make: Callable[[], Any]) -> None:
     train = examples(spread=4.0)
-    model = fitted(svm, train)
-    chosen = model.predict_proba(train.features).argmax(axis=1)
-    assert np.array_equal(chosen, model.estimator_.predict(train.features.values))
+    draft = Wrap(make).fit(train, Defaults(), FitContext(3, 0, is_draft=True))
+    assert draft.temperature_ in {None, 1.0}
+    answers = [model.predict_proba(train.features).argmax(axis=1) for model in (draft, fitted(make, train))]
+    assert np.mean(answers[0] == answers[1]) == 1
+
+
+def test_frequencies_of_classes_are_not_calibrated() -> None:
+    train = examples((20, 10, 10))
+    assert fitted(DummyClassifier, train).predict_proba(train.features)[0] == pytest.approx([0.5, 0.25, 0.25])
+
+
+class Nearest(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The class with the nearest mean; keeps the first values of clips that it is given, by fit."""
+
+    log: ClassVar[list[tuple[set[float], ...]]] = []
+    """Clips that were fitted on, held out for early stopping, predicted."""
+
+    def __init__(self, early_stopping: bool = False) -> None:
+        self.early_stopping = early_stopping
+
+    def fit(
+        self, X: Any, y: Any, *, X_val: Any = (), y_val: Any = (), sample_weight_val: Any = ()  # noqa: N803
+    ) -> Any:  # fmt: skip
+        assert set(y_val) <= set(y)
+        assert len(X_val) == len(sample_weight_val)
+        self.classes_ = np.unique(y)
+        self.means_ = np.stack([X[y == target].mean(axis=0) for target in self.classes_])
+        self.seen_: tuple[set[float], ...] = set(X[:, 0]), {row[0] for row in X_val}, set()
+        self.log.append(self.seen_)
+        return self
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        self.seen_[2].update(X[:, 0])
+        distances = ((X[:, None] - self.means_) ** 2).sum(axis=2)
+        likelihoods = np.exp(distances.min(axis=1, keepdims=True) - distances)
+        return likelihoods / likelihoods.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("make", [Nearest, lambda: Nearest(early_stopping=True)], ids=["plain", "early"])
+@given(
+    clips=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), min_size=6, max_size=60),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_group_is_on_both_sides_of_a_split_inside_a_fit(
+    make: Callable[[], Any], clips: list[tuple[int, int]], seed: int
+) -> None:
+    groups, targets = map(np.array, zip(*clips, strict=True))
+    if len(np.unique(targets)) < 2 or len(np.unique(groups)) < 2:
+        return
+    values = np.column_stack([groups, np.eye(3)[targets]]).astype(np.float32)
+    train = Examples(Features(values, np.ones_like(targets)), targets)
+    Nearest.log.clear()
+    Wrap(make).fit(train, Defaults(), FitContext(3, seed, groups=groups))
+    for fitted_on, held_out, predicted in Nearest.log:
+        assert fitted_on.isdisjoint(held_out)
+        if len(np.unique(groups)) < len(groups):
+            assert predicted.isdisjoint(fitted_on | held_out)
+
+
+@pytest.mark.parametrize("make", [boosting, lambda: make_pipeline(StandardScaler(), boosting())])
+def test_gradient_boosting_stops_by_whole_groups(make: Callable[[], Any]) -> None:
+    train = examples((40, 40, 40))
+    groups = np.arange(len(train)) // 2
+    free, bound = (
+        Wrap(make).fit(train, Defaults(), FitContext(3, 0, groups=given)).predict_proba(train.features)
+        for given in (None, groups)
+    )
+    assert free.shape == bound.shape
+    assert not np.array_equal(free, bound)
+
+
+def twins(n_pairs: int, seed: int) -> Examples:
+    """Pairs of almost equal clips, whose class only the other one tells."""
+    random = np.random.default_rng(seed)
+    values = np.repeat(random.normal(size=(n_pairs, 8)), 2, axis=0) + random.normal(0, 0.01, (2 * n_pairs, 8))
+    targets = np.repeat(random.integers(0, 3, n_pairs), 2)
+    return Examples(Features(values.astype(np.float32), np.ones_like(targets)), targets)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: SVC(C=100.0), lambda: KNeighborsClassifier(3, weights="distance"), forest]
+)
+def test_twins_in_one_group_do_not_feign_certainty(make: Callable[[], Any]) -> None:
+    train, other = twins(60, 0), twins(60, 1)
+    losses = []
+    for groups in (np.arange(len(train)) // 2, None):
+        model = Wrap(make).fit(train, Defaults(), FitContext(3, 0, groups=groups))
+        losses.append(log_loss(other.targets, model.predict_proba(other.features)))
+    assert losses[0] < np.log(3) + 0.1 < losses[1] - 0.2
+
+
+def test_a_single_group_is_calibrated_like_clips_without_groups() -> None:
+    train = examples((20, 20, 20), 4.0)
+    together, apart = (
+        Wrap(svm).fit(train, Defaults(), FitContext(3, 0, groups=groups)).temperature_
+        for groups in (np.zeros(60, int), np.arange(60))
+    )
+    assert together == apart == fitted(svm, train).temperature_
+
+
+def test_an_estimator_that_fails_on_parts_of_the_clips_is_not_calibrated_and_says_so() -> None:
+    model = fitted(lambda: KNeighborsClassifier(36))
+    assert model.temperature_ is None
+    assert model.warnings_[0].startswith(
+        "probabilities are not calibrated: Expected n_neighbors <= n_samples"
+    )
 
 
 def test_probabilities_are_flatter_where_classes_overlap_more() -> None:

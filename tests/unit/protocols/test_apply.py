@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from marsbench.data.corpus import CheckedCorpus, Clip
-from marsbench.errors import ConfigError, CorpusError
+from marsbench.errors import BenchError, ConfigError, CorpusError
 from marsbench.protocols.apply import apply_protocol
 from marsbench.protocols.protocol_file import write_protocol_file
 
@@ -15,6 +15,28 @@ Write = Callable[..., str]
 
 def test_a_protocol_is_frozen(corpus: Make) -> None:
     assert apply_protocol("stratified5", corpus()).hash == apply_protocol("stratified5", corpus()).hash
+
+
+@pytest.mark.parametrize(
+    ("together", "message"),
+    [
+        (
+            ["statement"],
+            "keeps clips of one statement together, but statement 'kids' is in both train and test",
+        ),
+        (
+            ["speaker", "statement"],
+            "but speaker and statement 's0, kids' is in both train and test of fold 1",
+        ),
+        (["speaker", "mood"], "own: clips of corpus 'made' have no attribute 'mood'"),
+    ],
+)
+def test_what_stays_together_is_held_against_the_folds(
+    corpus: Make, write: Write, together: list[str], message: str
+) -> None:
+    path = write(by="take", folds=[["0"], ["1"]], together=together)
+    with pytest.raises(BenchError, match=message):
+        apply_protocol(path, corpus(attributes=lambda take: {"take": str(take), "statement": "kids"}))
 
 
 def test_an_unknown_protocol_is_answered_with_the_nearest(corpus: Make) -> None:
@@ -39,13 +61,13 @@ def test_a_fold_that_trains_without_a_class_is_noted(of_clips: Make) -> None:
     assert [note for note in notes if "trains without class 'b' and cannot recognise it" in note]
 
 
-@pytest.mark.parametrize("name", ["stratified5", "holdout80", "speaker5", "loso", "statement2"])
+@pytest.mark.parametrize("name", ["stratified5", "holdout80", "speaker5", "loso", "statement2", "utterance5"])
 def test_a_file_of_a_built_ins_name_and_splits_has_its_hash(corpus: Make, tmp_path: Path, name: str) -> None:
     made = corpus(duplicates=[(0, 13), (1, 2)], attributes=lambda take: {"statement": "ab"[take % 2]})
     applied = apply_protocol(name, made)
     write_protocol_file(tmp_path / "own.json", applied, made)
     read = apply_protocol(str(tmp_path / "own.json"), made)
-    assert (read.hash, read.by_speaker, read.leakage) == (applied.hash, applied.by_speaker, applied.leakage)
+    assert (read.hash, read.together, read.leakage) == (applied.hash, applied.together, applied.leakage)
     assert read.notes == applied.notes
 
 

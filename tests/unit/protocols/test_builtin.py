@@ -240,7 +240,7 @@ def test_folds_of_few_uneven_speakers_all_test_clips(
     assert sorted(tested.tolist()) == list(range(len(made.clips)))
     for fold in protocol.folds:
         for n_folds in (2, 3, 5):
-            inner = inner_folds(made, fold.train, by_speaker=True, n_folds=n_folds, seed=0)
+            inner = inner_folds(made, fold.train, ("speaker",), n_folds=n_folds, seed=0)
             assert all(len(part.train) and len(part.test) for part in inner)
 
 
@@ -250,4 +250,4 @@ def test_a_fold_without_test_clips_is_one_line(of_clips: Make) -> None:
     folds = Fold(rows[:9], rows[9:]), Fold(rows, rows[:0])
 
     with pytest.raises(CorpusError, match=r"^mine leaves fold 2 of corpus 'made' no clip to test; use fewer"):
-        apply_protocol(Definition("mine", "", False, lambda _corpus: Splits(folds)), made)
+        apply_protocol(Definition("mine", "", (), lambda _corpus: Splits(folds)), made)

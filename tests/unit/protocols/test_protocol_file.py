@@ -55,7 +55,11 @@ def test_a_file_is_toml_or_json_by_its_suffix(tmp_path: Path, name: str, text: s
         ),
         ({"folds": [["s0", "s0"]]}, "'s0' is listed in fold 1 twice"),
         ({"folds": 5}, "folds = 5: should be a valid tuple"),
-        ({"folds": 5, "together": ["speaker"]}, "Unknown key 'by'"),
+        ({"folds": 5, "together": ["speaker"]}, "folds = 5: should be a valid tuple"),
+        (
+            {"folds": FOLDS, "together": ["statement"], "by_speaker": True},
+            "by_speaker = true keeps speakers together, and 'together' names something else",
+        ),
         ({"folds": FOLDS, "never_tested": ["s1"]}, "'s1' is listed in fold 2 and never_tested"),
         ({"folds": FOLDS, "by_speaker": "yes"}, "by_speaker = 'yes': should be a valid boolean"),
         ({"folds": FOLDS, "description": "\x1b[2Jgone"}, "one line of at most 500 characters is needed"),

@@ -8,6 +8,7 @@ import pytest
 from marsbench.data.corpus import BadClip, CheckedCorpus
 from marsbench.errors import CorpusError
 from marsbench.protocols.apply import apply_protocol
+from marsbench.protocols.protocol_file import write_protocol_file
 from marsbench.protocols.splitting import value_of
 
 Make = Callable[..., CheckedCorpus]
@@ -124,7 +125,10 @@ def test_clips_equal_in_all_attributes_of_together_are_in_one_part(
 ) -> None:
     made = corpus(attributes=lambda take: {"part": "xyz"[take % 3]})
     applied = apply_protocol(grouped(tmp_path, together), made)
-    assert applied.by_speaker == (together == ["speaker"])
+    assert applied.together == tuple(together)
+    write_protocol_file(tmp_path / "written.json", applied, made)
+    read = apply_protocol(str(tmp_path / "written.json"), made)
+    assert (read.hash, read.together) == (applied.hash, applied.together)
     assert len(applied.folds) == 3
     assert sorted(row for fold in applied.folds for row in fold.test) == list(range(len(made.clips)))
     for fold in applied.folds:

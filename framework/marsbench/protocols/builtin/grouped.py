@@ -9,8 +9,8 @@ import numpy as np
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import CorpusError
 from marsbench.protocols.leakage import UTTERANCE, statements
-from marsbench.protocols.protocol import Definition, Family, Fold, Rows, Splits
-from marsbench.protocols.splitting import all_rows, group_folds, groups_by_speaker, groups_by_values
+from marsbench.protocols.protocol import SPEAKER, Definition, Family, Fold, Rows, Splits
+from marsbench.protocols.splitting import all_rows, group_folds, groups_by_speaker, groups_of
 
 
 def by_speaker(n_folds: int) -> Definition:
@@ -22,7 +22,7 @@ def by_speaker(n_folds: int) -> Definition:
         groups = groups_by_speaker(corpus, rows)
         return Splits(group_folds(corpus, rows, groups, n_folds, name, "speakers"))
 
-    return Definition(name, f"{n_folds} folds of whole speakers, classes balanced", True, split)
+    return Definition(name, f"{n_folds} folds of whole speakers, classes balanced", SPEAKER, split)
 
 
 def _leave_one_speaker_out(corpus: CheckedCorpus) -> Splits:
@@ -66,17 +66,17 @@ def by_utterance(n_folds: int) -> Definition:
                 f"{name} keeps all takes of a statement together; clips of corpus '{corpus.name}' have no "
                 "attribute 'statement' (what is said). Name it, or use a protocol by speaker"
             )
-        groups = groups_by_values(corpus, rows, UTTERANCE)
+        groups = groups_of(corpus, rows, UTTERANCE)
         what = f"groups of equal {', '.join(UTTERANCE)}"
         return Splits(group_folds(corpus, rows, groups, n_folds, name, what), notes)
 
     whole = "whole utterances (all takes of a speaker's statement)"
-    return Definition(name, f"{n_folds} folds of {whole}, classes balanced", False, split)
+    return Definition(name, f"{n_folds} folds of {whole}, classes balanced", UTTERANCE, split)
 
 
 PROTOCOLS = (
     Family("speaker", by_speaker),
-    Definition("loso", "leave one speaker out: a fold for each speaker", True, _leave_one_speaker_out),
-    Definition("statement2", "2 folds of whole statements, classes balanced", False, _statement2),
+    Definition("loso", "leave one speaker out: a fold for each speaker", SPEAKER, _leave_one_speaker_out),
+    Definition("statement2", "2 folds of whole statements, classes balanced", ("statement",), _statement2),
     Family("utterance", by_utterance),
 )

@@ -18,7 +18,7 @@ def stratified(n_folds: int) -> Definition:
 
         return _split(corpus, StratifiedKFold(n_folds, shuffle=True, random_state=_SEED), n_folds, name)
 
-    return Definition(name, f"{n_folds} folds of clips at random, classes balanced", False, split)
+    return Definition(name, f"{n_folds} folds of clips at random, classes balanced", (), split)
 
 
 def _holdout80(corpus: CheckedCorpus) -> Splits:
@@ -37,5 +37,5 @@ def _split(corpus: CheckedCorpus, splitter: Any, least: int, name: str) -> Split
 
 PROTOCOLS = (
     Family("stratified", stratified),
-    Definition("holdout80", "one split, 80 % of clips for training, classes balanced", False, _holdout80),
+    Definition("holdout80", "one split, 80 % of clips for training, classes balanced", (), _holdout80),
 )
