@@ -54,11 +54,15 @@ def outcome_text(outcome: Outcome | None) -> Text:
 
 def _legend(asked: Criteria, columns: Sequence[Column]) -> str:
     """Meaning of the signs and short headers."""
-    headers = " ".join(f"{column.header}: {column.title}." for column in columns if _needs_label(column))
     return (
-        f"In %; + above, - not above the threshold: {thresholds(asked)}. {headers} "
+        f"In %; + above, - not above the threshold: {thresholds(asked)}. {_headers(columns)} "
         "ms: time from a clip's file to its class."
     )
+
+
+def _headers(columns: Sequence[Column]) -> str:
+    """Meaning of short headers."""
+    return " ".join(f"{column.header}: {column.title}." for column in columns if _needs_label(column))
 
 
 def _header(column: Column) -> str:
@@ -126,7 +130,7 @@ def markdown_board(shown: Board, top: int = 30) -> str:
         *(_line([_markdown_cell(column, row, shown.criteria) for column in columns]) for row in rows),
     ]
     failed = [f"{row.run_id} failed: {row.reason}." for row in rows if row.status == "failed"]
-    notes = [f"In %, with 95 % intervals; to pass, exceed {thresholds(shown.criteria)}."]
+    notes = [f"In %, with 95 % intervals; to pass, exceed {thresholds(shown.criteria)}. {_headers(columns)}"]
     notes += map(escaped, [*board_notes(shown, rows), *failed])
     return "\n".join([title, "", *table, "", " ".join(notes)])
 

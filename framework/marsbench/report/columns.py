@@ -24,8 +24,8 @@ _TABLES: AbstractSet[Output] = {"terminal", "markdown", "page", "app"}
 _EVERYWHERE: AbstractSet[Output] = {"data", *_TABLES}
 _NOT_SHOWN: dict[str, AbstractSet[Output]] = {
     "uar": {"app"},
-    "log_loss": {"markdown", "app"},
-    "calibration_error": {"markdown", "app"},
+    "log_loss": {"app"},
+    "calibration_error": {"app"},
 }
 """Where a metric would make tables too wide; one that is not named here is shown in every output."""
 _MOST_DIGITS = 6

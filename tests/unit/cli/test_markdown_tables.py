@@ -23,7 +23,19 @@ def test_a_row_holds_rank_pipeline_scores_verdict_and_digest(bench: Bench, finis
     (row,) = cells(bench("leaderboard", "--markdown").stdout)
     score = "50.0 (40.0 to 60.0)"
     pipeline = "tiny + tiny, id=tiny-tiny-s0-123456789abc"
-    assert row == ["1", "", pipeline, score, score, "50.0", f"low {score}", "undecided", "`123456`"]
+    assert row == [
+        "1",
+        "",
+        pipeline,
+        score,
+        score,
+        "50.0",
+        f"low {score}",
+        "undecided",
+        "0.50",
+        "50.0",
+        "`123456`",
+    ]
 
 
 def test_seeds_of_a_configuration_share_a_row(bench: Bench, finished_run: Write) -> None:
@@ -51,7 +63,7 @@ def test_a_failed_run_has_a_row_without_scores_and_its_reason_below(
     shown = bench("leaderboard", "--markdown").stdout
     (row,) = cells(shown)
     assert row[:2] == ["-", ""]
-    assert row[3:] == ["", "", "", "", "failed", "`000001`"]
+    assert row[3:] == ["", "", "", "", "failed", "", "", "`000001`"]
     assert "tiny-tiny-s0-000001 failed: no luck today." in shown
 
 
@@ -78,7 +90,7 @@ def test_every_board_is_a_table_of_its_own_with_its_name(bench: Bench, kit: obje
 def test_signs_of_markdown_stand_as_they_are(bench: Bench, finished_run: Write) -> None:
     finished_run("tiny-tiny-s0-000001", 0.5, settings={"tiny.a": "x|y *z* <b>", "tiny.b": [1, "c_d"]})
     (row,) = cells(bench("leaderboard", "--markdown").stdout)
-    assert len(row) == 9
+    assert len(row) == 11
     assert row[2] == r"tiny + tiny, a=x\|y \*z\* \<b\>, b=\[1, 'c_d'\]"
 
 

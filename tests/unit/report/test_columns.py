@@ -185,10 +185,13 @@ def test_every_column_has_a_name_of_its_own_and_stands_below_one_that_there_is()
     assert {column.below for column in columns()} - {""} <= set(names)
 
 
-def test_markdown_leaves_out_what_would_make_it_too_wide(predicted_run: Write) -> None:
+def test_markdown_shows_how_good_probabilities_are_and_leaves_out_what_would_make_it_too_wide(
+    predicted_run: Write,
+) -> None:
     predicted_run("a")
     head = markdown_board(the_board()).splitlines()[2]
-    assert head == "| # | same | pipeline | accuracy | macro F1 | UAR | worst class | verdict | run |"
+    scores = "accuracy | macro F1 | UAR | worst class | verdict | loss | ECE"
+    assert head == f"| # | same | pipeline | {scores} | run |"
 
 
 @pytest.mark.parametrize(
