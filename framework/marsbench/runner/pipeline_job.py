@@ -45,7 +45,7 @@ class Units:
     pipeline: Pipeline
     seed: int
     """Seed of the run."""
-    together: Sequence[str]
+    together: tuple[str, ...]
     """Names of attributes: clips that are equal in all of them stay together in splits of training clips."""
     folds: Sequence[Fold]
     folders: tuple[Path, ...]

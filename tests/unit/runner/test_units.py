@@ -34,7 +34,10 @@ def units_of(name: str, corpus: CheckedCorpus) -> tuple[Units, list[Unit], list[
         unit
         for fold in folds
         for n_inner in (1, 3)
-        for unit in (*units.inner(fold, FEATURES, n_inner)[0], *units.for_holdout(fold, FEATURES, n_inner))
+        for unit in (
+            *units.inner(fold, FEATURES, n_inner, "macro_f1")[0],
+            *units.for_holdout(fold, FEATURES, n_inner),
+        )
     ]
     return units, inner, [units.whole(FEATURES), *(units.outer(fold, FEATURES) for fold in folds)]
 
