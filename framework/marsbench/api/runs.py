@@ -187,7 +187,7 @@ def ensemble(
 
 def leaderboard(
     results: str | Path = "results",
-    data: str | None = None,
+    data: str | Path | None = None,
     protocol: str | None = None,
     *,
     older: bool = False,
@@ -196,8 +196,8 @@ def leaderboard(
 
     Args:
         results: folder of runs.
-        data: only runs on the corpus of this name.
-        protocol: only runs under this protocol.
+        data: only runs on the corpus of this name or path.
+        protocol: only runs under this protocol, its name or the beginning of its hash.
         older: one row for each run: every seed, and runs of older code.
 
     Returns:
@@ -208,7 +208,7 @@ def leaderboard(
     Raises:
         BenchError: no runs there, or none of that corpus or protocol.
     """
-    boards, left_out = leaderboards(Path(results), data, protocol, older=older)
+    boards, left_out = leaderboards(Path(results), None if data is None else str(data), protocol, older=older)
     for line in left_out:
         warnings.warn(line, stacklevel=2)
     return pd.DataFrame(data_rows(boards), columns=data_keys())

@@ -25,10 +25,10 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     data: Annotated[
         str | None,
         typer.Option(
-            help="With --best: name of the corpus. With RUN: name or path of its corpus, if that has moved."
+            help="With --best: name or path of the corpus. With RUN: the same, if its corpus has moved."
         ),
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="With --best: name of the protocol.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="With --best: name or hash of the protocol.")] = None,
     fold: Annotated[
         int | None,
         typer.Option(min=1, metavar="K", help="Fit on the training part of fold K, not on all clips."),
@@ -95,7 +95,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
                 raise typer.BadParameter(f"{run} is a bundle: --data, --protocol and --fold need a run")
             bundle, samples = source_of_bundle(Path(run), target, registry, progress)
         else:
-            found = best_run(results, data, protocol) if best else find_run(results, str(run))
+            found = best_run(results, data, protocol, progress.say) if best else find_run(results, str(run))
             moved = None if best else data
             bundle, samples = source_of_run(found, moved, fold, target, registry, progress)
         record = target.write(bundle, samples, path)

@@ -11,8 +11,8 @@ from marsbench.config import parse_criteria
 
 
 def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
-    data: Annotated[str | None, typer.Option(help="Only runs on the corpus of this name.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only runs under this protocol.")] = None,
+    data: Annotated[str | None, typer.Option(help="Only runs on the corpus of this name or path.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only runs under this protocol, name or hash.")] = None,
     results: Results = DEFAULT_RESULTS,
     criteria: CriteriaOption = None,
     as_json: Json = False,

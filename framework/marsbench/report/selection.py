@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from marsbench.config import Criteria, Experiment, read_experiment_file
 from marsbench.errors import ResultsError
@@ -144,15 +143,8 @@ def _belongs(standing: Standing, seeds: Sequence[int], asked: Experiment) -> boo
         and standing.settings == settings
         # An untuned run is the baseline of every tuned one.
         and (standing.tuning is None or standing.tuning.asked in {asked.tuning(True), asked.tuning(False)})
-        and _is_of(standing, asked.data)
+        and standing.corpus.is_meant_by(asked.data)
     )
-
-
-def _is_of(standing: Standing, data: str) -> bool:
-    """Whether the run was made on the corpus of that name or path."""
-    dataset = standing.corpus.dataset
-    roots: list[Any] = [str(Path(data).expanduser().absolute()), data]
-    return data in {dataset.name, standing.corpus.name} or dataset.parameters.get("root") in roots
 
 
 def _standings(root: Path, boards: Sequence[Board]) -> dict[str, Standing]:

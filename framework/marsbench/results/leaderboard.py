@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from operator import itemgetter
@@ -26,6 +26,8 @@ _Group = tuple[str, str, str]
 """Corpus, protocol, protocol hash."""
 MOST_COMPARED = 40
 """Rows, the best ones, that are compared with each other."""
+_LEAST_DIGITS = 4
+"""Of the hash of a protocol, to name it by."""
 _USUAL = ("stratified5", "utterance5", "speaker5")
 """The default protocol of each strictness."""
 
@@ -71,6 +73,8 @@ def leaderboards(
 ) -> tuple[list[Board], list[str]]:
     """One board for each protocol hash in a results folder, of one corpus or protocol if named.
 
+    A corpus is named as `CorpusRecord.is_meant_by` says, a protocol by its name or the beginning of its hash.
+
     Every run is graded by the same `criteria`, whatever it was graded by when it was made. Of runs that
     differ only in the code of their plugins the latest is shown, and those that differ only in their seed
     share a row, unless `older` is true: then each run has a row of its own.
@@ -84,7 +88,7 @@ def leaderboards(
     """
     asked = criteria or Criteria()
     groups, left_out = _rows_by_board(root, corpus, asked)
-    wanted = {group: rows for group, rows in groups.items() if protocol in (None, group[1])}
+    wanted = {group: rows for group, rows in groups.items() if _is_named(protocol, group)}
     if not wanted and not left_out:
         _raise_available(root, corpus, protocol)
     shown = _with_views(
@@ -104,7 +108,8 @@ def _rows_by_board(
     groups: dict[_Group, list[Row]] = {}
     left_out: list[str] = []
     n_unfinished = 0
-    for folder in run_folders(root, corpus):
+    of_name = list(run_folders(root, corpus))
+    for folder in of_name or run_folders(root):
         try:
             run = folder.read_standing()
         except ResultsError as error:
@@ -112,6 +117,8 @@ def _rows_by_board(
             continue
         if run is None:
             n_unfinished += folder.is_planned
+            continue
+        if corpus is not None and not (of_name or run.corpus.is_meant_by(corpus)):
             continue
         run, problem = with_missing_metrics(folder, run)
         left_out += [problem] if problem else []
@@ -122,21 +129,51 @@ def _rows_by_board(
     return groups, left_out
 
 
-def best_run(root: Path, corpus: str | None = None, protocol: str | None = None) -> RunFolder:
-    """The best run of the only leaderboard of that corpus and protocol; of several seeds the first.
+def _is_named(protocol: str | None, group: _Group) -> bool:
+    if protocol in (None, group[1]):
+        return True
+    return protocol is not None and len(protocol) >= _LEAST_DIGITS and group[2].startswith(protocol.lower())
+
+
+def best_run(
+    root: Path,
+    corpus: str | None = None,
+    protocol: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> RunFolder:
+    """The best run of the leaderboard of that corpus and protocol; of several seeds the first.
+
+    Of several leaderboards of one name, as an edited corpus has them, the one with the newest run is taken,
+    and `say` gets a line.
 
     Raises:
-        ResultsError: there is none, or several leaderboards.
+        ResultsError: there is none, or several of different names.
     """
     boards = [board for board in leaderboards(root, corpus, protocol)[0] if board.rows and board.rows[0].rank]
     if not boards:
         raise ResultsError(f"no complete run in {root.absolute()}")
-    if len(boards) > 1:
+    if len({(board.corpus, board.protocol) for board in boards}) > 1:
         named = "; ".join(f"{board.corpus}, {board.protocol}, {board.hash[:8]}" for board in boards)
         raise ResultsError(
             f"there are {len(boards)} leaderboards ({named}); give --data and --protocol, or a run"
         )
-    return folders_of(root, boards[0].rows[0])[0]
+    newest, *others = sorted(boards, key=_finished, reverse=True)
+    if others:
+        say(
+            f"{len(boards)} leaderboards are named {newest.corpus}, {newest.protocol}: the corpus or the "
+            f"protocol was edited. The newest is taken, {_dated(newest)}; --protocol HASH takes another: "
+            + ", ".join(map(_dated, others))
+        )
+    return folders_of(root, newest.rows[0])[0]
+
+
+def _finished(board: Board) -> str:
+    return max(row.finished for row in board.rows)
+
+
+def _dated(board: Board) -> str:
+    """Hash and time of the last run."""
+    return f"{board.hash[:8]} of {_finished(board)[:16].replace('T', ' ')}"
 
 
 def _raise_available(root: Path, corpus: str | None, protocol: str | None) -> None:

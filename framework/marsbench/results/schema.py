@@ -1,6 +1,7 @@
 """The contents of `run.json`. Pydantic validates it when it is read; the version changes with its meaning."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
@@ -31,6 +32,18 @@ class CorpusRecord(StoredRecord):
     bad_audio: dict[str, str]
     """Reason by clip that was left out."""
     notes: list[str]
+
+    def is_meant_by(self, data: str) -> bool:
+        """Whether `data` is the name of the corpus or of its dataset, or the path that it was read from."""
+        if data in {self.name, self.dataset.name}:
+            return True
+        root = self.dataset.parameters.get("root")
+        if not data or not root or not isinstance(root, str):
+            return False
+        try:
+            return Path(data).expanduser().resolve() == Path(root).expanduser().resolve()
+        except (OSError, RuntimeError, ValueError):  # a loop of links, no such user, a NUL
+            return False
 
 
 class LeakageRecord(StoredRecord):

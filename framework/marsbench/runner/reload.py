@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from marsbench.config import Experiment
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.errors import BenchError, ResultsError, unknown
+from marsbench.errors import BenchError, CorpusError, ResultsError, unknown
 from marsbench.evaluation.predictions import Predictions
 from marsbench.planning import Pipeline, checked_corpus, listed_corpus, make_pipeline, resolve_dataset
 from marsbench.plugin.registry import Registry
@@ -45,7 +45,11 @@ def corpus_of(
     entry, fixed = resolve_dataset(registry, data or dataset.name)
     parameters = dataset.parameters if entry.name == dataset.name else {}
     settings = {f"{entry.name}.{name}": value for name, value in parameters.items() if name not in fixed}
-    corpus = checked_corpus(registry, data or dataset.name, settings, progress or Silent())
+    try:
+        corpus = checked_corpus(registry, data or dataset.name, settings, progress or Silent())
+    except CorpusError as error:
+        moved = "" if data else "; if the corpus was moved, name the run and its place: RUN --data PATH"
+        raise CorpusError(f"the corpus of {run.run_id}: {error}{moved}") from error
     if corpus.fingerprint != run.corpus.fingerprint:
         raise ResultsError(
             f"the corpus '{corpus.name}' is not the one that {run.run_id} was made on: it has "

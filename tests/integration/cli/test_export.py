@@ -175,7 +175,7 @@ def test_a_plugin_that_fails_on_one_file_costs_that_file(
         (("bundle", "gone.wav"), "there is no file or folder"),
         (("bundle", "none-*.wav"), "none-*.wav matches no file"),
         (("bundle", "tests-of-nothing"), "there is no file or folder"),
-        (("elsewhere", "x.wav"), "there is no file or folder"),
+        (("elsewhere", "x.wav"), "elsewhere is not a bundle: there is no such folder"),
     ],
 )
 def test_what_cannot_be_predicted_is_one_line(

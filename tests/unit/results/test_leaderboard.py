@@ -1,15 +1,18 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import stdev
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.made_runs import CORPUS, PROTOCOL, RECIPE
 from marsbench.config import Criteria
 from marsbench.errors import ResultsError
 from marsbench.report.columns import data_rows
-from marsbench.results.leaderboard import leaderboards
+from marsbench.results.leaderboard import best_run, leaderboards
 from marsbench.results.row import _spread
 from marsbench.results.store import RunFolder
 
@@ -86,6 +89,69 @@ def test_a_corpus_that_is_not_there_is_answered_with_those_that_are(finished_run
     finished_run("a", 0.5)
     with pytest.raises(ResultsError, match=r"Unknown corpus .*tones"):
         leaderboards(RESULTS, name)
+
+
+def edited(write: Write, run_id: str, digit: str, day: int, **changes: Any) -> None:
+    """A run under the protocol with that digit in its hash, finished on a day of January."""
+    protocol = PROTOCOL.model_copy(update={"hash": digit * 64})
+    write(run_id, 0.5, protocol=protocol, finished=f"2026-01-{day:02}T12:30:00.000+00:00", **changes)
+
+
+@pytest.mark.parametrize(("days", "newest"), [((1, 2), "b"), ((2, 1), "a")])
+def test_of_leaderboards_of_one_name_the_newest_is_taken_and_that_is_said(
+    finished_run: Write, days: tuple[int, int], newest: str
+) -> None:
+    edited(finished_run, "a", "a", days[0])
+    edited(finished_run, "b", "b", days[1])
+    said: list[str] = []
+    assert best_run(RESULTS, say=said.append).path.name == newest
+    assert f"The newest is taken, {newest * 8} of 2026-01-02 12:30; --protocol HASH takes" in said[0]
+    assert best_run(RESULTS, "tones", "stratified5").path.name == newest
+
+
+@pytest.mark.parametrize("digits", [4, 8, 64])
+def test_the_hash_names_one_of_them_and_nothing_is_said(finished_run: Write, digits: int) -> None:
+    edited(finished_run, "a", "a", 1)
+    edited(finished_run, "b", "b", 2)
+    said: list[str] = []
+    assert best_run(RESULTS, "tones", "a" * digits, said.append).path.name == "a"
+    assert said == []
+    assert [board.hash for board in leaderboards(RESULTS, protocol="A" * digits)[0]] == ["a" * 64]
+    with pytest.raises(ResultsError, match="Unknown protocol"):
+        leaderboards(RESULTS, protocol="aaa")
+
+
+def test_leaderboards_of_different_names_are_never_chosen_from(finished_run: Write) -> None:
+    finished_run("a", 0.5)
+    write = finished_run("b", 0.5).read_run()
+    other = RunFolder(RESULTS / "tones" / "other" / "b")
+    other.write_run(write.model_copy(update={"protocol": PROTOCOL.model_copy(update={"name": "other"})}))
+    with pytest.raises(ResultsError, match="give --data and --protocol, or a run"):
+        best_run(RESULTS)
+    assert best_run(RESULTS, protocol="other").path == other.path
+
+
+@pytest.mark.parametrize(
+    "path", ["mine", "./mine/", "mine/../mine", "{}/mine", "link", "~/mine", "tones", "tiny"]
+)
+def test_a_corpus_is_named_by_its_path_too(
+    finished_run: Write, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    Path("mine").mkdir()
+    Path("link").symlink_to("mine")
+    dataset = replace(RECIPE, parameters={"root": str(Path("mine").absolute())})
+    finished_run("a", 0.5, corpus=CORPUS.model_copy(update={"dataset": dataset}))
+    (board,), _ = leaderboards(RESULTS, path.format(Path.cwd()))
+    assert [row.run_id for row in board.rows] == ["a"]
+
+
+@pytest.mark.parametrize("path", ["", "yours", "/", "results", "~nobody-of-that-name/x", "a\0b"])
+def test_another_path_names_no_corpus(finished_run: Write, path: str) -> None:
+    dataset = replace(RECIPE, parameters={"root": str(Path("mine").absolute())})
+    finished_run("a", 0.5, corpus=CORPUS.model_copy(update={"dataset": dataset}))
+    with pytest.raises(ResultsError, match=r"Unknown corpus .*tones"):
+        leaderboards(RESULTS, path)
 
 
 @given(values=st.lists(st.floats(0, 1), min_size=2, max_size=24))
