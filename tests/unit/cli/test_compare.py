@@ -23,6 +23,7 @@ def test_a_comparison_shows_difference_chance_table_and_clips(bench: Bench, ids:
         "Difference in macro F1, A minus B: +83.3 points, 95 % interval",
         "clips and speakers (paired bootstrap)",
         "training (corrected resampled t-test, folds)",
+        "(below 0.05 for a mean difference of more than ",
         "Significant difference.",
         "McNemar's exact p = 1.9e-06",
         "A correct         10       20",
@@ -35,6 +36,7 @@ def test_the_same_as_values(bench: Bench, ids: list[str]) -> None:
     found = json.loads(bench("compare", *ids, "--json").stdout)
     assert (found["first"], found["second"]) == tuple(ids)
     assert found["is_real"]
+    assert 0 <= found["shown_by_folds"] < 0.8
     assert found["mcnemar"]["table"] == [[10, 0], [20, 0]]
     assert len(found["disagreements"]) == 20
 

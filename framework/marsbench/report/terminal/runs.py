@@ -303,6 +303,7 @@ def comparison_values(found: Comparison) -> dict[str, Any]:
         f"{RANKED_BY}_difference": difference.score.model_dump(),
         "p_clips": difference.p_clips,
         "p_folds": difference.p_folds,
+        "shown_by_folds": difference.shown_by_folds,
         "is_real": difference.is_real(),
         "mcnemar": {"table": found.table, "p": found.p_mcnemar},
         "disagreements": found.disagreements.to_dict("records"),
@@ -324,7 +325,11 @@ def _compared_scores(*runs: Run) -> Table:
 
 def _difference(difference: Difference) -> Text:
     score = difference.score
-    folds = "not defined for one fold" if difference.p_folds is None else f"p = {_p(difference.p_folds)}"
+    folds = "not defined for one fold"
+    if difference.p_folds is not None and difference.shown_by_folds is not None:
+        shown = f"{100 * difference.shown_by_folds:.1f}"
+        least = f"(below {ALPHA:g} for a mean difference of more than {shown} points)"
+        folds = f"p = {_p(difference.p_folds)}\n    {least}"
     answer = (
         "Significant difference."
         if difference.is_real()
