@@ -12,7 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)  # fmt: skip
 
 from marsbench.errors import ConfigError, unknown
 from marsbench.hashing import digest
@@ -191,6 +199,20 @@ class Experiment(_Bench, _Tuned, Execution):
         )
 
 
+def _texts(value: object) -> object:
+    """A number of speakers as the text that a command line would have."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _share_or_number(value: float) -> float:
+    if value >= 1 and not value.is_integer():
+        raise ValueError("a share below 1 or a whole number of clips is needed")
+    return value
+
+
+Amount = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_share_or_number)]
+
+
 class Search(_Bench, Execution):
     """Pipelines to search through on one corpus under one protocol, within a time."""
 
@@ -201,6 +223,17 @@ class Search(_Bench, Execution):
     model: Annotated[Words | None, Hint("NAME,...", "all that can be used")] = None
     """Only these models."""
     protocol: Protocols = Field(default=["stratified5"], max_length=1)
+    hold_out_speakers: Annotated[Words | None, BeforeValidator(_texts), Hint("NAME,...|N", "none")] = None
+    """Speakers, or how many, whose clips no step of the search sees: the winner predicts them at the end."""
+    hold_out_clips: Annotated[Amount | None, Hint("SHARE|N", "none")] = None
+    """The same for a share or a number of clips, for a corpus that names no speakers."""
+
+    @field_validator("hold_out_clips")
+    @classmethod
+    def _is_given_alone(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("hold_out_speakers") is not None:
+            raise ValueError("hold-out-speakers is given too; give one of the two")
+        return value
 
 
 class Fusion(_Kept, Execution):

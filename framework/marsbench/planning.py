@@ -70,6 +70,7 @@ def make_plans(
     *,
     tell_of_pairs: bool = True,
     check: Callable[[Pipeline], None] = lambda _: None,
+    reduce: Callable[[CheckedCorpus], CheckedCorpus] = lambda corpus: corpus,
 ) -> list[Plan]:
     """Plan an experiment: one plan for each protocol.
 
@@ -78,6 +79,7 @@ def make_plans(
         progress: told of each step, and of each pair that is left out if `tell_of_pairs`.
         tell_of_pairs: see `progress`.
         check: called with each pipeline before any audio is read; may raise BenchError.
+        reduce: gives the part of the corpus that is used; may raise BenchError.
 
     Raises:
         BenchError: something that was asked for does not exist or does not fit.
@@ -96,7 +98,7 @@ def make_plans(
         for reason in registry.refusals(entry.name):
             progress.say(f"not used: {reason}")
     parameters = fixed | by_plugin[data.name]
-    corpus = _load_and_check(data, parameters, experiment.bad_audio, progress, fixed.get("root"))
+    corpus = reduce(_load_and_check(data, parameters, experiment.bad_audio, progress, fixed.get("root")))
     return [
         Plan(
             corpus=corpus,

@@ -408,6 +408,14 @@ def test_a_search_gives_its_winner_and_all_runs(kit: Path) -> None:
     assert {result.run.run_id for result in found.results} == set(marsbench.leaderboard()["run_id"])
 
 
+def test_a_search_scores_its_winner_on_speakers_that_it_was_kept_from(kit: Path) -> None:
+    asked = {"data": "tones", "features": "crossings,blocks", "model": "nearest_mean", "plugins": [kit]}
+    found = marsbench.search(**asked, time_budget=10, hold_out_speakers=2)  # type: ignore[arg-type]
+    assert found.chosen is not None
+    assert found.held_out is not None
+    assert sum(scores.n_clips for scores in found.held_out.classes) == 12
+
+
 def test_options_of_a_search_are_those_of_the_command() -> None:
     with pytest.raises(BenchError, match=r"^marsbench.search: Unknown option 'trials'"):
         marsbench.search(trials=3)  # type: ignore[call-arg]  # told by a type checker, too

@@ -58,6 +58,8 @@ class SearchOptions(_Bench, total=False):
     model: Names | None
     protocol: str
     time_budget: str | float
+    hold_out_speakers: Names | int | None
+    hold_out_clips: float | None
 
 
 class EnsembleOptions(_Shared, total=False):

@@ -13,10 +13,11 @@ from marsbench.api.options import EnsembleOptions, RunOptions, SearchOptions, as
 from marsbench.atomic_files import write_text
 from marsbench.automl import search as automl
 from marsbench.config import Experiment, Fusion, Search
+from marsbench.deployment.export import Target, source_of_run
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import Metrics, Outcome
-from marsbench.plugin.registry import drop_in_folders
+from marsbench.evaluation.scores import ChosenScore, Metrics, Outcome
+from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench.progress import progress_for
 from marsbench.report.columns import data_keys, data_rows
 from marsbench.report.page import build_page
@@ -140,6 +141,10 @@ class Found(NamedTuple):
     """The best by scores inside the training parts; `bench export` makes a bundle of it."""
     results: list[Result]
     """All runs that were made: finalists, tuned ones, the ensemble."""
+    chosen: ChosenScore | None = None
+    """The winner's score on test clips, corrected for having been chosen; None if there was no choice."""
+    held_out: Metrics | None = None
+    """Its scores, fitted on all other clips, on those that were held out; None if none were."""
 
 
 @takes(Search)
@@ -155,9 +160,20 @@ def search(*, verbose: bool = False, **options: Unpack[SearchOptions]) -> Found:
     Raises:
         BenchError: an option or name that does not exist, unusable audio, nothing that could be fitted.
     """
-    found = automl.search(asked_for(Search, options, "marsbench.search"), progress_for(verbose))
+    asked, progress = asked_for(Search, options, "marsbench.search"), progress_for(verbose)
+    found = automl.search(asked, progress)
+    if not found.has_final_score:
+        registry = discover(drop_in_folders(asked.plugins))
+        bundle, _ = source_of_run(found.winner[0], None, None, Target(), registry, progress)
+        found = found.with_final_score(bundle.class_probabilities(c.path for c in found.corpus.held_out))
     made = {record.run_id: Result(folder.path, record) for folder, record in found.runs}
-    return Found(made[found.winner[1].run_id], list(made.values()))
+    winner, final = found.record.winner, found.record.final
+    return Found(
+        made[found.winner[1].run_id],
+        list(made.values()),
+        winner.chosen if winner else None,
+        final.metrics if final else None,
+    )
 
 
 @takes(Fusion)

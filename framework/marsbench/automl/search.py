@@ -7,10 +7,15 @@ influence. The finalists are the same in all folds, chosen by scores inside the 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from marsbench.atomic_files import at_work, home, locked, read_record, require_writable, write_checksummed
+from marsbench.automl.holdout import held_out_line, held_out_score, without_held_out
 from marsbench.automl.selection import (
     Candidate,
     Contender,
@@ -18,17 +23,23 @@ from marsbench.automl.selection import (
     SearchRecord,
     Winner,
     best_members,
-    pooled_score,
+    mean_score,
+    pooled_predictions,
 )
 from marsbench.automl.successive_halving import Screening
 from marsbench.config import Experiment, Fusion, Search
+from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import TrainingError
-from marsbench.evaluation.metrics import objective_title
+from marsbench.evaluation.metrics import RANKED_BY, objective_title
+from marsbench.evaluation.predictions import Predictions
+from marsbench.evaluation.scores import ChosenScore
+from marsbench.evaluation.selection_bias import bias_of_chosen
 from marsbench.execution.executor import n_workers, open_executor
 from marsbench.execution.limits import Clock
 from marsbench.planning import Plan, make_plans, usable
 from marsbench.progress import Progress, Silent
 from marsbench.results.keys import search_id
+from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
@@ -64,6 +75,31 @@ class Found(NamedTuple):
     record: SearchRecord
     path: Path
     """The record's file."""
+    corpus: CheckedCorpus
+    """What was searched on; its `held_out` clips were kept away."""
+
+    @property
+    def has_final_score(self) -> bool:
+        """Whether no held-out clips wait for the winner's predictions."""
+        final = self.record.final
+        known = final is not None and (final.run_id, final.clips) == (self.winner[1].run_id, self._held_out)
+        return known or not self._held_out
+
+    @property
+    def _held_out(self) -> list[str]:
+        return [clip.id for clip in self.corpus.held_out]
+
+    def with_final_score(self, probabilities: NDArray[np.floating]) -> "Found":
+        """Score the winner's bundle on the held-out clips, and keep that in the record.
+
+        Args:
+            probabilities: of these clips, in order, (n_clips, n_classes).
+        """
+        clips, labels = self.corpus.held_out, self.corpus.labels
+        final = held_out_score(self.winner[1].run_id, clips, labels, probabilities)
+        record = self.record.model_copy(update={"final": final})
+        write_checksummed(self.path, record.model_dump_json(indent=1))
+        return self._replace(record=record)
 
 
 def search(
@@ -85,7 +121,10 @@ def search(
 
 def _searched(asked: Search, progress: Progress, now: Callable[[], float]) -> Found:
     experiment = _experiment(asked, progress)
-    (plan,) = make_plans(experiment, progress, tell_of_pairs=False)
+    held_out = partial(without_held_out, asked=asked)
+    (plan,) = make_plans(experiment, progress, tell_of_pairs=False, reduce=held_out)
+    if plan.corpus.held_out:
+        progress.say(held_out_line(plan.corpus))
     path = _path(asked, plan)
     with locked(path.parent, "another process is searching for the same", progress):
         record = read_record(path, SearchRecord) if path.exists() else SearchRecord(asked=_words(asked))
@@ -148,8 +187,9 @@ class _Search:
 
     def found(self) -> Found:
         """Run all stages."""
-        finalists = self._finalists(self._shortlist())
-        return self._chosen([*finalists, *self._tuned(finalists)])
+        shortlist = self._shortlist()
+        finalists = self._finalists(shortlist)
+        return self._chosen(shortlist, [*finalists, *self._tuned(finalists)])
 
     def _shortlist(self) -> list[Contender]:
         """Pipelines with their predictions on hold-outs of every fold, best first."""
@@ -236,7 +276,7 @@ class _Search:
         trial = n_inner * self.screening.seconds_of_folds(contender.candidate.looked.seconds)
         return left if left > _LEAST_TRIALS * trial + _OUTER * self.screening.seconds_of_folds(fit) else 0.0
 
-    def _chosen(self, entrants: Sequence[_Entrant]) -> Found:
+    def _chosen(self, shortlist: Sequence[Contender], entrants: Sequence[_Entrant]) -> Found:
         """The winner: the ensemble if its inner score is above that of each member, else the best."""
         if not entrants:
             raise TrainingError("every finalist's run has failed; `bench status` lists the reasons")
@@ -247,14 +287,34 @@ class _Search:
         best = max(by_name.values(), key=lambda one: one.contender.score)
         members = best_members([one.contender for one in by_name.values()])
         runs = [(one.folder, one.run) for one in entrants]
+        inner = [one.contender.predictions for one in entrants]
         winner, score = (best.folder, best.run), best.contender.score
         if len(members) > 1:
             ids = [by_name[one.name].run.run_id for one in members]
             runs.append(self._fused(ids))
-            if (pooled := pooled_score(members)) > score and runs[-1][1].metrics:
-                winner, score = runs[-1], pooled
-        self._keep(winner=Winner(run_id=winner[1].run_id, score=score))
-        return Found(winner, runs, self.record, self.path)
+            if runs[-1][1].metrics:
+                inner.append(pooled_predictions(members))
+                if (pooled := mean_score(self.screening.objective, inner[-1])) > score:
+                    winner, score = runs[-1], pooled
+        inner += [one.predictions for one in shortlist if all(one is not run.contender for run in entrants)]
+        chosen = self._corrected(runs, inner, runs.index(winner))
+        self._keep(winner=Winner(run_id=winner[1].run_id, score=score, chosen=chosen))
+        return Found(winner, runs, self.record, self.path, self.plan.corpus)
+
+    def _corrected(
+        self, runs: list[tuple[RunFolder, Run]], inner: list[list[Predictions]], winner: int
+    ) -> ChosenScore | None:
+        """The score of the run at a position, corrected for having been chosen; None if nothing was chosen.
+
+        `inner` are the predictions that the complete ones of the runs, in their order, and then all other
+        candidates were chosen by.
+        """
+        metrics = runs[winner][1].metrics
+        if len(inner) < 2 or metrics is None:
+            return None
+        outer = {place: read_predictions(*one) for place, one in enumerate(runs) if one[1].metrics}
+        bias = bias_of_chosen(inner, outer, winner, self.screening.objective)
+        return ChosenScore.of(metrics[RANKED_BY], bias, len(inner), len(outer[winner].clips))
 
     def _fused(self, ids: list[str]) -> tuple[RunFolder, Run]:
         names = self.experiment.model_fields_set & Fusion.model_fields.keys() - {"data"}

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from marsbench.evaluation.ensembling import fit_weights, pool
 from marsbench.evaluation.metrics import objective_score
-from marsbench.evaluation.predictions import stacked
+from marsbench.evaluation.predictions import Predictions, stacked
+from marsbench.evaluation.scores import ChosenScore, Metrics
 from marsbench.planning import Pipeline
 from marsbench.runner.ensemble_job import InnerPredictions
 from marsbench.runner.pipeline_job import Units
@@ -58,6 +59,17 @@ class Winner(_Record):
     run_id: str
     score: float
     """The inner score that it was chosen by; no test clip is in it."""
+    chosen: ChosenScore | None = None
+    """Its score on the test clips, corrected for having been chosen; None if there was nothing to choose."""
+
+
+class HeldOutScore(_Record):
+    """The winner's predictions of clips that no step of the search saw."""
+
+    run_id: str
+    speakers: list[str]
+    clips: list[str]
+    metrics: Metrics
 
 
 class SearchRecord(_Record):
@@ -72,6 +84,8 @@ class SearchRecord(_Record):
     trials: dict[str, float] = {}
     """Seconds for the trials of finalists, by name; 0 where there was no time for them."""
     winner: Winner | None = None
+    final: HeldOutScore | None = None
+    """None until the winner's bundle has predicted the clips that were held out, if any were."""
 
 
 @dataclass
@@ -116,10 +130,14 @@ class Contender(NamedTuple):
         return self.candidate.name
 
     @property
+    def predictions(self) -> list[Predictions]:
+        """Inside each fold's training part."""
+        return [one.predictions for one in self.inner]
+
+    @property
     def score(self) -> float:
         """Mean score over folds."""
-        inner = [one.predictions for one in self.inner]
-        return float(np.mean([objective_score(self.objective, p.probabilities, p.targets) for p in inner]))
+        return mean_score(self.objective, self.predictions)
 
     @property
     def seconds(self) -> float:
@@ -134,6 +152,11 @@ class Contender(NamedTuple):
         return HoldoutScore(
             features=looked.features, model=looked.model, score=self.score, seconds=self.seconds
         )
+
+
+def mean_score(objective: str, folds: Sequence[Predictions]) -> float:
+    """Mean over folds of the objective."""
+    return fmean(objective_score(objective, one.probabilities, one.targets) for one in folds)
 
 
 MOST_MEMBERS = 5
@@ -168,12 +191,12 @@ def pooled_log_loss(members: Sequence[Contender]) -> float:
     return float(np.mean(losses))
 
 
-def pooled_score(members: Sequence[Contender]) -> float:
-    """Mean over folds of the objective, weights as in `pooled_log_loss`."""
-    return fmean(
-        objective_score(members[0].objective, fused, members[0].inner[fold].predictions.targets)
-        for fold, fused in enumerate(_pooled(members))
-    )
+def pooled_predictions(members: Sequence[Contender]) -> list[Predictions]:
+    """What an ensemble predicts inside each fold's training part, weights as in `pooled_log_loss`."""
+    return [
+        one.predictions.with_probabilities(fused)
+        for one, fused in zip(members[0].inner, _pooled(members), strict=True)
+    ]
 
 
 def _pooled(members: Sequence[Contender]) -> list[NDArray[np.float64]]:

@@ -29,6 +29,7 @@ def search(
     start = time.monotonic()
     from marsbench.automl.search import search as search_through
     from marsbench.deployment.export import Target, source_of_run
+    from marsbench.report.phrases import winner_lines
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
     from marsbench.report.terminal.runs import search_summary
 
@@ -39,8 +40,13 @@ def search(
         plugins = registry_of(asked.plugins)
         bundle, samples = source_of_run(found.winner[0], None, None, target, plugins, progress)
         target.write(bundle, samples, output)
+        if not found.has_final_score:
+            clips = [clip.path for clip in found.corpus.held_out]
+            found = found.with_final_score(bundle.class_probabilities(clips))
     out.print(search_summary(found.record))
     print_runs([found.winner], asked.results)
     out.print(f"\nThe winner is {found.winner[1].run_id}, by scores on hold-outs inside the training parts.")
+    for line in winner_lines(found.record):
+        out.print(line)
     print_path("Its bundle", output)
     out.print(f"This took {time.monotonic() - start:.0f} s of {asked.time_budget:.0f} s.")

@@ -5,8 +5,8 @@ examines the files and makes the `CheckedCorpus` that everything else works with
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -126,6 +126,8 @@ class CheckedCorpus:
     bad: tuple[BadClip, ...] = ()
     near_pairs: tuple[tuple[str, str], ...] = ()
     """Pairs of `AudioFacts.content` that are near duplicates (`marsbench.data.duplicates`)."""
+    held_out: tuple[Clip, ...] = ()
+    """Usable clips that were taken away, see `without`."""
 
     def __repr__(self) -> str:
         return f"<CheckedCorpus {self.name}: {len(self.clips)} clips, {len(self.labels)} classes>"
@@ -145,6 +147,18 @@ class CheckedCorpus:
         """Class index of each clip, (n_clips,)."""
         index = {label: position for position, label in enumerate(self.labels)}
         return np.array([index[clip.label] for clip in self.clips], np.int64)
+
+    def without(self, rows: Collection[int]) -> "CheckedCorpus":
+        """The corpus without the clips in some rows, which are its `held_out` ones."""
+        kept = [row for row in range(len(self.clips)) if row not in rows]
+        contents = {self.facts[row].content for row in kept}
+        return replace(
+            self,
+            clips=tuple(self.clips[row] for row in kept),
+            facts=tuple(self.facts[row] for row in kept),
+            near_pairs=tuple(pair for pair in self.near_pairs if contents.issuperset(pair)),
+            held_out=tuple(self.clips[row] for row in sorted(rows)),
+        )
 
     @property
     def speakers(self) -> tuple[str | None, ...]:

@@ -207,6 +207,15 @@ class BaseBundle(ABC):
                 waiting = []
         yield from self._in_order(waiting)
 
+    def class_probabilities(self, sources: Iterable[Source]) -> NDArray[np.float64]:
+        """Probabilities of recordings, (n_recordings, n_classes); raises BenchError for one without any."""
+        found = []
+        for one in self.predict_each(sources):
+            if isinstance(one, BenchError):
+                raise one
+            found.append(one.probabilities)
+        return np.stack(found)
+
     def _in_order(self, waiting: list[_Recording | BenchError]) -> Iterator[Prediction | BenchError]:
         predictions = iter(self._predictions([one for one in waiting if isinstance(one, _Recording)]))
         return (next(predictions) if isinstance(one, _Recording) else one for one in waiting)

@@ -25,6 +25,9 @@ GRADED = ("accuracy", "macro_f1")
 """The metrics that criteria set a threshold for, each under its own name."""
 
 
+_LARGE_BIAS, _FEW_CLIPS = 0.02, 300
+
+
 class StoredRecord(BaseModel):
     """What is kept in a file; keys that it does not know are refused."""
 
@@ -37,6 +40,32 @@ class Score(StoredRecord):
     value: float
     low: float
     high: float
+
+
+class ChosenScore(StoredRecord):
+    """The ranking metric of what was chosen from several for its scores, corrected for that."""
+
+    measured: Score
+    corrected: Score
+    """Less what the choice is expected to have added; the interval is moved by as much."""
+    n_candidates: int
+    n_clips: int
+
+    @classmethod
+    def of(cls, measured: Score, bias: float, n_candidates: int, n_clips: int) -> Self:
+        """From the expected excess of a score, a share, over the truth; see `selection_bias`."""
+        moved = {name: min(1.0, max(0.0, end - bias)) for name, end in measured}
+        return cls(measured=measured, corrected=Score(**moved), n_candidates=n_candidates, n_clips=n_clips)
+
+    @property
+    def bias(self) -> float:
+        """What the choice is expected to have added."""
+        return self.measured.value - self.corrected.value
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether chance had much to say: the correction is large, or the clips are few."""
+        return self.bias > _LARGE_BIAS or self.n_clips < _FEW_CLIPS
 
 
 Scores = dict[str, Score | float]

@@ -201,6 +201,7 @@ def _by_class(pooled: Confusion, draws: Draws, labels: Sequence[str]) -> list[Cl
             f1=float(pooled.f1[index]),
         )
         for index, label in enumerate(labels)
+        if n_clips[index]
     ]
 
 

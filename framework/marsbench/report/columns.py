@@ -186,6 +186,11 @@ def _of_metric(metric: Metric) -> Column:
     )
 
 
+def _corrected(end: str) -> Callable[[Row], Any]:
+    """The score of a board's first row, corrected for that, or an end of its interval."""
+    return lambda row: getattr(row.chosen.corrected, end) if row.chosen else None
+
+
 def _other(name: str) -> Callable[[Row], Any]:
     """A score under the other kind of split."""
     return lambda row: row.other.scores.get(name) if row.other else None
@@ -250,6 +255,11 @@ _MORE = (
     *(Column(name, attrgetter(name)) for name in ("tuner", "asked", "ensemble", "members")),
     Column("other_protocol", lambda row: row.other.board.protocol if row.other else None),
     *(Column(f"other_{name}", _other(name)) for name in (RANKED_BY, f"{RANKED_BY}_low", f"{RANKED_BY}_high")),
+    *(
+        Column(f"{RANKED_BY}_corrected{suffix}", _corrected(end))
+        for suffix, end in (("", "value"), ("_low", "low"), ("_high", "high"))
+    ),
+    Column("n_candidates", lambda row: row.chosen.n_candidates if row.chosen else None),
     Column("gap", lambda row: row.speaker_gap),
     Column("views", lambda row: {view.board.protocol: view.ranked_score for view in row.views} or None),
     Column("run", lambda row: row.short_id, "run", outputs={"markdown"}),

@@ -2,14 +2,27 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
 from marsbench.config import Criteria
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.scores import GRADED, Grade, Metrics, Outcome, growth_for_pass, verdict
+from marsbench.evaluation.scores import (
+    GRADED,
+    ChosenScore,
+    Grade,
+    Metrics,
+    Outcome,
+    Score,
+    growth_for_pass,
+    verdict,
+)
 from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord
+
+if TYPE_CHECKING:  # importing what searches takes half a second
+    from marsbench.automl.selection import SearchRecord
 
 _MOST_GROWTH = 11
 """Beyond, the number of further speakers is a guess."""
@@ -207,7 +220,7 @@ def _views(row: Row) -> list[str]:
 def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
     """What is not shown, what train and test share, and what the words in the shown `rows` mean."""
     ranked_by = METRICS[RANKED_BY].title
-    lines = shared_lines(shown)
+    lines = [*chosen_lines(shown.rows[0].chosen), *shared_lines(shown)]
     if hidden := shown.rows[len(rows) :]:
         n_failed = sum(row.status == "failed" for row in hidden)
         failed = f" ({n_failed:,} failed)" if n_failed else ""
@@ -256,6 +269,45 @@ def _more_evidence(shown: Board, n_folds: int) -> str:
         return f"More folds ({kind}{2 * n_folds}) or seeds (--repeats)"
     apart = shown.rows[0].board.speakers_apart and shown.protocol != "loso"
     return f"{'More folds (loso) or seeds' if apart else 'More seeds'} (--repeats)"
+
+
+def chosen_lines(chosen: ChosenScore | None) -> list[str]:
+    """The score of what was chosen, corrected for that, and a warning if chance had much to say."""
+    if chosen is None:
+        return []
+    measured = f"{METRICS[RANKED_BY].title} {100 * chosen.measured.value:.1f}"
+    corrected = f"corrected for having been chosen: {_with_interval(chosen.corrected)}"
+    lines = [f"Best of {chosen.n_candidates}: {measured}, {corrected}."]
+    if chosen.is_doubtful:
+        lines.append(
+            f"{chosen.n_clips:,} clips tell little between {chosen.n_candidates} candidates (correction "
+            f"{100 * chosen.bias:.1f} points): confirm this one on clips that no choice has seen."
+        )
+    return lines
+
+
+def _with_interval(score: Score) -> str:
+    """A share in % with its interval."""
+    value, low, high = (f"{100 * share:.1f}" for _, share in score)
+    return f"{value} ({low} to {high})"
+
+
+def winner_lines(record: "SearchRecord") -> list[str]:
+    """The score of a search's winner, corrected for having been chosen, and that on held-out clips."""
+    lines = chosen_lines(record.winner.chosen if record.winner else None)
+    if (final := record.final) is None:
+        return lines
+    del lines[1:]  # the warning's advice was followed
+    of_speakers = f" of {len(final.speakers)} speakers" if final.speakers else ""
+    scores = [
+        f"{METRICS[name].title} {_with_interval(score)}"
+        for name, score in final.metrics.scores.items()
+        if isinstance(score, Score)
+    ]
+    worst = final.metrics.worst
+    scores.append(f"worst class {worst.label} {_with_interval(worst.recall)}")
+    where = f"On the {len(final.clips):,} held-out clips{of_speakers}, which no choice has seen"
+    return [*lines, f"{where}: {', '.join(scores)}."]
 
 
 def shared_lines(shown: Board) -> list[str]:

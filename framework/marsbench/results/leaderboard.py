@@ -28,6 +28,8 @@ MOST_COMPARED = 40
 """Rows, the best ones, that are compared with each other."""
 _LEAST_DIGITS = 4
 """Of the hash of a protocol, to name it by."""
+_MOST_CANDIDATES = 200
+"""Rows that the correction of the best one's score takes into account."""
 _USUAL = ("stratified5", "utterance5", "speaker5")
 """The default protocol of each strictness."""
 
@@ -312,13 +314,15 @@ def _with_letters(
     """Rows of one board, best first, with letters, and what their folds cannot confirm.
 
     A row whose predictions cannot be read has no letters, and neither have those beyond the best
-    `MOST_COMPARED`.
+    `MOST_COMPARED`. The first one's score is corrected for having been chosen from all of them.
     """
     if len(rows) < 2:
         return list(rows), None
-    compared, behind = rows[:MOST_COMPARED], rows[MOST_COMPARED:]
-    found = _known_ties(compared, [folders_of(root, row) for row in compared], left_out)
-    shown = [row._replace(letters=own) for row, own in zip(compared, found["letters"], strict=True)]
+    candidates, behind = rows[:_MOST_CANDIDATES], rows[_MOST_CANDIDATES:]
+    found = _known_ties(candidates, [folders_of(root, row) for row in candidates], left_out)
+    shown = [row._replace(letters=own) for row, own in zip(candidates, found["letters"], strict=True)]
+    if found["bias"] is not None:
+        shown[0] = shown[0].chosen_from(found["n_candidates"], found["bias"])
     if not found["unconfirmed"]:
         return [*shown, *behind], None
     pair, *facts = found["unconfirmed"]
@@ -329,7 +333,7 @@ def _known_ties(rows: Sequence[Row], folders: list[list[RunFolder]], left_out: l
     """What `_ties` gives, kept in the cache, so that showing a leaderboard again computes nothing."""
     there = [[folder.predictions.exists() for folder in seeds] for seeds in folders]
     compared = [[row.configuration, row.seeds, row.run_id, row.finished] for row in rows]
-    key = digest([versions_of("ties"), compared, there])
+    key = digest([versions_of("ties"), _MOST_CANDIDATES, compared, there])
     kept = home() / "ties" / f"{key[:32]}.json"
     try:
         found: dict[str, Any] = json.loads(read_checksummed(kept))
@@ -343,30 +347,34 @@ def _known_ties(rows: Sequence[Row], folders: list[list[RunFolder]], left_out: l
 
 
 def _ties(folders: list[list[RunFolder]], problems: list[str]) -> dict[str, Any]:
-    """What paired tests of the rows, best first, come to.
+    """What paired tests of the rows, best first, come to, and how far luck has lifted the first one.
 
     `letters`: of each row, as of `compact_letters`; None where predictions cannot be read or are not of most
-    rows' clips. `unconfirmed`: the fields of an `Unconfirmed`, but positions for ranks, or None.
+    rows' clips. `unconfirmed`: the fields of an `Unconfirmed`, but positions for ranks, or None. `bias`: of
+    the first row's score, since it is the best of `n_candidates`; None if it has no letters.
     """
+    from marsbench.evaluation.selection_bias import bias_of_best
     from marsbench.evaluation.significance import compact_letters, differences, separated
 
     comparable = _comparable(folders, problems)
-    positions = list(comparable)
+    positions = [position for position in comparable if position < MOST_COMPARED]
     letters: list[list[str] | None] = [None] * len(folders)
+    bias = bias_of_best(list(comparable.values())) if 0 in comparable and len(comparable) > 1 else None
+    ties = {"letters": letters, "unconfirmed": None, "bias": bias, "n_candidates": len(comparable)}
     if len(positions) < 2:
-        return {"letters": letters, "unconfirmed": None}
-    found = differences(list(comparable.values()))
+        return ties
+    found = differences([comparable[position] for position in positions])
     different, by_clips_alone = separated(found)
     for position, own in zip(positions, compact_letters(len(positions), different), strict=True):
         letters[position] = own
     sizes = {pair: (abs(found[pair].score.value), found[pair].shown_by_folds) for pair in by_clips_alone}
     weak = {pair: (value, shown) for pair, (value, shown) in sizes.items() if shown and value < shown}
     if not weak:
-        return {"letters": letters, "unconfirmed": None}
+        return ties
     first, second = max(sorted(weak), key=weak.__getitem__)
     n_folds = len(set(comparable[positions[0]][0].folds.tolist()))
     facts = *weak[first, second], n_folds, len(weak)
-    return {"letters": letters, "unconfirmed": [(positions[first], positions[second]), *facts]}
+    return ties | {"unconfirmed": [(positions[first], positions[second]), *facts]}
 
 
 def _comparable(folders: list[list[RunFolder]], problems: list[str]) -> dict[int, list["Predictions"]]:

@@ -130,6 +130,9 @@ def _notes(run: Standing) -> Iterator[str]:
     for name, value in (_of_dataset(run) | run.settings).items():
         if isinstance(value, str) and _is_path(name, value):
             yield f"{name} is a path of the machine that the run was made on: write yours"
+    if run.corpus.held_out:
+        n_clips = len(run.corpus.held_out)
+        yield f"{n_clips:,} clips were held out of its corpus by bench search; bench run takes them in"
     if run.tuning and run.tuning.asked.time_budget:
         yield "how many trials its time budget has room for depends on the machine"
 

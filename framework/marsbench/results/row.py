@@ -12,6 +12,7 @@ from marsbench.config import Criteria
 from marsbench.errors import DamagedError, ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, Metric
 from marsbench.evaluation.scores import (
+    ChosenScore,
     ClassScores,
     FoldScores,
     Metrics,
@@ -102,6 +103,14 @@ class Row(NamedTuple):
     """The untuned run of the same seed, of a tuned one."""
     views: "tuple[Row, ...]" = ()
     """The same configuration on the same clips under protocols of other strictness, the strictest first."""
+    chosen: ChosenScore | None = None
+    """The ranking metric of a board's first row, corrected for that; None for all others."""
+
+    def chosen_from(self, n_candidates: int, bias: float) -> "Row":
+        """The row as the best of so many; `bias` is the expected excess of its score over the truth."""
+        value, low, high = (self.scores[f"{RANKED_BY}{end}"] for end in ("", "_low", "_high"))
+        measured = Score(value=value, low=low, high=high)
+        return self._replace(chosen=ChosenScore.of(measured, bias, n_candidates, int(self.scores["n_clips"])))
 
     @property
     def run_id(self) -> str:

@@ -32,6 +32,8 @@ class CorpusRecord(StoredRecord):
     bad_audio: dict[str, str]
     """Reason by clip that was left out."""
     notes: list[str]
+    held_out: list[str] = Field(default=[])
+    """Clips that a search kept away from the run."""
 
     def is_meant_by(self, data: str) -> bool:
         """Whether `data` is the name of the corpus or of its dataset, or the path that it was read from."""

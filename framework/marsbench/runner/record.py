@@ -140,6 +140,7 @@ def corpus_record(plan: Plan) -> CorpusRecord:
         licence=corpus.corpus.licence,
         bad_audio={clip.id: clip.reason for clip in corpus.bad},
         notes=list(corpus.corpus.notes),
+        held_out=[clip.id for clip in corpus.held_out],
     )
 
 

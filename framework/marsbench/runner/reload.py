@@ -50,6 +50,8 @@ def corpus_of(
     except CorpusError as error:
         moved = "" if data else "; if the corpus was moved, name the run and its place: RUN --data PATH"
         raise CorpusError(f"the corpus of {run.run_id}: {error}{moved}") from error
+    if held_out := set(run.corpus.held_out):
+        corpus = corpus.without({row for row, clip in enumerate(corpus.clips) if clip.id in held_out})
     if corpus.fingerprint != run.corpus.fingerprint:
         raise ResultsError(
             f"the corpus '{corpus.name}' is not the one that {run.run_id} was made on: it has "

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from marsbench.atomic_files import read_record
@@ -253,3 +254,51 @@ def test_a_search_leaves_a_run_folder_that_other_commands_understand(find: Find)
     assert {RunFolder(path.parent).read_run().run_id for path in RESULTS.glob("*/*/*/run.json")} == {
         run.run_id for _, run in found.runs
     }
+
+
+def test_the_winner_s_score_is_corrected_for_having_been_chosen(find: Find) -> None:
+    found = find(model="nearest_mean,knobs,majority")
+    assert found.record.winner is not None
+    chosen = found.record.winner.chosen
+    metrics = found.winner[1].metrics
+    assert chosen is not None
+    assert metrics is not None
+    assert chosen.measured == metrics["macro_f1"]
+    assert chosen.corrected.value <= chosen.measured.value
+    assert chosen.n_candidates >= len(found.record.held_out or ())
+
+
+def test_a_single_pipeline_was_not_chosen(find: Find) -> None:
+    found = find(features="crossings")
+    assert found.record.winner is not None
+    assert found.record.winner.chosen is None
+
+
+def test_no_fit_sees_a_held_out_clip(find: Find, fits: Spied, kit: Path) -> None:
+    speaker = plan_of(kit).corpus.speakers[0]
+    found = find(hold_out_speakers=speaker)
+    corpus = found.corpus
+    assert {clip.speaker for clip in corpus.held_out} == {speaker}
+    assert speaker not in corpus.speakers
+    assert all(max(*unit.train, *unit.test) < len(corpus.clips) for unit in fits)
+    assert found.winner[1].corpus.n_clips == len(corpus.clips)
+    assert found.winner[1].corpus.held_out == [clip.id for clip in corpus.held_out]
+    assert {row.board.fingerprint for row in rows()} == {corpus.fingerprint}
+
+
+def test_the_score_on_held_out_clips_is_kept(find: Find) -> None:
+    found = find(hold_out_speakers=2)
+    assert not found.has_final_score
+    n_clips, labels = len(found.corpus.held_out), found.corpus.labels
+    scored = found.with_final_score(np.eye(len(labels))[np.zeros(n_clips, int)])
+    assert scored.has_final_score
+    again = find(hold_out_speakers=2)
+    assert again.has_final_score
+    assert again.record.final == scored.record.final
+    assert find().has_final_score
+
+
+def test_other_held_out_clips_are_another_search(find: Find) -> None:
+    first, second = (find(hold_out_speakers=2, seed=seed) for seed in (0, 0))
+    assert first.path == second.path
+    assert find().path != first.path

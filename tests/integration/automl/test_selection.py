@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fixtures.results import made
-from marsbench.automl.selection import Candidate, Contender, best_members, pooled_log_loss, pooled_score
+from marsbench.automl.selection import (
+    Candidate,
+    Contender,
+    best_members,
+    mean_score,
+    pooled_log_loss,
+    pooled_predictions,
+)
 from marsbench.runner.ensemble_job import InnerPredictions
 
 N_FOLDS, N_CLIPS, N_CLASSES = 3, 60, 3
@@ -78,10 +85,15 @@ def test_the_weights_that_a_fold_meets_are_those_of_the_other_folds() -> None:
     random = np.random.default_rng(3)
     targets = targets_of(random)
     says = [noisy(random, targets, 2.0) for _ in range(2)]
-    before = pooled_score([contender(str(k), one, targets) for k, one in enumerate(says)])
+
+    def pooled_score() -> float:
+        members = [contender(str(k), one, targets) for k, one in enumerate(says)]
+        return mean_score("macro_f1", pooled_predictions(members))
+
+    before = pooled_score()
     # In fold 0 one of them is right and the other wrong, which only that fold's own weights could tell.
     says[0][0] = np.eye(N_CLASSES)[targets[0]]
     says[1][0] = np.eye(N_CLASSES)[(targets[0] + 1) % N_CLASSES]
-    told = pooled_score([contender(str(k), one, targets) for k, one in enumerate(says)])
+    told = pooled_score()
     assert told < 1
     assert told != pytest.approx(before)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import marsbench
+from marsbench.deployment.bundle import BaseBundle
 
 Bench = Callable[..., Any]
 
@@ -54,6 +55,9 @@ def test_the_same_search_again_ends_with_the_same_winner(searched: Callable[...,
         (["--model", "nearest_maen"], "Unknown model 'nearest_maen'. Did you mean 'nearest_mean'?"),
         (["--set", "svm.C=1"], "set svm.C: plugin 'svm' is not in this run"),
         (["--objective", "beauty"], "--objective beauty: "),
+        (["--hold-out-speakers", "nobody"], "hold-out-speakers: Unknown speaker 'nobody'"),
+        (["--hold-out-speakers", "4"], "hold-out-speakers: 4 of 5 speakers"),
+        (["--hold-out-clips", "2.5"], "--hold-out-clips 2.5: a share below 1"),
     ],
 )
 def test_what_cannot_be_searched_is_one_line(
@@ -62,3 +66,28 @@ def test_what_cannot_be_searched_is_one_line(
     result = searched(*words)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith(f"bench: {message}")
+
+
+def test_the_winner_predicts_held_out_speakers_once(
+    searched: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = searched("--hold-out-speakers", "2")
+    assert result.exit_code == 0
+    assert "Held out: 12 clips of 2 speakers" in " ".join(result.stderr.split())
+    text = " ".join(result.stdout.split())
+    assert re.search(r"Best of \d+: macro F1 [\d.]+, corrected for having been chosen: ", text)
+    score = re.search(r"On the 12 held-out clips of 2 speakers, which no choice has seen: .*\)\.", text)
+    assert score
+    assert all(word in score[0] for word in ("accuracy", "macro F1", "recall", "worst class"))
+    monkeypatch.setattr(BaseBundle, "class_probabilities", lambda *_: pytest.fail("predicted again"))
+    assert score[0] in " ".join(searched("--hold-out-speakers", "2").stdout.split())
+
+
+def test_a_winner_that_was_kept_from_speakers_can_be_exported_again(
+    searched: Callable[..., Any], bench: Bench, kit: Path
+) -> None:
+    winner = re.search(r"The winner is (\S+),", searched("--hold-out-clips", "0.2").stdout)
+    assert winner
+    exported = bench("export", winner[1], "-o", "again", "--plugins", kit)
+    assert exported.exit_code == 0
+    assert marsbench.load("again", plugins=[kit]).record.corpus.n_clips == 24

@@ -133,6 +133,60 @@ def test_rows_beyond_the_best_are_compared_with_none(
     assert board.n_compared == 2
 
 
+def first_row() -> Row:
+    (board,), _ = leaderboards(RESULTS)
+    assert all(row.chosen is None for row in board.rows[1:])
+    return board.rows[0]
+
+
+def test_the_first_of_a_board_is_corrected_for_having_been_chosen(predicted_run: Write) -> None:
+    for number in range(6):
+        predicted_run(f"r{number}", some(0.2, number))
+    row = first_row()
+    assert row.chosen is not None
+    assert (row.chosen.n_candidates, row.chosen.n_clips) == (6, 240)
+    assert row.chosen.measured.value == row.ranked_score
+    assert row.chosen.corrected.value < row.scores["macro_f1"]
+    assert row.chosen.measured.low - row.chosen.corrected.low == pytest.approx(row.chosen.bias)
+
+
+def test_one_far_above_the_others_needs_no_correction(predicted_run: Write) -> None:
+    predicted_run("a", some(0.05, 0))
+    predicted_run("b", some(0.5, 1))
+    chosen = first_row().chosen
+    assert chosen is not None
+    assert chosen.bias == pytest.approx(0, abs=0.001)
+
+
+def test_rows_beyond_those_that_are_compared_are_candidates(
+    predicted_run: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaderboard, "MOST_COMPARED", 2)
+    for number in range(4):
+        predicted_run(f"r{number}", some(0.2, number))
+    chosen = first_row().chosen
+    assert chosen is not None
+    assert chosen.n_candidates == 4
+
+
+@pytest.mark.parametrize("harm", ["a single row", "the first one's predictions are gone"])
+def test_what_cannot_be_corrected_is_not(predicted_run: Write, harm: str) -> None:
+    folder = predicted_run("a", some(0.1, 0))
+    if harm != "a single row":
+        predicted_run("b", some(0.2, 1))
+        predicted_run("c", some(0.2, 2))
+        folder.predictions.unlink()
+    assert first_row().chosen is None
+
+
+def test_the_correction_of_a_board_is_kept(predicted_run: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        predicted_run(f"r{number}", some(0.2, number))
+    before = first_row()
+    monkeypatch.setattr(leaderboard, "_ties", lambda *_: pytest.fail("computed again"))
+    assert first_row() == before
+
+
 def test_seeds_of_one_configuration_share_a_row_of_their_means(predicted_run: Write) -> None:
     folders = [
         predicted_run(f"s{seed}", some(share, seed), seed=seed, settings={})
