@@ -1,8 +1,10 @@
 """Write files atomically, some with a checksum that is checked on reading; lock folders."""
 
+import ctypes
 import hashlib
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -20,7 +22,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from marsbench.errors import DamagedError, ResultsError, StorageError, raise_machine_fault, reason_of
-from marsbench.progress import Progress
+from marsbench.progress import Progress, Silent
 
 if sys.platform != "win32":
     import fcntl
@@ -273,3 +275,61 @@ def locked(
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Give the path of a new folder to make, which takes the place of `folder` when the context ends.
+
+    Whenever a process is killed, the old folder or the new one is there: they change places in one step.
+    Where the system cannot do that, the old one may lie aside for a moment; `restore_folder` puts it back.
+    After an exception the old one is there.
+
+    Raises:
+        OSError, StorageError: something cannot be written there.
+    """
+    aside = _aside(folder)
+    with locked(aside, f"another process writes {folder}", Silent()):
+        _put_back(folder, aside)
+        new, old = aside / "new", aside / "old"
+        for leftover in (new, old):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            yield new
+            if not (folder.exists() and _exchange(new, folder)):
+                if folder.exists():
+                    folder.rename(old)
+                new.rename(folder)
+        finally:
+            _put_back(folder, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def restore_folder(folder: Path) -> None:
+    """Put back a folder that a killed process left aside while it replaced it; raises StorageError."""
+    aside = _aside(folder)
+    if folder.exists() or not (aside / "old").exists() or (lock := try_lock(aside)) is None:
+        return
+    try:
+        _put_back(folder, aside)
+    finally:
+        lock.release()
+
+
+def _aside(folder: Path) -> Path:
+    path = folder.absolute()
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _put_back(folder: Path, aside: Path) -> None:
+    if not folder.exists() and (aside / "old").exists():
+        (aside / "old").rename(folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; False where the system or the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0

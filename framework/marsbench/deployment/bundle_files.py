@@ -17,7 +17,6 @@ Nothing in it is unpickled or evaluated, and no file is read that the record doe
 
 import hashlib
 import io
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import soundfile
 
-from marsbench.atomic_files import read_record, write_checksummed
+from marsbench.atomic_files import read_record, replaced_folder, restore_folder, write_checksummed
 from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle, EnsembleBundle, make_plugin
@@ -97,14 +96,9 @@ def write_bundle(
     if folder.exists() and any(folder.iterdir()) and not is_bundle(folder):
         raise StorageError(f"{folder} holds something else than a bundle; name another folder")
     try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as name:
-            new = Path(name, "new")
+        with replaced_folder(folder) as new:
             _fill(new, bundle, samples, find_format(form), quantised)
             written = read_bundle(new, discover(bundle.folders))
-            if folder.exists():
-                folder.rename(Path(name, "old"))
-            new.rename(folder)
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {reason_of(error)}") from error
     return written.record
@@ -159,12 +153,14 @@ def _sha256(path: Path) -> str:
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether a folder looks like a bundle."""
+    """Whether a folder looks like a bundle, once what a killed export left aside is put back."""
+    restore_folder(folder)
     return (folder / RECORD).is_file()
 
 
 def read_bundle_record(folder: Path) -> BundleRecord | EnsembleBundleRecord:
     """The record of a bundle; raises ResultsError if there is none, or a damaged one."""
+    restore_folder(folder)
     if not (folder / RECORD).exists():
         raise ResultsError(_no_bundle(folder))
     return read_record(folder / RECORD, AnyRecord).root
