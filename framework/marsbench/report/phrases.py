@@ -246,8 +246,8 @@ def letter_lines(shown: Board) -> list[str]:
     if not shown.n_compared:
         return []
     meaning = (
-        "Letters: rows that share one have no significant difference, rows that share none have "
-        f"({shown.n_compared} rows compared; paired tests on the same clips, Holm, 5 %)."
+        "Letters: rows that share one have no significant difference, those that share none differ "
+        f"significantly ({shown.n_compared} rows compared; paired tests on the same clips, Holm, 5 %)."
     )
     return [meaning, *([_unconfirmed(shown, shown.unconfirmed)] if shown.unconfirmed else [])]
 
