@@ -130,7 +130,7 @@ def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform
         AudioError: neither such integers nor floats, masked, more than one dimension, too short, too long,
             silent, or NaN or infinite samples.
     """
-    samples = _as_floats(waveform.samples)
+    samples = as_floats(waveform.samples)
     if samples.ndim != 1:
         raise AudioError(f"samples have shape {samples.shape}; mono samples of shape (n_samples,) are needed")
     _check_extent(len(samples), waveform.sample_rate, max_seconds)
@@ -139,7 +139,7 @@ def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform
     return mono
 
 
-def _as_floats(samples: Any) -> NDArray[np.float32]:
+def as_floats(samples: Any) -> NDArray[np.float32]:
     """Samples of any shape, float32, nominally in [-1, 1]."""
     array = np.asarray(samples)
     if np.ma.isMaskedArray(samples):

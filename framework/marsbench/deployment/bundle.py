@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, SupportsIndex, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,13 @@ from numpy.typing import NDArray
 from marsbench.data.audio import (
     SUFFIXES,
     Waveform,
-    checked,
-    decode,
     is_far_beyond_full_scale,
-    read_bytes,
     resample,
 )
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord, EnsembleBundleRecord
 from marsbench.deployment.model_format import Predictor
-from marsbench.errors import AudioError, BenchError, PluginError, shown_path
+from marsbench.deployment.sources import Source, is_several, waveform_of
+from marsbench.errors import AudioError, BenchError, PluginError
 from marsbench.execution.limits import limited_threads
 from marsbench.features.store import extracted
 from marsbench.plugin.base import Plugin
@@ -41,8 +39,6 @@ BATCH = 64
 _MAX_LENGTH_RATIO = 1.5
 """A recording up to this many times as long as the longest training clip is one window."""
 
-Source = str | Path | bytes | Waveform
-"""A recording: a path, a file's bytes, or mono samples with their rate."""
 Span = tuple[int, int]
 """First sample of a window and the one after its last, at the recording's rate."""
 WindowFeatures = dict[str, Floats]
@@ -159,37 +155,51 @@ class BaseBundle(ABC):
             PluginError: a model has another number of classes than its record.
         """
 
+    @overload
     def predict(
-        self,
-        source: Source | NDArray[Any],
-        sample_rate: int | None = None,
-        *,
+        self, source: Source | NDArray[Any], sample_rate: SupportsIndex | float | None = None, *,
         max_seconds: float = MAX_SECONDS,
-    ) -> Prediction:
-        """Probabilities of a recording.
+    ) -> Prediction: ...  # fmt: skip
+
+    @overload
+    def predict(
+        self, source: Sequence[Any], sample_rate: SupportsIndex | float | None = None, *,
+        max_seconds: float = MAX_SECONDS,
+    ) -> list[Prediction]: ...  # fmt: skip
+
+    def predict(
+        self, source: Any, sample_rate: SupportsIndex | float | None = None, *,
+        max_seconds: float = MAX_SECONDS,
+    ) -> Prediction | list[Prediction]:  # fmt: skip
+        """Probabilities of a recording, or of each in a list.
 
         A recording more than 1.5 times as long as the longest training clip is cut into windows of the median
         clip's length, each overlapping the next by half; its probabilities are the mean over windows.
 
         Args:
-            source: a path, a file's bytes, a `Waveform`, or samples (n_samples,), floats nominally in
-                [-1, 1] or integers of 8 to 32 bits; a warning tells of floats far beyond.
-            sample_rate: of the samples, in Hz; they are resampled to the extractor's.
+            source: a path, a file's bytes, a file opened in binary mode (`io.BytesIO` too) that is read from
+                where it stands, a `Waveform`, or samples: floats nominally in [-1, 1] or integers of 8 to 32
+                bits, (n_samples,), (n_samples, n_channels) or (n_channels, n_samples). A warning says which
+                axis was taken for the channels, and another tells of floats far beyond full scale. A list or
+                tuple of these is answered with a list.
+            sample_rate: of samples, in Hz; they are resampled to the extractor's.
             max_seconds: longest recording accepted.
 
         Raises:
-            AudioError: unreadable, empty, silent, too short, longer than `max_seconds`, or samples without
-                their rate.
+            AudioError: unreadable, empty, silent, too short, longer than `max_seconds`, samples without their
+                rate or of a shape that does not tell the channels, or none of these forms.
             PluginError: the feature extractor fails on it.
         """
-        if isinstance(source, np.ndarray):
-            if sample_rate is None:
-                raise AudioError("samples without their rate; predict(samples, sample_rate)")
-            source = Waveform(source, sample_rate)  # `checked` makes them float32
-        prediction = self._predictions([self._recording(source, max_seconds)])[0]
-        if prediction.is_far_beyond_full_scale:
-            warnings.warn(beyond_full_scale(prediction.peak), stacklevel=2)
-        return prediction
+        is_list = is_several(source)
+        recorded = [
+            self._recording(waveform_of(one, sample_rate, max_seconds))
+            for one in (source if is_list else [source])
+        ]
+        predictions = self._predictions(recorded)
+        for prediction in predictions:
+            if prediction.is_far_beyond_full_scale:
+                warnings.warn(beyond_full_scale(prediction.peak), stacklevel=2)
+        return predictions if is_list else predictions[0]
 
     def predict_each(
         self, sources: Iterable[Source], *, max_seconds: float = MAX_SECONDS
@@ -198,7 +208,7 @@ class BaseBundle(ABC):
         waiting: list[_Recording | BenchError] = []
         for source in sources:
             try:
-                waiting.append(self._recording(source, max_seconds))
+                waiting.append(self._recording(waveform_of(source, None, max_seconds)))
             except BenchError as error:
                 waiting.append(error)
             n_windows = sum(len(one.windows) for one in waiting if isinstance(one, _Recording))
@@ -220,8 +230,7 @@ class BaseBundle(ABC):
         predictions = iter(self._predictions([one for one in waiting if isinstance(one, _Recording)]))
         return (next(predictions) if isinstance(one, _Recording) else one for one in waiting)
 
-    def _recording(self, source: Source, max_seconds: float) -> _Recording:
-        recorded = _waveform(source, max_seconds)
+    def _recording(self, recorded: Waveform) -> _Recording:
         rate = recorded.sample_rate
         spans = list(self._spans(recorded))
         with limited_threads(1):  # as in every fit of a run: the last digits depend on the number of threads
@@ -260,17 +269,6 @@ class BaseBundle(ABC):
             )
             for one, part in zip(recordings, parts, strict=True)
         ]
-
-
-def _waveform(source: Source, max_seconds: float) -> Waveform:
-    if isinstance(source, Waveform):
-        return checked(source, max_seconds=max_seconds)
-    if isinstance(source, bytes):
-        return decode(source, max_seconds=max_seconds)
-    try:
-        return decode(read_bytes(Path(source)), max_seconds=max_seconds)
-    except AudioError as error:
-        raise AudioError(f"{shown_path(source)}: {error}") from error
 
 
 @dataclass(frozen=True, repr=False)

@@ -115,7 +115,7 @@ def test_silent_stretches_are_passed_over(bundle: Bundle) -> None:
     [
         (np.zeros(RATE, np.float32), "silent"),
         (np.ones(10, np.float32), "too short"),
-        (np.ones((RATE, 2), np.float32), "mono samples of shape"),
+        (np.ones((RATE, 2, 1), np.float32), "mono samples of shape"),
         (np.full(RATE, np.nan, np.float32), "NaN"),
     ],
 )

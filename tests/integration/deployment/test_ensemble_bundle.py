@@ -14,11 +14,12 @@ import pytest
 from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.data.audio import Waveform
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.deployment.bundle import Bundle, EnsembleBundle, Source, Span, WindowFeatures
+from marsbench.deployment.bundle import Bundle, EnsembleBundle, Span, WindowFeatures
 from marsbench.deployment.bundle_files import golden_samples, read_bundle, write_bundle
 from marsbench.deployment.bundle_record import BundledMember, EnsembleBundleRecord
 from marsbench.deployment.export import fit_bundle
 from marsbench.deployment.formats.onnx import OnnxFormat
+from marsbench.deployment.sources import Source
 from marsbench.errors import BenchError, ExportError, PluginError, ResultsError
 from marsbench.evaluation.ensembling import average, pool
 from marsbench.planning import make_pipeline
