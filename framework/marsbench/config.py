@@ -239,14 +239,18 @@ class Search(_Bench, Execution):
 class Fusion(_Kept, Execution):
     """An ensemble: finished runs whose probabilities are fused."""
 
-    runs: Annotated[list[str], Hint("RUN", is_argument=True)] = Field(min_length=1)
-    """Two runs or more: ids, beginnings of ids, or folders."""
+    runs: Annotated[list[str], Hint("RUN", is_argument=True)] = Field(default=[])
+    """Two runs or more: ids, beginnings of ids, or folders; with --choose none for all of the board."""
+    choose: bool = False
+    """Choose members among the runs by predictions inside the training parts; the default way."""
+    protocol: Annotated[str | None, Hint("NAME")] = None
+    """With --choose and no RUN: protocol of the board."""
     equal: bool = False
     """Take the plain mean of the probabilities: nothing is fitted."""
     inner_folds: Annotated[int, Hint("N")] = Field(default=1, ge=1, le=20, strict=True)
     """Splits of each fold's training clips to fit the weights on; 1 is a single hold-out of a fifth."""
     data: Audio | None = None
-    """The runs' corpus, name or path, if it was moved."""
+    """The runs' corpus, name or path, if it was moved; with --choose and no RUN, name of the board's."""
     threads: Annotated[int, Hint(is_hidden=True)] = 1
     """As many as the members' own, whatever was asked for."""
 

@@ -65,6 +65,8 @@ class SearchOptions(_Bench, total=False):
 class EnsembleOptions(_Shared, total=False):
     """Options of `marsbench.ensemble`."""
 
+    choose: bool
+    protocol: str | None
     equal: bool
     inner_folds: int
     data: Folder | None

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from marsbench.api.options import EnsembleOptions, RunOptions, SearchOptions, asked_for, takes
 from marsbench.atomic_files import write_text
 from marsbench.automl import search as automl
+from marsbench.automl.members import ensemble as fuse
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.deployment.export import Target, source_of_run
 from marsbench.errors import ResultsError
@@ -29,7 +30,6 @@ from marsbench.results.predictions import data_frame, read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.runner import runner
-from marsbench.runner.ensemble_job import fuse_runs
 
 
 @dataclass(frozen=True, repr=False)
@@ -178,7 +178,7 @@ def search(*, verbose: bool = False, **options: Unpack[SearchOptions]) -> Found:
 
 @takes(Fusion)
 def ensemble(
-    runs: Iterable[Result | str | Path],
+    runs: Iterable[Result | str | Path] = (),
     *,
     retry_failed: bool = False,
     verbose: bool = False,
@@ -187,7 +187,7 @@ def ensemble(
     """Fuse finished runs of one leaderboard into one more, by a weighted pool of their probabilities.
 
     Args:
-        runs: results, run ids or folders of two runs or more.
+        runs: results, run ids or folders of two runs or more; with `choose` none for all of the board.
         **options: those of `bench ensemble`, as `EnsembleOptions` lists them.
         retry_failed: also repeat inner fits that failed earlier.
         verbose: print the progress.
@@ -197,7 +197,7 @@ def ensemble(
     """
     named = [str(run.folder if isinstance(run, Result) else run) for run in runs]
     asked = asked_for(Fusion, {**options, "runs": named}, "marsbench.ensemble")
-    folder, record = fuse_runs(asked, progress_for(verbose), retry_failed=retry_failed)
+    folder, record = fuse(asked, progress_for(verbose), retry_failed=retry_failed)
     return Result(folder.path, record)
 
 

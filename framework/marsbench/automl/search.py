@@ -319,7 +319,7 @@ class _Search:
     def _fused(self, ids: list[str]) -> tuple[RunFolder, Run]:
         names = self.experiment.model_fields_set & Fusion.model_fields.keys() - {"data"}
         shared = {name: getattr(self.experiment, name) for name in names}
-        fusion = Fusion(**shared, runs=ids)
+        fusion = Fusion(**shared, runs=ids, choose=True)
         return fuse_runs(fusion, self.screening.place.progress, known=[self.screening.folder])
 
     def _jobs_of(self, candidate: Candidate, experiment: Experiment) -> list[PipelineJob]:

@@ -46,15 +46,18 @@ def ensemble(given: Given, retry_failed: RetryFailed = False) -> None:
     The runs must be of one leaderboard; their probabilities are pooled with weights. The weights of a fold
     are fitted inside its training clips: the runs' models are fitted on one part of these and predict the
     rest. The test clips of the fold have no influence. Earlier fits are reused.
+
+    Who names members has seen the board, so that its score is optimistic; --choose chooses them inside the
+    training parts, among the runs named or all of the board.
     """
     if given.get("equal") and "inner-folds" in given:
         raise typer.BadParameter("--inner-folds is for fitted weights: leave it out with --equal")
+    from marsbench.automl.members import ensemble as fuse
     from marsbench.report.terminal.console import TerminalProgress
-    from marsbench.runner.ensemble_job import fuse_runs
 
     asked = Fusion.parse({}, typed=given)
     with TerminalProgress() as progress:
-        fused = fuse_runs(asked, progress, retry_failed=retry_failed)
+        fused = fuse(asked, progress, retry_failed=retry_failed)
     print_report([fused], asked.results)
 
 

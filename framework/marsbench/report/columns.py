@@ -252,7 +252,7 @@ _MORE = (
         outputs={"data", "terminal"}, below=RANKED_BY,
     ),
     *(Column(name) for name in ("seed_spread", "trials", "gain", "log_loss_change", "optimism")),
-    *(Column(name, attrgetter(name)) for name in ("tuner", "asked", "ensemble", "members")),
+    *(Column(name, attrgetter(name)) for name in ("tuner", "asked", "ensemble", "members", "members_chosen")),
     Column("other_protocol", lambda row: row.other.board.protocol if row.other else None),
     *(Column(f"other_{name}", _other(name)) for name in (RANKED_BY, f"{RANKED_BY}_low", f"{RANKED_BY}_high")),
     *(

@@ -204,7 +204,18 @@ def _members(row: Row) -> list[str]:
     """Share and short id of each member, the largest share first, two per line."""
     members = sorted((row.members or {}).items(), key=lambda member: -member[1])
     words = [f"{100 * weight:.0f} % {short_id_of(run_id)}" for run_id, weight in members]
-    return [", ".join(words[start : start + 2]) for start in range(0, len(words), 2)]
+    lines = [", ".join(words[start : start + 2]) for start in range(0, len(words), 2)]
+    how = {"by hand": ["chosen by hand: optimistic"], "inside training parts": ["chosen inside training"]}
+    return [*lines, *how.get(row.members_chosen or "", [])]
+
+
+CHOSEN = {
+    "by hand": (
+        "members chosen by hand, having seen this board: optimistic. bench ensemble --choose does without it."
+    ),
+    "inside training parts": "members chosen inside the training parts, without the scores of this board.",
+}
+"""What `EnsembleRecord.chosen` says of a score."""
 
 
 def _views(row: Row) -> list[str]:
@@ -234,6 +245,8 @@ def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
         lines.append(OPTIMISM)
     if any(row.members for row in rows):
         lines.append("ensemble: % is a member's share of the weights, mean over folds.")
+    if any(row.members_chosen == "by hand" for row in rows):
+        lines.append(f"chosen by hand: {CHOSEN['by hand']}")
     if any(row.speaker_gap is not None for row in rows):
         lines.append(f"gap: {ranked_by} with shared speakers minus {ranked_by} on new speakers.")
     if shown.n_older:

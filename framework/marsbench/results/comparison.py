@@ -122,7 +122,8 @@ def find_members(root: Path, names: Sequence[str]) -> tuple[Member, ...]:
         if ids.count(run_id) > 1:
             raise ResultsError(f"{run_id} was named twice; name each run of an ensemble once")
     if len(members) < 2:
-        raise ResultsError(f"an ensemble needs two runs or more; only {ids[0]} was named")
+        named = f"only {ids[0]} was named" if ids else "none was named; --choose chooses among a board's"
+        raise ResultsError(f"an ensemble needs two runs or more; {named}")
     for member in members[1:]:
         _require_alike(members[0], member)
     return tuple(members)

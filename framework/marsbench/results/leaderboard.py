@@ -151,6 +151,13 @@ def best_run(
     Raises:
         ResultsError: there is none, or several of different names.
     """
+    return folders_of(root, newest_board(root, corpus, protocol, say).rows[0])[0]
+
+
+def newest_board(
+    root: Path, corpus: str | None, protocol: str | None, say: Callable[[str], None]
+) -> Board:
+    """The leaderboard of that corpus and protocol that has a complete run; arguments as `best_run`."""
     boards = [board for board in leaderboards(root, corpus, protocol)[0] if board.rows and board.rows[0].rank]
     if not boards:
         raise ResultsError(f"no complete run in {root.absolute()}")
@@ -166,7 +173,7 @@ def best_run(
             f"protocol was edited. The newest is taken, {_dated(newest)}; --protocol HASH takes another: "
             + ", ".join(map(_dated, others))
         )
-    return folders_of(root, newest.rows[0])[0]
+    return newest
 
 
 def _finished(board: Board) -> str:

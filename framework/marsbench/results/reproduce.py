@@ -49,6 +49,7 @@ def reproduce(run: Standing, seeds: Sequence[int] = ()) -> Reproduction:
 def _fused(run: Standing, ensemble: EnsembleRecord) -> Reproduction:
     asked = {
         "runs": [member.run_id for member in ensemble.members],
+        "choose": ensemble.chosen != "by hand",
         "equal": ensemble.inner_folds == 0,
         "inner_folds": ensemble.inner_folds or 1,
         "criteria": run.criteria,

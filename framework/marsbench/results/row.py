@@ -83,6 +83,8 @@ class Row(NamedTuple):
     """Digest of an ensemble's members, whatever their code; None for a run of one pipeline."""
     members: dict[str, float] | None
     """Share of an ensemble's weights by the member's run id, mean over folds."""
+    members_chosen: str | None
+    """How an ensemble's members were chosen, see `EnsembleRecord.chosen`."""
     status: Status
     reason: str | None
     """Why a failed run failed."""
@@ -243,6 +245,7 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         folds=tuple(run.metrics.folds) if run.metrics else (),
         ensemble=ensemble,
         members=run.ensemble.mean_shares if run.ensemble else None,
+        members_chosen=run.ensemble.chosen if run.ensemble else None,
         status=run.status,
         reason=run.failures[0].message if run.failures else None,
         scores=scores,

@@ -162,6 +162,9 @@ class EnsembleRecord(StoredRecord):
     """By run id."""
     inner_folds: int
     """Splits of each fold's training clips on which the weights were fitted; 0 for a plain mean."""
+    chosen: Literal["by hand", "inside training parts"] = "by hand"
+    """How the members were chosen: by hand, by someone who could see the board, or by a search or `--choose`,
+    which see predictions inside training parts alone. Older records do not say: by hand."""
     weights: list[list[float]]
     """One weight per member for each fold; those of a logarithmic pool are exponents of any sum."""
 

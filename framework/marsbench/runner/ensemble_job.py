@@ -7,6 +7,7 @@ weights that they are pooled by.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from marsbench.atomic_files import at_work, home, require_writable
 from marsbench.config import Fusion
 from marsbench.environment import environment
+from marsbench.errors import ResultsError
 from marsbench.evaluation.ensembling import average, fit_weights, pool
 from marsbench.evaluation.fit import fit_unit
 from marsbench.evaluation.fit_result import Failure, UnitResult
@@ -161,6 +163,22 @@ class HoldoutPredictions:
         return self.place.features_of(units.corpus, units.folders, recipe)
 
 
+def fits_of(members: Sequence[Member], asked: Fusion, progress: Progress) -> tuple[list[Units], list[int]]:
+    """The fits of each member, on the corpus and the folds that they were made on.
+
+    Also the positions of members whose plugins have changed since their runs; `progress` is warned of them.
+
+    Raises:
+        BenchError: what they were made of is not there any more.
+    """
+    registry, first = discover(drop_in_folders(asked.plugins)), members[0]
+    corpus = corpus_of(first.run, registry, asked.data, progress)
+    folds = folds_of(first.folder, first.run, corpus)
+    units = [units_of(member.run, corpus, registry, folds) for member in members]
+    pairs = enumerate(zip(members, units, strict=True))
+    return units, [n for n, (one, its) in pairs if changed_plugins(one.run, its.pipeline, progress)]
+
+
 class EnsembleJob(Job):
     """An ensemble of finished runs."""
 
@@ -191,16 +209,8 @@ class EnsembleJob(Job):
     @cached_property
     def _member_fits(self) -> list[Units]:
         """The fits of each member, on the corpus and the folds that they were made on."""
-        registry = discover(drop_in_folders(self.asked.plugins))
-        first = self.members[0]
-        corpus = corpus_of(first.run, registry, self.asked.data, self._progress)
-        folds = folds_of(first.folder, first.run, corpus)
-        units = [units_of(member.run, corpus, registry, folds) for member in self.members]
-        self._changed = [
-            (member, its)
-            for member, its in zip(self.members, units, strict=True)
-            if changed_plugins(member.run, its.pipeline, self._progress)
-        ]
+        units, changed = fits_of(self.members, self.asked, self._progress)
+        self._changed = [(self.members[number], units[number]) for number in changed]
         return units
 
     def require_refittable(self) -> None:
@@ -328,9 +338,20 @@ class EnsembleJob(Job):
             ensemble=EnsembleRecord(
                 members=[member.record for member in self.members],
                 inner_folds=self.inner_folds,
+                chosen="inside training parts" if self._is_chosen_inside else "by hand",
                 weights=[[float(unit.hyperparameters[run_id]) for run_id in self.ids] for unit in units],
             ),
         )
+
+    @property
+    def _is_chosen_inside(self) -> bool:
+        """Whether members were ever chosen so: naming them again by hand does not change what they are."""
+        if self.asked.choose:
+            return True
+        with suppress(ResultsError):
+            known = self.folder.read_run().ensemble if self.folder.is_finished else None
+            return known is not None and known.chosen != "by hand"
+        return False
 
     def planned(self) -> RunPlan:
         """Content of `plan.json`."""

@@ -98,23 +98,26 @@ def test_a_shell_hands_the_words_over_as_they_are(value: str) -> None:
     assert printed.split("\0")[:-1] == words
 
 
-@pytest.mark.parametrize("inner_folds", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("inner_folds", "chosen"), [(0, "by hand"), (1, "by hand"), (4, "inside training parts")]
+)
 def test_bench_ensemble_understands_the_command_as_the_same_fusion(
-    finished_run: Callable[..., RunFolder], inner_folds: int
+    finished_run: Callable[..., RunFolder], inner_folds: int, chosen: Any
 ) -> None:
     ids = ["f-m-s0-1", "f-m-s0-2"]
     members = [
         MemberRecord(run_id=run_id, features="f", model="m", settings={}, seed=0, tuned=None)
         for run_id in ids
     ]
-    ensemble = EnsembleRecord(members=members, inner_folds=inner_folds, weights=[])
+    ensemble = EnsembleRecord(members=members, inner_folds=inner_folds, chosen=chosen, weights=[])
     criteria = Criteria(accuracy=0.9)
     run = finished_run("ensemble-mean-s0-1", 0.5, ensemble=ensemble, criteria=criteria).read_run()
     (command,) = reproduce(run).commands
-    fuse, report = "marsbench.runner.ensemble_job.fuse_runs", "marsbench.cli.run.print_report"
+    fuse, report = "marsbench.automl.members.ensemble", "marsbench.cli.run.print_report"
     with mock.patch(fuse) as fused, mock.patch(report):
         COMMANDS.main(shlex.split(command)[1:], standalone_mode=False)
-    expected = Fusion(runs=ids, equal=inner_folds == 0, inner_folds=inner_folds or 1, criteria=criteria)
+    asked = {"equal": inner_folds == 0, "inner_folds": inner_folds or 1, "choose": chosen != "by hand"}
+    expected = Fusion(runs=ids, criteria=criteria, **asked)
     assert fused.call_args.args[0] == expected
 
 

@@ -15,10 +15,7 @@ from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report.boards import outcome_text
 from marsbench.report.columns import formatted, metric_text, threshold_text
 from marsbench.report.phrases import (
-    by_reason,
-    criterion_name,
-    fold_numbers,
-    power_sentence,
+from marsbench.report.phrases import by_reason, criterion_name, fold_numbers, power_sentence, tuning_lines, view_phrase
     tuning_lines,
     view_phrase,
 )
@@ -67,7 +64,8 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     if run.tuning:
         alone = row if row and row.run_ids == (run.run_id,) else None
         parts += [Text(line, "yellow") for line in tuning_lines(run.tuning, alone)]
-    parts += [_members(run.ensemble)] if run.ensemble and run.ensemble.weights else []
+    if run.ensemble and run.ensemble.weights:
+        parts += [_members(run.ensemble), Text(f"Ensemble: {CHOSEN[run.ensemble.chosen]}", "yellow")]
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
