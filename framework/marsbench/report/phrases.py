@@ -186,12 +186,12 @@ def _rise_of_log_loss(row: Row) -> float:
 
 
 def tuning_lines(tuning: TuningRecord, row: Row | None) -> list[str]:
-    """On which folds the untuned configuration was used, and what tuning cost; `row` is of that run alone."""
+    """On which folds the untuned configuration was used, what tuning cost by a `row` of that run alone."""
     lines = []
     if folds := tuning.untuned_folds:
         which = f"fold{'s' * (len(folds) > 1)} {_listed([str(number) for number in folds], 12)}"
         lines.append(f"Tuning found nothing better on {which}: the untuned configuration is used there.")
-    if row and row.untuned and (rise := _rise_of_log_loss(row)):
+    if row and row.untuned and len(row.run_ids) == 1 and (rise := _rise_of_log_loss(row)):
         title, before = METRICS[RANKED_BY].title, row.untuned.scores["log_loss"]
         lines.append(
             f"Tuning changed {title} by {100 * row.scores['gain']:+.1f} and worsened log loss by {rise:.2f} "

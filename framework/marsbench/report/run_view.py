@@ -185,11 +185,6 @@ class RunView:
         return self.row.stricter if self.row else None
 
     @property
-    def alone(self) -> Row | None:
-        """The row if it is of this run alone."""
-        return self.row if self.row and self.row.run_ids == (self.run.run_id,) else None
-
-    @property
     def power(self) -> str:
         """How many more speakers or clips a pass would take, in a sentence; empty if that cannot be told."""
         return power_sentence(self.grades, self.run.metrics, self.n_speakers) if self.run.metrics else ""

@@ -12,13 +12,9 @@ from rich.text import Text
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, objective_title
 from marsbench.evaluation.scores import GRADED, Grade, Metrics, Score
 from marsbench.evaluation.significance import ALPHA, Difference
+from marsbench.report import phrases
 from marsbench.report.boards import outcome_text
 from marsbench.report.columns import formatted, metric_text, threshold_text
-from marsbench.report.phrases import (
-from marsbench.report.phrases import by_reason, criterion_name, fold_numbers, power_sentence, tuning_lines, view_phrase
-    tuning_lines,
-    view_phrase,
-)
 from marsbench.report.run_view import ValueScores
 from marsbench.report.terminal.console import frameless, n_more, table
 from marsbench.results.comparison import Comparison
@@ -60,12 +56,11 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
     head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
-    parts += [Text(view_phrase(stricter), "yellow")] if stricter else []
+    parts += [Text(phrases.view_phrase(stricter), "yellow")] if stricter else []
     if run.tuning:
-        alone = row if row and row.run_ids == (run.run_id,) else None
-        parts += [Text(line, "yellow") for line in tuning_lines(run.tuning, alone)]
+        parts += [Text(line, "yellow") for line in phrases.tuning_lines(run, row)]
     if run.ensemble and run.ensemble.weights:
-        parts += [_members(run.ensemble), Text(f"Ensemble: {CHOSEN[run.ensemble.chosen]}", "yellow")]
+        parts += [_members(run.ensemble), Text(f"Ensemble: {phrases.CHOSEN[run.ensemble.chosen]}", "yellow")]
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
@@ -74,7 +69,8 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
         words = "" if sure is None else f" (P {100 * sure:.0f} %: how sure its weakest criterion is met)"
         verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), words)
         parts += [_grades(run.grades), _recalls(run.metrics), verdict]
-        parts += [Text(power)] if (power := power_sentence(run.grades, run.metrics, run.n_speakers)) else []
+        power = phrases.power_sentence(run.grades, run.metrics, run.n_speakers)
+        parts += [Text(power)] if power else []
     return Group(*parts)
 
 
@@ -89,8 +85,8 @@ def _members(ensemble: EnsembleRecord) -> Table:
 
 def _reasons(run: Run) -> Iterator[str]:
     """Each reason once, with its folds and the first log."""
-    for failures in by_reason(run.failures):
-        folds, logs = fold_numbers(failures), [failure.log for failure in failures if failure.log]
+    for failures in phrases.by_reason(run.failures):
+        folds, logs = phrases.fold_numbers(failures), [failure.log for failure in failures if failure.log]
         words = [*([f"fold {folds}"] if folds else []), *([f"see {logs[0]}"] if logs else [])]
         yield failures[0].message + (f" ({'; '.join(words)})" if words else "")
 
@@ -99,7 +95,7 @@ def _grades(grades: Sequence[Grade]) -> Table:
     """The criteria; of the classes only the one with the lowest recall."""
     recalls = [entry for entry in grades if entry.criterion.startswith("class_recall ")]
     worst = min(recalls, key=lambda entry: entry.score.value)
-    shown = {criterion_name(entry.criterion): entry for entry in grades if entry not in recalls}
+    shown = {phrases.criterion_name(entry.criterion): entry for entry in grades if entry not in recalls}
     shown[f"worst class: {worst.criterion.partition(' ')[2]}"] = worst
     rows = (
         (
