@@ -51,7 +51,9 @@ def ensemble(
         raise ConfigError("--protocol names the board whose runs are meant; leave it out, or name no RUN")
     require_writable(asked.results)
     if not asked.runs:
-        asked = asked.model_copy(update={"runs": _runs_of_board(asked, progress), "data": None, "protocol": None})
+        asked = asked.model_copy(
+            update={"runs": _runs_of_board(asked, progress), "data": None, "protocol": None}
+        )
     candidates = find_members(asked.results, asked.runs)
     board = candidates[0].folder.path.absolute().parent
     folder = StudyFolder(board / "ensemble-choice" / "study")

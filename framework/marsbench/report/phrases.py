@@ -185,10 +185,10 @@ def _rise_of_log_loss(row: Row) -> float:
     return max(0.0, round(row.scores.get("log_loss_change", 0.0), 2))
 
 
-def tuning_lines(tuning: TuningRecord, row: Row | None) -> list[str]:
-    """On which folds the untuned configuration was used, what tuning cost by a `row` of that run alone."""
+def tuning_lines(tuning: TuningRecord | None, row: Row | None) -> list[str]:
+    """Where the untuned configuration was used, and what tuning cost by a `row` of that run alone."""
     lines = []
-    if folds := tuning.untuned_folds:
+    if folds := tuning.untuned_folds if tuning else []:
         which = f"fold{'s' * (len(folds) > 1)} {_listed([str(number) for number in folds], 12)}"
         lines.append(f"Tuning found nothing better on {which}: the untuned configuration is used there.")
     if row and row.untuned and len(row.run_ids) == 1 and (rise := _rise_of_log_loss(row)):

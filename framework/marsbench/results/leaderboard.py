@@ -154,9 +154,7 @@ def best_run(
     return folders_of(root, newest_board(root, corpus, protocol, say).rows[0])[0]
 
 
-def newest_board(
-    root: Path, corpus: str | None, protocol: str | None, say: Callable[[str], None]
-) -> Board:
+def newest_board(root: Path, corpus: str | None, protocol: str | None, say: Callable[[str], None]) -> Board:
     """The leaderboard of that corpus and protocol that has a complete run; arguments as `best_run`."""
     boards = [board for board in leaderboards(root, corpus, protocol)[0] if board.rows and board.rows[0].rank]
     if not boards:

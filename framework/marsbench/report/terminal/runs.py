@@ -57,8 +57,7 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
     parts += [Text(phrases.view_phrase(stricter), "yellow")] if stricter else []
-    if run.tuning:
-        parts += [Text(line, "yellow") for line in phrases.tuning_lines(run, row)]
+    parts += [Text(line, "yellow") for line in phrases.tuning_lines(run.tuning, row)]
     if run.ensemble and run.ensemble.weights:
         parts += [_members(run.ensemble), Text(f"Ensemble: {phrases.CHOSEN[run.ensemble.chosen]}", "yellow")]
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
