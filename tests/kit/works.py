@@ -1,15 +1,24 @@
 """Work for executors: tests are no importable modules, so what worker processes unpickle stands here."""
 
+import atexit
 import ctypes
+import locale
+import logging
 import os
+import resource
+import signal
+import string
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from marsbench.execution.base import Work
 from marsbench.features.store import FeatureFile
@@ -48,6 +57,59 @@ def print_lines(count: int) -> None:
 def leave_thread() -> None:
     """Return with a thread still at work."""
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+
+
+def leave_user_thread() -> None:
+    """Return with a thread still at work that the interpreter would wait for."""
+    threading.Thread(target=time.sleep, args=(60,)).start()
+
+
+def leave_exit_handler() -> None:
+    """Return with a handler that would delay the end of the process."""
+    atexit.register(time.sleep, 60)
+
+
+def state() -> dict[str, Any]:
+    """What a task may find changed in its process, by name."""
+    os.umask(mode := os.umask(0))
+    return {
+        "class of a library": hasattr(logging.Logger, "left_behind"),
+        "list of a class": len(string.Formatter.__dict__.get("seen", [])),
+        "recursion limit": sys.getrecursionlimit(),
+        "resource limit": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "environment": os.environ.get("LEFT_BEHIND"),
+        "NumPy's errors": np.geterr()["divide"],
+        "NumPy's print options": np.get_printoptions()["precision"],
+        "NumPy's generator": np.random.get_state()[1].tolist(),  # type: ignore[index]  # noqa: NPY002 - the global one is the point
+        "locale": locale.setlocale(locale.LC_CTYPE),
+        "filters of warnings": len(warnings.filters),
+        "working directory": str(Path.cwd()),
+        "file mode": mode,
+        "handler of a signal": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
+        "modules": "left_behind" in sys.modules,
+        "search path": "left_behind" in sys.path,
+        "threads": threading.active_count(),
+    }
+
+
+def spoil_state() -> dict[str, Any]:
+    """Change all of it; gives it as it is then."""
+    logging.Logger.left_behind = string.Formatter.seen = [1]  # type: ignore[attr-defined]
+    sys.setrecursionlimit(4321)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    os.environ["LEFT_BEHIND"] = "1"
+    np.seterr(divide="raise")
+    np.set_printoptions(precision=2)
+    np.random.seed(3)  # noqa: NPY002 - the global one is the point
+    locale.setlocale(locale.LC_CTYPE, "C")
+    warnings.simplefilter("error", ResourceWarning)
+    os.chdir("/")
+    os.umask(0o77)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.modules["left_behind"] = sys
+    sys.path.append("left_behind")
+    leave_thread()
+    return state()
 
 
 def leave_process() -> int:
@@ -95,10 +157,10 @@ def once_and_then_exit(marker: Path, first: Callable[..., Any], *arguments: Any)
     os._exit(7)
 
 
-def getpid_after(seconds: float) -> int:
+def getppid_after(seconds: float) -> int:
     """Take a while."""
     time.sleep(seconds)
-    return os.getpid()
+    return os.getppid()
 
 
 def count_epochs(most: int, on_epoch: OnEpoch) -> str:

@@ -57,12 +57,15 @@ def new(
 @app.command("check")
 def check(name: Name, plugins: Plugins = None) -> None:
     """Check a plugin against its contract."""
+    from marsbench.execution.state_checks import state_checks
     from marsbench.plugin.checks import check as check_contract
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.listings import contract
 
-    entry = registry_of(plugins).find(name)
-    checks = check_contract(entry.plugin)
+    registry = registry_of(plugins)
+    entry = registry.find(name)
+    state = state_checks(entry, registry.folders)  # first, as checking may leave this process changed
+    checks = [*check_contract(entry.plugin), *state]
     out.print(contract(entry, checks))
     if any(item.problem for item in checks):
         raise typer.Exit(1)

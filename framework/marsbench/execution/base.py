@@ -7,15 +7,30 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from marsbench.errors import BenchError, ConfigError, raise_machine_fault
 from marsbench.evaluation.fit_result import Failure
+from marsbench.plugin.keras.model import KerasModel
 from marsbench.plugin.model import OnEpoch
+from marsbench.plugin.registry import Entry, Kind, discover
 from marsbench.progress import Progress
 
 Work = Callable[[OnEpoch], Any]
 """A picklable function; it may call what it is given after each epoch."""
+
+
+class Called(NamedTuple):
+    """The plugin that a task calls, as `make` finds it."""
+
+    kind: Kind
+    name: str
+    folders: tuple[Path, ...]
+
+    @property
+    def entry(self) -> Entry:
+        """The plugin, not yet imported; raises PluginError if it is not there."""
+        return discover(self.folders).get(self.kind, self.name)
 
 
 @dataclass(frozen=True)
@@ -24,6 +39,21 @@ class Task:
 
     name: str
     work: Work
+    plugin: Called | None = None
+
+    @property
+    def kept(self) -> str:
+        """Tasks of one such name may follow one another in a process; empty for a process of its own.
+
+        Built-in networks share processes, and so do tasks of one built-in extractor: starting TensorFlow or
+        an encoder takes seconds, and tests show that they compute in a used process what they compute in a
+        new one. Nobody has shown that of other plugins.
+        """
+        if self.plugin is None or not self.plugin.entry.is_builtin:
+            return ""
+        if self.plugin.kind == "features":
+            return self.plugin.name
+        return "networks" if issubclass(self.plugin.entry.plugin, KerasModel) else ""
 
 
 @dataclass(frozen=True)

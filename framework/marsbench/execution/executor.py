@@ -85,6 +85,6 @@ class LocalPool(Executor):
         close_session(self._isolation.session)
 
     def submit(self, task: Task, bar: EpochBar) -> Outcome:
-        """Run the task in an idle process or a new one, once one of the slots is free."""
+        """Run the task in a process of its own, or in one that is kept for it, once a slot is free."""
         with self._free:
-            return run_isolated(pickle.dumps(task.work), self._isolation, bar.started, bar.epoch)
+            return run_isolated(pickle.dumps(task.work), self._isolation.of(task), bar.started, bar.epoch)

@@ -12,6 +12,7 @@ from typing import Self
 import psutil
 
 from marsbench.environment import SAFE_PATH
+from marsbench.plugin.registry import environment_without_plugins
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -85,9 +86,12 @@ class Clock:
 
 
 def environment_for(threads: int) -> dict[str, str]:
-    """Environment of a process that computes with so many threads, and may share a GPU with others."""
+    """Environment of a process that computes with so many threads, and may share a GPU with others.
+
+    What plugins set as this process imported them is for the processes that import them.
+    """
     share = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    return share | dict(os.environ) | SAFE_PATH | dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return share | environment_without_plugins() | SAFE_PATH | dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Worker processes, each of which does one task at a time, as their parent sees them.
 
 `run_isolated` does a task in one, for the executor over this machine's processes and for Dask workers. A
-process is kept for the next task of the same driver, since starting one and importing its libraries takes
-seconds. Whatever a task does to its process, no other task is in it.
+worker process serves the tasks of one driver, since starting one and importing its libraries takes seconds;
+the process that does a task ends with it (`worker_main`), except for tasks that are kept under a name.
 """
 
 import contextlib
@@ -25,8 +25,9 @@ import psutil
 
 from marsbench.errors import ConfigError, StorageError
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Outcome
+from marsbench.execution.base import Called, Outcome, Task
 from marsbench.execution.limits import Limits, environment_for, even_share
+from marsbench.execution.worker_main import Request, can_fork
 
 _TICK = 0.05
 """Seconds between two checks of the limits."""
@@ -47,6 +48,14 @@ class Isolation:
     """Id of the driver: a process that has imported the plugins of one driver serves no other."""
     threads: int
     limits: Limits
+    kept: str = ""
+    """`Task.kept`."""
+    plugin: Called | None = None
+    """`Task.plugin`."""
+
+    def of(self, task: Task) -> Self:
+        """For one task."""
+        return replace(self, kept=task.kept, plugin=task.plugin)
 
     def shared_by(self, n_processes: int) -> Self:
         """With an even share of this machine's memory as the limit, where the user set none."""
@@ -69,7 +78,7 @@ def run_isolated(
     while len(deaths) < _TRIES and (process := _processes.take(isolation)):
         started()
         try:
-            value = process.run(payload, isolation.limits, on_epoch)
+            value = process.run(payload, isolation, on_epoch)
         except WorkerDied as death:
             deaths.append(str(death))
         except (ConfigError, StorageError):
@@ -105,6 +114,9 @@ class WorkerDied(Exception):  # noqa: N818 - the name describes the event
 class WorkerProcess:
     """One process that does one task at a time."""
 
+    kept = ""
+    """Name of the last task, by `Task.kept`."""
+
     def __init__(self, threads: int) -> None:
         self.log = _Log()
         """What was printed since it was last taken."""
@@ -120,35 +132,51 @@ class WorkerProcess:
         assert self._process.stdin is not None  # noqa: S101 - pipes, as asked for above
         assert self._process.stdout is not None  # noqa: S101
         self._requests, self._replies = self._process.stdin, self._process.stdout
-        self._usage = psutil.Process(self._process.pid)
+        self._server = self._usage = psutil.Process(self._process.pid)
+        """The process, and the copy of it that does the task."""
+        self._libraries: list[str] = []
+        """What the process should import before the next task."""
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def run(self, payload: bytes, limits: Limits, on_epoch: Callable[[int, int], None]) -> Any:
+    def run(self, payload: bytes, isolation: Isolation, on_epoch: Callable[[int, int], None]) -> Any:
         """Value of the pickled work, or a Failure: of the work itself, or of a limit that it exceeded.
 
         Raises:
             ConfigError: a value that the user set was refused.
-        StorageError: the machine is at fault.
+            StorageError: the machine is at fault.
             WorkerDied: the process is gone.
         """
+        limits = isolation.limits
         deadline = time.monotonic() + (limits.seconds or float("inf"))
-        self._send(payload)
+        self._send(Request(payload, isolation.kept, isolation.plugin, self._libraries))
+        self.kept, self._libraries, answer = isolation.kept, [], None
         while True:
             if exceeded := self._exceeded(limits, deadline):
                 self.kill()
                 return exceeded
             kind, value = self._next_answer()
-            if kind == "epoch":
+            if kind == "begun":
+                with contextlib.suppress(psutil.Error):  # it has ended already
+                    self._usage = psutil.Process(value)
+            elif kind == "epoch":
                 on_epoch(*value)
-            elif kind == "done":
-                result, is_fit_for_more = value
-                if not is_fit_for_more:
-                    self.kill()
-                return result if isinstance(result, Failure) else pickle.loads(result)  # noqa: S301 - as in `_listen`
-            elif kind == "refused":
-                raise value
-            elif kind == "died":
-                raise WorkerDied(self._how_it_ended())
+            elif kind in {"done", "refused"}:
+                answer = kind, value
+            elif kind in {"ended", "died"}:
+                return self._value(answer, kind == "ended")
+
+    def _value(self, answer: tuple[str, Any] | None, lives_on: bool) -> Any:
+        """What the task answered before it ended."""
+        if answer is None:
+            raise WorkerDied(self._how_it_ended())
+        self._usage = self._server
+        if not lives_on:
+            self.kill()
+        kind, value = answer
+        if kind == "refused":
+            raise value
+        result, self._libraries = value
+        return result if isinstance(result, Failure) else pickle.loads(result)  # noqa: S301 - as in `_listen`
 
     @property
     def alive(self) -> bool:
@@ -157,9 +185,9 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process and those that it started, at once."""
-        processes = [self._usage]
+        processes = [self._server]
         with contextlib.suppress(psutil.Error):
-            processes += self._usage.children(recursive=True)
+            processes += self._server.children(recursive=True)
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -174,9 +202,9 @@ class WorkerProcess:
             self._requests.close()
         self.log.close()
 
-    def _send(self, payload: bytes) -> None:
+    def _send(self, request: Request) -> None:
         try:
-            pickle.dump(payload, self._requests)
+            pickle.dump(tuple(request), self._requests)
             self._requests.flush()
         except OSError as error:
             raise WorkerDied(self._how_it_ended()) from error
@@ -237,9 +265,9 @@ class WorkerProcess:
 
     def _kill_group(self) -> None:
         """End what the process started and left, if it did not leave the group."""
-        if hasattr(os, "killpg"):
+        for leader in {self._server.pid, self._usage.pid} if hasattr(os, "killpg") else ():
             with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(leader, signal.SIGKILL)
 
 
 class _Log:
@@ -314,8 +342,11 @@ class _Processes:
             idle = self.idle[session]
             forgotten += [process for process in idle if not process.alive]
             there = [process for process in idle if process not in forgotten]
-            process = there.pop() if there else WorkerProcess(isolation.threads)
-            self.idle[session] = there
+            able = [process for process in there if can_fork() or process.kept == isolation.kept]
+            # The one that has done such a task last, if there is one.
+            able.sort(key=lambda process: process.kept == isolation.kept)
+            process = able[-1] if able else WorkerProcess(isolation.threads)
+            self.idle[session] = [other for other in there if other is not process]
             self.busy[session].append(process)
         for other in forgotten:
             other.close()

@@ -29,7 +29,7 @@ Test = Callable[[], str | None]
 """Returns the problem, or None; an exception is a problem too."""
 
 _SEED = 7
-_N_CLASSES = 3
+N_CLASSES = 3
 _N_CLIPS = 24
 _N_FRAMES = 12
 _N_DIMS = 5
@@ -159,8 +159,8 @@ class _FeatureBench(_Bench):
     def others(self) -> list[tuple[str, Test]]:
         return [
             ("near silence", lambda: self.same_width(_click(self.rate))),
-            ("the shortest clip", lambda: self.same_width(_voice(self.rate, MIN_SECONDS))),
-            ("a long clip", lambda: self.same_width(_voice(self.rate, 8.0))),
+            ("the shortest clip", lambda: self.same_width(made_voice(self.rate, MIN_SECONDS))),
+            ("a long clip", lambda: self.same_width(made_voice(self.rate, 8.0))),
             ("deterministic", self.deterministic),
             ("output not reused", self.output_kept),
             ("input not modified", self.input_kept),
@@ -180,14 +180,14 @@ class _FeatureBench(_Bench):
         return _kind_problem("kind", getattr(self.plugin, "kind", None))
 
     def tone(self) -> None:
-        self.extract(_voice(self.rate))
+        self.extract(made_voice(self.rate))
 
     def same_width(self, waveform: Floats) -> str | None:
-        width, usual = self.extract(waveform).shape[-1], self.extract(_voice(self.rate)).shape[-1]
+        width, usual = self.extract(waveform).shape[-1], self.extract(made_voice(self.rate)).shape[-1]
         return _unless(width == usual, f"{width} dimensions for this clip, but {usual} for another")
 
     def deterministic(self) -> str | None:
-        extractor, wave = self.fresh(), _voice(self.rate)
+        extractor, wave = self.fresh(), made_voice(self.rate)
         first = extractor.checked_extract(wave, self.rate)
         again = extractor.checked_extract(wave, self.rate)
         same = np.array_equal(first, again) and np.array_equal(first, self.extract(wave))
@@ -196,22 +196,22 @@ class _FeatureBench(_Bench):
     def output_kept(self) -> str | None:
         """Look at a clip's features again after another clip was extracted."""
         extractor = self.fresh()
-        first = extractor.extract(_voice(self.rate), self.rate)
+        first = extractor.extract(made_voice(self.rate), self.rate)
         before = np.array(first)
-        extractor.extract(_voice(self.rate, 2.0)[: self.rate][::-1].copy(), self.rate)
+        extractor.extract(made_voice(self.rate, 2.0)[: self.rate][::-1].copy(), self.rate)
         problem = (
             "the features of a clip changed when another one was extracted: return a new array each time"
         )
         return _unless(np.array_equal(first, before), problem)
 
     def input_kept(self) -> str | None:
-        wave = _voice(self.rate)
+        wave = made_voice(self.rate)
         self.extract(wave)
-        same = np.array_equal(wave, _voice(self.rate))
+        same = np.array_equal(wave, made_voice(self.rate))
         return _unless(same, "extract changed the waveform it was given")
 
     def read_only(self) -> str | None:
-        wave = _voice(self.rate)
+        wave = made_voice(self.rate)
         wave.flags.writeable = False
         same = np.array_equal(self.extract(wave), self.extract(wave.copy()))
         return _unless(same, "a read-only waveform gave different values")
@@ -219,8 +219,7 @@ class _FeatureBench(_Bench):
 
 class _ModelBench(_Bench):
     def __init__(self, plugin: Any, parameters: dict[str, Any]) -> None:
-        one_epoch = {"epochs": 1} if "epochs" in plugin.parameter_defaults() else {}
-        super().__init__(plugin, one_epoch | parameters)
+        super().__init__(plugin, short_training(plugin) | parameters)
 
     def gates(self) -> list[tuple[str, Test]]:
         return [*super().gates(), ("accepts", self.accepts), ("fit", self.fits)]
@@ -239,7 +238,7 @@ class _ModelBench(_Bench):
 
     @cached_property
     def examples(self) -> Examples:
-        return _examples(self.plugin.accepts == "frames")
+        return made_examples(self.plugin.accepts == "frames")
 
     @cached_property
     def trained(self) -> tuple[Model, Defaults]:
@@ -253,7 +252,7 @@ class _ModelBench(_Bench):
         hp = Defaults()
         model = self.fresh()
         validation = examples if model.wants_validation else None
-        return model.fit(examples, hp, FitContext(_N_CLASSES, _SEED, validation)), hp
+        return model.fit(examples, hp, FitContext(N_CLASSES, _SEED, validation)), hp
 
     def accepts(self) -> str | None:
         return _kind_problem("accepts", getattr(self.plugin, "accepts", None))
@@ -267,7 +266,7 @@ class _ModelBench(_Bench):
     def input_kept(self) -> str | None:
         """Compare the arrays with fresh ones after a fit and a prediction."""
         self.probabilities  # noqa: B018 - the prediction is computed on first access
-        before, after = _examples(self.plugin.accepts == "frames"), self.examples
+        before, after = made_examples(self.plugin.accepts == "frames"), self.examples
         kept = (
             np.array_equal(before.features.values, after.features.values)
             and np.array_equal(before.features.lengths, after.features.lengths)
@@ -314,6 +313,11 @@ class _ModelBench(_Bench):
         return _unless(same, "the loaded model gives different probabilities than the saved one")
 
 
+def short_training(plugin: type[Plugin]) -> dict[str, Any]:
+    """Parameters with which a model that has epochs is trained for one."""
+    return {"epochs": 1} if "epochs" in plugin.parameter_defaults() else {}
+
+
 def _kind_problem(word: str, value: object) -> str | None:
     return _unless(value in ("frames", "vector"), f"{word} is {value!r}; 'frames' or 'vector' is needed")
 
@@ -322,8 +326,8 @@ def _probability_problem(probabilities: Any) -> str | None:
     if not isinstance(probabilities, np.ndarray) or probabilities.dtype != np.float64:
         found = getattr(probabilities, "dtype", type(probabilities).__name__)
         return f"predict_proba returned {found}; a float64 array is needed"
-    if probabilities.shape != (_N_CLIPS, _N_CLASSES):
-        wanted = f"{_N_CLIPS} clips and {_N_CLASSES} classes"
+    if probabilities.shape != (_N_CLIPS, N_CLASSES):
+        wanted = f"{_N_CLIPS} clips and {N_CLASSES} classes"
         return f"predict_proba returned shape {probabilities.shape} for {wanted}"
     if not np.isfinite(probabilities).all() or (probabilities < 0).any():
         return "predict_proba returned NaN, infinite or negative values"
@@ -346,10 +350,10 @@ def _is_pickle(path: Path) -> bool:
     return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= pickle.HIGHEST_PROTOCOL
 
 
-def _examples(frames: bool) -> Examples:
-    """Random features of three classes with different means; `frames` have different lengths."""
-    random = np.random.default_rng(_SEED)
-    targets = np.arange(_N_CLIPS, dtype=np.int64) % _N_CLASSES
+def made_examples(frames: bool, seed: int = _SEED) -> Examples:
+    """Random features of `N_CLASSES` with different means; `frames` have different lengths."""
+    random = np.random.default_rng(seed)
+    targets = np.arange(_N_CLIPS, dtype=np.int64) % N_CLASSES
     lengths = random.integers(_N_FRAMES // 2, _N_FRAMES + 1, _N_CLIPS)
     values = random.normal(size=(_N_CLIPS, _N_FRAMES, _N_DIMS)) + targets[:, None, None]
     features = Features(values.astype(np.float32), lengths)
@@ -357,7 +361,7 @@ def _examples(frames: bool) -> Examples:
     return Examples(features if frames else features.pooled(), targets)
 
 
-def _voice(sample_rate: int, seconds: float = 1.0) -> Floats:
+def made_voice(sample_rate: int, seconds: float = 1.0) -> Floats:
     """A voice-like tone: harmonics of a modulated pitch of 150 Hz with varying level and some noise."""
     time: NDArray[np.float64] = np.arange(ceil(seconds * sample_rate)) / sample_rate
     phase = 2 * np.pi * (150 * time + 2 * np.sin(2 * np.pi * 3 * time))

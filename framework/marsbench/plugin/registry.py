@@ -7,6 +7,7 @@ point of the group `marsbench.plugins` (the built-in ones come in so), `./plugin
 import ast
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ class Entry:
     def is_drop_in(self) -> bool:
         """Whether it is a loose file rather than part of an installed package."""
         return "." not in self.module
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it comes with marsbench."""
+        return self.origin == "marsbench"
 
     @cached_property
     def summary(self) -> str:
@@ -274,6 +280,7 @@ def _import(entry: Entry) -> Any:
         _make_importable(entry)
     # Python's cache of compiled files sees no change made within one second; a drop-in is edited often.
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, entry.is_drop_in or sys.dont_write_bytecode
+    environment = dict(os.environ)
     try:
         return importlib.import_module(entry.module)
     except ModuleNotFoundError as error:
@@ -285,6 +292,20 @@ def _import(entry: Entry) -> Any:
         raise PluginError(f"{entry.file} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.dont_write_bytecode = before
+        for name in {*environment, *os.environ}:
+            if environment.get(name) != os.environ.get(name):
+                _changed_variables[name] = environment.get(name), os.environ.get(name)
+
+
+def environment_without_plugins() -> dict[str, str]:
+    """This process's environment without what plugins changed as they were imported here."""
+    found = dict(os.environ)
+    for name, (before, after) in _changed_variables.items():
+        if found.get(name) == after:
+            found |= {name: before} if before is not None else {}
+            if before is None:
+                found.pop(name, None)
+    return found
 
 
 def _make_importable(entry: Entry) -> None:
@@ -322,6 +343,8 @@ def _local_packages(plugin: type) -> dict[str, Path]:
 
 _packages: dict[str, Path] = {}
 """Folder in which each package of plugins lies, once they were listed."""
+_changed_variables: dict[str, tuple[str | None, str | None]] = {}
+"""Environment variables that plugins changed as they were imported: before and after."""
 _appended: set[str] = set()
 """Folders that this process put on sys.path."""
 

@@ -26,7 +26,7 @@ from marsbench.evaluation.ensembling import average, fit_weights, pool
 from marsbench.evaluation.fit import fit_unit
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions, stacked
-from marsbench.execution.base import Outcome, Submit, Task, failure
+from marsbench.execution.base import Called, Outcome, Submit, Task, failure
 from marsbench.execution.executor import n_workers, open_executor
 from marsbench.features.store import FeatureFile
 from marsbench.plugin.registry import Recipe, discover, drop_in_folders
@@ -252,7 +252,8 @@ class EnsembleJob(Job):
         if isinstance(features, Failure):
             return
         unit = units.outer(fold, features, configuration)
-        task = Task(f"{member.run.run_id}, fold {fold + 1}", partial(fit_unit, unit))
+        plugin = Called("models", unit.model.name, unit.folders)
+        task = Task(f"{member.run.run_id}, fold {fold + 1}", partial(fit_unit, unit), plugin)
         result = holdouts.place.submit(task).value
         if not isinstance(result, Failure):
             clips = [units.corpus.clips[row].id for row in unit.test]

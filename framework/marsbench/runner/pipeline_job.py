@@ -16,7 +16,7 @@ from marsbench.evaluation.fit import Unit, fit_unit, fit_version
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
-from marsbench.execution.base import Outcome, Task
+from marsbench.execution.base import Called, Outcome, Task
 from marsbench.execution.executor import n_workers
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import derived_seed
@@ -188,7 +188,8 @@ class PipelineJob(Job):
 
     def fit_unit(self, unit: Unit, place: Resources) -> Outcome:
         """Outcome of one fit on the whole training part of its fold."""
-        task = Task(self.task_name(unit.fold), partial(fit_unit, unit))
+        plugin = Called("models", unit.model.name, unit.folders)
+        task = Task(self.task_name(unit.fold), partial(fit_unit, unit), plugin)
         return self.submit_at(place, unit.fold)(task)
 
     def task_name(self, fold: int) -> str:

@@ -12,7 +12,7 @@ from marsbench.config import Execution
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, ExecutionError, StorageError, telling_machine_faults
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Executor, Outcome, Task, failure
+from marsbench.execution.base import Called, Executor, Outcome, Task, failure
 from marsbench.execution.executor import open_executor
 from marsbench.execution.scheduler import Scheduler, Stopped, graceful_interruption
 from marsbench.features.store import Extracted, Extraction, FeatureFile, FeatureStore
@@ -77,7 +77,11 @@ class Resources:
         return features
 
     def _run_all(self, extractions: Iterable[Extraction]) -> Iterator[Extracted]:
-        tasks = (Task(f"{one.recipe.name}, {len(one.clips)} clips", one) for one in extractions)
+        tasks = (
+            Task(f"{name}, {len(one.clips)} clips", one, Called("features", name, one.folders))
+            for one in extractions
+            if (name := one.recipe.name)
+        )
         for outcome in self.scheduler.submit_all(tasks, self._extractor or self.executor):
             if isinstance(outcome.value, Failure):
                 raise _ExtractionFailed(outcome.value)

@@ -10,7 +10,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.evaluation.fit import Unit, fit_and_predict
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
-from marsbench.execution.base import Outcome, Submit, Task, failure
+from marsbench.execution.base import Called, Outcome, Submit, Task, failure
 from marsbench.features.store import FeatureFile
 from marsbench.plugin.registry import Recipe
 from marsbench.results.keys import fit_name
@@ -66,7 +66,8 @@ class CachedFits:
             until=until,
             checkpoint=self._checkpoint(configuration, inner, below),
         )
-        outcome = self.submit(Task(self._title(inner, until), partial(fit_and_predict, unit)))
+        plugin = Called("models", unit.model.name, unit.folders)
+        outcome = self.submit(Task(self._title(inner, until), partial(fit_and_predict, unit), plugin))
         return self._kept(name, outcome)
 
     def fit_all(self, configuration: Configuration) -> list[UnitResult] | Failure:

@@ -39,14 +39,14 @@ def test_workers_that_come_while_tasks_run_are_used(cluster: Any, works: Any) ->
     with DaskExecutor(cluster.address, 1, NO_LIMITS) as executor:
         assert executor.slots == 1
         threading.Timer(0.3, cluster.start_worker).start()
-        done = outcomes(executor, *[works.call(works.getpid_after, 1.0)] * 8)
+        done = outcomes(executor, *[works.call(works.getppid_after, 1.0)] * 8)
         assert executor.slots == 2
     assert len({outcome.value for outcome in done}) == 2
 
 
 def test_no_process_is_left_on_the_workers_when_the_driver_ends(busy_cluster: Any, works: Any) -> None:
     with DaskExecutor(busy_cluster.address, 1, NO_LIMITS) as executor:
-        (outcome,) = outcomes(executor, works.call(os.getpid))
+        (outcome,) = outcomes(executor, works.call(os.getppid))
         assert psutil.pid_exists(outcome.value)
     assert not psutil.pid_exists(outcome.value)
 

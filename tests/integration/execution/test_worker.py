@@ -22,7 +22,7 @@ from marsbench.errors import ConfigError, StorageError, TrainingError
 from marsbench.execution import worker
 from marsbench.execution.base import Work
 from marsbench.execution.limits import THREAD_VARIABLES, Limits
-from marsbench.execution.worker import WorkerDied, WorkerProcess
+from marsbench.execution.worker import Isolation, WorkerDied, WorkerProcess
 
 NO_LIMITS = Limits()
 
@@ -45,8 +45,13 @@ def process(kept: list[WorkerProcess], works: Any) -> WorkerProcess:  # noqa: AR
     return kept[-1]
 
 
-def result(process: WorkerProcess, work: Work, limits: Limits = NO_LIMITS) -> Any:
-    return process.run(pickle.dumps(work), limits, lambda _epoch, _most: None)
+def result(process: WorkerProcess, work: Work, limits: Limits = NO_LIMITS, kept: str = "") -> Any:
+    return process.run(pickle.dumps(work), Isolation("", 1, limits, kept), lambda _epoch, _most: None)
+
+
+def pid_of(process: WorkerProcess) -> int:
+    """Of the process itself; tasks are done in copies of it."""
+    return process._process.pid
 
 
 def test_values_come_back_from_another_process(process: WorkerProcess, works: Any) -> None:
@@ -113,7 +118,9 @@ def test_a_refused_setting_is_raised_here_and_the_process_goes_on(process: Worke
 
 
 def test_work_that_cannot_be_unpickled_there_is_a_failure(process: WorkerProcess) -> None:
-    failure = process.run(b"cno_such_module\nwork\n.", NO_LIMITS, lambda _epoch, _most: None)
+    failure = process.run(
+        b"cno_such_module\nwork\n.", Isolation("", 1, NO_LIMITS), lambda _epoch, _most: None
+    )
     assert (failure.kind, failure.message) == (
         "ModuleNotFoundError",
         "ModuleNotFoundError: No module named 'no_such_module'",
@@ -129,7 +136,7 @@ def test_a_value_that_cannot_be_pickled_is_a_failure(process: WorkerProcess, wor
 def test_epochs_arrive_in_order_before_the_value(process: WorkerProcess, works: Any) -> None:
     heard: list[tuple[int, int]] = []
     work = pickle.dumps(works.partial(works.count_epochs, 3))
-    assert process.run(work, NO_LIMITS, lambda *epoch: heard.append(epoch)) == "done"
+    assert process.run(work, Isolation("", 1, NO_LIMITS), lambda *epoch: heard.append(epoch)) == "done"
     assert heard == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -209,8 +216,8 @@ def test_a_crash_in_native_code_leaves_its_python_lines_in_the_log(
 
 
 def test_a_process_that_is_killed_from_outside_is_named_so(process: WorkerProcess, works: Any) -> None:
-    pid = result(process, works.call(os.getpid))
-    threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    result(process, works.call(abs, -1))  # it has started
+    threading.Timer(0.3, os.kill, (pid_of(process), signal.SIGKILL)).start()
     with pytest.raises(WorkerDied, match=r"killed by SIGKILL \(out of memory\?\)"):
         result(process, works.call(time.sleep, 60))
 
@@ -218,7 +225,8 @@ def test_a_process_that_is_killed_from_outside_is_named_so(process: WorkerProces
 def test_a_process_that_died_while_idle_says_so_when_asked(
     process: WorkerProcess, works: Any, gone: Any
 ) -> None:
-    idle = psutil.Process(result(process, works.call(os.getpid)))
+    result(process, works.call(abs, -1))
+    idle = psutil.Process(pid_of(process))
     idle.kill()
     gone([idle])
     with pytest.raises(WorkerDied, match="killed by SIGKILL"):
@@ -238,12 +246,16 @@ def test_a_copy_that_a_task_makes_of_its_process_answers_nothing(process: Worker
     assert [result(process, works.call(abs, -number)) for number in range(5)] == [0, 1, 2, 3, 4]
 
 
-def test_a_process_that_closes_its_pipes_and_lives_on_is_ended(
-    process: WorkerProcess, works: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_task_that_closes_its_pipes_and_ends_has_not_answered(process: WorkerProcess, works: Any) -> None:
+    with pytest.raises(WorkerDied, match="exit status 1"):
+        result(process, works.call(works.close_pipes_and, abs, -1))
+
+
+def test_a_task_that_closes_its_pipes_and_lives_on_is_ended_at_its_time_limit(
+    process: WorkerProcess, works: Any
 ) -> None:
-    monkeypatch.setattr("marsbench.execution.worker._GRACE", 0.2)
-    with pytest.raises(WorkerDied, match="the worker process closed its pipe"):
-        result(process, works.call(works.close_pipes_and, time.sleep, 60))
+    work = works.call(works.close_pipes_and, time.sleep, 60)
+    assert result(process, work, Limits(seconds=0.5)).kind == "TimeLimit"
     assert not process.alive
 
 
@@ -302,23 +314,68 @@ def test_a_task_is_stopped_at_its_memory_limit(process: WorkerProcess, works: An
     assert not process.alive
 
 
-def test_a_process_in_which_a_thread_is_left_does_no_other_task(process: WorkerProcess, works: Any) -> None:
+def test_each_task_has_a_process_of_its_own(process: WorkerProcess, works: Any) -> None:
+    pids = {result(process, works.call(os.getpid)) for _ in range(3)}
+    assert len(pids - {pid_of(process), os.getpid()}) == 3
+    assert not any(map(psutil.pid_exists, pids - {pid_of(process)}))
+
+
+def test_tasks_kept_under_one_name_share_a_process(process: WorkerProcess, works: Any) -> None:
+    names = ["one", "one", "two", "", "", "one"]
+    pids = [result(process, works.call(os.getpid), kept=name) for name in names]
+    assert pids[0] == pids[1]
+    assert len(set(pids)) == 5
+
+
+def test_a_kept_process_in_which_a_thread_is_left_does_no_other_task(
+    process: WorkerProcess, works: Any
+) -> None:
+    first = result(process, works.call(os.getpid), kept="one")
+    assert result(process, works.call(works.leave_thread), kept="one") is None
+    assert result(process, works.call(os.getpid), kept="one") != first
+
+
+@pytest.mark.parametrize("leave", ["leave_thread", "leave_user_thread", "leave_exit_handler"])
+def test_nothing_that_a_task_leaves_delays_or_follows_its_answer(
+    process: WorkerProcess, works: Any, leave: str
+) -> None:
+    result(process, works.call(abs, -1))  # it has started
+    start = time.monotonic()
+    assert result(process, works.call(getattr(works, leave))) is None
     assert result(process, works.call(abs, -1)) == 1
-    assert process.alive
-    assert result(process, works.call(works.leave_thread)) is None
-    assert not process.alive
+    assert time.monotonic() - start < 10
+
+
+def test_a_process_that_a_task_leaves_ends_with_the_task(
+    process: WorkerProcess, works: Any, gone: Any
+) -> None:
+    left = result(process, works.call(works.leave_process))
+    with suppress(psutil.NoSuchProcess):
+        gone([psutil.Process(left)])
+
+
+@pytest.mark.parametrize("name", ["", "one"])
+def test_a_task_finds_its_process_as_a_new_one(process: WorkerProcess, works: Any, name: str) -> None:
+    """Whatever a task of another name did to its own."""
+    before = result(process, works.call(works.state), kept="before")
+    spoilt = result(process, works.call(works.spoil_state), kept=name)
+    assert {name for name in before if before[name] != spoilt[name]} == set(before)
+    assert result(process, works.call(works.state), kept="after") == before
+    assert result(process, works.call(works.state)) == before
 
 
 PARENT = """
 import os, pickle, sys, time
 import works
 from marsbench.execution.limits import Limits
-from marsbench.execution.worker import WorkerProcess
+from marsbench.execution.worker import Isolation, WorkerProcess
+KEPT = Isolation("", 1, Limits(), "kept")
 process = WorkerProcess(1)
-print(process.run(pickle.dumps(works.call(os.getpid)), Limits(), print))
-print(process.run(pickle.dumps(works.call(works.leave_process)), Limits(), print), flush=True)
+print(process._process.pid)
+print(process.run(pickle.dumps(works.call(os.getpid)), KEPT, print))
+print(process.run(pickle.dumps(works.call(works.leave_process)), KEPT, print), flush=True)
 if sys.argv[1] == "busy":
-    process.run(pickle.dumps(works.call(time.sleep, 60)), Limits(), print)
+    process.run(pickle.dumps(works.call(time.sleep, 60)), KEPT, print)
 time.sleep(60)
 """
 
@@ -329,7 +386,7 @@ def test_a_process_whose_parent_is_killed_ends_with_all_it_started(gone: Any, st
     command = [sys.executable, "-c", PARENT, state]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        family = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+        family = [psutil.Process(int(parent.stdout.readline())) for _ in range(3)]
         time.sleep(0.1)
         parent.kill()
     gone(family)
