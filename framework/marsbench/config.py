@@ -118,7 +118,7 @@ class Execution(Options):
     workers: Annotated[int | None, Hint("N", "as many as cores and memory allow")] = Field(
         default=None, ge=0, strict=True
     )
-    """Worker processes on this machine; 0 runs everything in this process, for debugging: fits then share it."""
+    """Worker processes on this machine; 0 runs everything in this one process, for debugging."""
     cluster: Annotated[str | None, Hint("ADDRESS")] = None
     """Dask scheduler whose workers run the fits instead, such as tcp://HOST:8786."""
     threads: Annotated[int, Hint("N")] = Field(default=1, ge=1, strict=True)
