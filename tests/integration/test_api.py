@@ -338,6 +338,12 @@ def test_a_longer_file_than_any_of_the_fit_is_cut_for_a_model_of_frames(tones: C
     assert fitted.predict("long.wav").probabilities.sum() == pytest.approx(1)
 
 
+def test_what_stays_together_must_be_known(fit: Callable[..., Fitted]) -> None:
+    assert fit(together=["speaker"]).record.corpus.n_clips > 0
+    with pytest.raises(BenchError, match="Unknown attribute 'speakers'. Did you mean 'speaker'"):
+        fit(together=["speakers"])
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(fit: Callable[..., Fitted]) -> None:
     Path("saved").write_text("a file")
     with pytest.raises(BenchError, match="saved is a file; name a folder"):

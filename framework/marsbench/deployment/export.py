@@ -189,7 +189,7 @@ def fit_bundle(
     known = {"label", *(name for clip in corpus.clips for name in clip.attributes)}
     known |= {"speaker"} if any(corpus.speakers) else set()
     if lacking := [name for name in together if name not in known]:
-        raise CorpusError(unknown(f"attribute of corpus '{corpus.name}'", lacking[0], known))
+        raise CorpusError(unknown("attribute", lacking[0], known))
     return _fit(Units(corpus, pipeline, seed, tuple(together), (), registry.folders), {}, progress)[0]
 
 

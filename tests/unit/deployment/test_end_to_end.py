@@ -1,6 +1,6 @@
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,9 +11,13 @@ from marsbench.plugin.features import FeatureExtractor, Floats, pad
 from marsbench.plugin.model import Examples, FitContext, Model
 from marsbench.plugin.onnx import Graph
 from marsbench.plugin.search_space import Defaults
+from marsbench.plugin.sklearn import SklearnModel
 from marsbench_plugins.features.functionals import Functionals
 from marsbench_plugins.features.mfcc import Mfcc
 from marsbench_plugins.features.mfcc_chroma_contrast import MfccChromaContrast
+from marsbench_plugins.models.logistic_regression import LogisticRegression
+from marsbench_plugins.models.pca_lda import PcaLda
+from marsbench_plugins.models.random_forest import RandomForest
 from marsbench_plugins.models.svm import Svm
 
 pytest.importorskip("skl2onnx", reason="skl2onnx, of the extra export, is not installed")
@@ -57,9 +61,9 @@ def tone(number: int) -> Floats:
 CLIPS = [tone(number) for number in range(30)]
 
 
-def fitted(extractor: FeatureExtractor) -> Model:
+def fitted(extractor: FeatureExtractor, model: Model | None = None) -> Model:
     features = pad([extractor.extract(clip, extractor.sample_rate) for clip in CLIPS], None).pooled()
-    return Svm().fit(Examples(features, np.arange(30) % 3), Defaults({}), FitContext(3, 0))
+    return (model or Svm()).fit(Examples(features, np.arange(30) % 3), Defaults({}), FitContext(3, 0))
 
 
 @pytest.mark.parametrize("extractor", [Energy(), Mfcc(), MfccChromaContrast(), Functionals()])
@@ -70,6 +74,18 @@ def test_a_file_answers_what_its_pipeline_does(extractor: FeatureExtractor) -> N
     for clip in map(tone, range(30, 40)):
         answer = session.run(["probabilities"], {"waveform": clip})[0]
         assert (answer.dtype, answer.shape) == (np.float32, (3,))
+        np.testing.assert_allclose(answer, pipeline_probabilities(extractor, model, clip), atol=1e-4)
+
+
+@pytest.mark.parametrize("classifier", [LogisticRegression(), PcaLda(), RandomForest()])
+def test_a_file_has_the_temperature_of_a_model_with_probabilities(classifier: SklearnModel) -> None:
+    extractor = Mfcc()
+    model = cast("SklearnModel", fitted(extractor, classifier))
+    assert model.temperature_ is not None
+    assert abs(model.temperature_ - 1) > 0.01
+    session = runtime.InferenceSession(end_to_end(extractor, model, LABELS).SerializeToString())
+    for clip in map(tone, range(30, 40)):
+        answer = session.run(["probabilities"], {"waveform": clip})[0]
         np.testing.assert_allclose(answer, pipeline_probabilities(extractor, model, clip), atol=1e-4)
 
 
