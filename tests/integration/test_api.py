@@ -340,7 +340,7 @@ def test_a_longer_file_than_any_of_the_fit_is_cut_for_a_model_of_frames(tones: C
 
 def test_what_stays_together_must_be_known(fit: Callable[..., Fitted]) -> None:
     assert fit(together=["speaker"]).record.corpus.n_clips > 0
-    with pytest.raises(BenchError, match="Unknown attribute 'speakers'. Did you mean 'speaker'"):
+    with pytest.raises(BenchError, match=r"Unknown attribute 'speakers'\. Did you mean 'speaker'"):
         fit(together=["speakers"])
 
 

@@ -279,6 +279,8 @@ def _temperature(estimator: Any, clips: _Clips, context: FitContext) -> float | 
         return uncalibrated
     try:
         scores, targets = _held_out_scores(estimator, clips, context.seed)
+    except (MemoryError, OSError):  # the machine's fault: another one would calibrate
+        raise
     except Exception as error:  # noqa: BLE001 - whatever an estimator raises that was fitted on all clips
         warnings.warn(f"probabilities are not calibrated: {_first_line(error)}", stacklevel=1)
         return uncalibrated

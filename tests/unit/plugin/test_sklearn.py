@@ -278,6 +278,12 @@ def test_a_quiet_fit_leaves_no_warnings() -> None:
     assert fitted(LogisticRegression).warnings_ == ()
 
 
+@pytest.mark.parametrize("make", [LogisticRegression, forest, KNeighborsClassifier])
+def test_a_few_clips_without_an_error_do_not_make_certain(make: Callable[[], Any]) -> None:
+    answer = fitted(make, examples((12, 12, 12), 0.5)).predict_proba(examples((12, 12, 12), 4.0).features)
+    assert answer.min() > 0
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [(LogisticRegression, 3 * 4 + 3), (RidgeClassifier, 3 * 4 + 3), (forest, None)],
