@@ -196,8 +196,9 @@ def test_a_file_that_was_changed_after_it_was_written_says_so(corpus: Make, tmp_
 
 
 def test_labels_and_names_of_any_kind_are_written(of_clips: Make, tmp_path: Path) -> None:
-    clips = [Clip(f"\t\ud800{n:02}", Path(), "b\u00a0" if n % 2 else "\n", f"s{n % 3}") for n in range(20)]
-    made, path = of_clips(clips, ("b\u00a0", "\n")), tmp_path / "own.json"
+    labels = ("b\u00fc 'x'", "\u732b\\")
+    clips = [Clip(f'"\U0001f600 {n:02}', Path(), labels[n % 2], f"s{n % 3}") for n in range(20)]
+    made, path = of_clips(clips, labels), tmp_path / "own.json"
     write_protocol_file(path, applied := apply_protocol("stratified5", made), made)
     assert apply_protocol(str(path), made).hash == applied.hash
 
