@@ -214,11 +214,13 @@ def this_process() -> str:
 def at_work(what: str, *folders: Path) -> Iterator[None]:
     """Show in folders that this process does something there, as long as the context lasts and it lives.
 
-    Each process holds a lock file of its own there, with a line on itself in it. A folder that cannot be
-    written to is left out.
+    Each process holds a lock file of its own there, with a line on itself in it: on what it does as a whole,
+    not on what that is made of. A folder that cannot be written to is left out.
     """
     with ExitStack() as stack:
         for folder in folders:
+            if any(this_process() in line for line in who_is_at_work(folder)):
+                continue
             with suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.callback(_let_go, _free_lock(folder, f"{what}: {this_process()}"))

@@ -190,7 +190,8 @@ def fit_bundle(
     known |= {"speaker"} if any(corpus.speakers) else set()
     if lacking := [name for name in together if name not in known]:
         raise CorpusError(unknown("attribute", lacking[0], known))
-    return _fit(Units(corpus, pipeline, seed, tuple(together), (), registry.folders), {}, progress)[0]
+    with at_work("a fit", home()):
+        return _fit(Units(corpus, pipeline, seed, tuple(together), (), registry.folders), {}, progress)[0]
 
 
 class _Fitted(NamedTuple):

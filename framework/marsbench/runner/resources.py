@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from marsbench.atomic_files import pause
-from marsbench.config import Execution
+from marsbench.atomic_files import at_work, home, pause
+from marsbench.config import Execution, Experiment, Fusion
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, ExecutionError, StorageError, telling_machine_faults
 from marsbench.evaluation.fit_result import Failure
@@ -37,13 +37,20 @@ class Resources:
 
     @classmethod
     @contextmanager
-    def opened(cls, asked: Execution, executor: Executor, progress: Progress) -> Iterator["Resources"]:
+    def opened(
+        cls, asked: Experiment | Fusion, executor: Executor, progress: Progress
+    ) -> Iterator["Resources"]:
         """Resources until the context ends; inside, Ctrl-C lets running tasks come to their end.
 
         Raises:
             StorageError: in place of any exception inside that is a fault of this machine.
         """
-        with telling_machine_faults(), graceful_interruption(progress.say) as stop, ExitStack() as stack:
+        with (
+            telling_machine_faults(),
+            at_work("fits", asked.results, home()),
+            graceful_interruption(progress.say) as stop,
+            ExitStack() as stack,
+        ):
             yield cls(asked, executor, progress, Scheduler(stop, progress), stack)
 
     def submit(self, task: Task, begin: Callable[[], object] = lambda: None) -> Outcome:

@@ -136,6 +136,7 @@ STEPS = {
     "fits": (("run", *RUN), "runner.pipeline_job.PipelineJob.fit_missing", "a run"),
     "search": (("search", *RUN, "--time-budget", "10s"), "automl.search.Screening.look", "a search"),
     "weights": (("ensemble", "crossings", "blocks"), "runner.ensemble_job.make_jobs", "an ensemble"),
+    "choosing": (("ensemble", "--choose"), "automl.members._contenders", "fits"),
     "export": (("export", "crossings"), "deployment.export.fit_model", "an export"),
 }
 
@@ -145,7 +146,7 @@ def test_while_a_command_is_at_work_status_says_so_and_features_are_not_cleared(
     bench: Bench, kit: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     command, name, what = STEPS[step]
-    if step in {"weights", "export"}:
+    if step in {"weights", "choosing", "export"}:
         bench("run", *RUN, "--trials", "0", "--plugins", kit)
     heard: list[tuple[list[str], list[bool], str]] = []
     where, _, function = f"marsbench.{name}".rpartition(".")
