@@ -6,7 +6,6 @@ validator) and, as a `Hint`, what a command line needs beside these. Made from i
 the command that repeats a run (`results.reproduce`).
 """
 
-import tomllib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +21,7 @@ from pydantic import (
     field_validator,
 )  # fmt: skip
 
-from marsbench.errors import ConfigError, unknown
+from marsbench.errors import ConfigError, shown, shown_path, unknown
 from marsbench.hashing import digest
 from marsbench.options import (
     Audio,
@@ -35,6 +34,7 @@ from marsbench.options import (
     Share,
     Size,
     Words,
+    read_toml,
     thresholds,
 )  # fmt: skip
 
@@ -265,12 +265,22 @@ def parse_settings(given: Sequence[str] | None) -> dict[str, Any]:
     return _Bench.parse({}, typed={"set": list(given or ())}).set
 
 
+_MOST_BYTES = 1 << 20
+"""Of an experiment file."""
+
+
 def read_experiment_file(path: Path) -> dict[str, Any]:
     """Keys and values of a TOML file; raises ConfigError if it is not valid TOML."""
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ConfigError(f"{shown_path(path)} is larger than 1 MB, too large for an experiment")
+        return read_toml(content.decode("utf-8-sig"))
     except OSError as error:
         hint = "" if path.suffix == ".toml" else "; pipelines are named with --features and --model"
         raise ConfigError(f"{path} cannot be read: {error.strerror}{hint}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text ({error.reason}, byte {error.start + 1})") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML: {shown(str(error))}") from error

@@ -139,6 +139,8 @@ class Options(BaseModel):
             merged[key] = [merged[key], *value] if is_table else value
         try:
             return cls.model_validate(merged)
+        except (OverflowError, RecursionError) as error:
+            raise ConfigError(f"{source}: a number is too large, or a value is nested too deeply") from error
         except ValidationError as error:
             hint = "; `bench plugins list` shows what there is"
             raise ConfigError(first_problem(error, cls, source, typed, hint)) from error
@@ -209,6 +211,8 @@ def size(value: object) -> object:
 def _amount(text: str, units: Mapping[str, float], wanted: str, examples: str) -> float:
     """The sum of all numbers, each times its unit; finite."""
     text = text.strip().lower()
+    if len(text) > _LONGEST:  # the time to read it grows with the square
+        raise ValueError(wanted)
     if re.fullmatch(_NUMBER, text):
         raise ValueError(f"{text} what? Write {examples.format(text)}")
     parts = re.findall(_PART, text)
@@ -220,6 +224,7 @@ def _amount(text: str, units: Mapping[str, float], wanted: str, examples: str) -
     return total
 
 
+_LONGEST = 100
 _NUMBER = r"\d+\.?\d*(?:e[+-]?\d+)?"
 _PART = rf"\s*({_NUMBER})\s*([a-z]+)"
 _SECONDS = {"ms": 1e-3, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
@@ -252,19 +257,52 @@ def _flat(table: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def read_toml(text: str) -> dict[str, Any]:
+    """Keys and values of TOML, within what every reader of TOML takes.
+
+    Raises:
+        tomllib.TOMLDecodeError: it is not valid TOML.
+        ValueError: an integer has more than 64 bits, or values are nested more than 32 levels deep.
+    """
+    try:
+        found = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as error:  # Python's limit of digits
+        raise ValueError(_TOO_LARGE) from error
+    values: list[Any] = [found]
+    for _ in range(_MOST_LEVELS):
+        inside = (item.values() if isinstance(item, dict) else item for item in values)
+        values = [item for items in inside for item in items]
+        if any(isinstance(item, int) and item not in _INTEGERS for item in values):
+            raise ValueError(_TOO_LARGE)
+        values = [item for item in values if isinstance(item, (dict, list))]
+    if values:
+        raise ValueError(_TOO_DEEP)
+    return found
+
+
+_MOST_LEVELS, _INTEGERS = 32, range(-(2**63), 2**63)
+_TOO_DEEP = f"values are nested too deeply, {_MOST_LEVELS} levels are the most"
+_TOO_LARGE = "an integer has more than 64 bits"
+
+
 def read_setting(text: str) -> tuple[str, Any]:
     """`NAME.PARAMETER=VALUE` to (NAME.PARAMETER, value); the value is TOML, or else plain text.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: it has another form, or a value that `read_toml` refuses.
     """
     key, equals, value = text.partition("=")
     if not equals or "." not in key:
         raise ValueError("write NAME.PARAMETER=VALUE, such as mfcc.n_frames=100")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        read = read_toml(f"value = {value}")
     except tomllib.TOMLDecodeError:
         return key.strip(), value
+    return key.strip(), read["value"] if len(read) == 1 else value  # several lines are text
 
 
 def setting_text(name: str, value: object) -> str:

@@ -88,6 +88,80 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None, p
         read_experiment_file(path)
 
 
+FIELDS = b'features = "mfcc"\nmodel = "svm"\n'
+
+
+def nines(n: int) -> bytes:
+    return b"9" * n
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (b"set = " + b"[" * 5000 + b"]" * 5000, "values are nested too deeply"),
+        (b"set = " + b"{a=" * 3000 + b"1" + b"}" * 3000, "values are nested too deeply"),
+        (b"set." + b"a." * 2000 + b"b = 1", "values are nested too deeply"),
+        (b"[set.svm]\nC = " + b"[" * 40 + b"]" * 40, "values are nested too deeply"),
+        (b"seed = " + nines(5000), "an integer has more than 64 bits"),
+        (b"workers = -" + nines(4000), "an integer has more than 64 bits"),
+        (b"seed = 0x" + b"f" * 5000, "an integer has more than 64 bits"),
+        (b"[set.svm]\nC = [[" + nines(20) + b"]]", "an integer has more than 64 bits"),
+        (b"[criteria]\naccuracy = " + nines(5000), "an integer has more than 64 bits"),
+        (b"trials = 1e999", "should be a valid integer"),
+        (b"set = {'svm.C' = nan}", "a finite number"),
+        (b"set = {'svm.C' = -inf}", "a finite number"),
+        (b"seed = 1\nseed = 2", "is not valid TOML: Cannot overwrite a value"),
+        (b"seed = 1\0", "is not valid TOML"),
+        (b"# caf\xe9", "is not UTF-8 text"),
+        (b"#" + b" " * (1 << 20), "is larger than 1 MB"),
+        (b"time-budget = '" + nines(100_000) + b"h'", "a time such as"),
+        (b"unit-memory = '" + nines(100_000) + b"'", "a size such as"),
+    ],
+)
+def test_an_extreme_file_is_one_short_line(tmp_path: Path, more: bytes, problem: str) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_bytes(FIELDS + more)
+    with pytest.raises(ConfigError, match=problem) as caught:
+        Experiment.parse(read_experiment_file(path), str(path))
+    assert len(str(caught.value)) < 400 + len(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf" + FIELDS, FIELDS.replace(b"\n", b"\r\n")])
+def test_a_byte_order_mark_and_line_ends_of_windows_are_accepted(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "grid.toml").write_bytes(content)
+    assert read_experiment_file(tmp_path / "grid.toml") == {"features": "mfcc", "model": "svm"}
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("[" * 5000 + "]" * 5000, "values are nested too deeply"),
+        ("{a=" * 2000 + "1" + "}" * 2000, "values are nested too deeply"),
+        ("9" * 5000, "an integer has more than 64 bits"),
+        ("9" * 20, "an integer has more than 64 bits"),
+        ("-" + "9" * 5000, "an integer has more than 64 bits"),
+        ("1e999", "a finite number"),
+        ("nan", "a finite number"),
+        ("2020-01-01", "a finite number"),
+    ],
+)
+def test_an_extreme_setting_is_one_short_line(value: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        Experiment.parse(LEAST, typed={"set": [f"svm.C={value}"]})
+    assert len(str(caught.value)) < 400
+
+
+def test_several_lines_are_a_text_of_which_nothing_is_lost() -> None:
+    assert read_setting("svm.C=1\nx = 2") == ("svm.C", "1\nx = 2")
+
+
+@pytest.mark.parametrize("option", [{"seed": 10**400}, {"criteria": {"accuracy": 10**400}}])
+def test_a_number_too_large_for_any_option_is_one_line(option: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Experiment.parse({**LEAST, **option}, "marsbench.run")
+
+
 def test_names_in_place_of_a_file_are_answered_with_the_options_for_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mfcc cannot be read: .*; pipelines are named with --features"):
         read_experiment_file(tmp_path / "mfcc")

@@ -5,7 +5,6 @@ Files are untrusted: size, keys, values and nesting are checked first.
 """
 
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -20,6 +19,7 @@ from marsbench.atomic_files import write_text
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError, first_problem, is_plain, shown, suggestion
 from marsbench.hashing import digest, slug
+from marsbench.options import read_toml
 from marsbench.protocols.leakage import UTTERANCE
 from marsbench.protocols.protocol import SPEAKER, Definition, Fold, Protocol, Rows, Splits
 from marsbench.protocols.splitting import group_folds, groups_of, value_of
@@ -197,7 +197,7 @@ def _parsed(path: Path, content: bytes) -> dict[str, Any]:
     kind = path.suffix.lower().removeprefix(".").upper()
     try:
         text = content.decode("utf-8-sig")
-        values = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+        values = json.loads(text) if kind == "JSON" else read_toml(text)
     except ValueError as error:
         raise ConfigError(f"{path} is not valid {kind}: {shown(str(error))}") from error
     if not isinstance(values, dict):
