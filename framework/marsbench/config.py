@@ -138,6 +138,8 @@ class _Kept(Options):
     """Further folders with datasets/, features/ or models/ in them."""
     criteria: Annotated[Criteria, BeforeValidator(thresholds), _THRESHOLD] = Criteria()
     """Scores that a run must exceed: accuracy, macro_f1, and class_recall of every class."""
+    independent_clips: bool = False
+    """Declare that no two clips without a speaker are of one; else the verdict on them is never PASS."""
 
 
 class _Bench(_Kept):
@@ -146,6 +148,8 @@ class _Bench(_Kept):
     data: Audio = "demo"
     """A dataset's name, or the path to a folder or table of audio."""
     protocol: Protocols = Field(default=["stratified5"])
+    speaker: Annotated[str | None, Hint("REGEX")] = None
+    """Expression that finds a clip's speaker, as its first group, in the path below the data's folder."""
     seed: Annotated[int, Hint("N")] = Field(default=0, ge=0, lt=2**30, strict=True)
     """Seed of training."""
     set: Settings = Field(default={})

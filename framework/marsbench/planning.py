@@ -4,14 +4,15 @@
 checks the corpus, and splits it by each protocol. What does not exist or does not fit is an error here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from marsbench.config import Experiment
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
+from marsbench.data.voices import speakers_in, voice_notes
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion, unknown
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
@@ -97,8 +98,9 @@ def make_plans(
     for entry in (data, *features, *models):
         for reason in registry.refusals(entry.name):
             progress.say(f"not used: {reason}")
-    parameters = fixed | by_plugin[data.name]
-    corpus = reduce(_load_and_check(data, parameters, experiment.bad_audio, progress, fixed.get("root")))
+    parameters = fixed | by_plugin[data.name] | _speaker(experiment.speaker)
+    checked = reduce(_load_and_check(data, parameters, experiment.bad_audio, progress, fixed.get("root")))
+    corpus = _with_notes(checked, voice_notes(checked, independent=experiment.independent_clips), progress)
     return [
         Plan(
             corpus=corpus,
@@ -113,16 +115,36 @@ def make_plans(
 
 
 def checked_corpus(
-    registry: Registry, data: str, settings: Settings, progress: Progress, on_bad: OnBad = "skip"
+    registry: Registry,
+    data: str,
+    settings: Settings,
+    progress: Progress,
+    on_bad: OnBad = "skip",
+    speaker: str | None = None,
 ) -> CheckedCorpus:
     """The corpus that `data` names, with every file examined; unusable files are listed in it.
+
+    A regular expression `speaker` finds the speakers in the names of the clips.
 
     Raises:
         BenchError: no such dataset or path, or a setting that does not fit.
     """
     entry, fixed = resolve_dataset(registry, data)
-    parameters = fixed | _settings_by_plugin(settings, [entry])[entry.name]
-    return _load_and_check(entry, parameters, on_bad, progress, fixed.get("root"))
+    parameters = fixed | _settings_by_plugin(settings, [entry])[entry.name] | _speaker(speaker)
+    checked = _load_and_check(entry, parameters, on_bad, progress, fixed.get("root"))
+    return _with_notes(checked, voice_notes(checked), progress)
+
+
+def _speaker(pattern: str | None) -> Settings:
+    return {} if pattern is None else {"speaker": pattern}
+
+
+def _with_notes(corpus: CheckedCorpus, notes: Iterable[str], progress: Progress) -> CheckedCorpus:
+    """The corpus with further notes, which `progress` is told."""
+    more = tuple(notes)
+    for note in more:
+        progress.say(note)
+    return replace(corpus, corpus=replace(corpus.corpus, notes=(*corpus.corpus.notes, *more)))
 
 
 def make_pipeline(registry: Registry, features: str, model: str, settings: Settings) -> Pipeline:
@@ -208,14 +230,22 @@ def _load_and_check(
 def listed_corpus(entry: Entry, parameters: Settings) -> Corpus:
     """The corpus as its dataset plugin lists it, without opening audio; raises BenchError where it cannot."""
     try:
-        corpus = cast("Dataset", entry.plugin.create(parameters)).load()
+        dataset = cast("Dataset", entry.plugin.create(parameters))
+        corpus = dataset.load()
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
         raise PluginError(f"{entry.name}.load failed: {type(error).__name__}: {error}") from error
     if not isinstance(corpus, Corpus):
         raise PluginError(f"{entry.name}.load returned {type(corpus).__name__}; a Corpus is needed")
-    return corpus
+    if dataset.speaker_pattern is None:
+        return corpus
+    try:
+        speakers = speakers_in(dataset.speaker_pattern, [clip.id for clip in corpus.clips])
+    except ValueError as error:
+        raise ConfigError(f"--speaker {error}") from error
+    clips = (replace(clip, speaker=one) for clip, one in zip(corpus.clips, speakers, strict=True))
+    return replace(corpus, clips=tuple(clips))
 
 
 # Settings

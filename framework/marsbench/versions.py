@@ -33,7 +33,7 @@ KEYS = {
     "tuning": Part(1, ("tuning.choice:paired_gain", "evaluation.predictions:Predictions")),
     "ensembling": Part(1, ("evaluation.ensembling",)),
     "ties": Part(2, ("results.leaderboard:_known_ties",)),
-    "metrics": Part(1, ("evaluation.scoring:scores_of",)),
+    "metrics": Part(2, ("evaluation.scoring:scores_of",)),
 }
 """In keys of what is kept: facts on audio, duplicates, features, fits and runs, tuned runs, and more."""
 

@@ -23,6 +23,7 @@ class _Shared(TypedDict, total=False):
     results: Folder
     plugins: Sequence[Folder]
     criteria: Criteria | Mapping[str, float]
+    independent_clips: bool
     workers: int | None
     cluster: str | None
     unit_timeout: str | float | None
@@ -31,6 +32,7 @@ class _Shared(TypedDict, total=False):
 
 class _Bench(_Shared, total=False):
     data: Folder
+    speaker: str | None
     seed: int
     set: Mapping[str, Any]
     bad_audio: Literal["skip", "fail"]

@@ -210,7 +210,9 @@ def _show_run(origin: Origin) -> None:
     shared = "The same speakers may be in training and test."
     about = escaped(f"Run {origin.run_id} under {origin.protocol}: scores on held-out clips.")
     st.caption(f"{about} {apart if origin.by_speaker else shared}")
-    _html(views.table("verdict", origin, grade(origin.metrics, origin.criteria), phrases))
+    _html(
+        views.table("verdict", origin, grade(origin.metrics, origin.criteria, limits=origin.limits), phrases)
+    )
     st.caption(
         "Accuracy: share of all clips that were recognised. Recall: the same for the clips of one class. "
         "Macro F1: mean over classes of the harmonic mean of precision and recall."

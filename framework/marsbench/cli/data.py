@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 import typer
 
-from marsbench.cli.options import Plugins, Settings, registry_of
+from marsbench.cli.options import Plugins, Settings, Speaker, registry_of
 from marsbench.config import parse_settings
 from marsbench.errors import ConfigError
 
@@ -26,6 +26,7 @@ def check(
     data: Annotated[str, typer.Argument(metavar="NAME|PATH", help="Dataset, or path to audio.")],
     plugins: Plugins = None,
     settings: Settings = None,
+    speaker: Speaker = None,
 ) -> None:
     """Open every file: counts, durations, duplicates, bad files."""
     from marsbench.planning import checked_corpus
@@ -33,7 +34,9 @@ def check(
     from marsbench.report.terminal.listings import corpus_report
 
     with TerminalProgress() as progress:
-        corpus = checked_corpus(registry_of(plugins), data, parse_settings(settings), progress)
+        corpus = checked_corpus(
+            registry_of(plugins), data, parse_settings(settings), progress, speaker=speaker
+        )
     out.print(corpus_report(corpus))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import Json, Plugins, Settings, registry_of
+from marsbench.cli.options import Json, Plugins, Settings, Speaker, registry_of
 from marsbench.cli.output import print_json
 from marsbench.config import parse_settings
 
@@ -37,6 +37,7 @@ def show(
     ] = "demo",
     plugins: Plugins = None,
     settings: Settings = None,
+    speaker: Speaker = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.json", help="Write the splits to a protocol file."),
@@ -54,7 +55,9 @@ def show(
     if output is not None:
         require_json(output)
     with TerminalProgress() as progress:
-        corpus = checked_corpus(registry_of(plugins), data, parse_settings(settings), progress)
+        corpus = checked_corpus(
+            registry_of(plugins), data, parse_settings(settings), progress, speaker=speaker
+        )
     applied = apply_protocol(definition, corpus)
     if output is not None:
         write_protocol_file(output, applied, corpus)

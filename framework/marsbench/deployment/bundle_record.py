@@ -60,6 +60,8 @@ class Origin(_Record):
     criteria: Criteria
     metrics: Metrics
     verdict: Outcome
+    limits: list[str] = []
+    """Reasons why the verdict is at most undecided."""
     pass_confidence: float | None = Field(
         validation_alias=AliasChoices("pass_confidence", "pass_probability")
     )

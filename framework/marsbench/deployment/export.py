@@ -338,6 +338,7 @@ def _origin(run: Run) -> Origin:
         criteria=run.criteria,
         metrics=cast("Metrics", run.metrics),
         verdict=cast("Outcome", run.verdict),
+        limits=run.limits,
         pass_confidence=run.pass_confidence,
     )
 

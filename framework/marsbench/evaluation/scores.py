@@ -77,6 +77,8 @@ class ClassScores(StoredRecord):
 
     label: str
     n_clips: int
+    n_speakers: int | None = None
+    """Known speakers of its clips; None in older records."""
     recall: Score
     precision: float
     f1: float
@@ -193,7 +195,8 @@ class Grade(StoredRecord):
     reached: bool
     """Whether the score itself exceeds the threshold."""
     outcome: Outcome
-    """pass or fail only if the whole interval is on one side of the threshold."""
+    """pass or fail only if the whole interval is on one side of the threshold, and pass only if nothing keeps
+    the interval from being believed."""
     confidence: float | None = Field(default=None, validation_alias=AliasChoices("confidence", "probability"))
     """How sure it is that the score exceeds the threshold, as sure as the outcome allows; None if not known.
 
@@ -240,7 +243,10 @@ def growth_for_pass(grades: Sequence[Grade]) -> float | None:
 
 
 def grade(
-    metrics: Metrics, criteria: Criteria, confidences: Mapping[str, float | None] | None = None
+    metrics: Metrics,
+    criteria: Criteria,
+    confidences: Mapping[str, float | None] | None = None,
+    limits: Sequence[str] = (),
 ) -> list[Grade]:
     """Hold metrics against every criterion, the recall of each class by itself.
 
@@ -248,12 +254,20 @@ def grade(
         metrics: scores with their intervals.
         criteria: thresholds.
         confidences: how sure it is that each criterion is met, by its name.
+        limits: reasons why intervals cannot be believed; if there is any, no criterion passes.
     """
     asked = [
         *((name, float(getattr(criteria, name)), metrics[name]) for name in GRADED),
         *((f"class_recall {c.label}", criteria.class_recall, c.recall) for c in metrics.classes),
     ]
-    return [_grade(*entry, (confidences or {}).get(entry[0])) for entry in asked]
+    grades = [_grade(*entry, (confidences or {}).get(entry[0])) for entry in asked]
+    return list(map(at_most_undecided, grades)) if limits else grades
+
+
+def at_most_undecided(entry: Grade) -> Grade:
+    """The grade of a criterion whose interval cannot be believed: it may fail, but not pass."""
+    outcome: Outcome = "undecided" if entry.outcome == "pass" else entry.outcome
+    return entry.model_copy(update={"outcome": outcome, "confidence": None})
 
 
 def verdict(grades: list[Grade]) -> Outcome:

@@ -76,6 +76,25 @@ class Dataset(Plugin):
     """Archives that `bench data fetch` downloads and unpacks."""
     fallback: ClassVar[bool] = False
     """Whether the dataset is used only for paths that no other dataset recognises."""
+    speaker_pattern: str | None = None
+    """Regular expression whose first group, in a clip's id, is its speaker; None for what `load` says."""
+
+    @classmethod
+    def create(cls, parameters: dict[str, Any]) -> Self:
+        """As of any plugin; the parameter `speaker` is one of every dataset, see `speaker_pattern`."""
+        own = dict(parameters)
+        pattern = None if "speaker" in cls.parameter_defaults() else own.pop("speaker", None)
+        if not isinstance(pattern, str | None):
+            raise ConfigError(f"speaker = {pattern!r}: a regular expression, as text, is needed")
+        made = super().create(own)
+        object.__setattr__(made, "speaker_pattern", pattern)  # it may be a frozen dataclass
+        return made
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Current value of every parameter by name; raises PluginError if one was not stored."""
+        pattern = {"speaker": self.speaker_pattern} if self.speaker_pattern else {}
+        return super().parameters | pattern
 
     def load(self) -> "Corpus":
         """List the clips; raises CorpusError if files are missing or not as expected."""

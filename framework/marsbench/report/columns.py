@@ -240,6 +240,7 @@ _COSTS = (
 )  # fmt: skip
 _VERDICT = (
     Column("verdict", lambda row: row.verdict, "verdict", outputs=_EVERYWHERE),
+    Column("limits", lambda row: row.limits or None),
     Column(
         "pass_confidence", None, "P", "how sure the weakest criterion is met, %",
         "From the draws behind the intervals: above 97.5 for a pass, below 2.5 for a fail.", "share", 0,

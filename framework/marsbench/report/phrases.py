@@ -101,12 +101,32 @@ def scores_phrase(scores: Mapping[str, float], worst_class: str) -> str:
     return ", ".join(f"{title} {100 * score:.1f} %" for title, score in named)
 
 
-def verdict_sentence(grades: list[Grade]) -> str:
-    """Whether the criteria are met, and which of them decide the verdict."""
+def verdict_sentence(grades: list[Grade], limits: Sequence[str] = ()) -> str:
+    """Whether the criteria are met, which of them decide the verdict, and why it is at most undecided."""
+    return " ".join([_outcome_sentence(grades), *limit_lines(limits)])
+
+
+def limit_lines(limits: Iterable[str]) -> list[str]:
+    """Why a verdict is at most undecided, one sentence a reason."""
+    return [f"The verdict can be at most UNDECIDED: {reason}." for reason in limits]
+
+
+def new_speaker_phrase(score: Score) -> str:
+    """What accuracy to expect for one more speaker, beside the mean's interval."""
+    expected = f"{100 * score.low:.0f} to {100 * score.high:.0f}"
+    return (
+        f"Accuracy for one new speaker: {expected} % (95 % prediction interval; mean over speakers "
+        f"{100 * score.value:.1f} %)."
+    )
+
+
+def _outcome_sentence(grades: list[Grade]) -> str:
     outcome: Outcome = verdict(grades)
     if outcome == "pass":
         return f"Meets every criterion: every {_INTERVAL} is above its threshold."
-    decisive = [entry for entry in grades if entry.outcome == outcome]
+    if all(entry.score.low > entry.threshold for entry in grades):
+        return f"Every {_INTERVAL} is above its threshold."
+    decisive = [entry for entry in grades if entry.outcome == outcome and entry.score.low <= entry.threshold]
     named = _listed([criterion_name(entry.criterion) for entry in decisive])
     if outcome == "fail":
         return f"Does not meet the criteria: the {_INTERVAL} of {named} is below the threshold."
@@ -336,4 +356,4 @@ def shared_lines(shown: Board) -> list[str]:
         from marsbench.protocols.leakage import takes_phrase
 
         lines.append(f"{takes_phrase(takes).capitalize()}.")
-    return lines
+    return [*lines, *limit_lines(dict.fromkeys(limit for row in shown.rows for limit in row.limits))]

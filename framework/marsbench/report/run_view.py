@@ -187,7 +187,10 @@ class RunView:
     @property
     def power(self) -> str:
         """How many more speakers or clips a pass would take, in a sentence; empty if that cannot be told."""
-        return power_sentence(self.grades, self.run.metrics, self.n_speakers) if self.run.metrics else ""
+        run = self.run
+        if run.metrics is None or run.limits:
+            return ""
+        return power_sentence(self.grades, run.metrics, self.n_speakers)
 
     @property
     def speaker_dots(self) -> list[list[float | None]]:
@@ -274,7 +277,7 @@ def view_run(
     run = folder.read_run()
     if run.metrics is None:
         return RunView(anchor, run, folder, row)
-    grades = grade(run.metrics, criteria or run.criteria)
+    grades = grade(run.metrics, criteria or run.criteria, limits=run.limits)
     curves = learning_curves(folder, run.protocol.n_folds)
     view = RunView(anchor, run, folder, row, grades, verdict(grades), curves=curves)
     try:

@@ -36,6 +36,7 @@ def reproduce(run: Standing, seeds: Sequence[int] = ()) -> Reproduction:
         "protocol": [run.protocol.name],
         "set": settings,
         "criteria": run.criteria,
+        "independent_clips": run.independent_clips,
         "threads": run.threads,
         **_tuning(run),
     }
@@ -53,6 +54,7 @@ def _fused(run: Standing, ensemble: EnsembleRecord) -> Reproduction:
         "equal": ensemble.inner_folds == 0,
         "inner_folds": ensemble.inner_folds or 1,
         "criteria": run.criteria,
+        "independent_clips": run.independent_clips,
     }
     note = "its members must be among the results: bench show MEMBER tells how each is made"
     return Reproduction((command("bench ensemble", Fusion, asked),), (note,))

@@ -93,6 +93,8 @@ class Row(NamedTuple):
     run without all its folds has no metrics; with several seeds each number is the mean of theirs."""
     worst_class: str | None = None
     verdict: Outcome | None = None
+    limits: tuple[str, ...] = ()
+    """Reasons why the verdict is at most undecided."""
     rank: int | None = None
     """Position by score, from 1; None for a run without all its folds."""
     letters: list[str] | None = None
@@ -250,20 +252,27 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         reason=run.failures[0].message if run.failures else None,
         scores=scores,
         worst_class=worst.label if worst else None,
-        verdict=verdict(grade(run.metrics, criteria)) if run.metrics and not was_graded_so else run.verdict,
+        verdict=(
+            verdict(grade(run.metrics, criteria, limits=run.limits))
+            if run.metrics and not was_graded_so
+            else run.verdict
+        ),
+        limits=tuple(run.limits),
     )  # fmt: skip
 
 
 def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) -> Row:
     """The row of one configuration's runs with several seeds; `rows` by seed, with the metrics of each."""
     mean, first = mean_metrics(metrics), rows[0]
+    limits = tuple(dict.fromkeys(limit for row in rows for limit in row.limits))
     worst = mean.worst
     scores = _scores(mean, worst)
     for name, merge in _MERGES.items():
         if values := [row.scores[name] for row in rows if name in row.scores]:
             scores[name] = merge(values)
-    outcome = verdict(grade(mean, criteria))
-    if (sure := agreeing(scores.get("pass_confidence"), outcome)) is not None:
+    outcome = verdict(grade(mean, criteria, limits=limits))
+    sure = agreeing(scores.pop("pass_confidence", None), outcome)
+    if sure is not None and not limits:
         scores["pass_confidence"] = sure
     spread = _spread([entry.value(RANKED_BY) for entry in metrics])
     return first._replace(
@@ -273,6 +282,7 @@ def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) 
         scores=scores if spread is None else scores | {"seed_spread": spread},
         worst_class=worst.label,
         verdict=outcome,
+        limits=limits,
     )
 
 

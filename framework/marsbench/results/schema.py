@@ -3,14 +3,24 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_validator
 
 from marsbench.config import Criteria, Tuning
+from marsbench.data.voices import UNKNOWN
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import maximised
-from marsbench.evaluation.scores import FoldScores, Grade, Metrics, Outcome, StoredRecord, agreeing
+from marsbench.evaluation.scores import (
+    FoldScores,
+    Grade,
+    Metrics,
+    Outcome,
+    Score,
+    StoredRecord,
+    agreeing,
+    at_most_undecided,
+)
 from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
 
@@ -235,10 +245,14 @@ class Standing(StoredRecord):
     n_speakers: int | None = None
     """Known speakers of the tested clips; None in older records."""
     verdict: Outcome | None
+    limits: list[str] = Field(default=[])
+    """Reasons why the verdict is at most undecided, whatever the intervals."""
+    independent_clips: bool = False
+    """Whether it was declared that no two clips without a speaker are of one."""
     pass_confidence: float | None = Field(
         default=None, validation_alias=AliasChoices("pass_confidence", "pass_probability")
     )
-    """How sure it is that the weakest criterion is met, as sure as the verdict allows.
+    """How sure it is that the weakest criterion is met, as sure as the verdict allows; None with `limits`.
 
     Older records call it `pass_probability`: the share of resampled corpora on which all criteria are met.
     """
@@ -271,6 +285,9 @@ class Run(Standing):
     hyperparameters: list[dict[str, Any]]
     """Whole configuration by fold."""
     grades: list[Grade]
+    new_speaker: Score | None = None
+    """Mean accuracy of a speaker, and the interval that the accuracy of one more is in with 95 %; None unless
+    train and test share no speaker, and for fewer than three."""
     warnings: list[str]
     """Warnings of the model's libraries, each once."""
     environment: dict[str, str]
@@ -281,3 +298,25 @@ class Run(Standing):
         """Pipeline, corpus and protocol, in one line."""
         tuned = ", tuned" if self.tuning else ""
         return f"{self.features.name} + {self.model.name}{tuned}, {self.corpus.name}, {self.protocol.name}"
+
+
+_Kind = TypeVar("_Kind", bound=Standing)
+
+
+def with_limits(run: _Kind) -> _Kind:
+    """A record as it is read: an older one, which tells of no speakers, with a verdict that is limited so.
+
+    Its speakers are known if train and test share none by its protocol, or share some.
+    """
+    protocol = run.protocol
+    is_known = (
+        protocol.by_speaker or protocol.leakage.speakers_shared or "leakage" not in protocol.model_fields_set
+    )
+    if "limits" in run.model_fields_set or is_known:
+        return run
+    changes: dict[str, Any] = {"limits": [UNKNOWN], "pass_confidence": None}
+    if run.verdict == "pass":
+        changes["verdict"] = "undecided"
+    if isinstance(run, Run):
+        changes["grades"] = list(map(at_most_undecided, run.grades))
+    return run.model_copy(update=changes)

@@ -20,15 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from pydantic import BaseModel
-
 from marsbench.atomic_files import intact, read_record, write_checksummed, write_text
 from marsbench.errors import DamagedError, ResultsError, StorageError, reason_of, unknown
 from marsbench.evaluation.fit_result import Failure, UnitResult
-from marsbench.results.schema import Run, RunPlan, Standing
+from marsbench.results.schema import Run, RunPlan, Standing, with_limits
 from marsbench.results.studies import StudyFolder
 
-_Kind = TypeVar("_Kind", bound=BaseModel)
+_Kind = TypeVar("_Kind", bound=Standing)
 
 
 class StatusCounts(NamedTuple):
@@ -162,7 +160,7 @@ class RunFolder:
 
     def _read(self, kind: type[_Kind]) -> _Kind:
         try:
-            return read_record(self._run_path, kind)
+            return with_limits(read_record(self._run_path, kind))
         except DamagedError as error:
             remedy = "the same command run again writes it anew from its units"
             raise DamagedError(f"{error}; {remedy}") from error

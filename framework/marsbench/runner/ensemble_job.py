@@ -328,6 +328,7 @@ class EnsembleJob(Job):
             predictions,
             self.asked.criteria,
             members,
+            independent_clips=self.asked.independent_clips or all(run.independent_clips for run in members),
             run_id=self.folder.path.name,
             corpus=members[0].corpus,
             protocol=members[0].protocol,

@@ -209,6 +209,7 @@ class PipelineJob(Job):
             self.failures,
             predictions,
             self.experiment.criteria,
+            independent_clips=self.experiment.independent_clips,
             run_id=self.folder.path.name,
             corpus=corpus_record(self.plan),
             protocol=protocol_record(self.plan.protocol),
@@ -230,6 +231,7 @@ class PipelineJob(Job):
                 "model": [self.pipeline.model.name],
                 "data": dataset.name,
                 "protocol": [self.plan.protocol_word],
+                "speaker": None,  # among the dataset's settings
                 "set": made_by | self.pipeline.settings,
                 "plugins": [folder for folder in self.plan.folders if holds_plugins(folder)],
             }

@@ -8,12 +8,19 @@ from statistics import fmean
 from typing import Any, get_args
 
 from marsbench.config import Criteria, Tuning
+from marsbench.data.voices import limits
 from marsbench.environment import environment
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.metrics import maximised
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import Grade, Metrics, grade, least_confidence, verdict
-from marsbench.evaluation.scoring import confidences, resample, score_predictions
+from marsbench.evaluation.scores import Metrics, grade, least_confidence, verdict
+from marsbench.evaluation.scoring import (
+    confidences,
+    new_speaker,
+    resample,
+    score_predictions,
+    speakers_of,
+)
 from marsbench.planning import Plan
 from marsbench.protocols.protocol import Protocol
 from marsbench.results.schema import (
@@ -33,6 +40,8 @@ def build_record(
     predictions: Predictions | None,
     criteria: Criteria,
     members: Sequence[Run] = (),
+    *,
+    independent_clips: bool = False,
     **origin: Any,
 ) -> Run:
     """The run with its scores, or with the reasons why it has none.
@@ -43,24 +52,24 @@ def build_record(
         predictions: out-of-fold predictions if every fold is finished, else None.
         criteria: thresholds that the scores are graded by.
         members: runs that it is made of: their costs are summed, their warnings and environments included.
+        independent_clips: whether no two clips without a speaker are of one.
         origin: fields of `Run` for the pipeline and its data.
     """
     units = [finished[fold] for fold in sorted(finished)]
-    scored = graded(predictions, criteria) if predictions is not None else None
-    metrics, grades = scored or (None, [])
+    scored: dict[str, Any] = {"metrics": None, "grades": [], "verdict": None}
+    if predictions is not None:
+        scored = graded(predictions, criteria, origin["protocol"].by_speaker, independent_clips)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     warnings = chain(*(run.warnings for run in members), *(unit.warnings for unit in units))
     return Run(
         **origin,
         **(_costs_of_members(members) if members else _costs(units)),
-        status="complete" if scored else "failed",
+        **scored,
+        independent_clips=independent_clips,
+        status="complete" if scored["metrics"] else "failed",
         finished=max((unit.finished for unit in units), default=now),
         hyperparameters=[unit.hyperparameters for unit in units],
         criteria=criteria,
-        metrics=metrics,
-        grades=grades,
-        verdict=verdict(grades) if metrics else None,
-        pass_confidence=least_confidence(grades),
         n_speakers=None if predictions is None else len(set(predictions.speakers) - {None}),
         failures=[failures[fold] for fold in sorted(failures, key=lambda fold: -1 if fold is None else fold)],
         warnings=list(dict.fromkeys(warnings)),
@@ -70,11 +79,22 @@ def build_record(
     )
 
 
-def graded(predictions: Predictions, criteria: Criteria) -> tuple[Metrics, list[Grade]]:
-    """Scores, and what follows by each criterion."""
+def graded(
+    predictions: Predictions, criteria: Criteria, by_speaker: bool, independent_clips: bool
+) -> dict[str, Any]:
+    """Scores, what follows by each criterion, and what limits that, as fields of `Run`."""
     draws = resample(predictions)
     metrics = score_predictions(predictions, draws)
-    return metrics, grade(metrics, criteria, confidences(draws, criteria, predictions.labels))
+    found = list(limits(speakers_of(predictions), by_speaker=by_speaker, independent=independent_clips))
+    grades = grade(metrics, criteria, confidences(draws, criteria, predictions.labels), found)
+    return {
+        "metrics": metrics,
+        "grades": grades,
+        "verdict": verdict(grades),
+        "limits": found,
+        "pass_confidence": least_confidence(grades),
+        "new_speaker": new_speaker(predictions) if by_speaker else None,
+    }
 
 
 def tuning_record(tuning: Tuning, studies: Sequence[Study], metrics: Metrics | None) -> TuningRecord:

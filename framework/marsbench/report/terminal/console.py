@@ -145,4 +145,5 @@ class TerminalProgress:
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        err.print(line, soft_wrap=True, markup=False)
+        style = "bold yellow" if line.startswith("Warning") else None
+        err.print(line, soft_wrap=True, markup=False, style=style)

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.voices import voices_of
 from marsbench.deployment.bundle_record import BaseRecord
 from marsbench.errors import shown_path
 from marsbench.plugin.base import Plugin
@@ -26,7 +27,7 @@ from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry
 from marsbench.plugin.search_space import Dimension, explore
 from marsbench.protocols.protocol import Definition, Fold, Protocol
-from marsbench.report.phrases import metrics_phrase
+from marsbench.report.phrases import limit_lines, metrics_phrase
 from marsbench.report.terminal.console import frameless, table
 
 if TYPE_CHECKING:
@@ -117,6 +118,12 @@ def _classes(corpus: CheckedCorpus) -> Table:
     made = table("speaker", *corpus.labels, "all", rows=by_speaker)
     made.add_section()
     made.add_row("all", *(str(labels.count(label)) for label in corpus.labels), str(len(labels)))
+    voices = voices_of(corpus.targets.tolist(), corpus.speakers, corpus.labels)
+    if voices.n_speakers:
+        by_class = voices.classes
+        made.add_row("speakers", *(str(entry.n_speakers) for entry in by_class), str(voices.n_speakers))
+    if alone := sum(entry.n_alone for entry in voices.classes):
+        made.add_row("of one class", *(str(entry.n_alone) for entry in voices.classes), str(alone))
     return made
 
 
@@ -267,6 +274,7 @@ def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> Rend
     if origin is not None:
         scores = metrics_phrase(origin.metrics)
         lines.append(Text(f"Scores of {origin.run_id} under {origin.protocol}: {scores}; {origin.verdict}."))
+        lines += [Text(line, "yellow") for line in limit_lines(origin.limits)]
     if not n_checked:
         return Group(*lines, Text("Not verified: it has no golden clips.", "yellow"))
     verified = (

@@ -41,7 +41,10 @@ def corpus_notes(run: Run) -> RenderableType:
     if corpus.bad_audio:
         lines.append(Text(f"{len(corpus.bad_audio)} bad audio file(s) left out:", "yellow"))
         lines += [Text(f"  {clip}: {reason}", "yellow") for clip, reason in corpus.bad_audio.items()]
-    lines += [Text(f"Corpus {corpus.name}: {note}.", "dim") for note in corpus.notes]
+    lines += [
+        Text(f"Corpus {corpus.name}: {note}.", "yellow" if note.startswith("Warning") else "dim")
+        for note in corpus.notes
+    ]
     lines += [Text(f"Protocol {run.protocol.name}: {note}.", "dim") for note in run.protocol.notes]
     return Group(*lines)
 
@@ -67,9 +70,11 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
         sure = run.pass_confidence
         words = "" if sure is None else f" (P {100 * sure:.0f} %: how sure its weakest criterion is met)"
         verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), words)
-        parts += [_grades(run.grades), _recalls(run.metrics), verdict]
+        parts += [_grades(run.grades), _recalls(run.metrics)]
+        parts += [Text(phrases.new_speaker_phrase(run.new_speaker))] if run.new_speaker else []
+        parts += [verdict, *(Text(line, "yellow") for line in phrases.limit_lines(run.limits))]
         power = phrases.power_sentence(run.grades, run.metrics, run.n_speakers)
-        parts += [Text(power)] if power else []
+        parts += [Text(power)] if power and not run.limits else []
     return Group(*parts)
 
 
@@ -134,8 +139,11 @@ def classes(metrics: Metrics) -> Table:
     rows = []
     for entry in metrics.classes:
         recall = percent(entry.recall.value), _interval(entry.recall)
-        rows.append((entry.label, entry.n_clips, *recall, percent(entry.precision), percent(entry.f1)))
-    numbers = ("clips", "recall (accuracy)", "95 % interval", "precision", "F1")
+        speakers = "-" if entry.n_speakers is None else entry.n_speakers
+        rows.append(
+            (entry.label, entry.n_clips, speakers, *recall, percent(entry.precision), percent(entry.f1))
+        )
+    numbers = ("clips", "speakers", "recall (accuracy)", "95 % interval", "precision", "F1")
     return table("class", numbers=numbers, rows=rows, title="\nBy class, %")
 
 

@@ -1,0 +1,246 @@
+"""Who speaks the clips, and what scores cannot tell because of it.
+
+Clips of one speaker resemble each other. Where speakers are unknown, an interval over clips is too narrow:
+on simulated corpora of 4 to 24 speakers it holds the truth in 20 to 60 % of cases instead of 95.
+Where each speaker has one class, a model that has heard the speakers may recognise voices instead of classes.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # showing stored results needs the words of this module, but no arrays
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from marsbench.data.corpus import CheckedCorpus
+
+FEW_SPEAKERS = 8
+"""With fewer, an interval can say little of how speakers differ."""
+_ALONE_TOLD = 0.1
+"""Share of the clips from which on it is said that speakers have one class."""
+_LEAST_CLIPS = 4
+"""Clips that each value of a part of file names has, on average, if it may be the speaker."""
+_NAMED = 3
+
+
+class ClassVoices(NamedTuple):
+    """The speakers of one class."""
+
+    label: str
+    n_speakers: int
+    """Known ones."""
+    n_alone: int
+    """Those among them that have two clips or more, all of this class."""
+
+
+@dataclass(frozen=True)
+class Voices:
+    """The speakers of a set of clips."""
+
+    n_clips: int
+    n_unknown: int
+    """Clips without a speaker."""
+    n_speakers: int
+    classes: tuple[ClassVoices, ...]
+    alone: float
+    """Share of the clips that are by speakers with two clips or more, all of one class."""
+    told: float
+    """Mean over the classes of the share of clips whose class is the one that is over-represented most among
+    the speaker's other clips: near 1 / n_classes or less if voices tell nothing, 1 if they tell all."""
+
+    @property
+    def are_known(self) -> bool:
+        """Whether most clips have a speaker."""
+        return 2 * self.n_unknown < self.n_clips
+
+    @property
+    def tell_classes(self) -> bool:
+        """Whether a clip's speaker gives its class away for most clips, or half way from chance to always."""
+        return self.alone > 0.5 or self.told > max(0.5, 1.5 / len(self.classes))
+
+
+def voices_of(targets: Sequence[int], speakers: Sequence[str | None], labels: Sequence[str]) -> Voices:
+    """The speakers of clips.
+
+    Args:
+        targets: class of each clip, an index into `labels`.
+        speakers: of each clip; None where unknown.
+        labels: the classes.
+    """
+    import numpy as np
+
+    names = {name: row for row, name in enumerate(sorted({name for name in speakers if name is not None}))}
+    counts = np.zeros((len(names), len(labels)), np.int64)
+    for target, name in zip(targets, speakers, strict=True):
+        if name is not None:
+            counts[names[name], target] += 1
+    alone = (counts > 0) & (counts.sum(axis=1, keepdims=True) == counts) & (counts > 1)
+    found = zip(labels, (counts > 0).sum(axis=0).tolist(), alone.sum(axis=0).tolist(), strict=True)
+    return Voices(
+        n_clips=len(targets),
+        n_unknown=sum(name is None for name in speakers),
+        n_speakers=len(names),
+        classes=tuple(ClassVoices(*entry) for entry in found),
+        alone=float(counts[alone].sum() / max(1, len(targets))),
+        told=_told(counts),
+    )
+
+
+def _told(counts: "NDArray[np.int64]") -> float:
+    """`Voices.told` of the clips of each speaker and class, (n_speakers, n_classes)."""
+    import numpy as np
+
+    totals = np.maximum(counts.sum(axis=0), 1)
+    shares = np.zeros(counts.shape[1])
+    for target in range(counts.shape[1]):
+        others = counts - np.eye(counts.shape[1], dtype=np.int64)[target]
+        lifts = others / totals
+        rivals = np.delete(lifts, target, axis=1).max(axis=1, initial=0)
+        shares[target] = counts[lifts[:, target] > rivals, target].sum() / totals[target]
+    return float(shares[counts.sum(axis=0) > 0].mean()) if counts.any() else 0.0
+
+
+def limits(voices: Voices, *, by_speaker: bool, independent: bool) -> Iterator[str]:
+    """Why a verdict on scores of these clips is at most undecided.
+
+    Args:
+        voices: the speakers of the tested clips.
+        by_speaker: whether train and test share no speaker.
+        independent: whether the user declares that no two clips without a speaker are of one.
+    """
+    if not voices.are_known:
+        if not independent:
+            yield UNKNOWN
+        return
+    if voices.n_speakers == 1:
+        yield "all clips are of one speaker, so nothing tells how far the scores hold for others"
+    elif single := [entry.label for entry in voices.classes if entry.n_speakers == 1]:
+        yield f"one speaker has all clips of {listed(single)}, so nothing tells how others fare there"
+    if voices.tell_classes and not by_speaker and voices.n_speakers > 1:
+        yield (
+            f"{_one_class(voices)}, and train and test share speakers, so voices may have been recognised "
+            "instead of classes (speaker5 tells)"
+        )
+
+
+UNKNOWN = (
+    "no speaker is known, and clips of one speaker resemble each other, so the intervals are too narrow "
+    "(--speaker REGEX names speakers, --independent-clips declares that each clip has its own)"
+)
+"""Why a verdict is limited where most clips have no speaker."""
+
+
+def voice_notes(corpus: "CheckedCorpus", *, independent: bool = False) -> Iterator[str]:
+    """What users should know of a corpus's speakers before they believe a score, one line each."""
+    voices = voices_of(corpus.targets.tolist(), corpus.speakers, corpus.labels)
+    if not voices.are_known and independent:
+        yield "no speaker is known; no two clips are of one speaker, as --independent-clips declares"
+    elif not voices.are_known:
+        of = f" of {voices.n_unknown:,} of {voices.n_clips:,} clips" if voices.n_speakers else ""
+        yield (
+            f"Warning: no speaker is known{of}: scores may be of voices that training has had, their "
+            "intervals are too narrow, and the verdict is at most UNDECIDED. Name speakers by --speaker "
+            "REGEX (its first group, over each clip's path) or a table with a column speaker "
+            "(docs/audio.md); "
+            f"--independent-clips declares that no two clips are of one speaker{_suggestion(corpus)}"
+        )
+    if not voices.are_known:
+        return
+    if voices.n_unknown:
+        yield (
+            f"{voices.n_unknown:,} of {voices.n_clips:,} clips have no speaker; each counts as a speaker of "
+            "its own"
+        )
+    few = [entry for entry in voices.classes if entry.n_speakers < min(FEW_SPEAKERS, voices.n_speakers)]
+    if few:
+        named = listed([f"{entry.label} {entry.n_speakers}" for entry in few])
+        yield f"few of the {voices.n_speakers} speakers have clips of: {named}; the intervals there are wide"
+    if voices.tell_classes or voices.alone > _ALONE_TOLD:
+        yield f"{_one_class(voices)}: a model may recognise voices instead of classes; prefer speaker5"
+
+
+def _one_class(voices: Voices) -> str:
+    """How many speakers have one class, and which."""
+    by_class = [f"{entry.label} {entry.n_alone}" for entry in voices.classes if entry.n_alone]
+    n_alone = sum(entry.n_alone for entry in voices.classes)
+    which = f" ({listed(by_class)})" if by_class else ""
+    mostly = "" if voices.alone > _ALONE_TOLD else "; most others have mostly one"
+    return f"{n_alone} of {voices.n_speakers} speakers have clips of one class alone{which}{mostly}"
+
+
+def listed(words: Sequence[str], most: int = 8) -> str:
+    """Words with commas between; beyond `most` only how many more there are."""
+    more = [f"{len(words) - most} more"] if len(words) > most else []
+    return ", ".join([*words[:most], *more])
+
+
+# Speakers in names
+
+
+def speakers_in(pattern: str, ids: Sequence[str]) -> list[str]:
+    """The first group of a regular expression that is searched for in the name of each clip.
+
+    Raises:
+        ValueError: it is not a regular expression with a group, or a name does not match.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern} is not a regular expression: {error}") from error
+    if not expression.groups:
+        raise ValueError(f"{pattern} has no group; put what is the speaker into parentheses: ([^_/]+)_")
+    found = [match[1] if (match := expression.search(name)) else None for name in ids]
+    missed = [name for name, speaker in zip(ids, found, strict=True) if not speaker]
+    if missed:
+        n_found = f"{len(ids) - len(missed):,} of {len(ids):,} clips" if len(missed) < len(ids) else "no clip"
+        raise ValueError(f"{pattern} finds a speaker in {n_found}; none in {missed[0]}")
+    return [speaker for speaker in found if speaker]
+
+
+def _suggestion(corpus: "CheckedCorpus") -> str:
+    """One more sentence, with the expression for what looks like speakers in clips' names, if anything does.
+
+    Of several parts of the names the one that is called like a speaker is meant, else the first of three
+    values or more: names begin with the speaker more often than with anything else that repeats.
+    """
+    ids = [clip.id for clip in corpus.clips]
+    found: list[tuple[bool, bool, str, list[str]]] = []
+    for pattern in _candidates(ids):
+        try:
+            speakers = speakers_in(pattern, ids)
+        except ValueError:
+            continue
+        voices = voices_of(corpus.targets.tolist(), speakers, corpus.labels)
+        n, values = voices.n_speakers, sorted(set(speakers))
+        if 2 <= n <= min(len(ids) / _LEAST_CLIPS, 1.5 * len(ids) ** 0.5) and not voices.tell_classes:
+            called = all(map(_CALLED.fullmatch, values))
+            found.append((not called, n == 2, pattern, values))
+    if not found:
+        return ""
+    *_, pattern, values = min(found, key=lambda one: one[:2])
+    return (
+        f". Names look like those of {len(values)} speakers ({listed(values, _NAMED)}); if they are: "
+        f"--speaker {shlex.quote(pattern)}"
+    )
+
+
+_CALLED = re.compile(r"(?i:s|spk?|speaker|actor|actress|subj(?:ect)?|p|f|m|male|female)[-_ ]?\d+")
+"""What speakers are often called."""
+
+
+def _candidates(ids: Sequence[str]) -> Iterator[str]:
+    """Expressions for each folder, and each part of a file's name, that all clips have."""
+    for depth in range(min(name.count("/") for name in ids)):
+        yield rf"^(?:[^/]+/){{{depth}}}([^/]+)/" if depth else "^([^/]+)/"
+    stems = [name.rpartition("/")[2].rpartition(".")[0] for name in ids]
+    for place in range(min(len(re.findall(_PART, stem)) for stem in stems)):
+        before = rf"(?:{_PART}[-_ .]+){{{place}}}" if place else ""
+        yield rf"(?:^|/){before}({_PART})[^/]*$"
+    yield r"(?:^|/)(\d+)[^\W\d_][^/]*$"
+    yield r"(?:^|/)([^\W\d_]+)\d[^/]*$"
+
+
+_PART = "[^-_ ./]+"
