@@ -149,7 +149,7 @@ class _Bench(_Kept):
     """A dataset's name, or the path to a folder or table of audio."""
     protocol: Protocols = Field(default=["stratified5"])
     speaker: Annotated[str | None, Hint("REGEX")] = None
-    """Expression that finds a clip's speaker, as its first group, in the path below the data's folder."""
+    """Expression whose first group, found in a clip's path below the data's folder, is its speaker."""
     seed: Annotated[int, Hint("N")] = Field(default=0, ge=0, lt=2**30, strict=True)
     """Seed of training."""
     set: Settings = Field(default={})

@@ -99,7 +99,11 @@ def make_plans(
         for reason in registry.refusals(entry.name):
             progress.say(f"not used: {reason}")
     parameters = fixed | by_plugin[data.name] | _speaker(experiment.speaker)
-    checked = reduce(_load_and_check(data, parameters, experiment.bad_audio, progress, fixed.get("root")))
+    checked = reduce(
+        _load_and_check(
+            data, parameters, experiment.bad_audio, progress, fixed.get("root"), experiment.speaker
+        )
+    )
     corpus = _with_notes(checked, voice_notes(checked, independent=experiment.independent_clips), progress)
     return [
         Plan(
@@ -131,7 +135,7 @@ def checked_corpus(
     """
     entry, fixed = resolve_dataset(registry, data)
     parameters = fixed | _settings_by_plugin(settings, [entry])[entry.name] | _speaker(speaker)
-    checked = _load_and_check(entry, parameters, on_bad, progress, fixed.get("root"))
+    checked = _load_and_check(entry, parameters, on_bad, progress, fixed.get("root"), speaker)
     return _with_notes(checked, voice_notes(checked), progress)
 
 
@@ -212,11 +216,21 @@ def _answers(entry: Entry, question: Callable[[type[Dataset]], bool]) -> bool:
 
 
 def _load_and_check(
-    entry: Entry, parameters: Settings, on_bad: OnBad, progress: Progress, found_at: str | None
+    entry: Entry,
+    parameters: Settings,
+    on_bad: OnBad,
+    progress: Progress,
+    found_at: str | None,
+    speaker: str | None,
 ) -> CheckedCorpus:
-    """The checked corpus; `progress` is told how a path was read, `found_at` where there is one."""
+    """The checked corpus; `progress` is told how a path was read, `found_at` where there is one.
+
+    An expression `speaker` that was asked for must find a speaker for every clip.
+    """
     with progress.track(f"Loading {entry.name}", 1) as advance:
         corpus = listed_corpus(entry, parameters)
+        if speaker is not None:
+            _speakers_in(speaker, corpus)
         advance(1)
     if found_at is not None:
         cut = ", ..." if len(corpus.labels) > _LABELS_SHOWN else ""
@@ -240,12 +254,16 @@ def listed_corpus(entry: Entry, parameters: Settings) -> Corpus:
         raise PluginError(f"{entry.name}.load returned {type(corpus).__name__}; a Corpus is needed")
     if dataset.speaker_pattern is None:
         return corpus
-    try:
-        speakers = speakers_in(dataset.speaker_pattern, [clip.id for clip in corpus.clips])
-    except ValueError as error:
-        raise ConfigError(f"--speaker {error}") from error
+    speakers = _speakers_in(dataset.speaker_pattern, corpus)
     clips = (replace(clip, speaker=one) for clip, one in zip(corpus.clips, speakers, strict=True))
     return replace(corpus, clips=tuple(clips))
+
+
+def _speakers_in(pattern: str, corpus: Corpus) -> list[str]:
+    try:
+        return speakers_in(pattern, [clip.id for clip in corpus.clips])
+    except ValueError as error:
+        raise ConfigError(f"--speaker {error}") from error
 
 
 # Settings

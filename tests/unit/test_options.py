@@ -116,7 +116,7 @@ ASKED = {
     "inner_folds": st.none() | st.integers(1, 20), "time_budget": st.none() | TIMES,
     "workers": st.none() | st.integers(0, 9), "cluster": st.none() | TEXTS, "threads": st.integers(1, 9),
     "unit_timeout": st.none() | TIMES, "unit_memory": st.none() | st.integers(1, 2**40),
-    "gain": st.none() | st.floats(-99, 99),
+    "gain": st.none() | st.floats(-99, 99), "speaker": st.none() | TEXTS, "independent_clips": st.booleans(),
 }  # fmt: skip
 
 

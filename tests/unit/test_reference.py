@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from marsbench.errors import ResultsError
+from marsbench.evaluation.scoring import score_predictions
 from marsbench.results.leaderboard import Board, leaderboards
+from marsbench.results.predictions import read_predictions
+from marsbench.results.store import RunFolder
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "results" / "reference" / "refresh.py"))
@@ -22,6 +25,17 @@ def boards() -> list[Board]:
 
 def refreshed(text: str, boards: Any) -> str:
     return str(SCRIPT["refreshed"](text, boards))
+
+
+@pytest.mark.parametrize("board", ["ravdess/speaker5", "ravdess/stratified5", "ravdess-speech/emobox6"])
+def test_intervals_of_published_runs_are_those_that_are_computed_today(board: str) -> None:
+    folder = RunFolder(next((SCRIPT["RESULTS"] / board).glob("*/run.json")).parent)
+    run = folder.read_run()
+    today = score_predictions(read_predictions(folder, run))
+    assert run.metrics is not None
+    assert today.scores == run.metrics.scores
+    assert [one.recall for one in today.classes] == [one.recall for one in run.metrics.classes]
+    assert {one.n_speakers for one in today.classes} == {24}
 
 
 @pytest.mark.parametrize("page", SCRIPT["PAGES"], ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -1,7 +1,7 @@
 """Who speaks the clips, and what scores cannot tell because of it.
 
 Clips of one speaker resemble each other. Where speakers are unknown, an interval over clips is too narrow:
-on simulated corpora of 4 to 24 speakers it holds the truth in 20 to 60 % of cases instead of 95.
+on simulated corpora in which speakers differ it holds the truth in 60 to 85 % of cases instead of 95.
 Where each speaker has one class, a model that has heard the speakers may recognise voices instead of classes.
 """
 
@@ -144,7 +144,7 @@ def voice_notes(corpus: "CheckedCorpus", *, independent: bool = False) -> Iterat
             f"Warning: no speaker is known{of}: scores may be of voices that training has had, their "
             "intervals are too narrow, and the verdict is at most UNDECIDED. Name speakers by --speaker "
             "REGEX (its first group, over each clip's path) or a table with a column speaker "
-            "(docs/audio.md); "
+            "(docs/trust.md); "
             f"--independent-clips declares that no two clips are of one speaker{_suggestion(corpus)}"
         )
     if not voices.are_known:
@@ -181,18 +181,17 @@ def listed(words: Sequence[str], most: int = 8) -> str:
 
 
 def speakers_in(pattern: str, ids: Sequence[str]) -> list[str]:
-    """The first group of a regular expression that is searched for in the name of each clip.
+    """The first group, or else all, of what a regular expression finds in the name of each clip.
 
     Raises:
-        ValueError: it is not a regular expression with a group, or a name does not match.
+        ValueError: it is not a regular expression, or finds nothing in a name.
     """
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise ValueError(f"{pattern} is not a regular expression: {error}") from error
-    if not expression.groups:
-        raise ValueError(f"{pattern} has no group; put what is the speaker into parentheses: ([^_/]+)_")
-    found = [match[1] if (match := expression.search(name)) else None for name in ids]
+    group = min(1, expression.groups)
+    found = [match[group] if (match := expression.search(name)) else None for name in ids]
     missed = [name for name, speaker in zip(ids, found, strict=True) if not speaker]
     if missed:
         n_found = f"{len(ids) - len(missed):,} of {len(ids):,} clips" if len(missed) < len(ids) else "no clip"
