@@ -261,7 +261,7 @@ def test_a_bound_beside_its_threshold_is_told_from_it_in_every_output(
     bench("report", "-o", "report.html")
     page = Path("report.html").read_text("utf-8")
     run, board = folder.read_run(), the_board()
-    origin = type("Origin", (), {"verdict": "undecided", "pass_confidence": 0.9})
+    origin = type("Origin", (), {"verdict": "undecided", "pass_confidence": 0.9, "limits": []})
     shown = {
         "terminal": bench("leaderboard").stdout,
         "markdown": markdown_board(board),
