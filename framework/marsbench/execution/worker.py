@@ -36,6 +36,10 @@ _GRACE = 2.0
 _LOG_KEPT = 64 << 10
 """Bytes kept of the beginning and of the end of what a task prints."""
 _LOG_ON_DISK = 16 << 20
+_CUT_OFF = (
+    "a worker process was killed by SIGBUS: stored features or another mapped file are cut off, or the disk "
+    "has no room for one; free some space, then run the same command again"
+)
 _TRIES = 2
 """A task whose worker process died is tried once more: something else may have killed the process."""
 
@@ -260,6 +264,8 @@ class WorkerProcess:
         if code >= 0:
             return f"the worker process ended itself with exit status {code}"
         name = {entry.value: entry.name for entry in signal.Signals}.get(-code, f"signal {-code}")
+        if name == "SIGBUS":  # what a mapped file has, or gets no room for, is no plugin's matter
+            raise StorageError(_CUT_OFF)
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         return f"the worker process was killed by {name}{hint}"
 

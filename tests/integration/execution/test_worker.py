@@ -68,6 +68,11 @@ def test_the_process_computes_with_the_given_number_of_threads(process: WorkerPr
     assert found == ["3"] * len(THREAD_VARIABLES)
 
 
+def test_a_mapped_file_that_is_cut_off_is_no_failure_of_the_work(works: Any, tmp_path: Path) -> None:
+    with closing(WorkerProcess(1)) as process, pytest.raises(StorageError, match="mapped file are cut off"):
+        result(process, works.call(works.read_cut_off, tmp_path / "features"))
+
+
 def test_nothing_is_imported_from_the_working_directory(
     works: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
