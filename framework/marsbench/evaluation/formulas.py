@@ -1,6 +1,7 @@
 """Formulas of the metrics: scores of predicted classes, and how far probabilities can be believed."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,35 +15,37 @@ N_BINS = 15
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of (true class, predicted class), int64 (..., n_classes, n_classes).
+    """The sums of a confusion matrix that metrics are made of, of one matrix or of many.
 
     Leading axes are separate matrices; every score has their shape. A class without clips has no recall and
     no F1 (NaN), and macro means leave it out; a class that was never predicted has precision 0. The accuracy
-    of one class is its recall, and is called so.
+    of one class is its recall, and is called so. Single cells are not kept: of thousands of resampled corpora
+    with hundreds of classes they would take gigabytes.
     """
 
-    counts: NDArray[np.int64]
+    sums: NDArray[np.int64]
+    """Correctly predicted clips, clips, and predictions of each class, (..., 3, n_classes)."""
 
     @property
     def accuracy(self) -> Rates:
         """Share of clips whose class is predicted correctly, (...)."""
-        return _ratio(self._right.sum(axis=-1), self.counts.sum(axis=(-2, -1)))
+        return _ratio(self._right.sum(axis=-1), self.n_clips.sum(axis=-1))
 
-    @property
+    @cached_property
     def recall(self) -> Rates:
         """Share of each true class that is predicted correctly, (..., n_classes)."""
-        return _ratio(self._right, self._clips, np.nan)
+        return _ratio(self._right, self.n_clips, np.nan)
 
     @property
     def precision(self) -> Rates:
         """Share of the predictions of each class that are correct, (..., n_classes)."""
-        return _ratio(self._right, self.counts.sum(axis=-2))
+        return _ratio(self._right, self._predicted)
 
     @property
     def f1(self) -> Rates:
         """Harmonic mean of precision and recall, (..., n_classes)."""
-        f1 = _ratio(2 * self._right, self.counts.sum(axis=-2) + self._clips)
-        return np.where(self._clips > 0, f1, np.nan)
+        f1 = _ratio(2 * self._right, self._predicted + self.n_clips)
+        return np.where(self.n_clips > 0, f1, np.nan)
 
     @property
     def macro_f1(self) -> Rates:
@@ -55,21 +58,24 @@ class Confusion:
         return np.asarray(np.nanmean(self.recall, axis=-1))
 
     @property
-    def _clips(self) -> NDArray[np.int64]:
+    def n_clips(self) -> NDArray[np.int64]:
         """Clips of each true class, (..., n_classes)."""
-        return np.asarray(self.counts.sum(axis=-1))
+        return np.asarray(self.sums[..., 1, :])
 
     @property
     def _right(self) -> NDArray[np.int64]:
-        """Correctly predicted clips of each class, (..., n_classes)."""
-        return np.diagonal(self.counts, axis1=-2, axis2=-1)
+        return np.asarray(self.sums[..., 0, :])
+
+    @property
+    def _predicted(self) -> NDArray[np.int64]:
+        return np.asarray(self.sums[..., 2, :])
 
 
 def confusion(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> Confusion:
-    """Count true against most probable classes; ties go to the class that comes first."""
-    n_classes = probabilities.shape[1]
-    cells = targets * n_classes + probabilities.argmax(axis=1)
-    return Confusion(np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes))
+    """Sums of true against most probable classes; ties go to the class that comes first."""
+    predicted, n_classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    classes = targets[predicted == targets], targets, predicted
+    return Confusion(np.array([np.bincount(one, minlength=n_classes) for one in classes]))
 
 
 def _ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64], otherwise: float = 0.0) -> Rates:

@@ -51,7 +51,7 @@ class Metric:
     maximised_as: str = ""
     """Title of exp(-value), which tuning maximises where lower is better; empty: no objective of tuning."""
     from_confusion: "Callable[[Confusion], Rates] | None" = None
-    """Value of each matrix: `Confusion` of shape (..., n_classes, n_classes) -> (...)."""
+    """Value of each matrix, (...), from the sums of its rows and columns and its diagonal."""
     from_probabilities: "Callable[[NDArray[np.int64], NDArray[np.floating]], float] | None" = None
     """Value from true classes (n_clips,) and probabilities (n_clips, n_classes); in place of the former."""
     is_share_of_clips: bool = False

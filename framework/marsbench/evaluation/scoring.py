@@ -14,11 +14,11 @@ harmonic mean of these numbers. A rate of 0 or 1 has no spread at all: so the in
 never narrower than Wilson's (1927) score interval.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import harmonic_mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from marsbench.evaluation.metrics import METRICS, Metric
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import GRADED, ClassScores, FoldScores, Metrics, Score, Scores
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 _DRAWS = 2000
 _BLOCK = 250
 """Draws at a time: bounds memory."""
@@ -39,12 +42,12 @@ _EDGE = 0.01
 """Rates nearer to 0 or 1 have the log odds of this one: theirs have no end."""
 _LEAST_SPEAKERS = 3
 Scored = Callable[[Confusion], Rates]
-"""A score of each matrix: (..., n_classes, n_classes) -> (...)."""
+"""A score of each matrix, (...)."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """Confusion matrices of resampled corpora, (n_draws, n_classes, n_classes), by one way of drawing."""
+    """Confusion matrices of resampled corpora, (n_draws,), by one way of drawing."""
 
     confusion: Confusion
     n_clusters: int
@@ -91,14 +94,9 @@ def resample(predictions: Predictions) -> Draws:
 
     Whole speakers are drawn; a clip without one is drawn by itself.
     """
-    n_classes = predictions.n_classes
-    counted = [counts_by_cluster(predictions, one) for one in ways_to_draw(predictions.speakers)]
-    ways = []
-    for by_cluster in counted:
-        drawn = np.concatenate([block @ by_cluster for block in weights(len(by_cluster))])
-        ways.append(Way(Confusion(drawn.reshape(_DRAWS, n_classes, n_classes)), len(by_cluster)))
-    of_class = counted[0].reshape(-1, n_classes, n_classes).any(axis=2)
-    return Draws(tuple(ways), of_class.sum(axis=0))
+    counted = [sums_by_cluster(predictions, one) for one in ways_to_draw(predictions.speakers)]
+    n_by_class = (counted[0] > 0).sum(axis=0).reshape(3, -1)[1]
+    return Draws(tuple(Way(drawn(one), one.shape[0]) for one in counted), np.asarray(n_by_class))
 
 
 def ways_to_draw(speakers: Sequence[str | None]) -> list[NDArray[np.int64]]:
@@ -109,20 +107,29 @@ def ways_to_draw(speakers: Sequence[str | None]) -> list[NDArray[np.int64]]:
     return [by_speaker, by_clip] if len(unique) < min(FEW_SPEAKERS, len(names)) else [by_speaker]
 
 
-def weights(n_clusters: int) -> Iterator[NDArray[np.int64]]:
-    """How often each cluster is drawn, blocks of (n_draws, n_clusters); the same ones every time."""
+def drawn(by_cluster: "csr_array") -> Confusion:
+    """The confusion matrices of corpora whose clusters are drawn with replacement, (n_draws,).
+
+    The same draws for every call with as many clusters. `by_cluster` is that of `sums_by_cluster`.
+    """
     generator = np.random.default_rng(0)
+    n_clusters, n_sums = by_cluster.shape
     even = np.full(n_clusters, 1 / n_clusters)
-    for _ in range(_DRAWS // _BLOCK):
-        yield generator.multinomial(n_clusters, even, size=_BLOCK)
+    blocks = (generator.multinomial(n_clusters, even, size=_BLOCK) for _ in range(_DRAWS // _BLOCK))
+    sums = np.concatenate([block @ by_cluster for block in blocks])
+    return Confusion(sums.reshape(_DRAWS, 3, n_sums // 3))
 
 
-def counts_by_cluster(predictions: Predictions, cluster_of: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Clips of each cluster in each cell of the confusion matrix, (n_clusters, n_classes ** 2)."""
-    n_classes = predictions.n_classes
-    counts = np.zeros((int(cluster_of.max()) + 1, n_classes * n_classes), np.int64)
-    np.add.at(counts, (cluster_of, predictions.targets * n_classes + predictions.predicted), 1)
-    return counts
+def sums_by_cluster(predictions: Predictions, cluster_of: NDArray[np.int64]) -> "csr_array":
+    """`Confusion.sums` of each cluster, sparse (n_clusters, 3 * n_classes)."""
+    from scipy.sparse import csr_array
+
+    n_classes, right = predictions.n_classes, predictions.correct
+    targets, predicted = predictions.targets, predictions.predicted
+    columns = np.concatenate([targets[right], n_classes + targets, 2 * n_classes + predicted])
+    rows = np.concatenate([cluster_of[right], cluster_of, cluster_of])
+    shape = int(cluster_of.max()) + 1, 3 * n_classes
+    return csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape)
 
 
 def interval(value: float, ways: Iterable[tuple[Rates, float]]) -> Score:
@@ -233,7 +240,7 @@ def score_predictions(predictions: Predictions, draws: Draws | None = None) -> M
     scores: dict[str, Any] = {**scores_of(predictions, METRICS.values(), draws)}
     return Metrics(
         classes=_by_class(pooled, draws, speakers_of(predictions)),
-        confusion=pooled.counts.tolist(),
+        confusion=_counts(predictions),
         folds=[_fold_scores(predictions.of_fold(fold), int(fold)) for fold in np.unique(predictions.folds)],
         **scores,
     )
@@ -254,6 +261,14 @@ def scores_of(predictions: Predictions, metrics: Iterable[Metric], draws: Draws 
     return scores
 
 
+def _counts(predictions: Predictions) -> list[list[int]]:
+    """Clips by true and by predicted class."""
+    n_classes = predictions.n_classes
+    cells = np.bincount(predictions.targets * n_classes + predictions.predicted, minlength=n_classes**2)
+    counts: list[list[int]] = cells.reshape(n_classes, n_classes).tolist()
+    return counts
+
+
 def _recall_of(index: int) -> Scored:
     return lambda matrix: matrix.recall[..., index]
 
@@ -264,7 +279,7 @@ def speakers_of(predictions: Predictions) -> Voices:
 
 
 def _by_class(pooled: Confusion, draws: Draws, voices: Voices) -> list[ClassScores]:
-    n_clips = pooled.counts.sum(axis=1)
+    n_clips = pooled.n_clips
     return [
         ClassScores(
             label=entry.label,

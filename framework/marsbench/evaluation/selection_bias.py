@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from marsbench.evaluation.formulas import Confusion, log_likelihoods
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, maximised, objective_score
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scoring import counts_by_cluster, ways_to_draw
+from marsbench.evaluation.scoring import sums_by_cluster, ways_to_draw
 
 _STEPS, _GRID = 200, 80
 """Of expectation maximisation, and values that a true score may have."""
 _FINE = 1000
 """A cluster's weight changes by one part in so many: the step of a derivative."""
+_BLOCK = 1000
+"""Clusters at a time: bounds memory."""
 _Rows = NDArray[np.float64]
 
 
@@ -106,11 +108,14 @@ def _derivatives_of_loss(part: Predictions, cluster_of: NDArray[np.int64], metri
 
 def _derivatives(part: Predictions, cluster_of: NDArray[np.int64], metric: str) -> _Rows:
     """Derivatives of a score of the confusion matrix by each cluster's weight, (n_clusters,)."""
-    n_classes = part.n_classes
-    clusters = counts_by_cluster(part, cluster_of).reshape(-1, n_classes, n_classes)
-    corpus = _FINE * clusters.sum(axis=0)
-    more, less = (METRICS[metric].of(Confusion(corpus + sign * clusters)) for sign in (1, -1))
-    return np.asarray((more - less) * _FINE / 2)
+    by_cluster = sums_by_cluster(part, cluster_of)
+    corpus, found = _FINE * by_cluster.sum(axis=0), []
+    for start in range(0, by_cluster.shape[0], _BLOCK):
+        block = by_cluster[start : start + _BLOCK].toarray()
+        both = (corpus + sign * block for sign in (1, -1))
+        more, less = (METRICS[metric].of(Confusion(one.reshape(len(one), 3, -1))) for one in both)
+        found.append((more - less) * _FINE / 2)
+    return np.concatenate(found)
 
 
 def _apart(influences: _Rows) -> _Rows:

@@ -16,11 +16,10 @@ from string import ascii_lowercase
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.evaluation.formulas import Confusion
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score
-from marsbench.evaluation.scoring import counts_by_cluster, interval, ways_to_draw, weights
+from marsbench.evaluation.scoring import drawn, interval, sums_by_cluster, ways_to_draw
 
 ALPHA = 0.05
 Pair = tuple[int, int]
@@ -163,17 +162,10 @@ def _drawn_scores(
     contenders: Sequence[Sequence[Predictions]], cluster_of: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], int]:
     """The ranking metric of all contenders on the same draws, (n_contenders, n_draws); number of clusters."""
-    n_classes = contenders[0][0].n_classes
-
-    def drawn(cells: NDArray[np.int64]) -> NDArray[np.float64]:
-        return METRICS[RANKED_BY].of(Confusion(cells.reshape(-1, n_classes, n_classes)))
-
-    counts = [[counts_by_cluster(seed, cluster_of) for seed in seeds] for seeds in contenders]
-    blocks = [
-        [np.mean([drawn(block @ by_cluster) for by_cluster in seeds], axis=0) for seeds in counts]
-        for block in weights(len(counts[0][0]))
-    ]
-    return np.concatenate(blocks, axis=1), len(counts[0][0])
+    ranked_by = METRICS[RANKED_BY]
+    counted = [[sums_by_cluster(seed, cluster_of) for seed in seeds] for seeds in contenders]
+    scores = [np.mean([ranked_by.of(drawn(one)) for one in seeds], axis=0) for seeds in counted]
+    return np.array(scores), int(counted[0][0].shape[0])
 
 
 def _difference(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fixtures.results import made
 from marsbench.config import Criteria
-from marsbench.evaluation.formulas import Confusion
+from marsbench.evaluation.formulas import Confusion, confusion
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scoring import new_speaker, score_predictions
 from marsbench.evaluation.significance import differences, separated
@@ -42,8 +42,8 @@ def corpus(generator: np.random.Generator, n_speakers: int, clustering: float) -
 def truth(clustering: float) -> Confusion:
     """What a corpus of very many speakers comes to."""
     predicted = corpus(np.random.default_rng(99), 100_000, clustering).reshape(-1)
-    cells = np.broadcast_to(CLASSES, (100_000, N_CLASSES, N_TAKES)).reshape(-1) * N_CLASSES + predicted
-    return Confusion(np.bincount(cells, minlength=N_CLASSES**2).reshape(N_CLASSES, N_CLASSES))
+    targets = np.broadcast_to(CLASSES, (100_000, N_CLASSES, N_TAKES)).reshape(-1)
+    return confusion(targets, np.eye(N_CLASSES, dtype=np.float32)[predicted])
 
 
 def drawn(
