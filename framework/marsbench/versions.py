@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 KEYS = {
     "audio_facts": Part(2, ("data.audio_validation:examine",)),
-    "duplicates": Part(1, ("data.duplicates:near_duplicates",)),
+    "duplicates": Part(2, ("data.duplicates:near_duplicates",)),
     "extraction": Part(1, ("features.store:FeatureStore", "features.store:Extraction")),
     "fit": Part(
         1,

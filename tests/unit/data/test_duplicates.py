@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
@@ -222,12 +224,77 @@ def test_duplicates_are_found_past_a_crowd_of_nearer_ones(
     assert names(checked, checked.duplicates) == [["05", *sorted(new)]]
 
 
+def tone(number: int, rng: np.random.Generator) -> Samples:
+    """One of many that swell alike: of a pitch of its own, with a little noise."""
+    times = np.arange(int(SAMPLE_RATE * 1.2)) / SAMPLE_RATE
+    swell = 1 + 0.6 * np.sin(2 * np.pi * 3 * times) + 0.3 * np.sin(2 * np.pi * 7 * times)
+    sound = sum(np.sin(2 * np.pi * (200 + 1.3 * number) * k * times) / k for k in range(1, 9))
+    return np.asarray(0.1 * swell * sound + 0.002 * rng.standard_normal(len(times)), np.float32)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
+def test_duplicates_are_found_among_eighty_similar_sounds_that_are_nearer(
+    seed: int, tmp_path: Path, compared: list[float]
+) -> None:
+    rng = np.random.default_rng(seed)
+    tones = {f"{number:02}": tone(number, rng) for number in range(80)}
+    sources = sorted(rng.choice(list(tones), 6, replace=False).tolist())
+    copies = {f"copy of {name}": scaled(tones[name][len(tones[name]) // 10 :], 0.5) for name in sources}
+    checked = check_audio(with_clips(None, tmp_path, tones | copies))
+    assert names(checked, checked.duplicates) == [[name, f"copy of {name}"] for name in sources]
+    assert len(compared) > 80 * 8
+
+
+def test_candidates_beyond_a_bound_are_told_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "_MOST", 1)
+    monkeypatch.setattr(duplicates, "_MOST_PAIRS", 5)
+    rng = np.random.default_rng(0)
+    corpus = with_clips(None, tmp_path, {f"{number:02}": tone(number, rng) for number in range(20)})
+    for _ in range(2):
+        said: list[str] = []
+        progress = Listening()
+        monkeypatch.setattr(progress, "say", said.append)
+        check_audio(corpus, progress=progress)
+        assert [line.partition(";")[0] for line in said] == [
+            "near duplicates: more clips sound alike than are compared"
+        ]
+        assert "of similar pairs only 25 were" in said[0]
+
+
+@pytest.mark.parametrize("side", ["beginning", "end", "both"])
+@pytest.mark.parametrize("row", [3, 5, 12])
+def test_an_excerpt_is_found(
+    side: str, row: int, corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...]
+) -> None:
+    """From which a tenth is cut."""
+    tenth = len(spoken[row]) // 10
+    start = {"beginning": tenth, "end": 0, "both": tenth // 2}[side]
+    excerpt = spoken[row][start : len(spoken[row]) - tenth + start]
+    checked = check_audio(with_clips(corpus, tmp_path, {"excerpt": scaled(excerpt, 0.7)}))
+    assert names(checked, checked.near_duplicates) == [[f"{row:02}", "excerpt"]]
+
+
+@settings(max_examples=20)
+@given(start=st.integers(0, 4_000), length=st.integers(9_000, 12_000), seed=st.integers(0, 9))
+def test_an_excerpt_correlates_fully_with_its_source_and_not_with_another(
+    start: int, length: int, seed: int
+) -> None:
+    noise, other = np.random.default_rng(seed).standard_normal((2, 16_000)).astype(np.float32)
+    excerpt = noise[start : start + length]
+    assert duplicates.overlap_correlation(noise, excerpt) > 0.99
+    assert duplicates.overlap_correlation(excerpt, -noise) > 0.99
+    assert duplicates.overlap_correlation(other, excerpt) < 0.2
+    assert duplicates.max_correlation(noise, excerpt) < 0.9
+
+
 def test_blocks_find_what_one_product_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.random.default_rng(0).integers(-127, 128, (50, duplicates.SIZE)).astype(np.float32)
     vectors[40], vectors[7] = vectors[3] + 1, vectors[6]
-    whole = duplicates._candidates(vectors, np.arange(50))
+    whole = duplicates._candidates(vectors, np.arange(50), 8)
     monkeypatch.setattr(duplicates, "_BLOCK", 8)
-    assert duplicates._candidates(vectors, np.arange(50)) == whole
+    assert duplicates._candidates(vectors, np.arange(50), 8) == whole
     assert sorted(zip(*whole[:2], strict=True)) == [(3, 40), (6, 7)]
 
 
@@ -239,7 +306,7 @@ def test_of_many_like_prints_each_clip_has_a_few_candidates(
     rng = np.random.default_rng(0)
     vectors = (100 + rng.integers(-9, 9, (60, duplicates.SIZE))).astype(np.float32)
     vectors[50] = vectors[4]
-    rows, columns, is_all = duplicates._candidates(vectors, np.arange(60))
+    rows, columns, is_all = duplicates._candidates(vectors, np.arange(60), 8)
     assert not is_all
     assert (rows[0], columns[0]) == (4, 50)
     assert [rows.count(row) for row in range(60)] == [min(8, 59 - row) for row in range(60)]
