@@ -20,7 +20,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead, InvalidURL
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Literal, cast
@@ -28,13 +28,15 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from marsbench.errors import FetchError
+from marsbench.errors import FetchError, shown
 from marsbench.progress import Advance, Progress
 
 _WAITS = (1.0, 3.0, 9.0)
 """Seconds before each retry."""
 _TIMEOUT = 30.0
 _CHUNK = 1 << 18
+_LEAST, _PATIENCE = 60_000, 60.0
+"""Bytes that have to come in so many seconds: a server that sends one at a time would hold the program."""
 _TEMPORARY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RANGE_NOT_SATISFIABLE = 416
 MAX_ENTRIES = 100_000
@@ -134,7 +136,7 @@ def _download(wanted: Download, part: Path, progress: Progress) -> None:
     for wait in (*_WAITS, None):
         try:
             return _receive(wanted, part, progress)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             reason = _reason(error)
             if wait is None or not _is_temporary(error):
                 raise FetchError(
@@ -147,17 +149,26 @@ def _download(wanted: Download, part: Path, progress: Progress) -> None:
 
 
 def _is_temporary(error: Exception) -> bool:
-    return not isinstance(error, HTTPError) or error.code in _TEMPORARY_STATUSES
+    if isinstance(error, HTTPError):
+        return error.code in _TEMPORARY_STATUSES
+    # An address or an answer that is not valid; a URLError of a text is one of the kind of address.
+    is_invalid = isinstance(error, (ValueError, InvalidURL))
+    return not is_invalid and not (isinstance(error, URLError) and isinstance(error.reason, str))
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, HTTPError):
-        return f"the server answered {error.code} {error.reason}"
+    """Why there is no answer, on one line that is not too long: much of it may be what a server sent."""
+    if isinstance(error, IncompleteRead):
+        return "the connection was lost, or the server sent a chunk without a valid size"
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, TimeoutError):
         return f"no answer within {_TIMEOUT:g} s"
-    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return " ".join(str(text).split()).lower()
+    text = getattr(cause, "strerror", None) or str(cause) or type(error).__name__
+    text = shown(" ".join(text.split()))
+    if not isinstance(error, HTTPError):
+        return text.lower()
+    is_loop = "infinite loop" in str(error.reason)
+    return "the server redirects without end" if is_loop else f"the server answered {error.code} {text}"
 
 
 def _receive(wanted: Download, part: Path, progress: Progress) -> None:
@@ -175,10 +186,15 @@ def _receive(wanted: Download, part: Path, progress: Progress) -> None:
         progress.track(f"Downloading {wanted.file_name}", wanted.size) as advance,
     ):
         advance(received)
-        while chunk := response.read(min(_CHUNK, wanted.size + 1 - received)):
+        least, deadline = received + _LEAST, time.monotonic() + _PATIENCE
+        while chunk := response.read1(min(_CHUNK, wanted.size + 1 - received)):
             file.write(chunk)
             received += len(chunk)
             advance(len(chunk))
+            if time.monotonic() > deadline:
+                if received < least:
+                    raise ConnectionError(f"less than {_LEAST:,} bytes in {_PATIENCE:g} s")
+                least, deadline = received + _LEAST, time.monotonic() + _PATIENCE
     if received < wanted.size:
         raise ConnectionError(f"the connection was lost after {received:,} of {wanted.size:,} bytes")
 
@@ -212,7 +228,7 @@ def read_small(url: str, most: int) -> bytes:
             with _ask(url, 0) as response:
                 data = response.read(most + 1)
             break
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             if wait is None or not _is_temporary(error):
                 raise FetchError(f"{url} could not be read: {_reason(error)}") from error
             time.sleep(wait)
@@ -232,7 +248,10 @@ def _ask(url: str, offset: int) -> HTTPResponse:
     if offset:
         headers["Range"] = f"bytes={offset}-"
     asked = request.Request(url, headers=headers)  # noqa: S310 - the scheme has been checked
-    return cast("HTTPResponse", _opener().open(asked, timeout=_TIMEOUT))
+    try:
+        return cast("HTTPResponse", _opener().open(asked, timeout=_TIMEOUT))
+    except ValueError as error:  # a redirection to no host, to one too long or in another script
+        raise ValueError("it leads to an address that is not valid") from error
 
 
 def _opener() -> request.OpenerDirector:
