@@ -164,7 +164,7 @@ def search(*, verbose: bool = False, **options: Unpack[SearchOptions]) -> Found:
     found = automl.search(asked, progress)
     if not found.has_final_score:
         registry = discover(drop_in_folders(asked.plugins))
-        bundle, _ = source_of_run(found.winner[0], None, None, Target(), registry, progress)
+        bundle, _ = source_of_run(found.winner[0], None, None, Target(), registry, progress, found.seconds)
         found = found.with_final_score(bundle.class_probabilities(c.path for c in found.corpus.held_out))
     made = {record.run_id: Result(folder.path, record) for folder, record in found.runs}
     winner, final = found.record.winner, found.record.final

@@ -77,6 +77,8 @@ class Found(NamedTuple):
     """The record's file."""
     corpus: CheckedCorpus
     """What was searched on; its `held_out` clips were kept away."""
+    seconds: float = 0.0
+    """For fits that find the best configuration of the winner over all folds, beside the fit on all clips."""
 
     @property
     def has_final_score(self) -> bool:
@@ -299,7 +301,9 @@ class _Search:
         inner += [one.predictions for one in shortlist if all(one is not run.contender for run in entrants)]
         chosen = self._corrected(runs, inner, runs.index(winner))
         self._keep(winner=Winner(run_id=winner[1].run_id, score=score, chosen=chosen))
-        return Found(winner, runs, self.record, self.path, self.plan.corpus)
+        whole = winner[1].fit_seconds / len(self.plan.protocol.folds) * _WHOLE / _OUTER
+        left = max(0.0, self._clock.left - whole - _RESERVE)
+        return Found(winner, runs, self.record, self.path, self.plan.corpus, left)
 
     def _corrected(
         self, runs: list[tuple[RunFolder, Run]], inner: list[list[Predictions]], winner: int

@@ -38,7 +38,7 @@ def search(
         found = search_through(asked, progress)
         target = Target()
         plugins = registry_of(asked.plugins)
-        bundle, samples = source_of_run(found.winner[0], None, None, target, plugins, progress)
+        bundle, samples = source_of_run(found.winner[0], None, None, target, plugins, progress, found.seconds)
         target.write(bundle, samples, output)
         if not found.has_final_score:
             clips = [clip.path for clip in found.corpus.held_out]

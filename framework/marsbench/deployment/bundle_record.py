@@ -19,6 +19,7 @@ from marsbench.config import Criteria
 from marsbench.data.audio import MAX_SECONDS, RATES
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.model_format import ModelFormat, find_format
+from marsbench.evaluation.metrics import objective_title
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.plugin.registry import Recipe
 
@@ -126,6 +127,39 @@ class BaseRecord(_Record):
         return self.model_format.tolerance_of(self.quantised)
 
 
+class ChoiceRecord(_Record):
+    """Which configuration of a tuned run was taken, of those that its folds chose and the untuned one."""
+
+    objective: str
+    configuration: dict[str, Any]
+    """By NAME.PARAMETER; {} for the untuned one."""
+    folds: list[int]
+    """Folds, from 0, whose study chose it."""
+    score: float | None = None
+    """Mean over the inner splits of all folds; None if it was chosen by its gain inside its own fold."""
+    untuned_score: float | None = None
+    """The same of the untuned configuration; None if it failed or was not scored."""
+    n_candidates: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What was chosen and why."""
+        numbers = ", ".join(str(fold + 1) for fold in self.folds)
+        what = f"that of fold{'s' * (len(self.folds) > 1)} {numbers}" if self.folds else "the untuned one"
+        if self.score is None:
+            return f"Configuration: {what}, which gained most over the untuned one inside its own fold."
+        title = objective_title(self.objective)
+        untuned = (
+            ""
+            if self.untuned_score is None or not self.folds
+            else f", untuned {100 * self.untuned_score:.1f}"
+        )
+        return (
+            f"Configuration: {what}, the best of {self.n_candidates} over the inner splits of all folds: "
+            f"{title} {100 * self.score:.1f} %{untuned}."
+        )
+
+
 class BundleRecord(BaseRecord):
     """A pipeline: its plugins, its configuration and where it is from."""
 
@@ -136,6 +170,8 @@ class BundleRecord(BaseRecord):
     input_shape: Annotated[list[_Size], Field(min_length=1, max_length=2)]
     """Shape of one training clip's features, (n_frames, n_dims) or (n_dims,)."""
     seed: int
+    choice: ChoiceRecord | None = None
+    """None for an untuned run, for the configuration of one fold, and in older bundles."""
 
     @model_validator(mode="after")
     def _has_features_of_bounded_size(self) -> Self:

@@ -5,7 +5,8 @@ A run is fitted on all clips of its corpus, or on a fold's training part as in t
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, cast
@@ -34,6 +35,7 @@ from marsbench.deployment.bundle_record import (
     Origin,
     TrainingCorpus,
 )
+from marsbench.deployment.choice import best_over_folds
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.formats.onnx import TOLERANCE, end_to_end, require_graph
 from marsbench.deployment.model_format import find_format
@@ -130,12 +132,14 @@ def source_of_run(
     target: Target,
     registry: Registry,
     progress: Progress,
+    seconds: float = inf,
 ) -> Source:
     """Fit a run or an ensemble again, with the plugins' code of today.
 
-    A tuned run is fitted on all clips in the configuration with the best inner score over its folds. An
-    ensemble keeps the weights of its fold, or the means over folds. `progress` is told which plugins have
-    changed since the run, and then whether the refit of fold 1 reproduces the run's predictions.
+    A tuned run is fitted on all clips in the configuration with the best mean score over its folds; fits that
+    find it may take about `seconds`, see `choice.best_over_folds`. An ensemble keeps the weights of its fold,
+    or the means over folds. `progress` is told which plugins have changed since the run, and then whether the
+    refit of fold 1 reproduces the run's predictions.
 
     `data` is the name or path of the corpus now, None for where it was; `fold` is the number, from 1, of the
     fold whose training part is fitted on, None for all clips.
@@ -147,10 +151,11 @@ def source_of_run(
         BenchError: a plugin or the corpus is missing, or a plugin fails.
     """
     run = folder.read_run()
-    target.require([member.read_run() for member in reload.members_of(folder, run)], registry)
+    members = reload.members_of(folder, run)
+    target.require([member.read_run() for member in members], registry)
     corpus = reload.corpus_of(run, registry, data, progress)
     with at_work("an export", folder.path.parents[2], home()):
-        bundle = _Refit(corpus, registry, progress).bundle(folder, fold)
+        bundle = _Refit(corpus, registry, progress, seconds / len(members)).bundle(folder, fold)
     return bundle, list(golden_samples(corpus))
 
 
@@ -212,6 +217,8 @@ class _Refit:
     corpus: CheckedCorpus
     registry: Registry
     progress: Progress
+    seconds: float
+    """For fits that find the best configuration of one tuned run."""
 
     def bundle(self, folder: RunFolder, number: int | None) -> AnyBundle:
         """The bundle of a run or of an ensemble."""
@@ -231,7 +238,9 @@ class _Refit:
                 self._fold(folder, 1, is_told=True)
             except BenchError as error:
                 self.progress.say(f"Fold 1 of {run.run_id} cannot be fitted again to compare it: {error}")
-        bundle, _ = _fit(units, _best_of_folds(run), self.progress, run=run)
+        choice = best_over_folds(folder, self.corpus, self.registry, self.progress, self.seconds)
+        bundle, _ = _fit(units, choice.configuration, self.progress, run=run)
+        bundle = replace(bundle, record=bundle.record.model_copy(update={"choice": choice.record}))
         return _Fitted(bundle, [], np.empty((0, len(bundle.labels))))
 
     def _fold(self, folder: RunFolder, number: int, *, is_told: bool = False) -> _Fitted:
@@ -271,13 +280,6 @@ def _fold_of(run: Run, number: int) -> int:
     if number not in range(1, run.protocol.n_folds + 1):
         raise ConfigError(f"{run.run_id} has folds 1 to {run.protocol.n_folds}; there is no fold {number}")
     return number - 1
-
-
-def _best_of_folds(run: Run) -> Configuration:
-    """Configuration with the best inner score, by NAME.PARAMETER; {} for an untuned run."""
-    folds = [fold for fold in run.tuning.folds if fold.inner_score is not None] if run.tuning else []
-    best = max(folds, key=lambda fold: fold.inner_score or 0.0, default=None)
-    return dict(best.configuration) if best else {}
 
 
 def _fit(

@@ -80,6 +80,11 @@ class CachedFits:
             results.append(result)
         return results
 
+    def n_missing(self, configuration: Configuration) -> int:
+        """How many of a configuration's whole fits would have to be made."""
+        names = [self._name(configuration, inner, None) for inner in range(len(self.units))]
+        return sum(self.folder.fit(self.fold, name, self.say) is None for name in names)
+
     def predictions(self, results: Sequence[UnitResult], corpus: CheckedCorpus) -> Predictions:
         """Results of all splits as predictions, whose folds are the splits; `corpus` is that of the rows."""
         tests = [np.array(unit.test) for unit in self.units]

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.voices import voices_of
-from marsbench.deployment.bundle_record import BaseRecord
+from marsbench.deployment.bundle_record import BaseRecord, BundleRecord
 from marsbench.errors import shown_path
 from marsbench.plugin.base import Plugin
 from marsbench.plugin.checks import Check
@@ -273,6 +273,8 @@ def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> Rend
         lines.append(Text("The training audio is synthetic: it will not recognise people.", "yellow"))
     if origin is not None:
         scores = metrics_phrase(origin.metrics)
+        if isinstance(record, BundleRecord) and record.choice:
+            lines.append(Text(record.choice.sentence))
         lines.append(Text(f"Scores of {origin.run_id} under {origin.protocol}: {scores}; {origin.verdict}."))
         lines += [Text(line, "yellow") for line in limit_lines(origin.limits)]
     if not n_checked:
