@@ -2,10 +2,11 @@
 
 import shlex
 from inspect import signature
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import NoneType
 from typing import Annotated, Any, Literal, Unpack, get_args, get_type_hints
 
+import numpy as np
 import pytest
 import typer
 from hypothesis import given
@@ -206,3 +207,56 @@ def test_a_number_without_a_unit_is_answered_with_the_units() -> None:
         seconds("5")
     with pytest.raises(ValueError, match=r"^1.5 what. Write 1.5MB or 1.5GB$"):
         size(" 1.5 ")
+
+
+class Three:
+    def __index__(self) -> int:
+        return 3
+
+
+class Place:
+    def __fspath__(self) -> str:
+        return "here"
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ({"workers": np.int64(3)}, 3), ({"threads": np.uint8(3)}, 3), ({"seed": np.array(3)}, 3),
+        ({"repeats": Three()}, 3), ({"trials": np.int16(0)}, 0), ({"inner_folds": np.int64(2)}, 2),
+        ({"time_budget": np.float32(60)}, 60.0), ({"unit_memory": np.int64(10**9)}, 10**9),
+        ({"results": Place()}, Path("here")), ({"results": PurePath("here")}, Path("here")),
+        ({"data": Place()}, "here"), ({"data": PurePath("here")}, "here"),
+        ({"plugins": (Place(), "there")}, [Path("here"), Path("there")]),
+        ({"features": ("mfcc", "prosody")}, ["mfcc", "prosody"]), ({"model": np.array(["svm"])}, ["svm"]),
+        ({"protocol": PurePath("/own.toml")}, ["/own.toml"]),
+        ({"set": {"svm.C": np.float64(0.5)}}, {"svm.C": 0.5}), ({"set": {"svm.C": np.int8(2)}}, {"svm.C": 2}),
+        ({"set": {"a.b": np.True_}}, {"a.b": True}), ({"set": {"a.b": (1, np.int8(2))}}, {"a.b": [1, 2]}),
+        ({"set": {"svm": {"C": np.arange(2)}}}, {"svm.C": [0, 1]}),
+        ({"criteria": {"accuracy": np.float32(0.5)}}, Criteria(accuracy=0.5)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_functions_take_what_numpy_and_pathlib_have(given: dict[str, Any], read: Any) -> None:
+    asked = api_options.asked_for(Experiment, {"features": "mfcc", "model": "svm"} | given, "marsbench.run")
+    found = getattr(asked, next(iter(given)))
+    assert found == read
+    assert type(found) is type(read)
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 3.0, np.float64(3), "3", 1j, None.__class__])
+def test_what_is_no_whole_number_is_none_from_numpy_either(value: Any) -> None:
+    with pytest.raises(ConfigError, match="should be a valid integer"):
+        api_options.asked_for(
+            Experiment, {"features": "mfcc", "model": "svm", "workers": value}, "marsbench.run"
+        )
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_values_of_json_are_left_as_they_are(value: Any) -> None:
+    assert api_options.plain(value) == value

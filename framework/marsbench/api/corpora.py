@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from marsbench.api.options import plain
 from marsbench.data.audio_validation import OnBad
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
@@ -46,10 +47,10 @@ def load_corpus(
     Raises:
         BenchError: no such dataset or path, an unknown parameter, a class without a usable clip.
     """
-    registry = _registry(plugins)
-    name = resolve_dataset(registry, str(data))[0].name
-    settings = {f"{name}.{parameter}": value for parameter, value in parameters.items()}
-    return checked_corpus(registry, str(data), settings, progress_for(verbose), bad_audio)
+    registry, place = _registry(plugins), str(plain(data))
+    name = resolve_dataset(registry, place)[0].name
+    settings = {f"{name}.{parameter}": plain(value) for parameter, value in parameters.items()}
+    return checked_corpus(registry, place, settings, progress_for(verbose), bad_audio)
 
 
 def clip_table(corpus: CheckedCorpus) -> pd.DataFrame:
@@ -99,7 +100,7 @@ def extract(
         BenchError: no such extractor or parameter, or it fails on a clip.
     """
     registry = _registry(plugins)
-    store = FeatureStore(registry.get("features", features).recipe(parameters), registry.folders)
+    store = FeatureStore(registry.get("features", features).recipe(plain(parameters)), registry.folders)
     with limited_threads(1):  # the last digits depend on it, and runs share what is stored
         return store.features_of(corpus, progress_for(verbose)).read(range(len(corpus.clips)))
 
@@ -160,9 +161,9 @@ def fit(  # noqa: PLR0913 - one argument an option
         BenchError: a name or parameter that does not exist, a pair that does not fit.
     """
     registry = _registry(plugins)
-    pipeline = make_pipeline(registry, features, model, dict(set or {}))
+    pipeline = make_pipeline(registry, features, model, plain(set or {}))
     progress = progress_for(verbose)
-    made = fit_bundle(corpus, pipeline, registry, seed, progress=progress, together=tuple(together))
+    made = fit_bundle(corpus, pipeline, registry, plain(seed), progress=progress, together=tuple(together))
     return Fitted(made.record, made.model, made.folders, samples=tuple(golden_samples(corpus)))
 
 

@@ -4,9 +4,10 @@ Type checkers cannot derive the types from the models of `config`, so they are r
 two equal.
 """
 
+import operator
+import os
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, cleandoc, signature
-from pathlib import Path
 from textwrap import fill
 from typing import Any, Literal, Required, TypedDict, TypeVar, get_args, get_type_hints
 
@@ -16,7 +17,7 @@ from marsbench.options import Option, Options, options_of
 
 Names = str | Sequence[str]
 """One name, several with commas between, or a list."""
-Folder = str | Path
+Folder = str | os.PathLike[str]
 
 
 class _Shared(TypedDict, total=False):
@@ -88,7 +89,22 @@ def asked_for(model: type[_Model], values: Mapping[str, Any], function: str) -> 
     for name in values:
         if name not in known:
             raise ConfigError(f"{function}: {unknown('option', name, known)}")
-    return model.parse({name: value for name, value in values.items() if value is not None}, function)
+    return model.parse({name: plain(value) for name, value in values.items() if value is not None}, function)
+
+
+def plain(value: Any) -> Any:
+    """The value as a file would have it: NumPy's numbers and arrays, tuples, paths, whatever is an index."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    if hasattr(value, "__index__") and not isinstance(value, (bool, int)):
+        return operator.index(value)
+    return value
 
 
 def takes(model: type[Options]) -> Callable[[_Function], _Function]:

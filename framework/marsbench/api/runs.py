@@ -9,7 +9,7 @@ from typing import NamedTuple, Unpack
 import pandas as pd
 from matplotlib.figure import Figure
 
-from marsbench.api.options import EnsembleOptions, RunOptions, SearchOptions, asked_for, takes
+from marsbench.api.options import EnsembleOptions, RunOptions, SearchOptions, asked_for, plain, takes
 from marsbench.atomic_files import write_text
 from marsbench.automl import search as automl
 from marsbench.automl.members import ensemble as fuse
@@ -195,7 +195,7 @@ def ensemble(
     Raises:
         BenchError: the runs cannot be fused, or an option does not exist or fit.
     """
-    named = [str(run.folder if isinstance(run, Result) else run) for run in runs]
+    named = [str(plain(run.folder if isinstance(run, Result) else run)) for run in runs]
     asked = asked_for(Fusion, {**options, "runs": named}, "marsbench.ensemble")
     folder, record = fuse(asked, progress_for(verbose), retry_failed=retry_failed)
     return Result(folder.path, record)
@@ -224,7 +224,7 @@ def leaderboard(
     Raises:
         BenchError: no runs there, or none of that corpus or protocol.
     """
-    boards, left_out = leaderboards(Path(results), None if data is None else str(data), protocol, older=older)
+    boards, left_out = leaderboards(Path(results), plain(data), protocol, older=older)
     for line in left_out:
         warnings.warn(line, stacklevel=2)
     return pd.DataFrame(data_rows(boards), columns=data_keys())
