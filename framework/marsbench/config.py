@@ -270,7 +270,7 @@ def parse_settings(given: Sequence[str] | None) -> dict[str, Any]:
 
 
 _MOST_BYTES = 1 << 20
-"""Of an experiment file."""
+"""Largest experiment file that is read."""
 
 
 def read_experiment_file(path: Path) -> dict[str, Any]:

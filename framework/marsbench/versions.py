@@ -26,11 +26,12 @@ KEYS = {
     "fit": Part(
         1,
         (
-            *("evaluation.fit", "features.store:FeatureFile", "protocols.splitting"),
+            *("evaluation.fit", "features.store:FeatureFile"),
+            *("protocols.splitting", "protocols.inner_splits"),
             *("plugin.features", "plugin.model", "plugin.search_space"),
         ),
     ),
-    "tuning": Part(1, ("tuning.choice:paired_gain", "evaluation.predictions:Predictions")),
+    "tuning": Part(1, ("tuning.tuned_or_untuned:paired_gain", "evaluation.predictions:Predictions")),
     "ensembling": Part(1, ("evaluation.ensembling",)),
     "ties": Part(2, ("results.leaderboard:_known_ties",)),
     "metrics": Part(2, ("evaluation.scoring:scores_of",)),

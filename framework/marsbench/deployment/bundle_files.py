@@ -54,7 +54,7 @@ from marsbench.progress import Progress
 RECORD = "bundle.json"
 _MEMBERS = "members"
 _MAX_BYTES = 1 << 32
-"""Of all files of a bundle; to hash more would take minutes."""
+"""Largest size of all files of a bundle together; to hash more would take minutes."""
 AnyBundle = Bundle | EnsembleBundle
 
 

@@ -20,7 +20,7 @@ from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scoring import sums_by_cluster, ways_to_draw
 
 _STEPS, _GRID = 200, 80
-"""Of expectation maximisation, and values that a true score may have."""
+"""Number of steps of expectation maximisation, and of values that a true score may have."""
 _FINE = 1000
 """A cluster's weight changes by one part in so many: the step of a derivative."""
 _BLOCK = 1000

@@ -14,13 +14,13 @@ from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import digest
 from marsbench.options import is_protocol_path
 from marsbench.protocols import builtin
-from marsbench.protocols.leakage import leakage_notes, without_duplicates
+from marsbench.protocols.leakage import leakage_notes, require_apart, without_duplicates
 from marsbench.protocols.protocol import METRICS_VERSION, Definition, Family, Fold, Protocol
 from marsbench.protocols.protocol_file import definition_of, read_protocol_file
-from marsbench.protocols.splitting import first_duplicates, require_apart
+from marsbench.protocols.splitting import first_duplicates
 
 _LISTED_FOLDS = 5
-"""Of the one member of each family that is listed."""
+"""Folds of the one member of each family that is listed."""
 
 
 def listed_protocols() -> list[Definition]:

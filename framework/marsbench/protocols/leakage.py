@@ -1,4 +1,4 @@
-"""Keep duplicates of test clips out of training, and report what train and test share."""
+"""Keep speakers and duplicates of test clips out of training, and report what train and test share."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -6,12 +6,42 @@ from dataclasses import replace
 import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.protocols.protocol import Fold, Leakage
-from marsbench.protocols.splitting import joint_value, shared_names
+from marsbench.errors import ConfigError, CorpusError
+from marsbench.protocols.protocol import SPEAKER, Fold, Leakage
+from marsbench.protocols.splitting import joint_value
 
 UTTERANCE = ("speaker", "statement", "label", "channel")
 """Clips that are equal in all of these are takes of one utterance, whatever repetition and intensity."""
 _SHOWN = 3
+
+
+def require_apart(name: str, corpus: CheckedCorpus, folds: Sequence[Fold], together: Sequence[str]) -> None:
+    """Verify that no speaker, or no other group of equal values, is in both train and test of a fold.
+
+    Raises:
+        CorpusError: speakers stay together, and a clip without a known speaker is used.
+        ConfigError: a group is in both; names it and the fold.
+    """
+    used = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.test)]))
+    if tuple(together) == SPEAKER and any(corpus.speakers[row] is None for row in used.tolist()):
+        raise CorpusError(f"{name} keeps speakers apart; corpus '{corpus.name}' does not name them all")
+    values = [joint_value(clip, together) for clip in corpus.clips]
+    for number, fold in enumerate(folds, 1):
+        if together and (shared := shared_names([fold], values)):
+            what, group = " and ".join(together), min(shared).replace("\0", ", ")
+            raise ConfigError(
+                f"{name} keeps clips of one {what} together, but {what} '{group}' is in both train and test "
+                f"of fold {number}"
+            )
+
+
+def shared_names(folds: Iterable[Fold], names: Sequence[str | None]) -> set[str]:
+    """Names (of speakers, say) that are in both train and test of some fold; `names` has one per row."""
+    shared: set[str | None] = set()
+    for fold in folds:
+        trained, tested = ({names[row] for row in rows.tolist()} for rows in (fold.train, fold.test))
+        shared |= trained & tested
+    return {name for name in shared if name is not None}
 
 
 def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[Fold, ...], Leakage]:

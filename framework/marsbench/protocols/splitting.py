@@ -1,8 +1,8 @@
-"""Split clips: which stay together (duplicates, clips of one speaker), and splits of training clips.
+"""Split clips into folds: which stay together (duplicates, clips of one speaker), and balanced classes.
 
 What stays together beside duplicates is told by names of attributes, `together`: ("speaker",) for whole
 speakers, () for nothing. Clips that are equal in all of them are one group (`groups_of`).
-`require_apart` verifies that a protocol's folds keep them together.
+`leakage.require_apart` verifies that a protocol's folds keep them together.
 """
 
 from collections import Counter
@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.data.corpus import CheckedCorpus, Clip
-from marsbench.errors import ConfigError, CorpusError
-from marsbench.hashing import derived_seed
+from marsbench.errors import CorpusError
 from marsbench.protocols.protocol import SPEAKER, Fold, Rows
 
 _SEED = 0
-_VALIDATION_SHARE = 0.1
-_HOLDOUT_SHARE = 0.2
 
 
 def all_rows(corpus: CheckedCorpus) -> Rows:
@@ -130,11 +127,11 @@ def group_folds(
     require_clips(corpus, n_folds, protocol, rows)
     if (n_groups := len(np.unique(groups))) < n_folds:
         raise CorpusError(f"{protocol} needs {n_folds} {what}; corpus '{corpus.name}' has {n_groups}")
-    pairs = _stratified_group_pairs(corpus.targets[rows], groups, n_folds, _SEED)
+    pairs = stratified_group_pairs(corpus.targets[rows], groups, n_folds, _SEED)
     return tuple(Fold(np.sort(rows[train]), np.sort(rows[test])) for train, test in pairs)
 
 
-def _stratified_group_pairs(
+def stratified_group_pairs(
     targets: Rows, groups: Rows | NDArray[np.str_], n_folds: int, seed: int
 ) -> list[tuple[Rows, Rows]]:
     """(train, test) positions of folds of whole groups, classes balanced; no fold is empty.
@@ -149,130 +146,3 @@ def _stratified_group_pairs(
     if not all(len(test) for _, test in pairs):
         pairs = list(GroupKFold(n_folds).split(targets, targets, groups))
     return pairs
-
-
-def require_apart(name: str, corpus: CheckedCorpus, folds: Sequence[Fold], together: Sequence[str]) -> None:
-    """Verify that no speaker, or no other group of equal values, is in both train and test of a fold.
-
-    Raises:
-        CorpusError: speakers stay together, and a clip without a known speaker is used.
-        ConfigError: a group is in both; names it and the fold.
-    """
-    used = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.test)]))
-    if tuple(together) == SPEAKER and any(corpus.speakers[row] is None for row in used.tolist()):
-        raise CorpusError(f"{name} keeps speakers apart; corpus '{corpus.name}' does not name them all")
-    values = [joint_value(clip, together) for clip in corpus.clips]
-    for number, fold in enumerate(folds, 1):
-        if together and (shared := shared_names([fold], values)):
-            what, group = " and ".join(together), min(shared).replace("\0", ", ")
-            raise ConfigError(
-                f"{name} keeps clips of one {what} together, but {what} '{group}' is in both train and test "
-                f"of fold {number}"
-            )
-
-
-def shared_names(folds: Iterable[Fold], names: Sequence[str | None]) -> set[str]:
-    """Names (of speakers, say) that are in both train and test of some fold; `names` has one per row."""
-    shared: set[str | None] = set()
-    for fold in folds:
-        trained, tested = ({names[row] for row in rows.tolist()} for rows in (fold.train, fold.test))
-        shared |= trained & tested
-    return {name for name in shared if name is not None}
-
-
-def validation_split(
-    corpus: CheckedCorpus, train: Rows, together: Sequence[str], seed: int
-) -> tuple[Rows, Rows]:
-    """Split training rows into (fit, validation), the latter about 10 %.
-
-    Groups of `together` and duplicates stay in one part; classes are balanced unless groups have several
-    classes. A single group is divided like clips without groups. With a class of one recording or group the
-    split is random. A single recording leaves validation empty.
-    """
-    fold = _holdout(corpus, train, together, _VALIDATION_SHARE, derived_seed(seed, "validation"))
-    return fold.train, fold.test
-
-
-def inner_folds(
-    corpus: CheckedCorpus, train: Rows, together: Sequence[str], n_folds: int, seed: int
-) -> list[Fold]:
-    """Split the training rows of a fold, at least two recordings, into inner folds for tuning.
-
-    `n_folds` folds, or a holdout of 20 % for 1. Groups of `together` and duplicates stay in one part; classes
-    are balanced where each has clips for all folds. There are fewer folds where a class or the groups do not
-    suffice, but always at least one split.
-    """
-    from sklearn.model_selection import StratifiedKFold
-
-    split_seed = derived_seed(seed, "inner")
-    if n_folds == 1:
-        return [_holdout(corpus, train, together, _HOLDOUT_SHARE, split_seed)]
-    if len(np.unique(groups := _whole_groups(corpus, train, together))) > 1:
-        return _inner_group_folds(corpus, train, groups, n_folds, split_seed)
-    targets = corpus.targets[first_duplicates(corpus, train)]
-    least = int(np.unique(targets, return_counts=True)[1].min())
-    if least < 2:
-        return [_stratified_holdout(corpus, train, (), _HOLDOUT_SHARE, split_seed)]
-    stratified = StratifiedKFold(min(n_folds, least), shuffle=True, random_state=split_seed)
-    return recording_folds(corpus, train, stratified.split(targets, targets))
-
-
-def _whole_groups(corpus: CheckedCorpus, train: Rows, together: Sequence[str]) -> Rows:
-    """Group number of each row; all 0 if nothing but duplicates stays together.
-
-    Raises:
-        CorpusError: speakers stay together, and one of them is unknown.
-    """
-    if tuple(together) == SPEAKER:
-        return groups_by_speaker(corpus, train)
-    return groups_of(corpus, train, together) if together else np.zeros_like(train)
-
-
-def _inner_group_folds(
-    corpus: CheckedCorpus, train: Rows, groups: Rows, n_folds: int, seed: int
-) -> list[Fold]:
-    from sklearn.model_selection import GroupKFold
-
-    targets = corpus.targets[train]
-    n_folds = min(n_folds, len(np.unique(groups)))
-    if np.unique(targets, return_counts=True)[1].min() >= n_folds:
-        pairs = _stratified_group_pairs(targets, groups, n_folds, seed)
-    else:
-        by_group = GroupKFold(n_folds, shuffle=True, random_state=seed)
-        pairs = list(by_group.split(train, groups=groups))
-    return [Fold(train[a], train[b]) for a, b in pairs]
-
-
-def _holdout(corpus: CheckedCorpus, train: Rows, together: Sequence[str], share: float, seed: int) -> Fold:
-    """Hold out about `share` of the rows: whole groups if there are several, by class where each has one."""
-    from sklearn.model_selection import GroupShuffleSplit
-
-    if len(np.unique(groups := _whole_groups(corpus, train, together))) < 2:
-        return _stratified_holdout(corpus, train, (), share, seed)
-    if "label" in together:
-        return _stratified_holdout(corpus, train, together, share, seed)
-    by_group = GroupShuffleSplit(1, test_size=share, random_state=seed)
-    fit, aside = next(by_group.split(train, groups=groups))
-    return Fold(np.sort(train[fit]), np.sort(train[aside]))
-
-
-def _stratified_holdout(
-    corpus: CheckedCorpus, train: Rows, together: Sequence[str], share: float, seed: int
-) -> Fold:
-    """Hold out about `share` of the groups, stratified unless a class has a single one."""
-    from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
-
-    groups = groups_of(corpus, train, together)
-    firsts = np.sort(np.unique(groups, return_index=True)[1])
-    targets = corpus.targets[train[firsts]]
-    if len(targets) < 2:
-        return Fold(train, train[:0])
-    _, counts = np.unique(targets, return_counts=True)
-    size = min(max(round(share * len(targets)), len(counts)), len(targets) - 1)
-    can_stratify = counts.min() > 1 and len(targets) - size >= len(counts)
-    splitter = (StratifiedShuffleSplit if can_stratify else ShuffleSplit)(
-        1, test_size=size, random_state=seed
-    )
-    _, chosen = next(splitter.split(targets, targets))
-    is_aside = np.isin(groups, groups[firsts[chosen]])
-    return Fold(train[~is_aside], train[is_aside])

@@ -159,7 +159,7 @@ class RunView:
     run: Run
     folder: RunFolder
     row: Row | None
-    """Of a leaderboard; with several seeds its numbers are means."""
+    """The run's row of its leaderboard; with several seeds its numbers are means."""
     grades: list[Grade] = field(default_factory=list)
     outcome: Outcome | None = None
     n_speakers: int | None = None

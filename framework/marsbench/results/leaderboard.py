@@ -27,7 +27,7 @@ _Group = tuple[str, str, str]
 MOST_COMPARED = 40
 """Rows, the best ones, that are compared with each other."""
 _LEAST_DIGITS = 4
-"""Of the hash of a protocol, to name it by."""
+"""Least number of digits of a protocol's hash that name it."""
 _MOST_CANDIDATES = 200
 """Rows that the correction of the best one's score takes into account."""
 _USUAL = ("stratified5", "utterance5", "speaker5")
@@ -38,7 +38,7 @@ class Unconfirmed(NamedTuple):
     """The largest difference that other clips would not reverse, but that the folds cannot confirm."""
 
     ranks: list[int | None]
-    """Of the two rows."""
+    """Ranks of the two rows."""
     difference: float
     """In the ranking metric."""
     shown_by_folds: float

@@ -66,7 +66,7 @@ class Study(StoredRecord):
     ended: str | None = None
     """Why no further trial follows; None while the study goes on."""
     taken: int | None = None
-    """Number of the trial whose configuration the fold takes, by `tuning.choice.decide`; None while it is not
+    """Number of the trial whose configuration the fold takes, by `tuning.tuned_or_untuned.decide`; None while it is not
     decided, and in older studies, whose folds took the best."""
 
     @property

@@ -23,8 +23,9 @@ from marsbench.hashing import derived_seed
 from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.registry import Recipe, holds_plugins
 from marsbench.progress import Progress
+from marsbench.protocols.inner_splits import inner_folds, validation_split
 from marsbench.protocols.protocol import Fold, Rows
-from marsbench.protocols.splitting import groups_of, inner_folds, validation_split
+from marsbench.protocols.splitting import groups_of
 from marsbench.results.keys import PipelineKey
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder

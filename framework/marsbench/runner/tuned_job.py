@@ -28,10 +28,10 @@ from marsbench.runner.pipeline_job import PipelineJob
 from marsbench.runner.record import tuning_record
 from marsbench.runner.resources import Resources
 from marsbench.tuning.cached_fits import CachedFits
-from marsbench.tuning.choice import decide
 from marsbench.tuning.engines import StudyRequest, load_engine
 from marsbench.tuning.journal import Journal
 from marsbench.tuning.search_space import Configuration, Exploration, SearchSpace, of_plugin, tuned_features
+from marsbench.tuning.tuned_or_untuned import decide
 
 
 def jobs_of(plan: Plan, experiment: Experiment, progress: Progress) -> list[PipelineJob]:

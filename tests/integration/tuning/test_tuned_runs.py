@@ -151,7 +151,7 @@ def trials_of(folder: RunFolder) -> list[Any]:
 
 
 def test_inner_folds_share_no_speaker_where_the_protocol_is_by_speaker(kit: Path) -> None:
-    from marsbench.protocols.splitting import inner_folds
+    from marsbench.protocols.inner_splits import inner_folds
 
     plan = plan_of(kit, protocol="speaker5")
     for fold in plan.protocol.folds:

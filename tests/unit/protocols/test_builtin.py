@@ -9,9 +9,9 @@ import pytest
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.protocols.apply import apply_protocol, find_protocol
+from marsbench.protocols.inner_splits import inner_folds
 from marsbench.protocols.leakage import statements
 from marsbench.protocols.protocol import Definition, Fold, Splits
-from marsbench.protocols.splitting import inner_folds
 
 Make = Callable[..., CheckedCorpus]
 Write = Callable[..., str]

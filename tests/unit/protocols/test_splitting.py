@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import CorpusError
 from marsbench.protocols.apply import apply_protocol
+from marsbench.protocols.inner_splits import inner_folds, validation_split
 from marsbench.protocols.leakage import UTTERANCE
-from marsbench.protocols.splitting import first_duplicates, inner_folds, joint_value, validation_split
+from marsbench.protocols.splitting import first_duplicates, joint_value
 
 Make = Callable[..., CheckedCorpus]
 Names = tuple[str, ...]

@@ -18,7 +18,7 @@ from marsbench.evaluation.predictions import Predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_runs
 from marsbench.results.studies import Study, Trial
-from marsbench.tuning.choice import Gain, decide, paired_gain
+from marsbench.tuning.tuned_or_untuned import Gain, decide, paired_gain
 
 Tune = Callable[..., tuple[RunFolder, Run]]
 Fits = Callable[[], list[dict[str, Any]]]
