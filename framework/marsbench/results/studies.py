@@ -66,8 +66,10 @@ class Study(StoredRecord):
     ended: str | None = None
     """Why no further trial follows; None while the study goes on."""
     taken: int | None = None
-    """Number of the trial whose configuration the fold takes, by `tuning.tuned_or_untuned.decide`; None while it is not
-    decided, and in older studies, whose folds took the best."""
+    """Number of the trial whose configuration the fold takes (`tuning.tuned_or_untuned.decide`).
+
+    None while it is not decided, and in older studies, whose folds took the best.
+    """
 
     @property
     def best(self) -> Trial | None:
