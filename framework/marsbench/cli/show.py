@@ -50,7 +50,7 @@ def show(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _print_run(folder: RunFolder, found: Run) -> None:
-    from marsbench.report.terminal import runs
+    from marsbench.report.terminal import runs, tuning
     from marsbench.report.terminal.console import out, print_path
     from marsbench.results.leaderboard import row_beside_others
     from marsbench.results.plots import plot_confusion
@@ -66,7 +66,7 @@ def _print_run(folder: RunFolder, found: Run) -> None:
         out.print(runs.confusion(found.metrics))
         print_path("Confusion matrix as PNG", folder.confusion_plot)
     if found.tuning is not None:
-        out.print(runs.tuning_summary(found.tuning, row))
+        out.print(tuning.tuning_summary(found.tuning, row))
     out.print(runs.origin(found))
     commands, notes = reproduce(found)
     # Neither wrapped nor indented, so that they can be copied.
@@ -75,7 +75,7 @@ def _print_run(folder: RunFolder, found: Run) -> None:
 
 def _print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> None:
     """Print each fold's study, its best `top` trials (0: all), and the importance of parameters."""
-    from marsbench.report.terminal import runs
+    from marsbench.report.terminal import tuning
     from marsbench.report.terminal.console import out, print_path
     from marsbench.results.leaderboard import row_beside_others
     from marsbench.results.plots import plot_history
@@ -88,9 +88,9 @@ def _print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> No
         print_json([study.model_dump() for study in studies])
         return
     plot_history(studies, run.title, folder.study.history_plot)
-    out.print(runs.tuning_summary(run.tuning, row_beside_others(folder.path.absolute().parents[2], run)))
-    out.print(runs.trials(studies, top))
-    out.print(runs.importance(importances(folder.study.journal)))
+    out.print(tuning.tuning_summary(run.tuning, row_beside_others(folder.path.absolute().parents[2], run)))
+    out.print(tuning.trials(studies, top))
+    out.print(tuning.importance(importances(folder.study.journal)))
     print_path("History as PNG", folder.study.history_plot)
     print_path("Optuna storage", folder.study.journal)
 
