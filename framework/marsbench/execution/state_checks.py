@@ -31,7 +31,7 @@ from marsbench.plugin.search_space import Defaults
 
 _NEW_CLIPS = 100
 """Seed of the clips that are predicted."""
-_LIBRARIES_OWN = ("TF", "TPU", "KERAS", "KMP", "OMP", "XLA")
+_LIBRARIES_OWN = ("TF", "TPU", "KERAS", "KMP", "OMP", "XLA", "HDF5_", "ENABLE_RUNTIME_UPTIME")
 """First letters of environment variables that TensorFlow and its parts set when they are imported."""
 
 
