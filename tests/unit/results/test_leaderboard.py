@@ -78,9 +78,9 @@ def test_what_cannot_be_read_is_left_out_in_one_line_each(finished_run: Write) -
     (RESULTS / "tones" / "stratified5" / "begun").mkdir()
     (board,), unreadable = leaderboards(RESULTS)
     assert [row.run_id for row in board.rows] == ["whole"]
-    assert [line.partition("/run.json ")[2].partition(":")[0] for line in unreadable] == [
-        "is damaged",
-        "cannot be read",
+    assert [line.partition("/run.json ")[2][:21] for line in unreadable] == [
+        "is damaged: its check",
+        "is not a regular file",
     ]
 
 
