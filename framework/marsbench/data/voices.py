@@ -1,7 +1,7 @@
 """Who speaks the clips, and what scores cannot tell because of it.
 
 Clips of one speaker resemble each other. Where speakers are unknown, an interval over clips is too narrow:
-on simulated corpora in which speakers differ it holds the truth in 60 to 85 % of cases instead of 95.
+on simulated corpora of four speakers that of accuracy holds the truth in 64 % of cases instead of 95.
 Where each speaker has one class, a model that has heard the speakers may recognise voices instead of classes.
 """
 

@@ -8,7 +8,7 @@ to 96 % of intervals so, in 92 to 94 % with plain percentiles.
 
 Of fewer than eight speakers, percentiles reach hardly beyond the best and the worst of them: there, Student's
 t interval on the scale of log odds is included, and that of single clips, since a few may be alike by chance.
-Simulated corpora of four speakers hold the truth in 94 to 99 % of intervals so. What counts is the number of
+Simulated corpora of four speakers hold the truth in 95 to 99 % of intervals so. What counts is the number of
 speakers that a score rests on: of a class's recall those who have the class, of a mean over classes the
 harmonic mean of these numbers. A rate of 0 or 1 has no spread at all: so the interval of a share of clips is
 never narrower than Wilson's (1927) score interval.
