@@ -4,8 +4,8 @@ A score is the truth of its pipeline and the luck of the clips; the highest one 
 expected truth, given all scores, is their posterior mean by empirical Bayes, which no choice among them
 biases (Efron 2011, Tweedie's formula and selection bias, JASA 106, 1602-1614). The prior, how the true scores
 differ, is that of the highest likelihood (Kiefer & Wolfowitz 1956; Jiang & Zhang 2009, Annals of Statistics
-37, 1647-1684), so nothing is assumed of its shape. Luck that all pipelines share, such as easy clips,
-flatters none: only deviations from the mean of all scores are corrected. Their variance is that of the
+37, 1647-1684), so nothing is assumed of its shape. Luck that pipelines share, such as easy clips, flatters
+none of them: only what sets a score apart from its rivals is corrected. Its variance is that of the
 infinitesimal jackknife (Jaeckel 1972) over speakers or clips: a bootstrap's is a tenth too large for 100.
 """
 
@@ -19,8 +19,10 @@ from marsbench.evaluation.metrics import METRICS, RANKED_BY, maximised, objectiv
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scoring import sums_by_cluster, ways_to_draw
 
-_STEPS, _GRID = 200, 80
+_STEPS, _GRID = 200, 400
 """Number of steps of expectation maximisation, and of values that a true score may have."""
+_LEAST = 1e-12
+"""Least variance: equal predictions have the same luck."""
 _FINE = 1000
 """A cluster's weight changes by one part in so many: the step of a derivative."""
 _BLOCK = 1000
@@ -37,7 +39,7 @@ def bias_of_best(contenders: Sequence[Sequence[Predictions]]) -> float:
     """
     scores = _scores(contenders, RANKED_BY)
     moved = [_influences(contenders, RANKED_BY, way) for way in _ways(contenders[0])]
-    return max(_luck(scores, _variances(apart), int(scores.argmax())) for apart in moved)
+    return max(_luck(scores, influences, int(scores.argmax())) for influences in moved)
 
 
 def bias_of_chosen(
@@ -65,7 +67,7 @@ def bias_of_chosen(
         chosen_by = _influences(inner, objective, way)
         tested = _influences([[outer[position]] for position in there], RANKED_BY, way)
         shared = _share(_apart(chosen_by[there]), _apart(tested))
-        biases.append(shared * _luck(scores, _variances(chosen_by), winner))
+        biases.append(shared * _luck(scores, chosen_by, winner))
     return max(biases)
 
 
@@ -123,15 +125,20 @@ def _apart(influences: _Rows) -> _Rows:
     return influences - influences.mean(axis=0) if len(influences) > 1 else influences
 
 
-def _variances(influences: _Rows) -> _Rows:
-    """Variance of each score's deviation from the mean of all, (n_contenders,).
+def _variances(scores: _Rows, influences: _Rows) -> _Rows:
+    """Variance of the luck that sets each score apart from its rivals, (n_contenders,).
 
-    Each is the mean of its own and that of all: one alone is told by few clips, and good scores vary less.
+    It is half that of the difference from another score, mean over all others; those count most that differ
+    by little beside the luck in the difference, since what is far behind tells nothing of who could have won.
     """
-    n_contenders, n_clusters = influences.shape
-    own = (_apart(influences) ** 2).sum(axis=1) * n_clusters / max(1, n_clusters - 1)
-    own *= n_contenders / max(1, n_contenders - 1)
-    return np.asarray((own + own.mean()) / 2)
+    n_clusters = influences.shape[1]
+    own = (influences**2).sum(axis=1)
+    of_difference = np.maximum(own[:, None] + own - 2 * influences @ influences.T, 0)
+    of_difference *= n_clusters / max(1, n_clusters - 1)
+    distance = (scores[:, None] - scores) ** 2 / (2 * np.maximum(of_difference, _LEAST))
+    np.fill_diagonal(distance, np.inf)
+    nearness = np.exp(distance.min(axis=1, keepdims=True) - distance)
+    return np.asarray((nearness * of_difference).sum(axis=1) / nearness.sum(axis=1) / 2)
 
 
 def _share(chosen_by: _Rows, tested: _Rows) -> float:
@@ -140,10 +147,11 @@ def _share(chosen_by: _Rows, tested: _Rows) -> float:
     return min(1.0, max(0.0, both / total)) if total else 0.0
 
 
-def _luck(scores: _Rows, variances: _Rows, position: int) -> float:
+def _luck(scores: _Rows, influences: _Rows, position: int) -> float:
     """One of the scores minus the posterior mean of its truth; never negative."""
-    if variances.min() <= 0 or np.ptp(scores) == 0:
+    if np.ptp(scores) == 0:
         return 0.0
+    variances = np.maximum(_variances(scores, influences), _LEAST)
     truths = np.linspace(scores.min(), scores.max(), _GRID)
     log_likelihood = -((scores[:, None] - truths) ** 2) / (2 * variances[:, None])
     likelihood = np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True))

@@ -28,7 +28,7 @@ MOST_COMPARED = 40
 """Rows, the best ones, that are compared with each other."""
 _LEAST_DIGITS = 4
 """Least number of digits of a protocol's hash that name it."""
-_MOST_CANDIDATES = 200
+_MOST_CANDIDATES = 150
 """Rows that the correction of the best one's score takes into account."""
 _USUAL = ("stratified5", "utterance5", "speaker5")
 """The default protocol of each strictness."""
