@@ -213,10 +213,16 @@ class Three:
     def __index__(self) -> int:
         return 3
 
+    def __repr__(self) -> str:  # a part of the test's name: the same in every process
+        return "Three()"
+
 
 class Place:
     def __fspath__(self) -> str:
         return "here"
+
+    def __repr__(self) -> str:
+        return "Place()"
 
 
 @pytest.mark.parametrize(
