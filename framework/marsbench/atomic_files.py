@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cache
 from itertools import count
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import IO, TypeVar
 
 import platformdirs
@@ -105,7 +105,8 @@ def read_checksummed(path: Path) -> bytes:
         OSError: the file cannot be read.
     """
     about = path.stat()
-    if not S_ISREG(about.st_mode) or about.st_size > _MAX_BYTES:  # a pipe never ends
+    is_bounded = S_ISREG(about.st_mode) and about.st_size <= _MAX_BYTES  # a pipe never ends
+    if not is_bounded and not S_ISDIR(about.st_mode):
         raise DamagedError(f"{path} is not a regular file of at most {_MAX_BYTES:,} bytes")
     line, _, rest = path.read_bytes().partition(b"\n")
     if line != _checksum_line(rest):

@@ -46,7 +46,7 @@ def test_two_experiments_in_one_folder_share_features_and_nothing_else(
     there.assert_tidy()
 
 
-@pytest.mark.parametrize("n_notes", [1, N_CLIPS + 2])
+@pytest.mark.parametrize("n_notes", [1, pytest.param(N_CLIPS + 2, marks=pytest.mark.slow)])
 def test_whoever_waits_goes_on_when_the_other_is_killed(
     place: Places, undisturbed: Places, n_notes: int
 ) -> None:

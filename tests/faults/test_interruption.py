@@ -105,6 +105,7 @@ def test_ctrl_c_while_waiting_for_another_run_stops_the_waiting_one_alone(
     first.kill()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_the_machine_has_slept(place: Places) -> None:
     there = place()
     bench = there.start_for_real(f"{FEW} --set slow_mean.seconds=0.2")

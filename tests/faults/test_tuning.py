@@ -42,7 +42,7 @@ def kept(there: Any) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in there.results.rglob("study/fold-*/*.json")}
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_tuned_run_killed_at_any_moment_comes_to_the_same(
     place: Places, undisturbed: Places, seed: int
 ) -> None:

@@ -150,7 +150,11 @@ COMPUTED = [
 ]
 
 
-@pytest.mark.parametrize("edit", COMPUTED, ids=[edit[0] for edit in COMPUTED])
+@pytest.mark.parametrize(
+    "edit",
+    [*COMPUTED[:2], *(pytest.param(edit, marks=pytest.mark.slow) for edit in COMPUTED[2:])],
+    ids=[edit[0] for edit in COMPUTED],
+)
 def test_a_changed_constant_makes_another_run(
     edit: tuple[str, str, str, str], tmp_path: Path, work: Path, ran: set[str], kit: Path
 ) -> None:

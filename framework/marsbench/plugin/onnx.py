@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from marsbench.environment import import_extra
-from marsbench.errors import PluginError
 
 OPSET = 18
 """Newest version that onnxruntime, tf2onnx and skl2onnx all support."""
@@ -235,7 +234,7 @@ def onnx_session(data: bytes, extra: str, *, is_trusted: bool = True) -> Any:
 
     Raises:
         ExportError: onnxruntime is not installed; `extra` of marsbench installs it.
-        PluginError: a model that is not trusted defines functions of its own.
+        ValueError: a model that is not trusted is no ONNX model, or defines functions of its own.
     """
     runtime = import_extra("onnxruntime", extra)
     options = runtime.SessionOptions()
@@ -244,7 +243,7 @@ def onnx_session(data: bytes, extra: str, *, is_trusted: bool = True) -> Any:
     optimisers = []
     if not is_trusted:
         if _FUNCTIONS in _field_numbers(data):  # n of them, each calling the one before twice: 2 ** n nodes
-            raise PluginError("the ONNX model defines functions of its own, which is not accepted")
+            raise ValueError("it defines functions of its own, which is not accepted")
         _bound_memory(runtime)
         options.add_session_config_entry("session.use_env_allocators", "1")
         optimisers = ["ConstantFolding"]  # computes while a file is read, without the bounds
@@ -281,7 +280,7 @@ def _field_numbers(data: bytes) -> set[int]:
     """Numbers of the fields at the top of a message in the wire format of Protocol Buffers.
 
     Raises:
-        PluginError: it is no such message.
+        ValueError: it is no such message.
     """
     found, place = set(), 0
     try:
@@ -296,7 +295,7 @@ def _field_numbers(data: bytes) -> set[int]:
             else:
                 place += _FIXED[key & 7]
     except LookupError as error:
-        raise PluginError("not an ONNX model") from error
+        raise ValueError("not an ONNX model") from error
     return found
 
 

@@ -57,7 +57,13 @@ def test_show_gives_clips_classes_and_speakers_by_fold(bench: Bench, kit: Path) 
     assert "Hash: " in shown.stdout
 
 
-@pytest.mark.parametrize(("name", "n_speakers"), [("loso", 5), ("loso", 24), ("stratified5", 24)])
+@pytest.mark.parametrize(
+    ("name", "n_speakers"),
+    [
+        ("loso", 24),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("loso", 5), ("stratified5", 24)]),
+    ],
+)
 def test_show_fits_the_narrowest_terminals(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, n_speakers: int
 ) -> None:

@@ -34,6 +34,7 @@ def outcomes(executor: Executor, *works: Work) -> list[Outcome]:
         return list(pool.map(lambda task: executor.submit(task, EpochBar(Silent(), task.name)), tasks))
 
 
+@pytest.mark.slow
 def test_workers_that_come_while_tasks_run_are_used(cluster: Any, works: Any) -> None:
     cluster.start_worker()
     with DaskExecutor(cluster.address, 1, NO_LIMITS) as executor:
@@ -167,6 +168,7 @@ def test_features_reach_workers_that_come_later(kit: Path, cluster: Any, works: 
     assert outcome.value == expected
 
 
+@pytest.mark.slow
 def test_two_drivers_share_a_cluster(kit: Path, busy_cluster: Any, tmp_path: Path) -> None:
     make_plans(experiment(kit), Silent())  # its corpus is written once
     asked = [

@@ -23,7 +23,8 @@ from marsbench.results.store import RunFolder
 Bench = Callable[..., Any]
 COMMANDS = get_command(app)
 
-SCALARS = st.text() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+SCALARS = st.text() | st.booleans() | INTEGERS | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.lists(st.dictionaries(st.text(), inner), max_size=2),
