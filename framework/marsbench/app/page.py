@@ -171,6 +171,7 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
     with left:
         _html(views.table("prediction", answer.prediction))
         st.audio(data, format=guess_type(file or "recording.wav")[0] or "audio/wav")
+        st.caption(escaped(phrases.worth_phrase(bundle.record.origin)))
     with right:
         _html(
             views.as_image(views.draw_waveform(answer.waveform), "Waveform")

@@ -32,6 +32,7 @@ def predict(
         raise typer.BadParameter("--json and --csv cannot be used together")
     from marsbench.deployment.bundle import audio_files
     from marsbench.deployment.bundle_files import read_bundle, read_bundle_record
+    from marsbench.report.phrases import worth_phrase
     from marsbench.report.terminal import listings
     from marsbench.report.terminal.console import TerminalProgress, out
 
@@ -58,6 +59,7 @@ def predict(
         for path, prediction in predictions:
             if len(prediction.windows) > 1:
                 out.print(listings.timeline(path, prediction))
+        out.print(worth_phrase(loaded.record.origin), style="dim", markup=False)
     for line in _warnings(predictions):
         warn(line)
     if n_bad := len(paths) - len(predictions):

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,28 @@ def test_files_folders_and_patterns_are_predicted(bench: Bench, kit: Path, bundl
         result = bench("predict", bundle, *words, "--plugins", kit)
         assert result.exit_code == 0
         assert "high" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("protocol", "whom"),
+    [
+        ("stratified5", "speakers it was trained on \\(expect less on new ones\\)"),
+        ("speaker5", "new speakers"),
+    ],
+)
+def test_predictions_end_with_what_the_bundle_is_worth(
+    bench: Bench, kit: Path, clip: Path, protocol: str, whom: str
+) -> None:
+    grid = ("--features", "crossings", "--model", "nearest_mean", "--data", "tones", "--plugins", kit)
+    assert bench("run", *grid, "--protocol", protocol).exit_code == 0
+    exported = bench("export", "--best", "--protocol", protocol, "--plugins", kit, "-o", "mine")
+    assert exported.exit_code == 0, exported.stderr
+    last = " ".join(bench("predict", "mine", clip, "--plugins", kit).stdout.split())
+    assert re.search(
+        rf"When tested \({protocol}\), [0-9.]+ % of clips \([0-9.]+ to [0-9.]+\) of {whom} were recognised: "
+        r"(PASS|FAIL|UNDECIDED)\.$",
+        last,
+    )
 
 
 def test_json_holds_every_probability(bench: Bench, kit: Path, bundle: Path, clip: Path) -> None:
