@@ -13,7 +13,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,7 +80,10 @@ class DaskExecutor(Executor):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        # A client that has lost its scheduler may fail to close its connections, which are gone anyway.
+        is_lost = self._client.status != "running"
+        with suppress(RuntimeError, *_GONE) if is_lost else nullcontext():
+            self._open.close()
 
     @property
     def slots(self) -> int:  # type: ignore[override]  # workers come and go

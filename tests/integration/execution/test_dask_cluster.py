@@ -113,7 +113,7 @@ def test_a_run_that_loses_all_workers_waits_for_new_ones(kit: Path, cluster: Any
 
     def replace() -> None:
         cluster.kill(only)
-        threading.Timer(0.5, cluster.start_worker).start()
+        threading.Timer(3, cluster.start_worker).start()  # workers are counted once a second
 
     lost = After(1, replace)
     predictions(experiment(kit, set=SLOW, cluster=cluster.address), lost)

@@ -80,7 +80,7 @@ def test_what_cannot_be_read_is_left_out_in_one_line_each(finished_run: Write) -
     assert [row.run_id for row in board.rows] == ["whole"]
     assert [line.partition("/run.json ")[2][:21] for line in unreadable] == [
         "is damaged: its check",
-        "is not a regular file",
+        "cannot be read: Is a ",
     ]
 
 
