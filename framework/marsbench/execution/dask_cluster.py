@@ -82,7 +82,7 @@ class DaskExecutor(Executor):
     def __exit__(self, *_: object) -> None:
         # A client that has lost its scheduler may fail to close its connections, which are gone anyway.
         is_lost = self._client.status != "running"
-        with suppress(RuntimeError, *_GONE) if is_lost else nullcontext():
+        with suppress(*_GONE) if is_lost else nullcontext():
             self._open.close()
 
     @property
