@@ -107,9 +107,10 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 SHARES = st.floats(0, 1)
 TIMES = st.floats(1e-6, 1e12)
 PATHS = TEXTS.map(Path).filter(lambda path: not str(path).startswith("~"))
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
 ASKED = {
     "features": NAMES, "model": NAMES, "data": TEXTS, "protocol": NAMES, "seed": st.integers(0, 2**30 - 1),
-    "set": st.dictionaries(st.sampled_from(["a.b", "a.c"]), TEXTS | st.integers(-(2**63), 2**63 - 1) | st.booleans() | SHARES),
+    "set": st.dictionaries(st.sampled_from(["a.b", "a.c"]), TEXTS | INTEGERS | st.booleans() | SHARES),
     "bad_audio": st.sampled_from(["skip", "fail"]), "objective": st.sampled_from(["macro_f1", "uar"]),
     "results": PATHS, "plugins": st.lists(PATHS, max_size=2), "repeats": st.integers(1, 1000),
     "criteria": st.builds(Criteria, accuracy=SHARES, macro_f1=SHARES, class_recall=SHARES),
@@ -260,7 +261,7 @@ def test_what_is_no_whole_number_is_none_from_numpy_either(value: Any) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+        st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False) | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
