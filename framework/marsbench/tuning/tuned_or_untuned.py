@@ -15,6 +15,7 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.formulas import log_likelihoods
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
+from marsbench.evaluation.scoring import ways_to_draw
 from marsbench.results.studies import Study, Trial
 from marsbench.tuning.cached_fits import CachedFits
 
@@ -40,10 +41,7 @@ def paired_gain(better: Predictions, worse: Predictions, objective: str, *, by_s
     speaker are not independent: where whole speakers are split, speakers' sums are what varies.
     """
     gains = _merits(better, objective) - _merits(worse, objective)
-    own = np.arange(len(gains))
-    if by_speaker:
-        names = [f"speaker {name}" if name else f"clip {row}" for row, name in enumerate(better.speakers)]
-        own = np.unique(names, return_inverse=True)[1]
+    own = ways_to_draw(better.speakers)[0] if by_speaker else np.arange(len(gains))
     sums = np.bincount(own, weights=gains)
     n = len(sums)
     error = float(sums.std(ddof=1)) * sqrt(n) / len(gains) if n > 1 else inf
