@@ -20,7 +20,6 @@ from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import discover
 from marsbench.progress import Advance, Progress
-from marsbench.protocols.protocol import SPEAKER
 from marsbench.results.plots import plot_history
 from marsbench.results.schema import Run
 from marsbench.results.studies import Study, StudyFolder
@@ -98,7 +97,7 @@ class TunedJob(PipelineJob):
         if isinstance(study, Failure):
             return Outcome(study)
         if study.taken is None:
-            study, told = decide(study, fits, self.plan.corpus, by_speaker=self.units.together == SPEAKER)
+            study, told = decide(study, fits, self.plan.corpus, self.units.together)
             if told:
                 self.say(told)
         self._keep(study)

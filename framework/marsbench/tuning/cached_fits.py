@@ -13,6 +13,7 @@ from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Called, Outcome, Submit, Task, failure
 from marsbench.features.store import FeatureFile
 from marsbench.plugin.registry import Recipe
+from marsbench.protocols.protocol import Rows
 from marsbench.results.keys import fit_name
 from marsbench.results.studies import StudyFolder
 from marsbench.tuning.search_space import Configuration, of_plugin, tuned_features
@@ -84,6 +85,11 @@ class CachedFits:
         """How many of a configuration's whole fits would have to be made."""
         names = [self._name(configuration, inner, None) for inner in range(len(self.units))]
         return sum(self.folder.fit(self.fold, name, self.say) is None for name in names)
+
+    @property
+    def rows(self) -> Rows:
+        """Row in the corpus of each clip of `predictions`, (n_clips,)."""
+        return np.sort(np.concatenate([unit.test for unit in self.units]).astype(np.int64))
 
     def predictions(self, results: Sequence[UnitResult], corpus: CheckedCorpus) -> Predictions:
         """Results of all splits as predictions, whose folds are the splits; `corpus` is that of the rows."""

@@ -4,6 +4,7 @@ The best of several scores is high partly by chance. So the best trial has to be
 on the same clips of the fold's training part, by a standard error of the difference.
 """
 
+from collections.abc import Sequence
 from math import inf, sqrt
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.formulas import log_likelihoods
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scoring import ways_to_draw
+from marsbench.protocols.protocol import Rows
+from marsbench.protocols.splitting import groups_of
 from marsbench.results.studies import Study, Trial
 from marsbench.tuning.cached_fits import CachedFits
 
@@ -26,7 +28,7 @@ class Gain(NamedTuple):
     mean: float
     """Mean over clips: share of clips that are right, for log loss nats."""
     error: float
-    """Standard error of the mean; infinite if a single speaker was predicted."""
+    """Standard error of the mean; infinite if a single group was predicted."""
 
     @property
     def is_real(self) -> bool:
@@ -34,15 +36,20 @@ class Gain(NamedTuple):
         return self.mean > 0 and self.mean >= self.error
 
 
-def paired_gain(better: Predictions, worse: Predictions, objective: str, *, by_speaker: bool) -> Gain:
+def paired_gain(better: Predictions, worse: Predictions, objective: str, groups: Rows) -> Gain:
     """How much `better` gains over `worse`, clip by clip: in correct clips, for log loss in log likelihood.
 
     Macro F1 and UAR count classes alike, so clips count by the inverse of their class's size. Clips of one
-    speaker are not independent: where whole speakers are split, speakers' sums are what varies.
+    group, such as a speaker's, are not independent: the groups' sums are what varies.
+
+    Args:
+        better: predictions of some clips.
+        worse: other predictions of the same clips.
+        objective: name of the metric that is tuned.
+        groups: number of each clip's group, (n_clips,).
     """
     gains = _merits(better, objective) - _merits(worse, objective)
-    own = ways_to_draw(better.speakers)[0] if by_speaker else np.arange(len(gains))
-    sums = np.bincount(own, weights=gains)
+    sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=gains)
     n = len(sums)
     error = float(sums.std(ddof=1)) * sqrt(n) / len(gains) if n > 1 else inf
     return Gain(float(gains.mean()), error)
@@ -60,25 +67,27 @@ def _merits(predictions: Predictions, objective: str) -> NDArray[np.float64]:
     return np.asarray(right * len(targets) / (np.count_nonzero(sizes) * sizes[targets]), np.float64)
 
 
-def decide(study: Study, fits: CachedFits, corpus: CheckedCorpus, *, by_speaker: bool) -> tuple[Study, str]:
+def decide(
+    study: Study, fits: CachedFits, corpus: CheckedCorpus, together: Sequence[str]
+) -> tuple[Study, str]:
     """The study with the trial that the fold takes, and a line on why it is not the best one, or "".
 
     Args:
         study: an ended one.
         fits: of the fold's inner splits; those that a study made elsewhere are made again.
         corpus: of their rows.
-        by_speaker: whether the splits keep whole speakers together.
+        together: attributes; the splits keep clips together that are equal in all of them.
     """
     fold = study.fold + 1
     if study.best is None:
         first = next((trial.reason for trial in study.trials if trial.reason), "there was no trial")
         return study, f"fold {fold}: no trial is complete ({first}); the untuned configuration is taken"
-    taken, why = _compared(study, study.best, fits, corpus, by_speaker)
+    taken, why = _compared(study, study.best, fits, corpus, together)
     return study.model_copy(update={"taken": taken}), why
 
 
 def _compared(
-    study: Study, best: Trial, fits: CachedFits, corpus: CheckedCorpus, by_speaker: bool
+    study: Study, best: Trial, fits: CachedFits, corpus: CheckedCorpus, together: Sequence[str]
 ) -> tuple[int, str]:
     """Number of the trial that is taken, and what `decide` tells."""
     untuned, fold = study.trials[0], study.fold + 1
@@ -91,7 +100,7 @@ def _compared(
     pair = [fits.predictions(one, corpus) for one in results if not isinstance(one, Failure)]
     if len(pair) < len(results):
         return 0, f"{nothing}: a fit failed when it was made again"
-    gain = paired_gain(pair[0], pair[1], study.objective, by_speaker=by_speaker)
+    gain = paired_gain(pair[0], pair[1], study.objective, groups_of(corpus, fits.rows, together))
     if gain.is_real:
         return best.number, ""
     told = f"trial {best.number} is not better by a standard error"
@@ -100,7 +109,7 @@ def _compared(
 
 def _told(gain: Gain, objective: str) -> str:
     if gain.error == inf:
-        return "which one speaker cannot tell"
+        return "which one group of clips cannot tell"
     if METRICS[objective].from_probabilities:
         return f"log loss {-gain.mean:+.3f}, standard error {gain.error:.3f}"
     return f"{100 * gain.mean:+.1f} points of correct clips, standard error {100 * gain.error:.1f}"

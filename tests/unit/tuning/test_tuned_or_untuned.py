@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.results import made
+from marsbench.data.corpus import Clip
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
@@ -22,18 +23,16 @@ from marsbench.tuning.tuned_or_untuned import Gain, decide, paired_gain
 
 Tune = Callable[..., tuple[RunFolder, Run]]
 Fits = Callable[[], list[dict[str, Any]]]
+Wrong = dict[int, int | range]
 CLIPS = st.lists(st.tuples(*[st.integers(0, 2)] * 3), min_size=3, max_size=40)
 """Class of each clip, and the answers of two models."""
 
 
-def answering(
-    targets: Sequence[int], answers: Sequence[int], sure: float = 0.8, n_speakers: int = 0
-) -> Predictions:
-    """Predictions of three classes, each answer with that probability; speakers take turns."""
+def answering(targets: Sequence[int], answers: Sequence[int], sure: float = 0.8) -> Predictions:
+    """Predictions of three classes, each answer with that probability."""
     rows = np.full((len(targets), 3), (1 - sure) / 2)
     rows[np.arange(len(targets)), list(answers)] = sure
-    speakers = [f"s{row % n_speakers}" for row in range(len(targets))] if n_speakers else []
-    return made(targets, rows, speakers=speakers)
+    return made(targets, rows)
 
 
 @pytest.mark.parametrize("objective", ["accuracy", "uar"])
@@ -43,7 +42,7 @@ def test_the_gain_in_correct_clips_is_the_difference_of_the_objective(
 ) -> None:
     targets, first, second = map(list, zip(*clips, strict=True))
     pair = answering(targets, first), answering(targets, second)
-    gain = paired_gain(*pair, objective, by_speaker=False)
+    gain = paired_gain(*pair, objective, np.arange(len(targets)))
     values = [METRICS[objective].value(one.targets, one.probabilities) for one in pair]
     assert gain.mean == pytest.approx(values[0] - values[1], abs=1e-9)
 
@@ -54,37 +53,36 @@ def test_the_gain_in_log_loss_is_its_difference_and_the_other_way_round_it_is_th
 ) -> None:
     targets, first, second = map(list, zip(*clips, strict=True))
     pair = answering(targets, first), answering(targets, second, sure=0.6)
-    gain = paired_gain(*pair, "log_loss", by_speaker=False)
+    gain = paired_gain(*pair, "log_loss", np.arange(len(targets)))
     values = [METRICS["log_loss"].value(one.targets, one.probabilities) for one in pair]
     assert gain.mean == pytest.approx(values[1] - values[0], abs=1e-9)
-    back = paired_gain(pair[1], pair[0], "log_loss", by_speaker=False)
+    back = paired_gain(pair[1], pair[0], "log_loss", np.arange(len(targets)))
     assert (back.mean, back.error) == pytest.approx((-gain.mean, gain.error))
 
 
 def test_the_standard_error_is_that_of_a_mean_of_paired_differences() -> None:
     targets = [0] * 100
     gain = paired_gain(
-        answering(targets, targets), answering(targets, [1] * 10 + [0] * 90), "accuracy", by_speaker=False
+        answering(targets, targets), answering(targets, [1] * 10 + [0] * 90), "accuracy", np.arange(100)
     )
     assert gain == pytest.approx((0.1, sqrt(0.1 * 0.9 / 99)))
 
 
-def test_clips_of_one_speaker_are_no_independent_evidence() -> None:
-    targets, n_speakers = [0] * 100, 4
-    better = answering(targets, targets, n_speakers=n_speakers)
-    worse = answering(targets, [int(row % n_speakers == 0) for row in range(100)], n_speakers=n_speakers)
-    by_clip = paired_gain(better, worse, "accuracy", by_speaker=False)
-    by_speaker = paired_gain(better, worse, "accuracy", by_speaker=True)
-    assert by_clip.mean == by_speaker.mean == 0.25
-    assert by_speaker.error == pytest.approx(0.25)  # of 1, 0, 0, 0
-    assert by_speaker.error > 5 * by_clip.error
+def test_clips_of_one_group_are_no_independent_evidence() -> None:
+    targets, groups = [0] * 100, np.arange(100) % 4
+    better, worse = answering(targets, targets), answering(targets, (groups == 0).astype(int).tolist())
+    by_clip = paired_gain(better, worse, "accuracy", np.arange(100))
+    by_group = paired_gain(better, worse, "accuracy", groups)
+    assert by_clip.mean == by_group.mean == 0.25
+    assert by_group.error == pytest.approx(0.25)  # of 1, 0, 0, 0
+    assert by_group.error > 5 * by_clip.error
 
 
-def test_a_single_speaker_cannot_tell() -> None:
-    pair = [answering([0] * 9, [answer] * 9, n_speakers=1) for answer in (0, 1)]
-    assert paired_gain(pair[0], pair[1], "accuracy", by_speaker=True) == (1.0, inf)
-    assert not paired_gain(pair[0], pair[1], "accuracy", by_speaker=True).is_real
-    assert paired_gain(pair[0], pair[1], "accuracy", by_speaker=False).is_real
+def test_a_single_group_cannot_tell() -> None:
+    pair = [answering([0] * 9, [answer] * 9) for answer in (0, 1)]
+    assert paired_gain(pair[0], pair[1], "accuracy", np.zeros(9, int)) == (1.0, inf)
+    assert not paired_gain(pair[0], pair[1], "accuracy", np.zeros(9, int)).is_real
+    assert paired_gain(pair[0], pair[1], "accuracy", np.arange(9)).is_real
 
 
 @pytest.mark.parametrize(
@@ -113,17 +111,26 @@ def study_of(*trials: Trial) -> Study:
     return Study(fold=1, trials=list(trials), **about)
 
 
-def decided(study: Study, wrong: dict[int, int]) -> tuple[int | None, str]:
-    """Trial that is taken, where trial K has `wrong[K]` of 100 clips wrong; a fit without an entry fails."""
+def decided(
+    study: Study, wrong: dict[int, int | range], together: tuple[str, ...] = ()
+) -> tuple[int | None, str]:
+    """Trial that is taken, where trial K has `wrong[K]` of 100 clips wrong, the first ones if it is a number.
+
+    A fit without an entry fails. Ten clips after one another are of one speaker and statement, in two takes.
+    """
 
     def fit_all(configuration: dict[str, int]) -> Any:
         n_wrong = wrong.get(configuration["tiny.x"])
         if n_wrong is None:
             return Failure(fold=1, kind="E", message="gone", traceback="")
-        return answering([0] * 100, [1] * n_wrong + [0] * (100 - n_wrong))
+        misses = range(n_wrong) if isinstance(n_wrong, int) else n_wrong
+        return answering([0] * 100, [int(row in misses) for row in range(100)])
 
-    fits = cast("Any", SimpleNamespace(fit_all=fit_all, predictions=lambda results, _: results))
-    taken, told = decide(study, fits, cast("Any", None), by_speaker=False)
+    about = [(f"s{row // 10}", {"statement": str(row // 5), "take": str(row % 5)}) for row in range(100)]
+    clips = [Clip(str(row), Path(), "a", *entry) for row, entry in enumerate(about)]
+    corpus = cast("Any", SimpleNamespace(clips=clips, duplicates=()))
+    fits = SimpleNamespace(fit_all=fit_all, predictions=lambda results, _: results, rows=np.arange(100))
+    taken, told = decide(study, cast("Any", fits), corpus, together)
     return taken.taken, told
 
 
@@ -146,6 +153,17 @@ def test_a_trial_has_to_beat_the_untuned_configuration_on_the_same_clips(
     assert found[0] == taken
     assert found[1].startswith(told)
     assert bool(found[1]) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("together", "taken"),
+    [((), 1), (("speaker",), 0), (("speaker", "statement"), 1), (("speaker", "statement", "take"), 1)],
+)
+def test_evidence_is_counted_in_what_the_splits_keep_together(together: tuple[str, ...], taken: int) -> None:
+    """The ten clips that the trial gains are of two statements of one speaker; it loses a clip of another."""
+    wrong: Wrong = {0: range(10, 20), 1: range(40, 41)}
+    found = decided(study_of(trial(0, 0.7), trial(1, 0.8)), wrong, together)
+    assert found[0] == taken
 
 
 def test_the_best_of_equals_is_the_untuned_configuration() -> None:
