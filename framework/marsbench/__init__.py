@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from marsbench.errors import BenchError
 
 __all__ = ["BenchError"]
-__all__ += ["Fitted", "clip_table", "extract", "fit", "load", "load_corpus"]
+__all__ += ["Fitted", "clip_table", "evaluate", "extract", "fit", "load", "load_corpus"]
 __all__ += ["Result", "compare", "ensemble", "leaderboard", "run", "search", "write_report"]
 
 if TYPE_CHECKING:  # the same names, for type checkers and editors
-    from marsbench.api.corpora import Fitted, clip_table, extract, fit, load, load_corpus
+    from marsbench.api.corpora import Fitted, clip_table, evaluate, extract, fit, load, load_corpus
     from marsbench.api.runs import Result, compare, ensemble, leaderboard, run, search, write_report
 else:  # hidden from them, so that a name that does not exist is still told
-    _OF_CORPORA = {"Fitted", "clip_table", "extract", "fit", "load", "load_corpus"}
+    _OF_CORPORA = {"Fitted", "clip_table", "evaluate", "extract", "fit", "load", "load_corpus"}
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:

@@ -12,7 +12,9 @@ from marsbench.api.options import plain
 from marsbench.data.audio_validation import OnBad
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
-from marsbench.deployment.bundle_files import AnyBundle, Sample, golden_samples, read_bundle
+from marsbench.deployment.bundle_files import AnyBundle, Sample, golden_samples, read_bundle, read_samples
+from marsbench.deployment.evaluate import Evaluation
+from marsbench.deployment.evaluate import evaluate as evaluate_bundle
 from marsbench.deployment.export import Target, fit_bundle
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.execution.limits import limited_threads
@@ -180,6 +182,42 @@ def load(folder: str | Path, *, plugins: Iterable[str | Path] = ()) -> AnyBundle
     if bundle.warning:
         warnings.warn(bundle.warning, stacklevel=2)
     return bundle
+
+
+def evaluate(
+    bundle: AnyBundle | str | Path,
+    data: CheckedCorpus | str | Path,
+    *,
+    plugins: Iterable[str | Path] = (),
+    verbose: bool = False,
+    **parameters: Any,
+) -> Evaluation:
+    """Score a bundle on labelled clips, beside what its run promised, as `bench evaluate` does.
+
+    Args:
+        bundle: what `load` or `fit` returned, or the folder of a bundle.
+        data: what `load_corpus` returned, or a dataset's name or a path.
+        plugins: folders of plugins beside `./plugins`.
+        verbose: print the progress.
+        **parameters: of `load_corpus`, for a name or a path.
+
+    Returns:
+        `metrics` with their 95 % intervals, over the classes that both have; `promised`, the scores of the
+        bundle's run on these classes, None for a bundle that is not from a run; `inside`, whether the score
+        lies in the promised interval; `sentence`, which says so.
+
+    Raises:
+        BenchError: as `load` and `load_corpus`; fewer than two classes in common.
+    """
+    samples: Sequence[Sample] = ()
+    if isinstance(bundle, str | Path):
+        folder, bundle = Path(bundle), load(bundle, plugins=plugins)
+        samples = read_samples(folder, bundle.record)
+    elif isinstance(bundle, Fitted):
+        samples = bundle.samples
+    if not isinstance(data, CheckedCorpus):
+        data = load_corpus(data, plugins=plugins, verbose=verbose, **parameters)
+    return evaluate_bundle(bundle, data, samples, progress_for(verbose))
 
 
 def _registry(plugins: Iterable[str | Path]) -> Registry:

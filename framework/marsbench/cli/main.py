@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from marsbench.cli import cache, data, models, plugins, protocols
 from marsbench.cli.app import app as app_command
+from marsbench.cli.evaluate import evaluate
 from marsbench.cli.export import export
 from marsbench.cli.leaderboard import leaderboard
 from marsbench.cli.output import drop_unwritten, print_text, replace_unknown_characters, warn
@@ -78,7 +79,7 @@ app = typer.Typer(
 )
 for command in (run, search, plan, status, retry, ensemble, leaderboard, show, compare, report):
     app.command()(command)
-for command in (export, predict, app_command):
+for command in (export, predict, evaluate, app_command):
     app.command()(command)
 for group in (plugins, data, models, protocols, cache):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])

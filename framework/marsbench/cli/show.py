@@ -117,7 +117,7 @@ def _print_values(
         ]
         print_json(rows)
     else:
-        out.print(runs.values(run, by, found))
+        out.print(runs.values(run.title, by, found))
 
 
 def compare(

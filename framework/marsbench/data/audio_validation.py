@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
-from marsbench.data.audio import DECODER, decode_with_channels, is_far_beyond_full_scale, read_bytes
+from marsbench.data.audio import (
+    DECODER,
+    Waveform,
+    decode_with_channels,
+    is_far_beyond_full_scale,
+    read_bytes,
+)
 from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, Corpus
 from marsbench.data.duplicates import compute_fingerprint, fingerprint_vector, near_duplicates
 from marsbench.errors import AudioError, CorpusError, DamagedError, raise_machine_fault
@@ -109,16 +115,21 @@ def examine(path: Path) -> AudioFacts:
     except AudioError as error:
         raise_machine_fault(error)
         return AudioFacts(sha256=sha256, problem=str(error))
-    rate = waveform.sample_rate.to_bytes(4, "little")
     return AudioFacts(
         sha256=sha256,
-        content=hashlib.sha256(rate + waveform.samples.tobytes()).hexdigest(),
+        content=content_of(waveform),
         sample_rate=waveform.sample_rate,
         channels=channels,
         seconds=waveform.seconds,
         audio_fingerprint=compute_fingerprint(waveform.samples, waveform.sample_rate),
         peak=waveform.peak,
     )
+
+
+def content_of(waveform: Waveform) -> str:
+    """`AudioFacts.content` of a decoded mono waveform."""
+    rate = waveform.sample_rate.to_bytes(4, "little")
+    return hashlib.sha256(rate + waveform.samples.tobytes()).hexdigest()
 
 
 def _stamp(path: Path) -> str:

@@ -103,7 +103,7 @@ def _grades(grades: Sequence[Grade]) -> Table:
         (
             name,
             percent(entry.score.value, entry.threshold),
-            _interval(entry.score, entry.threshold),
+            interval(entry.score, entry.threshold),
             threshold_text(entry.threshold),
             "" if entry.confidence is None else f"{100 * entry.confidence:.0f} %",
             outcome_text(entry.outcome),
@@ -128,7 +128,8 @@ def percent(share: float | None, threshold: float | None = None) -> str:
     return "-" if share is None else formatted(share, "share", threshold=threshold)
 
 
-def _interval(score: Score, threshold: float | None = None) -> str:
+def interval(score: Score, threshold: float | None = None) -> str:
+    """The ends of an interval in %."""
     return f"{percent(score.low, threshold)} to {percent(score.high, threshold)}"
 
 
@@ -136,7 +137,7 @@ def classes(metrics: Metrics) -> Table:
     """Scores by class; the accuracy of a class is its recall."""
     rows = []
     for entry in metrics.classes:
-        recall = percent(entry.recall.value), _interval(entry.recall)
+        recall = percent(entry.recall.value), interval(entry.recall)
         speakers = "-" if entry.n_speakers is None else entry.n_speakers
         rows.append(
             (entry.label, entry.n_clips, speakers, *recall, percent(entry.precision), percent(entry.f1))
@@ -145,25 +146,32 @@ def classes(metrics: Metrics) -> Table:
     return table("class", numbers=numbers, rows=rows, title="\nBy class, %")
 
 
-def values(run: Run, attribute: str, found: Iterable[ValueScores]) -> Table:
-    """Scores by value of an attribute."""
+def values(title: str, attribute: str, found: Iterable[ValueScores]) -> Table:
+    """Scores by value of an attribute of what the title names."""
     rows = []
     for entry in found:
-        cells = [cell for score in entry.scores.values() for cell in (percent(score.value), _interval(score))]
+        cells = [cell for score in entry.scores.values() for cell in (percent(score.value), interval(score))]
         rows.append((entry.value or "unknown", f"{entry.n_clips:,}", *cells))
     numbers = ("clips", "accuracy", "95 % interval", "UAR", "95 % interval")
-    return table(attribute, numbers=numbers, rows=rows, title=f"{run.title}: by {attribute}, %")
+    return table(attribute, numbers=numbers, rows=rows, title=f"{title}: by {attribute}, %")
 
 
-def confusion(metrics: Metrics) -> Table:
-    """Counts, with true classes as rows and predicted classes as columns."""
-    labels = [scores.label for scores in metrics.classes]
+def confusion(metrics: Metrics, labels: Sequence[str] = ()) -> Table:
+    """Counts, with true classes as rows and predicted classes as columns.
+
+    `labels` are those of the matrix, where not all of them were tested; columns without a count are left out.
+    """
+    tested = [scores.label for scores in metrics.classes]
+    labels = labels or tested
+    told = [place for place, counts in enumerate(zip(*metrics.confusion, strict=True)) if any(counts)]
+    shown = [place for place, label in enumerate(labels) if label in tested or place in told]
     rows = []
     for index, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True)):
-        cells = [_cell(count, sum(counts), right=place == index) for place, count in enumerate(counts)]
-        rows.append((label, *cells))
+        if label in tested:
+            cells = [_cell(counts[place], sum(counts), right=place == index) for place in shown]
+            rows.append((label, *cells))
     title = "\nConfusion matrix (rows true, columns predicted)"
-    return table("true", numbers=[label[:_SHORT] for label in labels], rows=rows, title=title)
+    return table("true", numbers=[labels[place][:_SHORT] for place in shown], rows=rows, title=title)
 
 
 def _cell(count: int, total: int, *, right: bool) -> Text:
