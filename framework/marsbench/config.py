@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
 )  # fmt: skip
 
+from marsbench.corpus_options import Reading
 from marsbench.errors import ConfigError, shown, shown_path, unknown
 from marsbench.hashing import digest
 from marsbench.options import (
@@ -142,14 +143,12 @@ class _Kept(Options):
     """Declare that no two clips without a speaker are of one; else the verdict on them is never PASS."""
 
 
-class _Bench(_Kept):
+class _Bench(Reading, _Kept):
     """What runs of pipelines have in common, whoever chooses the pipelines."""
 
     data: Audio = "demo"
     """A dataset's name, or the path to a folder or table of audio."""
     protocol: Protocols = Field(default=["stratified5"])
-    speaker: Annotated[str | None, Hint("REGEX")] = None
-    """Expression whose first group, found in a clip's path below the data's folder, is its speaker."""
     seed: Annotated[int, Hint("N")] = Field(default=0, ge=0, lt=2**30, strict=True)
     """Seed of training."""
     set: Settings = Field(default={})

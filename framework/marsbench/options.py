@@ -313,23 +313,24 @@ def setting_text(name: str, value: object) -> str:
     """
     if isinstance(value, str) and _BARE.fullmatch(value) and read_setting(f"{name}={value}")[1] == value:
         return f"{name}={value}"
-    return f"{name}={_toml(value)}"
+    return f"{name}={toml_text(value)}"
 
 
 _BARE = re.compile(r"[A-Za-z_/][\w./+-]*", re.ASCII)
 """Texts that need quotes in no shell."""
 
 
-def _toml(value: object) -> str:
+def toml_text(value: object) -> str:
+    """A value as TOML writes it, in one line; raises ValueError if TOML has no such value."""
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, str | int):
         # As in JSON, which escapes what TOML does, but for this one.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
+        return f"[{', '.join(toml_text(item) for item in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_toml(key)} = {_toml(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{toml_text(key)} = {toml_text(item)}' for key, item in value.items())}}}"
     raise ValueError(value)
 
 

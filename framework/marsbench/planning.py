@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from marsbench.config import Experiment
+from marsbench.corpus_options import AS_LISTED, Reading
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
-from marsbench.data.voices import speakers_in, voice_notes
+from marsbench.data.reading import apply_reading
+from marsbench.data.voices import voice_notes
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion, unknown
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
@@ -61,6 +63,8 @@ class Plan:
     pipelines: tuple[Pipeline, ...]
     dataset: Recipe
     """The dataset plugin that made the corpus, with its parameters."""
+    reading: Reading
+    """How its clips were read."""
     folders: tuple[Path, ...]
     """Drop-in folders in which plugins are found."""
 
@@ -98,12 +102,9 @@ def make_plans(
     for entry in (data, *features, *models):
         for reason in registry.refusals(entry.name):
             progress.say(f"not used: {reason}")
-    parameters = fixed | by_plugin[data.name] | _speaker(experiment.speaker)
-    checked = reduce(
-        _load_and_check(
-            data, parameters, experiment.bad_audio, progress, fixed.get("root"), experiment.speaker
-        )
-    )
+    parameters, reading = fixed | by_plugin[data.name], experiment.reading
+    loaded = _load_and_check(data, parameters, reading, experiment.bad_audio, progress, fixed.get("root"))
+    checked = reduce(loaded)
     corpus = _with_notes(checked, voice_notes(checked, independent=experiment.independent_clips), progress)
     return [
         Plan(
@@ -112,6 +113,7 @@ def make_plans(
             protocol_word=word,
             pipelines=tuple(pipelines),
             dataset=data.recipe(parameters),
+            reading=reading,
             folders=registry.folders,
         )
         for word, definition in definitions.items()
@@ -124,23 +126,17 @@ def checked_corpus(
     settings: Settings,
     progress: Progress,
     on_bad: OnBad = "skip",
-    speaker: str | None = None,
+    reading: Reading = AS_LISTED,
 ) -> CheckedCorpus:
     """The corpus that `data` names, with every file examined; unusable files are listed in it.
-
-    A regular expression `speaker` finds the speakers in the names of the clips.
 
     Raises:
         BenchError: no such dataset or path, or a setting that does not fit.
     """
     entry, fixed = resolve_dataset(registry, data)
-    parameters = fixed | _settings_by_plugin(settings, [entry])[entry.name] | _speaker(speaker)
-    checked = _load_and_check(entry, parameters, on_bad, progress, fixed.get("root"), speaker)
+    parameters = fixed | _settings_by_plugin(settings, [entry])[entry.name]
+    checked = _load_and_check(entry, parameters, reading, on_bad, progress, fixed.get("root"))
     return _with_notes(checked, voice_notes(checked), progress)
-
-
-def _speaker(pattern: str | None) -> Settings:
-    return {} if pattern is None else {"speaker": pattern}
 
 
 def _with_notes(corpus: CheckedCorpus, notes: Iterable[str], progress: Progress) -> CheckedCorpus:
@@ -218,19 +214,14 @@ def _answers(entry: Entry, question: Callable[[type[Dataset]], bool]) -> bool:
 def _load_and_check(
     entry: Entry,
     parameters: Settings,
+    reading: Reading,
     on_bad: OnBad,
     progress: Progress,
     found_at: str | None,
-    speaker: str | None,
 ) -> CheckedCorpus:
-    """The checked corpus; `progress` is told how a path was read, `found_at` where there is one.
-
-    An expression `speaker` that was asked for must find a speaker for every clip.
-    """
+    """The checked corpus; `progress` is told how a path was read, `found_at` where there is one."""
     with progress.track(f"Loading {entry.name}", 1) as advance:
-        corpus = listed_corpus(entry, parameters)
-        if speaker is not None:
-            _speakers_in(speaker, corpus)
+        corpus = listed_corpus(entry, parameters, reading)
         advance(1)
     if found_at is not None:
         cut = ", ..." if len(corpus.labels) > _LABELS_SHOWN else ""
@@ -241,10 +232,15 @@ def _load_and_check(
     return check_audio(corpus, on_bad, progress)
 
 
-def listed_corpus(entry: Entry, parameters: Settings) -> Corpus:
-    """The corpus as its dataset plugin lists it, without opening audio; raises BenchError where it cannot."""
+def listed_corpus(entry: Entry, parameters: Settings, reading: Reading = AS_LISTED) -> Corpus:
+    """The corpus as its dataset plugin lists it and `reading` asks for it, without opening audio.
+
+    Raises:
+        BenchError: the plugin cannot list it, or it does not fit what `reading` asks for.
+    """
     try:
         dataset = cast("Dataset", entry.plugin.create(parameters))
+        object.__setattr__(dataset, "reading", reading)  # it may be a frozen dataclass
         corpus = dataset.load()
     except BenchError:
         raise
@@ -252,18 +248,7 @@ def listed_corpus(entry: Entry, parameters: Settings) -> Corpus:
         raise PluginError(f"{entry.name}.load failed: {type(error).__name__}: {error}") from error
     if not isinstance(corpus, Corpus):
         raise PluginError(f"{entry.name}.load returned {type(corpus).__name__}; a Corpus is needed")
-    if dataset.speaker_pattern is None:
-        return corpus
-    speakers = _speakers_in(dataset.speaker_pattern, corpus)
-    clips = (replace(clip, speaker=one) for clip, one in zip(corpus.clips, speakers, strict=True))
-    return replace(corpus, clips=tuple(clips))
-
-
-def _speakers_in(pattern: str, corpus: Corpus) -> list[str]:
-    try:
-        return speakers_in(pattern, [clip.id for clip in corpus.clips])
-    except ValueError as error:
-        raise ConfigError(f"--speaker {error}") from error
+    return apply_reading(corpus, reading)
 
 
 # Settings

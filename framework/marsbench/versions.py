@@ -40,7 +40,11 @@ KEYS = {
 
 OFFERED = {
     "datasets": Part(
-        1, ("plugin.base:Dataset", "data.corpus", "data.download:unpack", "data.download:Archive")
+        1,
+        (
+            *("plugin.base:Dataset", "data.corpus", "data.labels", "data.reading:found_in"),
+            *("data.download:unpack", "data.download:Archive"),
+        ),
     ),
     "features": Part(1, ("plugin.features", "data.audio")),
     "encoders": Part(
@@ -59,8 +63,8 @@ OFFERED = {
 
 PARTS = KEYS | OFFERED
 INERT = (
-    *("atomic_files", "environment", "errors", "plugin.identity", "plugin.registry", "progress"),
-    "versions",
+    *("atomic_files", "corpus_options", "environment", "errors", "plugin.identity", "plugin.registry"),
+    *("progress", "versions"),
 )
 """Modules that compute no result: messages, files, what is found where."""
 

@@ -58,9 +58,31 @@ def read_levels(layout: Folders, folders: Folders) -> Mapping[str, str] | None:
     """Values of one file's folders by meaning; None if it lies above the folders of the classes."""
     if len(folders) <= layout.index(CLASS):
         return None
+    label = folders[layout.index(CLASS)]
+    return {CLASS: label, **named_levels(layout, folders)}
+
+
+def named_levels(layout: Folders, folders: Folders) -> dict[str, str]:
+    """Values of one file's folders by meaning, without the class; of as many levels as there are."""
     values = dict(zip(layout, folders, strict=False))
-    values.pop(UNUSED, None)
+    for meaning in (UNUSED, CLASS):
+        values.pop(meaning, None)
     return values | {SPLIT: values[SPLIT].casefold()} if SPLIT in values else values
+
+
+def known_levels(folders: Collection[Folders]) -> Folders:
+    """What each level of folders is by its names: a split, speakers, or of no use; no level is the class."""
+    meanings: list[str] = []
+    for names in _levels(folders):
+        meaning = SPLIT if _are_splits(names) else SPEAKER if _most(names, _is_speaker) else UNUSED
+        meanings.append(UNUSED if meaning in meanings else meaning)
+    return tuple(meanings)
+
+
+def _levels(folders: Collection[Folders]) -> list[frozenset[str]]:
+    """Names of folders by level, outermost first."""
+    depth = max(map(len, folders), default=0)
+    return [frozenset(path[level] for path in folders if len(path) > level) for level in range(depth)]
 
 
 def infer_layout(
@@ -74,9 +96,8 @@ def infer_layout(
     Raises:
         CorpusError: two readings are possible; names both, and the option that chooses.
     """
-    depth = max(map(len, folders), default=0)
-    levels = [frozenset(path[level] for path in folders if len(path) > level) for level in range(depth)]
-    is_split = [len(names) > 1 and all(map(_SPLIT.fullmatch, names)) for names in levels]
+    levels = _levels(folders)
+    depth, is_split = len(levels), list(map(_are_splits, levels))
     outermost = is_split.index(False) if False in is_split else depth
     if outermost == depth:
         raise _no_classes(root, levels[0], "a split")
@@ -107,7 +128,7 @@ def _refuse_other_readings(
     are_others = _most(shared, _may_be_speaker) or all(map(_SPLIT.fullmatch, shared))
     if len(below) > 1 and len(shared) > 1 and not are_others:
         raise _two_readings(root, levels, [SPLIT] * outermost, [])
-    if _most(levels[outermost], lambda name: bool(_SPEAKER.fullmatch(name))):
+    if _most(levels[outermost], _is_speaker):
         raise _no_classes(root, levels[outermost], "speakers")
 
 
@@ -115,8 +136,16 @@ def _are_classes(names: frozenset[str], labels: Collection[str] | None) -> bool:
     return set(labels) <= names if labels else len(names) > 1 and _most(names, is_emotion)
 
 
+def _are_splits(names: frozenset[str]) -> bool:
+    return len(names) > 1 and all(map(_SPLIT.fullmatch, names))
+
+
+def _is_speaker(name: str) -> bool:
+    return bool(_SPEAKER.fullmatch(name))
+
+
 def _may_be_speaker(name: str) -> bool:
-    return bool(_SPEAKER.fullmatch(name) or _CODE.fullmatch(name))
+    return _is_speaker(name) or bool(_CODE.fullmatch(name))
 
 
 def _most(names: Collection[str], holds: Callable[[str], bool]) -> bool:

@@ -12,6 +12,7 @@ LAYERS = [
     {"progress"},
     {"environment", "atomic_files"},
     {"options"},
+    {"corpus_options"},
     {"config"},
     {"data"},
     {"plugin"},

@@ -1,5 +1,6 @@
 """Options as fields of models, and the texts of their values."""
 
+import re
 import shlex
 from inspect import signature
 from pathlib import Path, PurePath
@@ -118,7 +119,11 @@ ASKED = {
     "inner_folds": st.none() | st.integers(1, 20), "time_budget": st.none() | TIMES,
     "workers": st.none() | st.integers(0, 9), "cluster": st.none() | TEXTS, "threads": st.integers(1, 9),
     "unit_timeout": st.none() | TIMES, "unit_memory": st.none() | st.integers(1, 2**40),
-    "gain": st.none() | st.floats(-99, 99), "speaker": st.none() | TEXTS, "independent_clips": st.booleans(),
+    "gain": st.none() | st.floats(-99, 99), "independent_clips": st.booleans(),
+    "speaker": st.none() | TEXTS.map(re.escape), "label": st.none() | TEXTS.map(re.escape),
+    "map": st.dictionaries(TEXTS, TEXTS | st.just("")), "min_clips": st.integers(1, 99),
+    "classes": st.none() | st.lists(TEXTS, min_size=1, max_size=3, unique=True),
+    "name": st.none() | st.sampled_from(["mine", "a-b_1"]),
 }  # fmt: skip
 
 

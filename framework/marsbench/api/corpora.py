@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from marsbench.api.options import plain
+from marsbench.api.options import Names, asked_for, plain
+from marsbench.corpus_options import Reading
 from marsbench.data.audio_validation import OnBad
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
@@ -25,9 +26,15 @@ from marsbench.plugin.registry import Registry, discover, drop_in_folders
 from marsbench.progress import progress_for
 
 
-def load_corpus(
+def load_corpus(  # noqa: PLR0913 - one argument an option
     data: str | Path = "demo",
     *,
+    speaker: str | None = None,
+    label: str | None = None,
+    map: Mapping[str, str] | str | None = None,  # noqa: A002 - the option's name
+    classes: Names | None = None,
+    min_clips: int = 1,
+    name: str | None = None,
     bad_audio: OnBad = "skip",
     plugins: Iterable[str | Path] = (),
     verbose: bool = False,
@@ -38,6 +45,14 @@ def load_corpus(
     Args:
         data: a dataset's name, or a path: a folder with one sub-folder for each class, a CSV of path, label
             and perhaps speaker, RAVDESS.
+        speaker: regular expression whose first group, found in a clip's path below the data's folder, is its
+            speaker.
+        label: the same for its class; folders need not be classes then.
+        map: new names of classes, such as `{"W": "angry", "boredom": ""}`; equal names join classes, an empty
+            one leaves the class out.
+        classes: only these classes, in this order.
+        min_clips: leave out classes with fewer clips.
+        name: the corpus's name.
         bad_audio: "skip" unusable files, which are listed in the corpus's `bad`, or "fail".
         plugins: folders of plugins beside `./plugins`.
         verbose: print the progress.
@@ -47,12 +62,16 @@ def load_corpus(
         The usable clips with `clips`, `labels`, `speakers` and `targets` (class index by clip).
 
     Raises:
-        BenchError: no such dataset or path, an unknown parameter, a class without a usable clip.
+        BenchError: no such dataset or path, an unknown parameter or class, an expression that does not match,
+            a class without a usable clip.
     """
+    asked: dict[str, Any] = {"speaker": speaker, "label": label, "map": map, "classes": classes}
+    asked |= {"min_clips": min_clips, "name": name}
+    reading = asked_for(Reading, asked, "marsbench.load_corpus")
     registry, place = _registry(plugins), str(plain(data))
-    name = resolve_dataset(registry, place)[0].name
-    settings = {f"{name}.{parameter}": plain(value) for parameter, value in parameters.items()}
-    return checked_corpus(registry, place, settings, progress_for(verbose), bad_audio)
+    plugin = resolve_dataset(registry, place)[0].name
+    settings = {f"{plugin}.{parameter}": plain(value) for parameter, value in parameters.items()}
+    return checked_corpus(registry, place, settings, progress_for(verbose), bad_audio, reading)
 
 
 def clip_table(corpus: CheckedCorpus) -> pd.DataFrame:

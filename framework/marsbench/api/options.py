@@ -34,6 +34,11 @@ class _Shared(TypedDict, total=False):
 class _Bench(_Shared, total=False):
     data: Folder
     speaker: str | None
+    label: str | None
+    map: Mapping[str, str] | str
+    classes: Names | None
+    min_clips: int
+    name: str | None
     seed: int
     set: Mapping[str, Any]
     bad_audio: Literal["skip", "fail"]

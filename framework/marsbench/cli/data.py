@@ -5,8 +5,9 @@ from typing import Annotated, cast
 
 import typer
 
-from marsbench.cli.options import Plugins, Settings, Speaker, registry_of
+from marsbench.cli.options import Given, Plugins, Settings, registry_of, takes
 from marsbench.config import parse_settings
+from marsbench.corpus_options import Reading
 from marsbench.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, download.")
@@ -22,20 +23,22 @@ def list_datasets(plugins: Plugins = None) -> None:
 
 
 @app.command("check")
+@takes(Reading)
 def check(
     data: Annotated[str, typer.Argument(metavar="NAME|PATH", help="Dataset, or path to audio.")],
+    given: Given,
     plugins: Plugins = None,
     settings: Settings = None,
-    speaker: Speaker = None,
 ) -> None:
     """Open every file: counts, durations, duplicates, bad files."""
     from marsbench.planning import checked_corpus
     from marsbench.report.terminal.console import TerminalProgress, out
     from marsbench.report.terminal.listings import corpus_report
 
+    reading = Reading.parse({}, typed=given)
     with TerminalProgress() as progress:
         corpus = checked_corpus(
-            registry_of(plugins), data, parse_settings(settings), progress, speaker=speaker
+            registry_of(plugins), data, parse_settings(settings), progress, reading=reading
         )
     out.print(corpus_report(corpus))
 

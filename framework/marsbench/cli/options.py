@@ -85,7 +85,6 @@ _SHARED = options_of(Experiment)
 Results = Annotated[Path, declared(_SHARED["results"])]
 Plugins = Annotated[list[Path] | None, declared(_SHARED["plugins"])]
 CriteriaOption = Annotated[list[str] | None, declared(_SHARED["criteria"])]
-Speaker = Annotated[str | None, declared(_SHARED["speaker"])]
 Settings = Annotated[list[str] | None, declared(_SHARED["set"])]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Also repeat fits that failed earlier.")]

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import Json, Plugins, Settings, Speaker, registry_of
+from marsbench.cli.options import Given, Json, Plugins, Settings, registry_of, takes
 from marsbench.cli.output import print_json
 from marsbench.config import parse_settings
+from marsbench.corpus_options import Reading
 
 app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, show, write to a file.")
 
@@ -28,16 +29,17 @@ def list_protocols(as_json: Json = False) -> None:
 
 
 @app.command("show")
+@takes(Reading)
 def show(
     protocol: Annotated[
         str, typer.Argument(metavar="NAME|FILE", help="Built-in protocol, or a .toml or .json file.")
     ],
+    given: Given,
     data: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="Dataset, or path to audio, to split.")
     ] = "demo",
     plugins: Plugins = None,
     settings: Settings = None,
-    speaker: Speaker = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.json", help="Write the splits to a protocol file."),
@@ -51,12 +53,12 @@ def show(
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
     from marsbench.report.terminal.listings import protocol_facts, protocol_report
 
-    definition = find_protocol(protocol)
+    definition, reading = find_protocol(protocol), Reading.parse({}, typed=given)
     if output is not None:
         require_json(output)
     with TerminalProgress() as progress:
         corpus = checked_corpus(
-            registry_of(plugins), data, parse_settings(settings), progress, speaker=speaker
+            registry_of(plugins), data, parse_settings(settings), progress, reading=reading
         )
     applied = apply_protocol(definition, corpus)
     if output is not None:

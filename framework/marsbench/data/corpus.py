@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from marsbench.errors import CorpusError, is_plain, shown
 from marsbench.hashing import digest, slug
 
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-"""The eight classes of RAVDESS in its own order."""
-
 
 @dataclass(frozen=True, slots=True)
 class Clip:

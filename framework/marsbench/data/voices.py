@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from marsbench.data.reading import found_in
+
 if TYPE_CHECKING:  # showing stored results needs the words of this module, but no arrays
     import numpy as np
     from numpy.typing import NDArray
@@ -180,25 +182,6 @@ def listed(words: Sequence[str], most: int = 8) -> str:
 # Speakers in names
 
 
-def speakers_in(pattern: str, ids: Sequence[str]) -> list[str]:
-    """The first group, or else all, of what a regular expression finds in the name of each clip.
-
-    Raises:
-        ValueError: it is not a regular expression, or finds nothing in a name.
-    """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern} is not a regular expression: {error}") from error
-    group = min(1, expression.groups)
-    found = [match[group] if (match := expression.search(name)) else None for name in ids]
-    missed = [name for name, speaker in zip(ids, found, strict=True) if not speaker]
-    if missed:
-        n_found = f"{len(ids) - len(missed):,} of {len(ids):,} clips" if len(missed) < len(ids) else "no clip"
-        raise ValueError(f"{pattern} finds a speaker in {n_found}; none in {missed[0]}")
-    return [speaker for speaker in found if speaker]
-
-
 def _suggestion(corpus: "CheckedCorpus") -> str:
     """One more sentence, with the expression for what looks like speakers in clips' names, if anything does.
 
@@ -209,7 +192,7 @@ def _suggestion(corpus: "CheckedCorpus") -> str:
     found: list[tuple[bool, bool, str, list[str]]] = []
     for pattern in _candidates(ids):
         try:
-            speakers = speakers_in(pattern, ids)
+            speakers = found_in("speaker", pattern, ids)
         except ValueError:
             continue
         voices = voices_of(corpus.targets.tolist(), speakers, corpus.labels)

@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from marsbench.corpus_options import AS_LISTED
 from marsbench.errors import ConfigError, PluginError, unknown
 
 if TYPE_CHECKING:  # listing plugins reads no audio
@@ -76,25 +77,11 @@ class Dataset(Plugin):
     """Archives that `bench data fetch` downloads and unpacks."""
     fallback: ClassVar[bool] = False
     """Whether the dataset is used only for paths that no other dataset recognises."""
-    speaker_pattern: str | None = None
-    """Regular expression whose first group, in a clip's id, is its speaker; None for what `load` says."""
+    reading = AS_LISTED
+    """What the user asked for, which `data.reading` applies to what `load` returns.
 
-    @classmethod
-    def create(cls, parameters: dict[str, Any]) -> Self:
-        """As of any plugin; the parameter `speaker` is one of every dataset, see `speaker_pattern`."""
-        own = dict(parameters)
-        pattern = None if "speaker" in cls.parameter_defaults() else own.pop("speaker", None)
-        if not isinstance(pattern, str | None):
-            raise ConfigError(f"speaker = {pattern!r}: a regular expression, as text, is needed")
-        made = super().create(own)
-        object.__setattr__(made, "speaker_pattern", pattern)  # it may be a frozen dataclass
-        return made
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Current value of every parameter by name; raises PluginError if one was not stored."""
-        pattern = {"speaker": self.speaker_pattern} if self.speaker_pattern else {}
-        return super().parameters | pattern
+    A dataset that could not list its clips otherwise may look at it.
+    """
 
     def load(self) -> "Corpus":
         """List the clips; raises CorpusError if files are missing or not as expected."""

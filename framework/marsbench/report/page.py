@@ -44,7 +44,7 @@ def build_page(
 
     def audio_of(corpus: CorpusRecord) -> CorpusAudio:
         if corpus.fingerprint not in found:
-            found[corpus.fingerprint] = find_audio(corpus.dataset, folders)
+            found[corpus.fingerprint] = find_audio(corpus, folders)
         return found[corpus.fingerprint]
 
     runs = _runs(selection, criteria, notes, partial(view_run, audio_of=audio_of, playable=audio))

@@ -8,7 +8,6 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import soundfile
@@ -23,8 +22,8 @@ from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Grade, Outcome, Score, grade, verdict
 from marsbench.evaluation.scoring import scores_of
-from marsbench.plugin.base import Dataset
-from marsbench.plugin.registry import Recipe, discover
+from marsbench.planning import listed_corpus
+from marsbench.plugin.registry import discover
 from marsbench.report.charts import (
     RATE,
     Calibration,
@@ -225,22 +224,20 @@ class CorpusAudio:
     """What else is known of each clip, by clip id."""
 
 
-def find_audio(dataset: Recipe, folders: tuple[Path, ...]) -> CorpusAudio:
+def find_audio(record: CorpusRecord, folders: tuple[Path, ...]) -> CorpusAudio:
     """The files that the dataset plugin lists now; never raises for what is missing.
 
     Args:
-        dataset: the plugin that made the corpus, with its parameters.
+        record: the corpus, with the plugin that made it.
         folders: drop-in folders of plugins.
     """
     try:
-        entry = discover(folders).get("datasets", dataset.name)
-        corpus = cast("Dataset", entry.plugin.create(dataset.parameters)).load()
-        paths = {clip.id: clip.path for clip in corpus.clips}
-        return CorpusAudio(paths, attributes={clip.id: clip.attributes for clip in corpus.clips})
+        entry = discover(folders).get("datasets", record.dataset.name)
+        clips = listed_corpus(entry, record.dataset.parameters, record.reading).clips
+        paths = {clip.id: clip.path for clip in clips}
+        return CorpusAudio(paths, attributes={clip.id: clip.attributes for clip in clips})
     except BenchError as error:
         return CorpusAudio({}, str(error))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's plugin must not end the report
-        return CorpusAudio({}, f"{dataset.name}.load failed: {type(error).__name__}: {error}")
 
 
 def player(waveform: Waveform) -> str:

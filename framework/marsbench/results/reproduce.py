@@ -38,6 +38,7 @@ def reproduce(run: Standing, seeds: Sequence[int] = ()) -> Reproduction:
         "criteria": run.criteria,
         "independent_clips": run.independent_clips,
         "threads": run.threads,
+        **dict(run.corpus.reading),
         **_tuning(run),
     }
     commands = [

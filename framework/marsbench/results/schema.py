@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_validator
 
 from marsbench.config import Criteria, Tuning
+from marsbench.corpus_options import AS_LISTED, Reading
 from marsbench.data.voices import UNKNOWN
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import maximised
@@ -33,6 +34,8 @@ class CorpusRecord(StoredRecord):
     name: str
     dataset: Recipe
     """The plugin that made it, with its parameters: where the audio was."""
+    reading: Reading = AS_LISTED
+    """How the clips that it lists were read."""
     fingerprint: str
     labels: list[str]
     """Class names, in the order of every array."""

@@ -232,7 +232,6 @@ class PipelineJob(Job):
                 "model": [self.pipeline.model.name],
                 "data": dataset.name,
                 "protocol": [self.plan.protocol_word],
-                "speaker": None,  # among the dataset's settings
                 "set": made_by | self.pipeline.settings,
                 "plugins": [folder for folder in self.plan.folders if holds_plugins(folder)],
             }

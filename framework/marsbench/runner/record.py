@@ -153,6 +153,7 @@ def corpus_record(plan: Plan) -> CorpusRecord:
     return CorpusRecord(
         name=corpus.name,
         dataset=plan.dataset,
+        reading=plan.reading,
         fingerprint=corpus.fingerprint,
         labels=list(corpus.labels),
         n_clips=len(corpus.clips),

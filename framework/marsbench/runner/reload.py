@@ -46,7 +46,9 @@ def corpus_of(
     parameters = dataset.parameters if entry.name == dataset.name else {}
     settings = {f"{entry.name}.{name}": value for name, value in parameters.items() if name not in fixed}
     try:
-        corpus = checked_corpus(registry, data or dataset.name, settings, progress or Silent())
+        corpus = checked_corpus(
+            registry, data or dataset.name, settings, progress or Silent(), reading=run.corpus.reading
+        )
     except CorpusError as error:
         moved = "" if data else "; if the corpus was moved, name the run and its place: RUN --data PATH"
         raise CorpusError(f"the corpus of {run.run_id}: {error}{moved}") from error
@@ -80,7 +82,7 @@ def values_of(
     try:
         entry, fixed = resolve_dataset(registry, data or dataset.name)
         own = dataset.parameters if entry.name == dataset.name else {}
-        listed = {clip.id: clip for clip in listed_corpus(entry, own | fixed).clips}
+        listed = {clip.id: clip for clip in listed_corpus(entry, own | fixed, run.corpus.reading).clips}
     except BenchError as error:
         raise ResultsError(f"attributes are read from the corpus: {error} (--data names it)") from error
     truth = zip(predictions.clips, predictions.targets, predictions.speakers, strict=True)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.atomic_files import home
-from marsbench.data.corpus import EMOTIONS, Clip, Corpus
+from marsbench.data.corpus import Clip, Corpus
+from marsbench.data.labels import EMOTIONS
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.hashing import derived_seed, digest
 from marsbench.plugin.base import Dataset

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from marsbench.data.audio import SUFFIXES
-from marsbench.data.corpus import EMOTIONS, Clip, Corpus
+from marsbench.data.corpus import Clip, Corpus
+from marsbench.data.labels import in_order
+from marsbench.data.reading import found_in
 from marsbench.errors import ConfigError, CorpusError, suggestion
 from marsbench.hashing import slug
 from marsbench.plugin.base import Dataset
@@ -21,6 +23,8 @@ from marsbench_plugins.folder_layout import (
     Folders,
     infer_layout,
     is_emotion,
+    known_levels,
+    named_levels,
     parse_layout,
     read_levels,
 )
@@ -42,6 +46,7 @@ class Folder(Dataset):
     Folders of a split (train, test, ...) or of speakers above those of the classes are recognised by their
     names and become attributes and speakers. `layout` says what each level of folders is, outermost first:
     'class', 'split/class', 'speaker/class'; other words become attributes, '*' is a level without use.
+    Where an expression names the classes (`--label`), audio may lie in any folders, or all in one.
 
     `labels` is the order of the classes; by default that of RAVDESS if it has all classes, else alphabetical.
     `speaker` is a regular expression that is searched in a clip's id (its path relative to the root); its
@@ -135,6 +140,9 @@ class Folder(Dataset):
         """Clips by the folders below `base`, with ids relative to `root`; notes as `_find`."""
         files = list(_files_below(root))
         audio = [path for path in files if _is_audio(path)]
+        if self.reading.label and audio:
+            clips = self._labelled(root, audio, self.reading.label)
+            return clips, _notes((), [], 0, len(files) - len(audio))
         inside = {path: path.relative_to(base).parts[:-1] for path in audio if path.is_relative_to(base)}
         layout = self._layout(root, {folders for folders in inside.values() if folders})
         found = [_clip(root, path, layout, folders) for path, folders in inside.items() if folders]
@@ -143,10 +151,27 @@ class Folder(Dataset):
         empty = [folder.name for folder in _class_folders(base) if folder.name not in used]
         return clips, _notes(layout, empty, len(audio) - len(clips), len(files) - len(audio))
 
+    def _labelled(self, root: Path, audio: list[Path], pattern: str) -> list[Clip]:
+        """Clips of which an expression names the class, whatever folders they lie in."""
+        ids = [_checked_text(path.relative_to(root).as_posix()) for path in audio]
+        try:
+            labels = found_in("label", pattern, ids)
+        except ValueError as error:
+            raise ConfigError(f"--label {error}") from error
+        folders = [tuple(name.split("/")[:-1]) for name in ids]
+        layout = parse_layout(self.layout) if self.layout else known_levels(folders)
+        found = [named_levels(layout, above) for above in folders]
+        rows = zip(ids, audio, labels, found, strict=True)
+        return [
+            Clip(name, path, label, values.pop(SPEAKER, None), values) for name, path, label, values in rows
+        ]
+
     def _layout(self, root: Path, folders: set[Folders]) -> Folders:
         if self.layout or not folders:
             return parse_layout(self.layout or CLASS)
-        return infer_layout(str(root), folders, self.labels, speaker_is_known=bool(self.speaker))
+        return infer_layout(
+            str(root), folders, self.labels, speaker_is_known=bool(self.speaker or self.reading.speaker)
+        )
 
     def _classes(self, clips: Sequence[Clip]) -> tuple[str, ...]:
         found = {clip.label for clip in clips}
@@ -155,9 +180,7 @@ class Folder(Dataset):
                 if label not in found:
                     raise CorpusError(f"{self.root}: no clip of class '{label}'. {suggestion(label, found)}")
             return tuple(self.labels)
-        if found <= set(EMOTIONS):
-            return tuple(emotion for emotion in EMOTIONS if emotion in found)
-        return tuple(sorted(found))
+        return in_order(found)
 
     def _with_speakers(self, clips: list[Clip]) -> tuple[list[Clip], list[str]]:
         """Clips with speakers from their ids, and a note if the pattern does not match some ids."""

@@ -15,8 +15,9 @@ from typing import ClassVar, Literal, get_args
 
 from marsbench.atomic_files import home
 from marsbench.data.audio import SUFFIXES
-from marsbench.data.corpus import EMOTIONS, Clip, Corpus
+from marsbench.data.corpus import Clip, Corpus
 from marsbench.data.download import Archive, unpack
+from marsbench.data.labels import EMOTIONS
 from marsbench.errors import CorpusError, unknown
 from marsbench.hashing import digest
 from marsbench.plugin.base import Dataset

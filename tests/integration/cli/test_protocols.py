@@ -83,7 +83,7 @@ def write_corpus(folder: Path, n_speakers: int) -> None:
     import numpy as np
     import soundfile
 
-    from marsbench.data.corpus import EMOTIONS
+    from marsbench.data.labels import EMOTIONS
 
     folder.mkdir()
     rng = np.random.default_rng(0)

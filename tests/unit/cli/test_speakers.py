@@ -75,7 +75,7 @@ def test_speakers_that_an_expression_names_are_those_of_the_run_and_of_its_repet
     assert (row["verdict"], row["speakers_apart"]) == ("pass", True)
     shown = bench("show", row["run_id"])
     assert "Accuracy for one new speaker: " in shown.stdout
-    assert "folder.speaker=" in shown.stdout
+    assert "--speaker" in shown.stdout
     assert "v03" in bench("show", row["run_id"], "--by", "speaker").stdout
 
 
@@ -91,7 +91,7 @@ def test_speakers_can_be_named_wherever_a_corpus_is_looked_at(
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("(x[0-9]+)", "speaker='(x[0-9]+)' matches no clip id, such as 'high/v00-0.wav'"),
+        ("(x[0-9]+)", "--speaker (x[0-9]+) finds a speaker in no clip; none in high/v00-0.wav"),
         ("(v0[0-9])", "--speaker (v0[0-9]) finds a speaker in 60 of 72 clips; none in high/v10-0.wav"),
         ("(", "is not a regular expression"),
     ],

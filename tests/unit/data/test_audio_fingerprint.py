@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from marsbench.data.corpus import EMOTIONS
 from marsbench.data.duplicates import (
     RATE,
     SIZE,
@@ -17,6 +16,7 @@ from marsbench.data.duplicates import (
     max_correlation,
     resample_normalised,
 )
+from marsbench.data.labels import EMOTIONS
 from marsbench_plugins.synthesis import SAMPLE_RATE, SENTENCES, Speaker, speak
 
 Samples = NDArray[np.float32]

@@ -20,7 +20,8 @@ from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data import duplicates
 from marsbench.data.audio import decode, read_bytes
 from marsbench.data.audio_validation import check_audio
-from marsbench.data.corpus import EMOTIONS, CheckedCorpus, Clip, Corpus
+from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
+from marsbench.data.labels import EMOTIONS
 from marsbench.errors import AudioError
 from marsbench.progress import Advance
 from marsbench.protocols.apply import apply_protocol

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fixtures.protocols import checked
 from marsbench.data.corpus import Clip
-from marsbench.data.voices import Voices, limits, speakers_in, voice_notes, voices_of
+from marsbench.data.reading import found_in
+from marsbench.data.voices import Voices, limits, voice_notes, voices_of
 
 LABELS = ("happy", "sad", "angry", "calm")
 Pairs = Sequence[tuple[str | None, int]]
@@ -154,7 +155,7 @@ def test_the_expression_that_is_proposed_finds_the_speakers_of_names(
     names = [name(*one) for one in made]
     told = notes(names, [c for _, c, _ in made])
     pattern = shlex.split(told[told.index("--speaker '") :])[1]
-    found = speakers_in(pattern, names)
+    found = found_in("speaker", pattern, names)
     pairs = {(speaker, s) for speaker, (s, _, _) in zip(found, made, strict=True)}
     assert len(pairs) == len({s for _, s in pairs}) == len({speaker for speaker, _ in pairs}) == 6
 
@@ -185,7 +186,7 @@ def test_nothing_is_proposed_where_names_tell_no_speaker(name: Callable[[int, in
 )
 def test_an_expression_must_find_a_speaker_in_every_name(pattern: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        speakers_in(pattern, ["s1_a.wav", "s2_a.wav"])
+        found_in("speaker", pattern, ["s1_a.wav", "s2_a.wav"])
 
 
 def test_many_speakers_are_counted_fast() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from marsbench.data.corpus import EMOTIONS
+from marsbench.data.labels import EMOTIONS
 from marsbench_plugins.synthesis import PROSODY, SAMPLE_RATE, SENTENCES, Speaker, speak
 
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from marsbench.config import Criteria, Tuning
+from marsbench.corpus_options import Reading
 from marsbench.options import setting_text
 from marsbench.plugin.registry import Recipe
 from marsbench.results.reproduce import reproduce
@@ -56,6 +57,14 @@ def tuned(**changes: Any) -> TuningRecord:
         (
             {"corpus": RAVDESS.model_copy(update={"dataset": SPEECH})},
             " --set ravdess.channels=speech --trials 0",
+        ),
+        (
+            {
+                "corpus": RAVDESS.model_copy(
+                    update={"reading": Reading(label="(low|high)_", map={"a": "low"}, min_clips=3, name="my")}
+                )
+            },
+            " --label '(low|high)_' --map a=low --min-clips 3 --name my --trials 0",
         ),
         ({"criteria": Criteria(macro_f1=0.7)}, " --criteria macro_f1=0.7 --trials 0"),
         ({"tuning": tuned()}, " --trials 5 --inner-folds 3"),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from marsbench.data.audio_validation import examine
-from marsbench.data.corpus import EMOTIONS, Corpus
+from marsbench.data.corpus import Corpus
+from marsbench.data.labels import EMOTIONS
 from marsbench.errors import ConfigError, CorpusError
 from marsbench_plugins import synthesis
 from marsbench_plugins.datasets import demo

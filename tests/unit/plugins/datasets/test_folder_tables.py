@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marsbench.data.audio_validation import check_audio
-from marsbench.data.corpus import EMOTIONS
+from marsbench.data.labels import EMOTIONS
 from marsbench.errors import CorpusError
 from marsbench_plugins.datasets.folder import Folder
 

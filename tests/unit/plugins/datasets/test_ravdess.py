@@ -6,7 +6,8 @@ from zipfile import ZipFile
 import pytest
 
 from marsbench.atomic_files import home
-from marsbench.data.corpus import EMOTIONS, Corpus
+from marsbench.data.corpus import Corpus
+from marsbench.data.labels import EMOTIONS
 from marsbench.errors import ConfigError, CorpusError
 from marsbench_plugins.datasets.ravdess import Ravdess
 
