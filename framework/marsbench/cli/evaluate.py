@@ -5,16 +5,19 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import Json, Plugins, Settings, Speaker, registry_of
+from marsbench.cli.options import Given, Json, Plugins, Settings, registry_of, takes
 from marsbench.cli.output import print_json, warn
 from marsbench.config import parse_settings
+from marsbench.corpus_options import Reading
 
 
+@takes(Reading)
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by bench export.")],
     data: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="Labelled clips: a dataset, a folder or a table.")
     ],
+    given: Given,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -22,7 +25,6 @@ def evaluate(
         ),
     ] = None,
     settings: Settings = None,
-    speaker: Speaker = None,
     plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
@@ -39,9 +41,9 @@ def evaluate(
     from marsbench.report.terminal.console import TerminalProgress, out
 
     read_bundle_record(bundle)  # what is no bundle is told before any audio is read
-    registry = registry_of(plugins)
+    registry, reading = registry_of(plugins), Reading.parse({}, typed=given)
     with TerminalProgress() as progress:
-        corpus = checked_corpus(registry, data, parse_settings(settings), progress, speaker=speaker)
+        corpus = checked_corpus(registry, data, parse_settings(settings), progress, reading=reading)
         require_attributes(corpus, by or ())
         loaded = read_bundle(bundle, registry, progress)
         samples = read_samples(bundle, loaded.record)
