@@ -3,26 +3,13 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from marsbench.data.labels import EMOTION_WORDS, standard_name
 from marsbench.errors import ConfigError, CorpusError
 
 Folders = tuple[str, ...]
 """Names of the folders between the root and one audio file, outermost first."""
 
 CLASS, SPEAKER, SPLIT, UNUSED = "class", "speaker", "split", "*"
-_EMOTIONS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        neutral calm happy happiness joy joyful sad sadness angry anger fear fearful afraid anxiety anxious
-        disgust disgusted surprise surprised surprising boredom bored excitement excited frustration
-        frustrated contempt amused amusement sleepy sleepiness positive negative
-        freude wut ärger trauer angst ekel langeweile überraschung
-        joie colère tristesse peur dégoût neutre ennui
-        alegría felicidad tristeza ira enojo miedo asco sorpresa
-        gioia rabbia tristezza paura disgusto neutrale
-        """,
-    )
-)
 _SPLIT = re.compile(
     r"(train|training|test|testing|val|valid|validation|dev|devel|development|eval|evaluation)"
     r"([ _.-]?(set|data|split|clips|audio|\d+))?",
@@ -39,7 +26,12 @@ _SHOWN = 4
 
 def is_emotion(name: str) -> bool:
     """Whether a folder's name contains an emotion, such as `01_Angry`."""
-    return not _EMOTIONS.isdisjoint(re.findall(r"[^\W\d_]+", name.casefold()))
+    return bool(_emotions(name))
+
+
+def _emotions(name: str) -> frozenset[str]:
+    """The words for emotions in a folder's name."""
+    return EMOTION_WORDS.intersection(re.findall(r"[^\W\d_]+", name.casefold()))
 
 
 def parse_layout(text: str) -> Folders:
@@ -105,6 +97,8 @@ def infer_layout(
     if known is None and not speaker_is_known:
         _refuse_other_readings(root, folders, levels, outermost)
     place = outermost if known is None else known
+    if known is not None and not labels:
+        _refuse_classes_below(root, folders, levels, place)
     above = [SPLIT if is_split[level] else UNUSED for level in range(place)]
     if UNUSED in above:
         inner = place - 1 - above[::-1].index(UNUSED)
@@ -130,6 +124,20 @@ def _refuse_other_readings(
         raise _two_readings(root, levels, [SPLIT] * outermost, [])
     if _most(levels[outermost], _is_speaker):
         raise _no_classes(root, levels[outermost], "speakers")
+
+
+def _refuse_classes_below(
+    root: str, folders: Collection[Folders], levels: Sequence[frozenset[str]], place: int
+) -> None:
+    """Raise CorpusError where a folder of a class has further classes in it, as positive/happy has."""
+    for level in range(place + 1, len(levels)):
+        inside: dict[str, set[str | None]] = {}
+        for path in folders:
+            if len(path) > level:
+                found = {standard_name(word) for word in _emotions(path[level])}
+                inside.setdefault(path[place], set()).update(found)
+        if _are_classes(levels[level], None) and any(len(found) > 1 for found in inside.values()):
+            raise _two_readings(root, levels, [UNUSED] * place, [UNUSED] * (level - place - 1))
 
 
 def _are_classes(names: frozenset[str], labels: Collection[str] | None) -> bool:
@@ -167,8 +175,8 @@ def _two_readings(
 def _no_classes(root: str, names: frozenset[str], what: str) -> CorpusError:
     return CorpusError(
         f"{root}: the folders {_some(names)} are named like {what} and not like classes. Add one folder per "
-        "class, or give a table with the columns path and label; with --set folder.layout=class these "
-        "folders are the classes"
+        "class, give a table with the columns path and label, or find the class in the paths by --label "
+        "REGEX; with --set folder.layout=class these folders are the classes"
     )
 
 

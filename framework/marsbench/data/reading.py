@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from marsbench.corpus_options import Reading
-from marsbench.data.labels import in_order
+from marsbench.data.labels import alike_note, in_order
 from marsbench.errors import ConfigError, shown, unknown
 
 if TYPE_CHECKING:  # showing stored results needs `found_in`, but no arrays
@@ -15,7 +15,9 @@ if TYPE_CHECKING:  # showing stored results needs `found_in`, but no arrays
 
 
 def apply_reading(corpus: "Corpus", reading: Reading) -> "Corpus":
-    """The corpus with other speakers, classes or name; what is left out is counted in its notes.
+    """The corpus with other speakers, classes or name.
+
+    Its notes count what is left out, and name classes that look alike.
 
     Applied in this order: `speaker`, `label`, `map`, `classes`, `min_clips`, `name`.
 
@@ -37,6 +39,8 @@ def apply_reading(corpus: "Corpus", reading: Reading) -> "Corpus":
         corpus = _only(corpus, reading.classes)
     if reading.min_clips > 1:
         corpus = _frequent(corpus, reading.min_clips)
+    if note := alike_note(Counter(clip.label for clip in corpus.clips)):
+        corpus = replace(corpus, notes=(*corpus.notes, note))
     return corpus if reading.name is None else replace(corpus, name=reading.name)
 
 

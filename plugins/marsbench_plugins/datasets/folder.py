@@ -213,6 +213,8 @@ def _base(root: Path) -> Path:
 def _why_no_clips(root: Path) -> str:
     tables = [entry.name for entry in _entries(root) if entry.suffix.lower() in DELIMITERS]
     found = f" (found: {', '.join(tables)})" if tables else ""
+    audio = next((entry.name for entry in _entries(root) if _is_audio(entry)), None)
+    found += f"; if names such as {audio} tell the class: --label REGEX" if audio else ""
     return (
         f"{root} has neither sub-folders of audio, one per class, nor exactly one table (.csv or .tsv) with "
         f"columns path and label{found}"

@@ -1,6 +1,7 @@
 """Options of how a corpus is read, on corpora that are only listed."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from marsbench.corpus_options import Reading
 from marsbench.data.corpus import Clip, Corpus
-from marsbench.data.labels import in_order
+from marsbench.data.labels import SYNONYMS, in_order, standard_name
 from marsbench.data.reading import apply_reading
 from marsbench.errors import ConfigError
 
@@ -155,3 +156,69 @@ def test_whatever_is_mapped_no_clip_is_lost_without_being_counted(
     ]
     told = [int(count) for note in found.notes for count in re.findall(r"(\d+) of", note)]
     assert len(found.clips) + sum(told) == len(before.clips)
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("Happiness", "happy"),
+        ("JOY", "happy"),
+        ("happyness", "happy"),
+        ("suprise", "surprised"),
+        ("pleasant_surprise", "surprised"),
+        ("Pleasant Surprise", "surprised"),
+        ("ANG", "angry"),
+        ("Fear", "fearful"),
+        ("fearfull", "fearful"),
+        (" sad ", "sad"),
+        ("a\u0308rger", "angry"),
+        ("boredom", "bored"),
+        ("danger", None),
+        ("saw", None),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_a_label_has_the_name_that_the_field_has_for_it(label: str, name: str | None) -> None:
+    assert standard_name(label) == name
+
+
+@pytest.mark.parametrize("name", SYNONYMS)
+def test_no_word_means_two_emotions(name: str) -> None:
+    assert [standard_name(word) for word in (name, *SYNONYMS[name])] == [name] * (1 + len(SYNONYMS[name]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (
+            ("Angry", "angry", "x", "x", "y"),
+            "'Angry' and 'angry'; if they are one class each: --map Angry=angry",
+        ),
+        (("happy", "happyness", "sad", "sad", "sad"), "--map happyness=happy"),
+        (("Joy", "Joy", "happiness", "x", "x"), "--map happiness=Joy"),
+        (("very odd", "Very_Odd", "Very_Odd", "x", "x"), "--map 'very odd=Very_Odd'"),
+        (("Fear", "fear", "sadness", "sad", "sad"), "--map Fear=fear,sadness=sad"),
+    ],
+)
+def test_classes_that_look_alike_are_pointed_out_with_the_option_that_joins_them(
+    labels: tuple[str, ...], told: str
+) -> None:
+    (note,) = read(corpus(*labels)).notes
+    assert note.startswith("classes whose names look alike: ")
+    assert note.endswith(told)
+    names = shlex.split(note.rpartition("--map ")[2])[0]
+    assert len(read(corpus(*labels), map=names).labels) == len(set(labels)) - names.count("=")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("1", "10", "1.0", "-1", "+1"),
+        ("angry", "sad", "calm", "neutral", "happy"),
+        ("class_a", "class_b", "state1", "state2", "c"),
+        ("satisfied", "dissatisfied", "bored", "anxious", "fearful"),
+    ],
+)
+def test_classes_that_only_resemble_each_other_are_left_alone(labels: tuple[str, ...]) -> None:
+    assert read(corpus(*labels)).notes == ()

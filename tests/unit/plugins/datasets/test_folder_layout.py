@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from marsbench.corpus_options import Reading
 from marsbench.data.corpus import Corpus
 from marsbench.errors import ConfigError, CorpusError
-from marsbench.planning import resolve_dataset
+from marsbench.planning import listed_corpus, resolve_dataset
 from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench_plugins.datasets.folder import Folder
 from marsbench_plugins.datasets.ravdess import Ravdess
@@ -106,6 +107,11 @@ def test_folders_that_can_only_be_classes_stay_classes(
         ),
         (["men/happy/a.wav", "men/sad/b.wav", "women/sad/c.wav"], "layout=speaker/class .* are happy, sad"),
         (["train/a.wav", "test/b.wav"], "folders test, train are named like a split and not like classes"),
+        (
+            ["positive/happy/a.wav", "positive/calm/b.wav", "negative/sad/c.wav"],
+            "layout=class they are negative, positive; .* are calm, happy, sad",
+        ),
+        (["a-W.wav", "b-F.wav"], r"; if names such as a-W\.wav tell the class: --label REGEX$"),
         (["Actor_01/a.wav", "Actor_02/b.wav", "more/c.wav"], "are named like speakers and not like classes"),
     ],
 )
@@ -132,6 +138,52 @@ def test_the_layout_chooses(
     tmp_path: Path, layout: str, expected: set[tuple[str, str | None, str | None]]
 ) -> None:
     assert facts(Folder(str(make(tmp_path, ANN_AND_BOB)), layout=layout).load()) == expected
+
+
+def labelled(root: Path, pattern: str, **parameters: str) -> Corpus:
+    entry = discover(drop_in_folders(())).get("datasets", "folder")
+    return listed_corpus(entry, {"root": str(root), **parameters}, Reading(label=pattern))
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern", "expected"),
+    [
+        (["1-W.wav", "2-F.wav"], r"-(\w)\.", {("W", None, None), ("F", None, None)}),
+        (
+            ["W.wav", "a/F.wav", "a/b/c/N.wav"],
+            r"(\w)\.",
+            {("W", None, None), ("F", None, None), ("N", None, None)},
+        ),
+        (
+            ["train/Actor_1/x-W.wav", "test/Actor_2/x-F.wav"],
+            r"-(\w)\.",
+            {("W", "Actor_1", "train"), ("F", "Actor_2", "test")},
+        ),
+        (["Ann/left/a.wav", "Bob/right/d.wav"], "/([^/]+)/", {("left", None, None), ("right", None, None)}),
+        (["happy/1.wav", "sad/2.wav"], r"(\d)\.", {("1", None, None), ("2", None, None)}),
+    ],
+)
+def test_with_an_expression_for_the_class_audio_may_lie_in_any_folders(
+    tmp_path: Path, names: list[str], pattern: str, expected: set[tuple[str, str | None, str | None]]
+) -> None:
+    corpus = labelled(make(tmp_path, names), pattern)
+    assert facts(corpus) == expected
+    assert {clip.id for clip in corpus.clips} == set(names)
+
+
+def test_with_an_expression_for_the_class_a_layout_names_the_other_levels(tmp_path: Path) -> None:
+    corpus = labelled(make(tmp_path, ANN_AND_BOB), "(left|right)", layout="speaker/class")
+    assert facts(corpus) == {(side, name, None) for side in ("left", "right") for name in ("Ann", "Bob")}
+
+
+def test_an_expression_that_misses_some_audio_is_refused_with_how_many_and_which(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--label .* finds a label in 2 of 3 clips; none in readme.wav$"):
+        labelled(make(tmp_path, ["1-W.wav", "2-F.wav", "readme.wav"]), r"-(\w)\.")
+
+
+def test_class_folders_with_one_emotion_in_each_have_folders_of_any_name_below(tmp_path: Path) -> None:
+    root = make(tmp_path, ["happy/happy_high/a.wav", "happy/happy_low/b.wav", "sad/sad_high/c.wav"])
+    assert facts(Folder(str(root)).load()) == {("happy", None, None), ("sad", None, None)}
 
 
 def test_labels_choose_the_level_of_folders(tmp_path: Path) -> None:
