@@ -62,6 +62,7 @@ _THRESHOLD = Hint("NAME=NUMBER", texts=_criteria_texts)
 
 
 Objective = Literal["macro_f1", "accuracy", "uar", "log_loss"]
+Normalise = Literal["corpus", "speaker"]
 
 
 def tuner_names() -> list[str]:
@@ -185,6 +186,8 @@ class Experiment(_Bench, _Tuned, Execution):
     """Feature extractors."""
     model: Words
     """Models; each pair of features and model is a pipeline."""
+    normalise: Annotated[Normalise | None, Hint(if_none="none")] = None
+    """Standardise features by all clips of their corpus or speaker, test clips among them: transductive."""
 
     def tuning(self, has_epochs: bool) -> Tuning | None:
         """How to tune a model, one with epochs or one without; None for not at all."""

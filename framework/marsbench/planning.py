@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from marsbench.config import Experiment
+from marsbench.config import Experiment, Normalise
 from marsbench.corpus_options import AS_LISTED, Reading
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
 from marsbench.data.reading import apply_reading
 from marsbench.data.voices import voice_notes
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion, unknown
+from marsbench.evaluation.normalisation import groups_of
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
@@ -45,11 +46,14 @@ class Pipeline:
     """Epochs after which a fit of the model can be paused; empty for a model without epochs."""
     is_tunable: bool
     """Whether a tuner may find something to vary; True for networks, as only TensorFlow could tell."""
+    normalise: Normalise | None = None
+    """What features are standardised by, see `evaluation.normalisation`."""
 
     @property
     def name(self) -> str:
         """Both names, as tables show them."""
-        return f"{self.features.name} + {self.model.name}"
+        per = f", standardised per {self.normalise}" if self.normalise else ""
+        return f"{self.features.name} + {self.model.name}{per}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ def make_plans(
     features = [registry.get("features", name) for name in experiment.features]
     models = [registry.get("models", name) for name in experiment.model]
     by_plugin = _settings_by_plugin(experiment.set, [data, *features, *models])
-    pipelines = _pipelines(features, models, by_plugin, progress if tell_of_pairs else Silent())
+    pairs = _pipelines(features, models, by_plugin, progress if tell_of_pairs else Silent())
+    pipelines = [replace(pipeline, normalise=experiment.normalise) for pipeline in pairs]
     for pipeline in pipelines:
         check(pipeline)
     for entry in (data, *features, *models):
@@ -105,6 +110,7 @@ def make_plans(
     parameters, reading = fixed | by_plugin[data.name], experiment.reading
     loaded = _load_and_check(data, parameters, reading, experiment.bad_audio, progress, fixed.get("root"))
     checked = reduce(loaded)
+    groups_of(checked, experiment.normalise)  # raises where speakers are not known
     corpus = _with_notes(checked, voice_notes(checked, independent=experiment.independent_clips), progress)
     return [
         Plan(
@@ -147,11 +153,13 @@ def _with_notes(corpus: CheckedCorpus, notes: Iterable[str], progress: Progress)
     return replace(corpus, corpus=replace(corpus.corpus, notes=(*corpus.corpus.notes, *more)))
 
 
-def make_pipeline(registry: Registry, features: str, model: str, settings: Settings) -> Pipeline:
+def make_pipeline(
+    registry: Registry, features: str, model: str, settings: Settings, normalise: Normalise | None = None
+) -> Pipeline:
     """One feature extractor with one model; raises BenchError as `make_plans` does."""
     entries = [registry.get("features", features)], [registry.get("models", model)]
     by_plugin = _settings_by_plugin(settings, [*entries[0], *entries[1]])
-    return _pipelines(*entries, by_plugin, Silent())[0]
+    return replace(_pipelines(*entries, by_plugin, Silent())[0], normalise=normalise)
 
 
 def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], progress: Progress) -> list[str]:

@@ -124,6 +124,7 @@ ASKED = {
     "map": st.dictionaries(TEXTS, TEXTS | st.just("")), "min_clips": st.integers(1, 99),
     "classes": st.none() | st.lists(TEXTS, min_size=1, max_size=3, unique=True),
     "name": st.none() | st.sampled_from(["mine", "a-b_1"]),
+    "normalise": st.sampled_from([None, "corpus", "speaker"]),
 }  # fmt: skip
 
 

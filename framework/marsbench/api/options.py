@@ -11,7 +11,7 @@ from inspect import Parameter, cleandoc, signature
 from textwrap import fill
 from typing import Any, Literal, Required, TypedDict, TypeVar, get_args, get_type_hints
 
-from marsbench.config import Criteria, Objective
+from marsbench.config import Criteria, Normalise, Objective
 from marsbench.errors import ConfigError, unknown
 from marsbench.options import Option, Options, options_of
 
@@ -51,6 +51,7 @@ class RunOptions(_Bench, total=False):
 
     features: Required[Names]
     model: Required[Names]
+    normalise: Normalise | None
     protocol: Names
     repeats: int
     trials: int | None

@@ -152,6 +152,11 @@ def source_of_run(
     """
     run = folder.read_run()
     members = reload.members_of(folder, run)
+    if run.normalise:
+        raise ExportError(
+            f"{run.run_id} cannot be exported: its features are standardised by all clips of each "
+            f"{run.normalise}, and a bundle gets one clip at a time; export a run made without --normalise"
+        )
     target.require([member.read_run() for member in members], registry)
     corpus = reload.corpus_of(run, registry, data, progress)
     with at_work("an export", folder.path.parents[2], home()):

@@ -19,6 +19,7 @@ from marsbench.data.audio import DECODER
 from marsbench.environment import environment
 from marsbench.errors import ConfigError, TrainingError
 from marsbench.evaluation.fit_result import UnitResult
+from marsbench.evaluation.normalisation import Groups, standardised
 from marsbench.evaluation.predictions import flaw_in
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
@@ -59,6 +60,8 @@ class Unit:
     """Epoch to stop after, for a fit that may go on later."""
     checkpoint: bytes | None = None
     """What such a fit goes on from."""
+    standardised_in: Groups = ()
+    """Group of each clip of the feature file, by whose statistics features are standardised; empty: none."""
 
 
 def fit_version() -> str:
@@ -162,4 +165,6 @@ def _examples(unit: Unit, model: Model, rows: tuple[int, ...], targets: tuple[in
 def features_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
     """Features of some clips, as the unit's model takes them."""
     features = unit.features.read(rows)
+    if unit.standardised_in:
+        features = standardised(features, unit.features, rows, unit.standardised_in)
     return features.pooled() if model.accepts == "vector" else features

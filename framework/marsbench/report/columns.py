@@ -209,7 +209,7 @@ _IDENTITY = (
     Column("pipeline", lambda row: f"{row.features} + {row.model}", "pipeline", outputs=_TABLES),
     *(Column(name, attrgetter(name)) for name in ("run_id", "run_ids", "finished")),
     *(Column(name, attrgetter(f"board.{name}")) for name in BoardKey._fields),
-    *(Column(name, attrgetter(name)) for name in ("features", "model", "settings", "seeds")),
+    *(Column(name, attrgetter(name)) for name in ("features", "model", "settings", "normalise", "seeds")),
     *(Column(name, attrgetter(name)) for name in ("status", "reason")),
     Column("n_clips"),
 )  # fmt: skip

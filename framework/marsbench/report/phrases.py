@@ -19,7 +19,7 @@ from marsbench.evaluation.scores import (
 )
 from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
-from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord
+from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord, transductive
 
 if TYPE_CHECKING:  # importing what searches takes half a second
     from marsbench.automl.selection import SearchRecord
@@ -30,6 +30,10 @@ _MOST_GROWTH = 11
 OPTIMISM = (
     "optimism: validation minus test score of what tuning chose, less that of the untuned configuration; it "
     "is what selection added."
+)
+TRANSDUCTIVE = (
+    "transductive: features are standardised by all clips of a corpus or speaker, test clips among them, "
+    "without labels; such a model cannot predict one clip alone."
 )
 _INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 
@@ -186,6 +190,7 @@ def _listed(words: list[str], most: int = 4) -> str:
 def row_details(row: Row) -> list[str]:
     """Settings, seeds, tuning and members of a configuration, and its scores under other protocols."""
     settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
+    settings += [transductive(row.normalise)] if row.normalise else []
     return [*settings, *_seeds(row), *_tuning(row), *_members(row), *_views(row)]
 
 
@@ -194,6 +199,7 @@ def pipeline_phrase(row: Row) -> str:
     words = [f"{name}={value}" for name, value in row.settings.items()]
     words += [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
     words += ["tuned"] if row.tuner else []
+    words += [transductive(row.normalise)] if row.normalise else []
     words += [f"{len(row.members)} members"] if row.members else []
     return ", ".join([f"{row.features} + {row.model}", *words])
 
@@ -281,6 +287,8 @@ def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
         lines.append(f"gain: {ranked_by} over the untuned run.")
     if any("optimism" in row.scores for row in rows):
         lines.append(OPTIMISM)
+    if any(row.normalise for row in rows):
+        lines.append(TRANSDUCTIVE)
     if any(row.members for row in rows):
         lines.append("ensemble: % is a member's share of the weights, mean over folds.")
     if any(row.members_chosen == "by hand" for row in rows):

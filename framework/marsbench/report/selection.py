@@ -141,6 +141,7 @@ def _belongs(standing: Standing, seeds: Sequence[int], asked: Experiment) -> boo
         and standing.model.name in asked.model
         and not set(range(asked.seed, asked.seed + asked.repeats)).isdisjoint(seeds)
         and standing.settings == settings
+        and standing.normalise == asked.normalise
         # An untuned run is the baseline of every tuned one.
         and (standing.tuning is None or standing.tuning.asked in {asked.tuning(True), asked.tuning(False)})
         and standing.corpus.is_meant_by(asked.data)

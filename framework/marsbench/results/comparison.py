@@ -39,6 +39,7 @@ class Member:
             settings=run.settings,
             seed=run.seed,
             tuned=run.tuning.asked.key if run.tuning else None,
+            normalise=run.normalise,
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from marsbench.config import Tuning
+from marsbench.config import Normalise, Tuning
 from marsbench.evaluation.fit import fit_version
 from marsbench.evaluation.metrics import METRICS
 from marsbench.hashing import digest
@@ -24,11 +24,15 @@ class PipelineKey:
     """Values set by hand."""
     seed: int
     threads: int
+    normalise: Normalise | None = None
 
     @property
     def _parts(self) -> list[Any]:
         recipes = [self.features.key, self.model.key]
-        return [self.protocol, *recipes, self.hyperparameters, self.seed, self.threads, fit_version()]
+        # Runs without it have the names that they had before there was such an option.
+        normalised = [["normalise", self.normalise]] if self.normalise else []
+        parts = [self.protocol, *recipes, self.hyperparameters, self.seed, self.threads, fit_version()]
+        return parts + normalised
 
     def run_id(self, tuning: Tuning | None = None) -> str:
         """Name of the run's folder, FEATURES-MODEL-sSEED-DIGEST."""

@@ -39,6 +39,7 @@ def reproduce(run: Standing, seeds: Sequence[int] = ()) -> Reproduction:
         "independent_clips": run.independent_clips,
         "threads": run.threads,
         **dict(run.corpus.reading),
+        "normalise": run.normalise,
         **_tuning(run),
     }
     commands = [

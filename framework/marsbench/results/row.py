@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
-from marsbench.config import Criteria
+from marsbench.config import Criteria, Normalise
 from marsbench.errors import DamagedError, ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, Metric
 from marsbench.evaluation.scores import (
@@ -73,6 +73,8 @@ class Row(NamedTuple):
     features: str
     model: str
     settings: dict[str, object]
+    normalise: Normalise | None
+    """What features were standardised by, which makes the scores transductive."""
     configuration: str
     """Key that is equal for runs that differ only in seed and code."""
     tuner: str | None
@@ -158,7 +160,7 @@ class Row(NamedTuple):
     @property
     def untuned_configuration(self) -> str:
         """Key of the same pipeline untuned."""
-        return canonical_json([self.features, self.model, self.settings, None, None])
+        return _configuration(self.features, self.model, self.settings, self.normalise, None, None)
 
     @property
     def optimisms(self) -> list[float | None]:
@@ -240,7 +242,10 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         features=run.features.name,
         model=run.model.name,
         settings=run.settings,
-        configuration=canonical_json([run.features.name, run.model.name, run.settings, asked, ensemble]),
+        normalise=run.normalise,
+        configuration=_configuration(
+            run.features.name, run.model.name, run.settings, run.normalise, asked, ensemble
+        ),
         tuner=run.tuning.asked.tuner if run.tuning else None,
         asked=asked,
         tuning=run.tuning,
@@ -259,6 +264,17 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         ),
         limits=tuple(run.limits),
     )  # fmt: skip
+
+
+def _configuration(
+    features: str,
+    model: str,
+    settings: Mapping[str, object],
+    normalise: Normalise | None,
+    *chosen: str | None,
+) -> str:
+    """Key that is equal for runs that differ only in seed and code; tuning and ensemble are `chosen`."""
+    return canonical_json([features, model, settings, *chosen, *([normalise] if normalise else [])])
 
 
 def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) -> Row:

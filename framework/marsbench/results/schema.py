@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_validator
 
-from marsbench.config import Criteria, Tuning
+from marsbench.config import Criteria, Normalise, Tuning
 from marsbench.corpus_options import AS_LISTED, Reading
 from marsbench.data.voices import UNKNOWN
 from marsbench.evaluation.fit_result import Failure
@@ -156,6 +156,11 @@ class TuningRecord(StoredRecord):
         return sum(fold.complete + fold.pruned + fold.failed for fold in self.folds)
 
 
+def transductive(by: Normalise) -> str:
+    """What `Standing.normalise` makes of a score, in a few words."""
+    return f"standardised per {by} (transductive)"
+
+
 class MemberRecord(StoredRecord):
     """One of the runs that an ensemble is made of."""
 
@@ -166,6 +171,8 @@ class MemberRecord(StoredRecord):
     seed: int
     tuned: str | None
     """Digest of the tuning that was requested; None for an untuned run."""
+    normalise: Normalise | None = None
+    """As in `Standing`."""
 
 
 class EnsembleRecord(StoredRecord):
@@ -184,7 +191,10 @@ class EnsembleRecord(StoredRecord):
     @property
     def key(self) -> str:
         """Digest of the members and the kind of pool, whatever their code."""
-        members = [member.model_dump(exclude={"run_id"}) for member in self.members]
+        members = [
+            member.model_dump(exclude={"run_id", *(() if member.normalise else ("normalise",))})
+            for member in self.members
+        ]
         return digest([sorted(members, key=digest), self.inner_folds])
 
     @property
@@ -239,6 +249,9 @@ class Standing(StoredRecord):
     model: Recipe
     settings: dict[str, Any]
     """Parameters set by hand, as NAME.PARAMETER."""
+    normalise: Normalise | None = None
+    """Whose statistics its features were standardised by, which makes its scores transductive; of an ensemble
+    those of a member."""
     seed: int
     threads: int
     """Threads that each unit computed with."""
@@ -299,8 +312,9 @@ class Run(Standing):
     @property
     def title(self) -> str:
         """Pipeline, corpus and protocol, in one line."""
-        tuned = ", tuned" if self.tuning else ""
-        return f"{self.features.name} + {self.model.name}{tuned}, {self.corpus.name}, {self.protocol.name}"
+        words = [f"{self.features.name} + {self.model.name}", *(["tuned"] if self.tuning else [])]
+        words += [transductive(self.normalise)] if self.normalise else []
+        return f"{', '.join(words)}, {self.corpus.name}, {self.protocol.name}"
 
 
 _Kind = TypeVar("_Kind", bound=Standing)

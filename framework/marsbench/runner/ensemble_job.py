@@ -335,6 +335,7 @@ class EnsembleJob(Job):
             features=Recipe(FEATURES, {}, "", {}),
             model=Recipe(self.model, parameters, "", {}),
             settings={},
+            normalise=max((run.normalise for run in members if run.normalise), default=None),
             seed=0,
             threads=max(run.threads for run in members),
             ensemble=EnsembleRecord(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +15,8 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.evaluation.fit import Unit, fit_unit, fit_version
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS
+from marsbench.evaluation.normalisation import Groups
+from marsbench.evaluation.normalisation import groups_of as standardising_groups
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Called, Outcome, Task
 from marsbench.execution.executor import n_workers
@@ -62,8 +64,13 @@ class Units:
         """Key of the pipeline's runs and fits."""
         pipeline = self.pipeline
         return PipelineKey(
-            protocol_hash, pipeline.features, pipeline.model, pipeline.hyperparameters, self.seed, threads
-        )
+            protocol_hash, pipeline.features, pipeline.model, pipeline.hyperparameters, self.seed, threads,
+            pipeline.normalise,
+        )  # fmt: skip
+
+    @cached_property
+    def _groups(self) -> Groups:
+        return standardising_groups(self.corpus, self.pipeline.normalise)
 
     def whole(self, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
         """The fit on every clip, which predicts none."""
@@ -137,6 +144,7 @@ class Units:
             seed=seed,
             version=fit_version(),
             proposed=of_plugin(configuration or {}, self.pipeline.model.name),
+            standardised_in=self._groups,
         )
 
 
@@ -219,6 +227,7 @@ class PipelineJob(Job):
             settings=self.pipeline.settings,
             seed=self.experiment.seed,
             threads=self.experiment.threads,
+            normalise=self.pipeline.normalise,
         )
 
     def planned(self) -> RunPlan:

@@ -141,7 +141,7 @@ def units_of(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequenc
         BenchError: a plugin is missing, or has other parameters than it had.
     """
     require_complete(run)
-    pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings)
+    pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings, run.normalise)
     return Units(corpus, pipeline, run.seed, run.protocol.kept_together, folds, registry.folders)
 
 

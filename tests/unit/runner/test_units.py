@@ -16,7 +16,9 @@ from marsbench.protocols.splitting import joint_value
 from marsbench.runner.pipeline_job import Units
 
 NAMES = ["stratified3", "speaker3", "loso", "utterance3", "statement2"]
-PIPELINE = SimpleNamespace(wants_validation=True, model=SimpleNamespace(name="m"), hyperparameters={})
+PIPELINE = SimpleNamespace(
+    wants_validation=True, model=SimpleNamespace(name="m"), hyperparameters={}, normalise=None
+)
 FEATURES = cast("Any", None)
 
 

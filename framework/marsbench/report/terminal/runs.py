@@ -19,7 +19,7 @@ from marsbench.report.run_view import ValueScores
 from marsbench.report.terminal.console import frameless, n_more, table
 from marsbench.results.comparison import Comparison
 from marsbench.results.row import Row
-from marsbench.results.schema import EnsembleRecord, Run
+from marsbench.results.schema import EnsembleRecord, Run, transductive
 from marsbench.runner.status import RunState
 
 if TYPE_CHECKING:  # importing what searches takes half a second
@@ -55,12 +55,14 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     stricter = row.stricter if row else None
     settings = "".join(f", {name}={value}" for name, value in run.settings.items())
     tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
+    tuned += f", {transductive(run.normalise)}" if run.normalise else ""
     head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
     parts += [Text(phrases.view_phrase(stricter), "yellow")] if stricter else []
     parts += [Text(line, "yellow") for line in phrases.tuning_lines(run.tuning, row)]
     if run.ensemble and run.ensemble.weights:
         parts += [_members(run.ensemble), Text(f"Ensemble: {phrases.CHOSEN[run.ensemble.chosen]}", "yellow")]
+    parts += [Text(phrases.TRANSDUCTIVE.capitalize(), "yellow")] if run.normalise else []
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
@@ -262,6 +264,7 @@ def _compared_scores(*runs: Run) -> Table:
         metrics = run.metrics
         assert metrics is not None, "compare() refuses incomplete runs"  # noqa: S101 - for the type checker
         name = f"{run.features.name} + {run.model.name}{', tuned' if run.tuning else ''}, seed {run.seed}"
+        name += f", {transductive(run.normalise)}" if run.normalise else ""
         scores = (metric_text(metrics, metric) for metric in METRICS.values())
         rows.append((mark, f"{name}\n{run.run_id}", *scores))
     numbers = [metric.header for metric in METRICS.values()]
@@ -320,6 +323,7 @@ def _state_cells(state: RunState) -> tuple[object, ...]:
     plan, status_counts = state.plan, state.status_counts
     corpus, protocol, run_id = state.folder.path.parts[-3:]
     settings = [f"{name.partition('.')[2]}={value}" for name, value in plan.settings.items()]
+    settings += [f"normalise={by}"] if (by := plan.experiment.get("normalise")) else []
     words = [run_id.rpartition("-")[2][:6], *settings, *([f"seed {plan.seed}"] if plan.seed else [])]
     if plan.tuning is not None:
         asked = f" of {state.n_trials_asked}" if state.n_trials_asked else ""
