@@ -5,7 +5,8 @@ from typing import Annotated, cast
 
 import typer
 
-from marsbench.cli.options import Given, Plugins, Settings, registry_of, takes
+from marsbench.cli.options import Given, Json, Plugins, Settings, registry_of, takes
+from marsbench.cli.output import print_json
 from marsbench.config import parse_settings
 from marsbench.corpus_options import Reading
 from marsbench.errors import ConfigError
@@ -29,18 +30,22 @@ def check(
     given: Given,
     plugins: Plugins = None,
     settings: Settings = None,
+    as_json: Json = False,
 ) -> None:
     """Open every file: counts, durations, duplicates, bad files."""
     from marsbench.planning import checked_corpus
     from marsbench.report.terminal.console import TerminalProgress, out
-    from marsbench.report.terminal.listings import corpus_report
+    from marsbench.report.terminal.listings import corpus_facts, corpus_report
 
     reading = Reading.parse({}, typed=given)
     with TerminalProgress() as progress:
         corpus = checked_corpus(
             registry_of(plugins), data, parse_settings(settings), progress, reading=reading
         )
-    out.print(corpus_report(corpus))
+    if as_json:
+        print_json(corpus_facts(corpus))
+    else:
+        out.print(corpus_report(corpus))
 
 
 @app.command("fetch")

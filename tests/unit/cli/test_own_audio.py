@@ -50,3 +50,18 @@ def test_audio_in_one_flat_folder_is_one_command_to_a_board_that_the_record_repe
     assert again.exit_code == 0, again.stderr
     assert [one["run_id"] for one in json.loads(bench("leaderboard", "--json").stdout)] == [row["run_id"]]
     assert "low" in bench("show", row["run_id"], "--by", "label").stdout
+
+
+def test_what_a_check_finds_is_json_for_other_programs(bench: Bench, write: Callable[..., Path]) -> None:
+    folder = write("{code}/{voice}-{take}.wav")
+    (folder / "L" / "0-0.wav").write_bytes((folder / "L" / "1-1.wav").read_bytes())
+    (folder / "H" / "0-0.wav").write_bytes(b"")
+    ran = bench("data", "check", "mine", "--json", "--speaker", r"(\d)-", "--map", "X=")
+    found = json.loads(ran.stdout)
+    assert (found["name"], found["clips"], found["classes"]) == ("mine", 15, {"H": 7, "L": 8})
+    assert (found["speakers"], found["without_speaker"]) == ({"0": 3, "1": 4, "2": 4, "3": 4}, 0)
+    assert found["seconds"] == {"least": 0.5, "median": 0.5, "most": 0.5, "total": 7.5}
+    assert found["levels"]["least"] <= found["levels"]["median"] <= found["levels"]["most"] < 0
+    assert found["duplicates"]["exact"] == [["L/0-0.wav", "L/1-1.wav"]]
+    assert found["problems"].keys() == {"H/0-0.wav"}
+    assert "clips left out by --map: 8 of X" in found["notes"]

@@ -128,20 +128,64 @@ def _classes(corpus: CheckedCorpus) -> Table:
 
 
 def _audio(corpus: CheckedCorpus) -> Table:
-    seconds = sorted(clip.seconds for clip in corpus.facts)
+    lengths, levels = _spread(_seconds(corpus)), _levels(corpus)
+    total = sum(_seconds(corpus))
     shown = {
         "sample rates": _counted(f"{clip.sample_rate:,} Hz" for clip in corpus.facts),
         "channels": _counted(str(clip.channels) for clip in corpus.facts),
-        "durations": (
-            f"{seconds[0]:.2f} to {seconds[-1]:.2f} s, median {seconds[len(seconds) // 2]:.2f} s, "
-            f"{sum(seconds):,.0f} s in all"
-        ),
+        "durations": "{least:.2f} to {most:.2f} s, median {median:.2f} s".format(**lengths)
+        + f", {total:,.0f} s in all",
     }
-    levels = sorted(20 * log10(clip.peak) for clip in corpus.facts if clip.peak > 0)
     if levels:
-        middle = levels[len(levels) // 2]
-        shown["peak levels"] = f"{levels[0]:.1f} to {levels[-1]:.1f} dB of full scale, median {middle:.1f} dB"
+        spread = "{least:.1f} to {most:.1f} dB of full scale, median {median:.1f} dB"
+        shown["peak levels"] = spread.format(**_spread(levels))
     return frameless(rows=shown.items())
+
+
+def _seconds(corpus: CheckedCorpus) -> list[float]:
+    return [clip.seconds for clip in corpus.facts]
+
+
+def _levels(corpus: CheckedCorpus) -> list[float]:
+    """Peak level of each clip that is not silent, in dB of full scale."""
+    return [20 * log10(clip.peak) for clip in corpus.facts if clip.peak > 0]
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    """The least, the median (the upper of two) and the most of some values."""
+    ordered = sorted(values)
+    return {"least": ordered[0], "median": ordered[len(ordered) // 2], "most": ordered[-1]}
+
+
+def corpus_facts(corpus: CheckedCorpus) -> dict[str, Any]:
+    """A checked corpus as JSON has it: seconds, peak levels in dB of full scale, groups of clips' ids."""
+    labels, speakers = Counter(clip.label for clip in corpus.clips), Counter(corpus.speakers)
+    n_unknown, levels = speakers.pop(None, 0), _levels(corpus)
+
+    def named(groups: tuple[tuple[int, ...], ...]) -> list[list[str]]:
+        return [[corpus.clips[row].id for row in rows] for rows in groups]
+
+    return {
+        "name": corpus.name,
+        "licence": corpus.corpus.licence,
+        "synthetic": corpus.corpus.synthetic,
+        "fingerprint": corpus.fingerprint,
+        "clips": len(corpus.clips),
+        "classes": {label: labels[label] for label in corpus.labels},
+        "speakers": dict(sorted(speakers.items())),
+        "without_speaker": n_unknown,
+        "seconds": _spread(_seconds(corpus)) | {"total": sum(_seconds(corpus))},
+        "sample_rates": dict(Counter(str(clip.sample_rate) for clip in corpus.facts)),
+        "channels": dict(Counter(str(clip.channels) for clip in corpus.facts)),
+        "levels": _spread(levels) if levels else None,
+        "duplicates": {
+            "exact": named(corpus.exact_duplicates),
+            "near": named(corpus.near_duplicates),
+            "different_labels": named(corpus.contradictions),
+        },
+        "problems": {clip.id: clip.reason for clip in corpus.bad},
+        "notes": list(corpus.corpus.notes),
+    }
 
 
 def _counted(words: Iterable[str]) -> str:
