@@ -17,13 +17,12 @@ from marsbench.evaluation.scores import grade
 from marsbench.report import phrases
 from marsbench.report.columns import formatted, shown_in, threshold_text
 from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run
-from marsbench.report.selection import Selection
+from marsbench.report.selection import MOST_ROWS, Selection
 from marsbench.results.leaderboard import Board
 from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.row import Row
 from marsbench.results.schema import CorpusRecord, Standing
 
-MOST_ROWS = 200
 MOST_GAPS = 30
 
 

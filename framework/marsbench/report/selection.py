@@ -6,7 +6,6 @@ from pathlib import Path
 
 from marsbench.config import Criteria, Experiment, read_experiment_file
 from marsbench.errors import ResultsError
-from marsbench.evaluation.scores import mean_metrics
 from marsbench.protocols.apply import find_protocol
 from marsbench.results.leaderboard import Board, folders_of, leaderboards, ranked
 from marsbench.results.row import Row
@@ -14,6 +13,8 @@ from marsbench.results.schema import Run, Standing
 from marsbench.results.store import RunFolder, find_run
 
 MOST_IN_DETAIL = 5
+MOST_ROWS = 200
+"""Rows of a leaderboard on the page, the best ones."""
 _FIELDS = Standing.model_fields.keys()
 
 
@@ -26,7 +27,7 @@ class Selection:
     """Results folder."""
     boards: tuple[Board, ...]
     standings: dict[str, Standing]
-    """Record of every row's first run by its id, with the mean metrics of all seeds."""
+    """Record of each shown row's first run by its id, with the mean metrics of all seeds."""
     in_detail: tuple[RunFolder, ...]
     """Runs with a section of their own."""
     focus: frozenset[str]
@@ -89,13 +90,12 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
     asked = Experiment.parse(read_experiment_file(path), str(path))
     home = root or asked.results
     boards, left_out = leaderboards(home, criteria=criteria or asked.criteria)
-    standings = _standings(home, boards)
     protocols = {find_protocol(word).name for word in asked.protocol}
     ours = {
         row.run_id
         for board in boards
         for row in board.rows
-        if board.protocol in protocols and _belongs(standings[row.run_id], row.seeds, asked)
+        if board.protocol in protocols and _belongs(home, row, asked)
     }
     if not ours:
         raise ResultsError(f"no finished run of {path} in {home.absolute()}; run it with: bench run {path}")
@@ -106,7 +106,7 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
     ]
     best, notes = _best(home, (row for board in boards for row in board.rows))
     return Selection(
-        path.stem, home, tuple(boards), standings, best, frozenset(ours),
+        path.stem, home, tuple(boards), _standings(home, boards), best, frozenset(ours),
         (*left_out, *notes), tuple(asked.plugins),
     )  # fmt: skip
 
@@ -133,32 +133,24 @@ def _best(root: Path, rows: Iterable[Row]) -> tuple[tuple[RunFolder, ...], list[
     return best, [f"{more}; bench report RUN shows another"] if len(best) < len(scored) else []
 
 
-def _belongs(standing: Standing, seeds: Sequence[int], asked: Experiment) -> bool:
-    names = {standing.features.name, standing.model.name}
+def _belongs(root: Path, row: Row, asked: Experiment) -> bool:
+    names = {row.features, row.model}
     settings = {key: value for key, value in asked.set.items() if key.partition(".")[0] in names}
     return (
-        standing.features.name in asked.features
-        and standing.model.name in asked.model
-        and not set(range(asked.seed, asked.seed + asked.repeats)).isdisjoint(seeds)
-        and standing.settings == settings
-        and standing.normalise == asked.normalise
+        row.features in asked.features
+        and row.model in asked.model
+        and not set(range(asked.seed, asked.seed + asked.repeats)).isdisjoint(row.seeds)
+        and row.settings == settings
+        and row.normalise == asked.normalise
         # An untuned run is the baseline of every tuned one.
-        and (standing.tuning is None or standing.tuning.asked in {asked.tuning(True), asked.tuning(False)})
-        and standing.corpus.is_meant_by(asked.data)
+        and (row.tuning is None or row.tuning.asked in {asked.tuning(True), asked.tuning(False)})
+        and (found := folders_of(root, row)[0].read_standing()) is not None
+        and found.corpus.is_meant_by(asked.data)
     )
 
 
 def _standings(root: Path, boards: Sequence[Board]) -> dict[str, Standing]:
-    """Record of every row's first run by its id, where its file is there."""
-    rows = (row for board in boards for row in board.rows)
-    return {row.run_id: found for row in rows if (found := _standing(root, row)) is not None}
-
-
-def _standing(root: Path, row: Row) -> Standing | None:
-    """Record of a row's first run, with the mean metrics of all seeds; None if there is no file."""
-    runs = [folder.read_standing() for folder in folders_of(root, row)]
-    there = [run for run in runs if run is not None]
-    metrics = [run.metrics for run in there if run.metrics is not None]
-    if len(metrics) < 2:
-        return there[0] if there else None
-    return there[0].model_copy(update={"metrics": mean_metrics(metrics)})
+    """Record of each shown row's first run by its id, with the row's metrics, where its file is there."""
+    rows = (row for board in boards for row in board.rows[:MOST_ROWS])
+    runs = ((row, folders_of(root, row)[0].read_standing()) for row in rows)
+    return {row.run_id: run.model_copy(update={"metrics": row.metrics}) for row, run in runs if run}

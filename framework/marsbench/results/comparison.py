@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,28 +70,34 @@ class Comparison:
         return mcnemar(self.table[0][1], self.table[1][0])
 
     @cached_property
-    def disagreements(self) -> "pd.DataFrame":
+    def one_is_right(self) -> list[dict[str, Any]]:
         """Clips that one run alone recognises: clip, true, first, second and their probabilities.
 
         The clips where one run is surest of what the other denies come first.
         """
-        import pandas as pd
-
         first, second = self.predictions
         rows = np.flatnonzero(first.correct != second.correct)
         sureness = [one.probabilities.max(axis=1).astype(np.float64) for one in self.predictions]
-        rows = rows[np.argsort(-(sureness[0] + sureness[1])[rows], kind="stable")]
-        names = np.array(first.labels)
-        return pd.DataFrame(
+        names = first.labels
+        return [
             {
-                "clip": [first.clips[row] for row in rows],
-                "true": names[first.targets[rows]],
-                "first": names[first.predicted[rows]],
-                "first_probability": sureness[0][rows],
-                "second": names[second.predicted[rows]],
-                "second_probability": sureness[1][rows],
+                "clip": first.clips[row],
+                "true": names[first.targets[row]],
+                "first": names[first.predicted[row]],
+                "first_probability": float(sureness[0][row]),
+                "second": names[second.predicted[row]],
+                "second_probability": float(sureness[1][row]),
             }
-        )
+            for row in rows[np.argsort(-(sureness[0] + sureness[1])[rows], kind="stable")]
+        ]
+
+    @property
+    def disagreements(self) -> "pd.DataFrame":
+        """`one_is_right` as a table, a row a clip."""
+        import pandas as pd
+
+        columns = ["clip", "true", "first", "first_probability", "second", "second_probability"]
+        return pd.DataFrame(self.one_is_right, columns=columns)
 
 
 def compare(first: RunFolder, second: RunFolder) -> Comparison:

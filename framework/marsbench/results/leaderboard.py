@@ -1,8 +1,10 @@
 """Leaderboards: runs ranked by `RANKED_BY`, only ever among runs of one protocol on one corpus."""
 
+import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from operator import itemgetter
@@ -89,18 +91,31 @@ def leaderboards(
         ResultsError: no runs there, or none of that corpus or protocol.
     """
     asked = criteria or Criteria()
-    groups, left_out = _rows_by_board(root, corpus, asked)
+    with _no_search_for_cycles():
+        groups, left_out = _rows_by_board(root, corpus, asked)
     wanted = {group: rows for group, rows in groups.items() if _is_named(protocol, group)}
     if not wanted and not left_out:
         _raise_available(root, corpus, protocol)
     shown = _with_views(
         {
-            group: _with_gains(rows) if older else _one_a_configuration(root, rows, asked)
+            group: _with_gains(rows) if older else _one_a_configuration(rows, asked)
             for group, rows in groups.items()
         }
     )
     boards = [_board(root, shown[group], len(groups[group]), asked, left_out) for group in sorted(wanted)]
     return boards, left_out
+
+
+@contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Pause the garbage collector: records have no cycles, and looking for some takes as long as reading."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _rows_by_board(
@@ -216,7 +231,7 @@ def folders_of(root: Path, row: Row) -> list[RunFolder]:
     return [RunFolder(root / row.board.corpus / row.board.protocol / run_id) for run_id in row.run_ids]
 
 
-def _one_a_configuration(root: Path, rows: Sequence[Row], criteria: Criteria) -> list[Row]:
+def _one_a_configuration(rows: Sequence[Row], criteria: Criteria) -> list[Row]:
     """One row per configuration: its latest code, its gain by tuning, and all complete seeds merged."""
     by_configuration: dict[str, list[Row]] = {}
     latest = {(row.configuration, row.seeds): row for row in sorted(rows, key=lambda row: row.finished)}
@@ -225,17 +240,9 @@ def _one_a_configuration(root: Path, rows: Sequence[Row], criteria: Criteria) ->
         key = row.configuration if row.ranked_score is not None else row.run_id
         by_configuration.setdefault(key, []).append(row)
     return [
-        group[0] if len(group) == 1 else _of_all_seeds(root, group, criteria)
+        group[0] if len(group) == 1 else merged(sorted(group, key=lambda row: row.seeds), criteria)
         for group in by_configuration.values()
     ]
-
-
-def _of_all_seeds(root: Path, rows: list[Row], criteria: Criteria) -> Row:
-    rows = sorted(rows, key=lambda row: row.seeds)
-    folders = [folder for row in rows for folder in folders_of(root, row)]
-    runs = [(folder, folder.read_standing()) for folder in folders]
-    completed = [with_missing_metrics(folder, run)[0].metrics for folder, run in runs if run]
-    return merged(rows, [metrics for metrics in completed if metrics], criteria)
 
 
 def _with_gains(rows: list[Row]) -> list[Row]:
@@ -281,7 +288,8 @@ def _with_view(row: Row, views: dict[tuple[object, ...], dict[int, Row]]) -> Row
 
 def row_beside_others(root: Path, run: Standing) -> Row | None:
     """The run as a row, with its untuned run and its views; None if it is not in that folder of results."""
-    groups, _ = _rows_by_board(root, run.corpus.name, run.criteria)
+    with _no_search_for_cycles():
+        groups, _ = _rows_by_board(root, run.corpus.name, run.criteria)
     in_time = {
         group: sorted(_with_gains(rows), key=lambda row: row.finished) for group, rows in groups.items()
     }

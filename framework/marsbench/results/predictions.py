@@ -7,10 +7,11 @@ corpus's order. What is read is what was written, or it is refused.
 import io
 from collections import Counter
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import parquet
 
 from marsbench.atomic_files import write_atomically
@@ -115,14 +116,19 @@ def _decoded(data: bytes, run: Standing) -> Predictions:
     predictions = Predictions(
         clips=tuple(table["clip"].to_pylist()),
         speakers=tuple(table["speaker"].to_pylist()),
-        folds=table["fold"].to_numpy(),
+        folds=_numbers(table["fold"]),
         targets=np.array([index.get(label, -1) for label in table["label"].to_pylist()], np.int64),
         labels=labels,
-        probabilities=np.column_stack([table[f"p_{label}"].to_numpy() for label in labels]),
+        probabilities=np.column_stack([_numbers(table[f"p_{label}"]) for label in labels]),
     )
     if flaw := _flaw_in(predictions, run):
         raise ValueError(flaw)
     return predictions
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column as an array; `to_numpy` imports pandas, which takes longer than reading many files."""
+    return np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks])
 
 
 def _flaw_in(predictions: Predictions, run: Standing) -> str | None:

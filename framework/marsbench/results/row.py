@@ -14,7 +14,6 @@ from marsbench.evaluation.metrics import METRICS, RANKED_BY, Metric
 from marsbench.evaluation.scores import (
     ChosenScore,
     ClassScores,
-    FoldScores,
     Metrics,
     Outcome,
     Score,
@@ -103,8 +102,8 @@ class Row(NamedTuple):
     """Two rows share a letter if and only if they have no significant difference; None if not compared."""
     tuning: TuningRecord | None = None
     """That of the first seed."""
-    folds: tuple[FoldScores, ...] = ()
-    """Scores of the first seed's run by fold."""
+    metrics: Metrics | None = None
+    """Those of the first seed's run, or of all seeds their means; None for a run without all its folds."""
     untuned: "Row | None" = None
     """The untuned run of the same seed, of a tuned one."""
     views: "tuple[Row, ...]" = ()
@@ -165,7 +164,8 @@ class Row(NamedTuple):
     @property
     def optimisms(self) -> list[float | None]:
         """What selection added to the validation score of each fold, see `FoldTuning.optimism`."""
-        return self.tuning.optimisms(self.untuned.folds if self.untuned else ()) if self.tuning else []
+        untuned = self.untuned.metrics if self.untuned else None
+        return self.tuning.optimisms(untuned.folds if untuned else ()) if self.tuning else []
 
     def beside(self, untuned: "Row | None") -> "Row":
         """A tuned row with what tuning changed, as far as the untuned run of the same seed tells it."""
@@ -249,7 +249,7 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         tuner=run.tuning.asked.tuner if run.tuning else None,
         asked=asked,
         tuning=run.tuning,
-        folds=tuple(run.metrics.folds) if run.metrics else (),
+        metrics=run.metrics,
         ensemble=ensemble,
         members=run.ensemble.mean_shares if run.ensemble else None,
         members_chosen=run.ensemble.chosen if run.ensemble else None,
@@ -277,9 +277,10 @@ def _configuration(
     return canonical_json([features, model, settings, *chosen, *([normalise] if normalise else [])])
 
 
-def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) -> Row:
-    """The row of one configuration's runs with several seeds; `rows` by seed, with the metrics of each."""
-    mean, first = mean_metrics(metrics), rows[0]
+def merged(rows: Sequence[Row], criteria: Criteria) -> Row:
+    """The row of one configuration's complete runs with several seeds; `rows` by seed."""
+    metrics, first = [row.metrics for row in rows if row.metrics], rows[0]
+    mean = mean_metrics(metrics)
     limits = tuple(dict.fromkeys(limit for row in rows for limit in row.limits))
     worst = mean.worst
     scores = _scores(mean, worst)
@@ -295,6 +296,7 @@ def merged(rows: Sequence[Row], metrics: Sequence[Metrics], criteria: Criteria) 
         run_ids=tuple(run_id for row in rows for run_id in row.run_ids),
         finished=max(row.finished for row in rows),
         seeds=tuple(seed for row in rows for seed in row.seeds),
+        metrics=mean,
         scores=scores if spread is None else scores | {"seed_spread": spread},
         worst_class=worst.label,
         verdict=outcome,

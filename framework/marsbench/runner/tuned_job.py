@@ -20,7 +20,6 @@ from marsbench.planning import Pipeline, Plan
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import discover
 from marsbench.progress import Advance, Progress
-from marsbench.results.plots import plot_history
 from marsbench.results.schema import Run
 from marsbench.results.studies import Study, StudyFolder
 from marsbench.runner.pipeline_job import PipelineJob
@@ -117,6 +116,10 @@ class TunedJob(PipelineJob):
         studies = list(self.folder.study.studies())
         run = run.model_copy(update={"tuning": tuning_record(self.tuning, studies, run.metrics)})
         if run.metrics is not None:
+            from marsbench.results.plots import (
+                plot_history,  # matplotlib takes half a second, status needs none
+            )
+
             plot_history(studies, run.title, self.folder.study.history_plot)
         return run
 

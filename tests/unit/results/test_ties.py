@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from marsbench.report.phrases import letter_lines
 from marsbench.results import leaderboard
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row
-from marsbench.results.schema import TuningRecord
+from marsbench.results.schema import Standing, TuningRecord
 from marsbench.results.store import RunFolder
 
 Write = Callable[..., RunFolder]
@@ -201,6 +202,24 @@ def test_seeds_of_one_configuration_share_a_row_of_their_means(predicted_run: Wr
     values = [run["macro_f1"].value for run in runs if run]
     assert row.scores["seed_spread"] == pytest.approx(np.std(values, ddof=1))
     assert row.scores["macro_f1_low"] == pytest.approx(np.mean([run["macro_f1"].low for run in runs if run]))
+
+
+def test_every_record_is_read_once_whatever_its_seed(
+    predicted_run: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (0, 1, 2):
+        predicted_run(f"s{seed}", some(0.1, seed), seed=seed, settings={})
+    read: list[str] = []
+
+    def counted(folder: RunFolder) -> Standing | None:
+        read.append(folder.path.name)
+        return whole(folder)
+
+    whole = RunFolder.read_standing
+    monkeypatch.setattr(RunFolder, "read_standing", counted)
+    leaderboards(RESULTS)
+    assert sorted(read) == ["s0", "s1", "s2"]
+    assert gc.isenabled()
 
 
 def test_all_shows_each_seed_by_itself(predicted_run: Write) -> None:

@@ -15,15 +15,15 @@ from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report import phrases
 from marsbench.report.boards import outcome_text
 from marsbench.report.columns import formatted, metric_text, threshold_text
-from marsbench.report.run_view import ValueScores
 from marsbench.report.terminal.console import frameless, n_more, table
-from marsbench.results.comparison import Comparison
 from marsbench.results.row import Row
 from marsbench.results.schema import EnsembleRecord, Run, transductive
-from marsbench.runner.status import RunState
 
-if TYPE_CHECKING:  # importing what searches takes half a second
+if TYPE_CHECKING:  # what searches, runs and draws takes up to a second to import
     from marsbench.automl.selection import HoldoutScore, SearchRecord
+    from marsbench.report.run_view import ValueScores
+    from marsbench.results.comparison import Comparison
+    from marsbench.runner.status import RunState
 
 _SHORT = 7
 """Letters of a class name in a confusion matrix, so that eight classes fit 80 columns."""
@@ -148,7 +148,7 @@ def classes(metrics: Metrics) -> Table:
     return table("class", numbers=numbers, rows=rows, title="\nBy class, %")
 
 
-def values(title: str, attribute: str, found: Iterable[ValueScores]) -> Table:
+def values(title: str, attribute: str, found: "Iterable[ValueScores]") -> Table:
     """Scores by value of an attribute of what the title names."""
     rows = []
     for entry in found:
@@ -230,7 +230,7 @@ def _then(one: "HoldoutScore", record: "SearchRecord") -> str:
     return f"tuned for {seconds:.0f} s" if seconds else "untuned, no time for trials"
 
 
-def comparison_table(found: Comparison, top: int = 10) -> RenderableType:
+def comparison_table(found: "Comparison", top: int = 10) -> RenderableType:
     """Scores of two runs, their difference with its p values, McNemar's table, and `top` clips (0: all)."""
     mcnemar = [(name, *counts) for name, counts in zip(("A correct", "A wrong"), found.table, strict=True)]
     return Group(
@@ -242,7 +242,7 @@ def comparison_table(found: Comparison, top: int = 10) -> RenderableType:
     )
 
 
-def comparison_values(found: Comparison) -> dict[str, Any]:
+def comparison_values(found: "Comparison") -> dict[str, Any]:
     """A comparison as JSON has it."""
     difference = found.difference
     return {
@@ -254,7 +254,7 @@ def comparison_values(found: Comparison) -> dict[str, Any]:
         "shown_by_folds": difference.shown_by_folds,
         "is_real": difference.is_real(),
         "mcnemar": {"table": found.table, "p": found.p_mcnemar},
-        "disagreements": found.disagreements.to_dict("records"),
+        "disagreements": found.one_is_right,
     }
 
 
@@ -297,19 +297,19 @@ def _p(value: float) -> str:
     return f"{value:.4f}" if value >= 0.0001 else f"{value:.1e}"
 
 
-def _disagreements(found: Comparison, top: int) -> list[RenderableType]:
-    clips = found.disagreements
-    if clips.empty:
+def _disagreements(found: "Comparison", top: int) -> list[RenderableType]:
+    clips = found.one_is_right
+    if not clips:
         return [Text("\nBoth runs are correct on the same clips.")]
     rows = []
-    for row in clips.head(top or len(clips)).to_dict("records"):
+    for row in clips[: top or None]:
         answers = (f"{row[run]} {100 * row[f'{run}_probability']:.0f} %" for run in ("first", "second"))
         rows.append((row["clip"], row["true"], *answers))
     title = "\nClips that only one run classifies correctly"
     return [table("clip", "true", "A", "B", rows=rows, title=title), *n_more(len(clips) - len(rows))]
 
 
-def state_table(states: Sequence[RunState], *, finished_too: bool) -> RenderableType:
+def state_table(states: "Sequence[RunState]", *, finished_too: bool) -> RenderableType:
     """One row for each unfinished run, or for all runs, and lines on all of them together."""
     unfinished = [state for state in states if not state.is_finished]
     shown = states if finished_too else unfinished
@@ -319,7 +319,7 @@ def state_table(states: Sequence[RunState], *, finished_too: bool) -> Renderable
     return Group(*([made] if shown else []), *map(Text, lines))
 
 
-def _state_cells(state: RunState) -> tuple[object, ...]:
+def _state_cells(state: "RunState") -> tuple[object, ...]:
     plan, status_counts = state.plan, state.status_counts
     corpus, protocol, run_id = state.folder.path.parts[-3:]
     settings = [f"{name.partition('.')[2]}={value}" for name, value in plan.settings.items()]
@@ -339,7 +339,7 @@ def _state_cells(state: RunState) -> tuple[object, ...]:
     )
 
 
-def _hints(unfinished: Sequence[RunState]) -> Iterator[str]:
+def _hints(unfinished: "Sequence[RunState]") -> Iterator[str]:
     known = [state.seconds_left for state in unfinished if state.seconds_left is not None]
     if any(known):
         some = ", for runs whose folds were timed before" if len(known) < len(unfinished) else ""
