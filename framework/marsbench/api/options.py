@@ -12,12 +12,15 @@ from textwrap import fill
 from typing import Any, Literal, Required, TypedDict, TypeVar, get_args, get_type_hints
 
 from marsbench.config import Criteria, Normalise, Objective
+from marsbench.data.tables import place_of
 from marsbench.errors import ConfigError, unknown
 from marsbench.options import Option, Options, options_of
 
 Names = str | Sequence[str]
 """One name, several with commas between, or a list."""
 Folder = str | os.PathLike[str]
+Data = Folder | Any
+"""A name, a path, a data frame (path, label, speaker, ...), or a `datasets.Dataset` with audio."""
 
 
 class _Shared(TypedDict, total=False):
@@ -32,7 +35,7 @@ class _Shared(TypedDict, total=False):
 
 
 class _Bench(_Shared, total=False):
-    data: Folder
+    data: Data
     speaker: str | None
     label: str | None
     map: Mapping[str, str] | str
@@ -78,7 +81,7 @@ class EnsembleOptions(_Shared, total=False):
     protocol: str | None
     equal: bool
     inner_folds: int
-    data: Folder | None
+    data: Data | None
 
 
 _Model = TypeVar("_Model", bound=Options)
@@ -95,7 +98,10 @@ def asked_for(model: type[_Model], values: Mapping[str, Any], function: str) -> 
     for name in values:
         if name not in known:
             raise ConfigError(f"{function}: {unknown('option', name, known)}")
-    return model.parse({name: plain(value) for name, value in values.items() if value is not None}, function)
+    given = {name: value for name, value in values.items() if value is not None}
+    if "data" in given:
+        given["data"] = place_of(given["data"])
+    return model.parse({name: plain(value) for name, value in given.items()}, function)
 
 
 def plain(value: Any) -> Any:

@@ -9,11 +9,12 @@ from typing import NamedTuple, Unpack
 import pandas as pd
 from matplotlib.figure import Figure
 
-from marsbench.api.options import EnsembleOptions, RunOptions, SearchOptions, asked_for, plain, takes
+from marsbench.api.options import Data, EnsembleOptions, RunOptions, SearchOptions, asked_for, plain, takes
 from marsbench.atomic_files import write_text
 from marsbench.automl import search as automl
 from marsbench.automl.members import ensemble as fuse
 from marsbench.config import Experiment, Fusion, Search
+from marsbench.data.tables import place_of
 from marsbench.deployment.export import Target, source_of_run
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
@@ -203,7 +204,7 @@ def ensemble(
 
 def leaderboard(
     results: str | Path = "results",
-    data: str | Path | None = None,
+    data: Data | None = None,
     protocol: str | None = None,
     *,
     older: bool = False,
@@ -212,7 +213,7 @@ def leaderboard(
 
     Args:
         results: folder of runs.
-        data: only runs on the corpus of this name or path.
+        data: only runs on the corpus of this name, path, data frame or data set.
         protocol: only runs under this protocol, its name or the beginning of its hash.
         older: one row for each run: every seed, and runs of older code.
 
@@ -224,7 +225,7 @@ def leaderboard(
     Raises:
         BenchError: no runs there, or none of that corpus or protocol.
     """
-    boards, left_out = leaderboards(Path(results), plain(data), protocol, older=older)
+    boards, left_out = leaderboards(Path(results), plain(place_of(data)), protocol, older=older)
     for line in left_out:
         warnings.warn(line, stacklevel=2)
     return pd.DataFrame(data_rows(boards), columns=data_keys())
