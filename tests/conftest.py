@@ -1,12 +1,15 @@
 """Fixtures for every test."""
 
+import gc
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from marsbench.execution.limits import THREAD_VARIABLES
@@ -17,9 +20,23 @@ from marsbench.plugin.registry import discover
 for variable in THREAD_VARIABLES:
     os.environ.setdefault(variable, "1")
 
+# What the tests import has some million objects that live on: looking through them again and again for garbage
+# took a fifth of all time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of the search for garbage, which begins here."""
+    gc.freeze()
+    gc.enable()
+
+
 # How long an example takes is the machine's matter.
 settings.register_profile("without a deadline", deadline=None)
 settings.load_profile("without a deadline")
+
+# What fsync is for, the loss of power, no test can try; the end of a process loses no written byte.
+os.fsync = lambda _file: None
 
 KIT = Path(__file__).parent / "kit" / "plugins"
 
@@ -44,12 +61,17 @@ def kit() -> Path:
     return KIT
 
 
+_command = cache(get_command)
+"""Made once: the subcommands with all their options take longer than most of what tests ask of them."""
+
+
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run `bench` with some words in this process; the result has exit_code, stdout, stderr."""
     from marsbench.cli.main import app
     from marsbench.report.terminal import console
 
+    monkeypatch.setattr("typer.testing._get_command", _command)
     monkeypatch.setenv("COLUMNS", "200")
     for one in (console.out, console.err):  # made with the width of whoever imported them first
         monkeypatch.setattr(one, "width", 200)

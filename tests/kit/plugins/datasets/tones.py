@@ -1,7 +1,9 @@
 """Sine clips: each class a pitch, each speaker a loudness."""
 
+import io
 import os
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import soundfile
@@ -35,9 +37,14 @@ class Tones(Dataset):
         path = home() / "tones" / f"{label}-{speaker}-{take}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            times = np.arange(RATE // 5) / RATE
-            samples = (0.1 + 0.1 * speaker) * np.sin(2 * np.pi * PITCHES[label] * times + take)
             new = path.with_suffix(f".{os.getpid()}")  # whoever is killed here leaves no half of a clip
-            soundfile.write(new, samples, RATE, format="WAV")
+            new.write_bytes(_wav(PITCHES[label], 0.1 + 0.1 * speaker, take))
             new.replace(path)
         return Clip(f"{label}/{path.stem}", path, label, f"speaker {speaker}", {"take": str(take)})
+
+
+@cache
+def _wav(pitch: float, loudness: float, phase: float) -> bytes:
+    times, stream = np.arange(RATE // 5) / RATE, io.BytesIO()
+    soundfile.write(stream, loudness * np.sin(2 * np.pi * pitch * times + phase), RATE, format="WAV")
+    return stream.getvalue()
