@@ -12,16 +12,16 @@ from hypothesis import settings
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from marsbench.execution.limits import THREAD_VARIABLES
+from marsbench.execution.limits import THREAD_VARIABLES, n_cores
 from marsbench.plugin.registry import discover
 
-# There are as many test processes as cores: more threads in each would wait for one another, up to ten times
-# as long as they compute. Set before any test imports a numerical library.
+# The test processes use all cores: more threads in each would wait for one another, up to ten times as long
+# as they compute. Set before any test imports a numerical library.
 for variable in THREAD_VARIABLES:
     os.environ.setdefault(variable, "1")
 
-# What the tests import has some million objects that live on: looking through them again and again for garbage
-# took a fifth of all time.
+# What the tests import has about a million objects that live on: to look through them again and again for
+# garbage would take a tenth of the time.
 gc.disable()
 
 
@@ -31,12 +31,17 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Three test processes for two cores: a third of the time one waits for a process that it has started."""
+    return 3 * n_cores() // 2
+
+
 # How long an example takes is the machine's matter.
 settings.register_profile("without a deadline", deadline=None)
 settings.load_profile("without a deadline")
 
 # What fsync is for, the loss of power, no test can try; the end of a process loses no written byte.
-os.fsync = lambda _file: None
+os.fsync = lambda fd: None  # noqa: ARG005 - its name
 
 KIT = Path(__file__).parent / "kit" / "plugins"
 

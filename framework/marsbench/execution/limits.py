@@ -2,12 +2,14 @@
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -100,12 +102,10 @@ def limited_threads(threads: int) -> Iterator[None]:
 
     TensorFlow keeps the number that it was first used with.
     """
-    from threadpoolctl import threadpool_limits
-
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:
-        with threadpool_limits(threads):
+        with _thread_pools(len(sys.modules)).limit(limits=threads):
             yield
     finally:
         for name, value in before.items():
@@ -113,6 +113,14 @@ def limited_threads(threads: int) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@lru_cache(maxsize=1)
+def _thread_pools(_n_modules: int) -> Any:
+    """Those of the libraries that are loaded: they are listed, in 4 ms, only after modules were imported."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def n_cores() -> int:

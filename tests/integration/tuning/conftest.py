@@ -1,3 +1,3 @@
 """Fixtures of tuning."""
 
-from fixtures.tuning import fits, tuned, usual_results  # noqa: F401 - fixtures
+from fixtures.tuning import fits, tuned, undrawn, usual_results  # noqa: F401 - fixtures
