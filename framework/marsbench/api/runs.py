@@ -16,15 +16,17 @@ from marsbench.automl.members import ensemble as fuse
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.data.tables import place_of
 from marsbench.deployment.export import Target, source_of_run
-from marsbench.errors import ResultsError
+from marsbench.errors import ConfigError, ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import ChosenScore, Metrics, Outcome
 from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench.progress import progress_for
+from marsbench.report.across import across_rows
 from marsbench.report.columns import data_keys, data_rows
 from marsbench.report.page import build_page
 from marsbench.report.selection import select_all, select_run
 from marsbench.results import comparison
+from marsbench.results.across import across_boards
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.plots import plot_confusion
 from marsbench.results.predictions import data_frame, read_predictions
@@ -208,6 +210,7 @@ def leaderboard(
     protocol: str | None = None,
     *,
     older: bool = False,
+    across: bool = False,
 ) -> pd.DataFrame:
     """Finished runs, ranked within each protocol of each corpus, never across them.
 
@@ -216,6 +219,8 @@ def leaderboard(
         data: only runs on the corpus of this name, path, data frame or data set.
         protocol: only runs under this protocol, its name or the beginning of its hash.
         older: one row for each run: every seed, and runs of older code.
+        across: one row for each pipeline instead, with its mean rank over the corpora that have a board of
+            the protocol, as `bench leaderboard --across --csv`; for all corpora.
 
     Returns:
         One row for each configuration, with the columns of `bench leaderboard --csv`. `gap` is macro F1 with
@@ -225,9 +230,16 @@ def leaderboard(
     Raises:
         BenchError: no runs there, or none of that corpus or protocol.
     """
-    boards, left_out = leaderboards(Path(results), plain(place_of(data)), protocol, older=older)
+    if across:
+        if data is not None or older:
+            raise ConfigError("across shows all corpora, a row a pipeline: leave data and older out")
+        shown, left_out = across_boards(Path(results), protocol)
+    else:
+        boards, left_out = leaderboards(Path(results), plain(place_of(data)), protocol, older=older)
     for line in left_out:
         warnings.warn(line, stacklevel=2)
+    if across:
+        return pd.DataFrame(across_rows(shown))
     return pd.DataFrame(data_rows(boards), columns=data_keys())
 
 

@@ -1,6 +1,7 @@
 """`bench leaderboard`."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,9 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    across: Annotated[
+        bool, typer.Option("--across", help="One table of pipelines by corpora, for one protocol.")
+    ] = False,
     older: Annotated[
         bool, typer.Option("--all", help="One row per run: every seed, and runs of older code.")
     ] = False,
@@ -28,6 +32,12 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     """Rank finished runs, one table for each corpus and protocol."""
     if as_json + as_csv + as_markdown > 1:
         raise typer.BadParameter("--json, --csv and --markdown exclude each other; give one of them")
+    if across:
+        if data is not None or older:
+            raise typer.BadParameter("--across shows all corpora: leave --data and --all out")
+        form = "json" * as_json + "csv" * as_csv + "markdown" * as_markdown
+        _print_across(results, protocol, criteria, top, form)
+        return
     from marsbench.report.columns import data_keys, data_rows
     from marsbench.results.leaderboard import leaderboards
 
@@ -48,6 +58,27 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
 
         for board in boards:
             out.print(terminal_board(board, top, out.width))
+
+
+def _print_across(
+    results: Path, protocol: str | None, criteria: list[str] | None, top: int, form: str
+) -> None:
+    from marsbench.report import across
+    from marsbench.results.across import across_boards
+
+    shown, left_out = across_boards(results, protocol, parse_criteria(criteria))
+    tell_left_out(left_out)
+    if form == "json":
+        print_json(across.across_values(shown))
+    elif form == "csv":
+        rows = across.across_rows(shown)
+        print_csv([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)])
+    elif form == "markdown":
+        print_text(across.markdown_across(shown, top))
+    else:
+        from marsbench.report.terminal.console import out
+
+        out.print(across.terminal_across(shown, top))
 
 
 def _cell(value: object) -> object:

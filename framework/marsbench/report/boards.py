@@ -125,9 +125,9 @@ def markdown_board(shown: Board, top: int = 30) -> str:
     title = f"**{escaped(shown.corpus)}{synthetic}, {escaped(shown.protocol)}**, protocol {shown.hash[:8]}"
     columns = shown_in("markdown")
     table = [
-        _line([column.header for column in columns]),
-        _line([":--" if column.unit is None or column.note else "--:" for column in columns]),
-        *(_line([_markdown_cell(column, row, shown.criteria) for column in columns]) for row in rows),
+        markdown_line([column.header for column in columns]),
+        markdown_line([":--" if column.unit is None or column.note else "--:" for column in columns]),
+        *(markdown_line([_markdown_cell(column, row, shown.criteria) for column in columns]) for row in rows),
     ]
     failed = [f"{row.run_id} failed: {row.reason}." for row in rows if row.status == "failed"]
     notes = [f"In %, with 95 % intervals; to pass, exceed {thresholds(shown.criteria)}. {_headers(columns)}"]
@@ -140,7 +140,8 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", cleaned(" ".join(text.split())))
 
 
-def _line(cells: list[str]) -> str:
+def markdown_line(cells: list[str]) -> str:
+    """A row of a Markdown table, of cells that are Markdown."""
     return f"| {' | '.join(cells)} |"
 
 

@@ -210,6 +210,7 @@ _IDENTITY = (
     *(Column(name, attrgetter(name)) for name in ("run_id", "run_ids", "finished")),
     *(Column(name, attrgetter(f"board.{name}")) for name in BoardKey._fields),
     *(Column(name, attrgetter(name)) for name in ("features", "model", "settings", "normalise", "seeds")),
+    Column("transductive", lambda row: row.normalise is not None),
     *(Column(name, attrgetter(name)) for name in ("status", "reason")),
     Column("n_clips"),
 )  # fmt: skip

@@ -19,7 +19,7 @@ from marsbench.evaluation.scores import (
 )
 from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
-from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord, transductive
+from marsbench.results.schema import TRANSDUCTIVE, ProtocolRecord, Standing, TuningRecord, transductive
 
 if TYPE_CHECKING:  # importing what searches takes half a second
     from marsbench.automl.selection import SearchRecord
@@ -30,10 +30,6 @@ _MOST_GROWTH = 11
 OPTIMISM = (
     "optimism: validation minus test score of what tuning chose, less that of the untuned configuration; it "
     "is what selection added."
-)
-TRANSDUCTIVE = (
-    "transductive: features are standardised by all clips of a corpus or speaker, test clips among them, "
-    "without labels; such a model cannot predict one clip alone."
 )
 _INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 
@@ -288,7 +284,7 @@ def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
     if any("optimism" in row.scores for row in rows):
         lines.append(OPTIMISM)
     if any(row.normalise for row in rows):
-        lines.append(TRANSDUCTIVE)
+        lines.append(f"{TRANSDUCTIVE}.")
     if any(row.members for row in rows):
         lines.append("ensemble: % is a member's share of the weights, mean over folds.")
     if any(row.members_chosen == "by hand" for row in rows):

@@ -156,6 +156,12 @@ class TuningRecord(StoredRecord):
         return sum(fold.complete + fold.pruned + fold.failed for fold in self.folds)
 
 
+TRANSDUCTIVE = (
+    "transductive: features are standardised by all clips of a corpus or speaker, test clips among them, "
+    "without labels; such a model cannot predict one clip alone"
+)
+
+
 def transductive(by: Normalise) -> str:
     """What `Standing.normalise` makes of a score, in a few words."""
     return f"standardised per {by} (transductive)"

@@ -24,6 +24,7 @@ from marsbench.evaluation.scoring import (
 from marsbench.planning import Plan
 from marsbench.protocols.protocol import Protocol
 from marsbench.results.schema import (
+    TRANSDUCTIVE,
     CorpusRecord,
     FoldTuning,
     LeakageRecord,
@@ -60,7 +61,8 @@ def build_record(
     if predictions is not None:
         scored = graded(predictions, criteria, origin["protocol"].by_speaker, independent_clips)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    warnings = chain(*(run.warnings for run in members), *(unit.warnings for unit in units))
+    stated = [TRANSDUCTIVE] if origin.get("normalise") else []
+    warnings = chain(stated, *(run.warnings for run in members), *(unit.warnings for unit in units))
     return Run(
         **origin,
         **(_costs_of_members(members) if members else _costs(units)),

@@ -136,7 +136,10 @@ def test_a_transductive_score_is_called_that_wherever_it_stands_and_is_not_expor
     assert bench("run", *words, "--normalise", "speaker").exit_code == 0
     assert bench("run", *words).exit_code == 0
     rows = json.loads(bench("leaderboard", "--json").stdout)
-    assert sorted(str(row["normalise"]) for row in rows) == ["None", "speaker"]
+    assert sorted((str(row["normalise"]), row["transductive"]) for row in rows) == [
+        ("None", False),
+        ("speaker", True),
+    ]
     (run_id,) = (row["run_id"] for row in rows if row["normalise"])
     said = "standardised per speaker (transductive)"
     for output in (("leaderboard",), ("leaderboard", "--markdown"), ("show", run_id)):
@@ -144,6 +147,9 @@ def test_a_transductive_score_is_called_that_wherever_it_stands_and_is_not_expor
         assert said in printed
         assert "test clips among them" in printed
     assert "--normalise speaker" in bench("show", run_id).stdout
+    assert any(
+        "transductive" in line for line in json.loads(bench("show", run_id, "--json").stdout)["warnings"]
+    )
     assert bench("report", run_id, "--plugins", kit).exit_code == 0
     assert said in Path("report.html").read_text("utf-8")
     refused = bench("export", run_id, "--plugins", kit)

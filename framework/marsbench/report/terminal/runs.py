@@ -62,7 +62,6 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     parts += [Text(line, "yellow") for line in phrases.tuning_lines(run.tuning, row)]
     if run.ensemble and run.ensemble.weights:
         parts += [_members(run.ensemble), Text(f"Ensemble: {phrases.CHOSEN[run.ensemble.chosen]}", "yellow")]
-    parts += [Text(phrases.TRANSDUCTIVE.capitalize(), "yellow")] if run.normalise else []
     parts += [Text(f"Warning: {warning}", "yellow") for warning in run.warnings]
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
