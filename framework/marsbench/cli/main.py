@@ -14,6 +14,7 @@ from marsbench.cli.app import app as app_command
 from marsbench.cli.evaluate import evaluate
 from marsbench.cli.export import export
 from marsbench.cli.leaderboard import leaderboard
+from marsbench.cli.matrix import matrix
 from marsbench.cli.output import drop_unwritten, print_text, replace_unknown_characters, warn
 from marsbench.cli.predict import predict
 from marsbench.cli.report import report
@@ -77,7 +78,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compare feature extractors and models for speech emotion recognition, and export the best.",
 )
-for command in (run, search, plan, status, retry, ensemble, leaderboard, show, compare, report):
+for command in (run, search, plan, status, retry, ensemble, leaderboard, matrix, show, compare, report):
     app.command()(command)
 for command in (export, predict, evaluate, app_command):
     app.command()(command)

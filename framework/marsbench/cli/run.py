@@ -71,9 +71,11 @@ def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
 def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     """Print the runs and their leaderboards."""
     from marsbench.report.boards import terminal_board
+    from marsbench.report.matrix import terminal_matrix
     from marsbench.report.terminal.console import out, print_path
     from marsbench.report.terminal.runs import corpus_notes, run_summary
     from marsbench.results.leaderboard import leaderboards
+    from marsbench.results.matrix import matrices
 
     boards, _ = leaderboards(results, criteria=runs[-1][1].criteria)
     rows = {run_id: row for board in boards for row in board.rows for run_id in row.run_ids}
@@ -88,3 +90,5 @@ def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     for board in boards:
         if board.hash in shown:
             out.print(terminal_board(board, width=out.width))
+    for matrix in matrices(runs)[0]:
+        out.print(terminal_matrix(matrix))

@@ -1,7 +1,7 @@
 """Find protocols by name or file, and apply them to a corpus."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -10,12 +10,23 @@ from pkgutil import iter_modules
 import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.join import CORPUS
 from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import digest
 from marsbench.options import is_protocol_path
 from marsbench.protocols import builtin
 from marsbench.protocols.leakage import leakage_notes, require_apart, without_duplicates
-from marsbench.protocols.protocol import METRICS_VERSION, Definition, Family, Fold, Protocol
+from marsbench.protocols.protocol import (
+    METRICS_VERSION,
+    SPEAKER,
+    ByName,
+    Definition,
+    Family,
+    Fold,
+    FoldCorpora,
+    Protocol,
+    Rows,
+)
 from marsbench.protocols.protocol_file import definition_of, read_protocol_file
 from marsbench.protocols.splitting import first_duplicates
 
@@ -25,8 +36,15 @@ _LISTED_FOLDS = 5
 
 def listed_protocols() -> list[Definition]:
     """The built-in protocols by name, with one member of each family."""
-    definitions = (item.define(_LISTED_FOLDS) if isinstance(item, Family) else item for item in _builtin())
+    definitions = map(_example, _builtin())
     return sorted(definitions, key=lambda definition: definition.name)
+
+
+def _example(item: Definition | Family | ByName) -> Definition:
+    """What is listed of it."""
+    if isinstance(item, Definition):
+        return item
+    return item.define(_LISTED_FOLDS) if isinstance(item, Family) else item.define("NAME")
 
 
 def builtin_protocol(name: str) -> Definition | None:
@@ -36,6 +54,9 @@ def builtin_protocol(name: str) -> Definition | None:
         if isinstance(item, Definition):
             if item.name == name:
                 return item
+        elif isinstance(item, ByName):
+            if own := name.removeprefix(item.prefix) * name.startswith(item.prefix):
+                return item.define(own)
         elif match and match[1] == item.name and (n_folds := int(match[2])) >= 2:
             return item.define(n_folds)
     return None
@@ -60,13 +81,22 @@ def find_protocol(asked: str) -> Definition:
     raise ConfigError(problem if problem.endswith("?") else f"{problem} Or give a .toml or .json file.")
 
 
-def _builtin() -> Iterator[Definition | Family]:
+def _builtin() -> Iterator[Definition | Family | ByName]:
     """What the files of the package `builtin` define."""
     for module in iter_modules(builtin.__path__):
         yield from import_module(f"{builtin.__name__}.{module.name}").PROTOCOLS
     for folder in map(Path, builtin.__path__):
         for path in sorted(folder.glob("*.toml")):
             yield definition_of(read_protocol_file(path))
+
+
+def with_members(definitions: Mapping[str, Definition], corpus: CheckedCorpus) -> dict[str, Definition]:
+    """Protocols by word, a word that stands for several replaced by their names; raises BenchError."""
+    found: dict[str, Definition] = {}
+    for word, definition in definitions.items():
+        names = definition.members(corpus) if definition.members else ()
+        found |= {name: find_protocol(name) for name in names} if names else {word: definition}
+    return found
 
 
 def apply_protocol(asked: str | Definition, corpus: CheckedCorpus) -> Protocol:
@@ -91,16 +121,17 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
     _require_use(definition, corpus, folds)
     rows = [[fold.train.tolist(), fold.test.tolist()] for fold in folds]
     hashed = [definition.name, METRICS_VERSION, corpus.fingerprint, rows]
-    require_apart(definition.name, corpus, folds, definition.together)
+    together = definition.together if splits.together is None else splits.together
+    require_apart(definition.name, corpus, folds, together)
     # What stays together decides the inner splits of every fit. A built-in's name implies a single attribute.
-    is_implied = len(definition.together) == 1 and builtin_protocol(definition.name)
-    if definition.together and not is_implied:
-        hashed.append("by_speaker" if definition.by_speaker else definition.together)
+    is_implied = len(together) == 1 and builtin_protocol(definition.name)
+    if together and not is_implied:
+        hashed.append("by_speaker" if together == SPEAKER else together)
     return Protocol(
         name=definition.name,
         description=definition.description,
         source=definition.source,
-        together=definition.together,
+        together=together,
         folds=folds,
         hash=digest(hashed),
         leakage=leakage,
@@ -110,7 +141,20 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
             *splits.notes,
             *_untrained_classes(corpus, folds),
         ),
+        corpora=_corpora(corpus, folds),
     )
+
+
+def _corpora(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[FoldCorpora, ...]:
+    """`Protocol.corpora` of the folds."""
+    names = [clip.attributes.get(CORPUS) for clip in corpus.clips]
+    if len(set(names)) < 2:
+        return ()
+
+    def of(rows: Rows) -> tuple[str, ...]:
+        return tuple(sorted({names[row] or "" for row in rows.tolist()}))
+
+    return tuple(FoldCorpora(of(fold.train), of(fold.test)) for fold in folds)
 
 
 def _require_equal(applied: Protocol, definition: Definition, corpus: CheckedCorpus) -> None:

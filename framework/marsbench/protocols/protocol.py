@@ -1,7 +1,8 @@
 """The types of this package: folds, protocol definitions, and protocols applied to a corpus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ class Splits:
     folds: tuple[Fold, ...]
     notes: tuple[str, ...] = ()
     """Which clips are left out, and why, one line each."""
+    together: tuple[str, ...] | None = None
+    """Instead of the definition's, on a corpus that lacks what that names."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Definition:
     """The publication that the folds are taken from."""
     is_custom: bool = False
     """Whether it comes from a file of the user's."""
+    members: Callable[[CheckedCorpus], Sequence[str]] | None = None
+    """Names of the protocols that this name stands for, each of which makes runs of its own; None for a
+    protocol. May raise BenchError."""
 
     @property
     def by_speaker(self) -> bool:
@@ -63,6 +69,15 @@ class Family:
     name: str
     define: Callable[[int], Definition]
     """Definition with that many folds, which must be at least 2."""
+
+
+@dataclass(frozen=True)
+class ByName:
+    """Protocols that differ in a name of what they split by, such as from_ravdess."""
+
+    prefix: str
+    define: Callable[[str], Definition]
+    """Definition of the name behind the prefix."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,13 @@ class Leakage:
     """Fold, counted from 0, and id of each clip left out of training as a duplicate of a test clip."""
 
 
+class FoldCorpora(NamedTuple):
+    """The corpora in the two parts of a fold, by name, sorted."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Protocol:
     """A protocol applied to a corpus."""
@@ -99,6 +121,8 @@ class Protocol:
     leakage: Leakage
     notes: tuple[str, ...]
     """What readers of scores should know, one line each."""
+    corpora: tuple[FoldCorpora, ...] = ()
+    """By fold; empty unless several corpora were joined."""
 
     @property
     def by_speaker(self) -> bool:

@@ -139,12 +139,26 @@ def write_protocol_file(path: Path, protocol: Protocol, corpus: CheckedCorpus) -
     """Write the splits of an applied protocol as JSON, by clip; reading it gives the same protocol hash.
 
     Raises:
-        ConfigError: `path` does not end in .json.
+        ConfigError: `path` does not end in .json, or a fold leaves out clips that others use, which no file
+            can say.
         StorageError: it cannot be written.
     """
     require_json(path)
+    _require_expressible(protocol)
     lines = file_of(protocol, corpus).model_dump(exclude_defaults=True)
     write_text(path, json.dumps(lines, indent=1) + "\n")
+
+
+def _require_expressible(protocol: Protocol) -> None:
+    """Every fold must train on all used clips but those that it tests and their duplicates."""
+    used = np.unique(np.concatenate([rows for fold in protocol.folds for rows in (fold.train, fold.test)]))
+    dropped = Counter(fold for fold, _ in protocol.leakage.dropped_duplicates)
+    for number, fold in enumerate(protocol.folds):
+        if len(fold.train) + len(fold.test) + dropped[number] < len(used):
+            raise ConfigError(
+                f"{protocol.name} cannot be written to a file: a file's folds train on all clips that they "
+                f"do not test, and its fold {number + 1} does not; its name is all that a run needs"
+            )
 
 
 def require_json(path: Path) -> None:

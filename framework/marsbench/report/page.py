@@ -14,11 +14,13 @@ from marsbench.config import Criteria
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, objective_title
 from marsbench.evaluation.scores import grade
+from marsbench.report import matrix as words
 from marsbench.report import phrases
 from marsbench.report.columns import formatted, shown_in, threshold_text
 from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run
 from marsbench.report.selection import MOST_ROWS, Selection
 from marsbench.results.leaderboard import Board
+from marsbench.results.matrix import Matrix, stored_matrices
 from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.row import Row
 from marsbench.results.schema import CorpusRecord, Standing
@@ -58,6 +60,8 @@ def build_page(
         n_speakers={view.run.protocol.hash: view.n_speakers for view in runs if view.n_speakers is not None},
         speaker_gaps=pairs[:MOST_GAPS],
         n_more_gaps=max(0, len(pairs) - MOST_GAPS),
+        matrices=_matrices(selection, rows, notes),
+        words=words,
         failed=[view.row for view in rows if view.row.status == "failed"],
         synthetic=sorted({board.board.corpus for board in boards if board.board.synthetic}),
         licences=sorted({(run.corpus.name, run.corpus.licence) for row in rows if (run := row.standing)}),
@@ -91,6 +95,19 @@ def _runs(
         except ResultsError as error:
             notes.append(str(error))
     return views
+
+
+def _matrices(selection: Selection, rows: list["RowView"], notes: list[str]) -> list[Matrix]:
+    """Scores by training and test corpus of the pipelines that the page is about."""
+    about = [view.row for view in rows if selection.is_about(view.row)]
+    asked = {(row.board.corpus, row.configuration) for row in about}
+    joined = {view.row.board.corpus for view in rows if view.standing and view.standing.protocol.corpora}
+    found: list[Matrix] = []
+    for corpus in sorted(joined):
+        of_corpus, left_out = stored_matrices(selection.root, corpus)
+        found += [one for one in of_corpus if (one.row.board.corpus, one.row.configuration) in asked]
+        notes += [line for line in left_out if line not in notes]
+    return found
 
 
 @dataclass(frozen=True)

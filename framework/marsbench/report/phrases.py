@@ -60,6 +60,11 @@ def split_phrase(protocol: ProtocolRecord) -> str:
 
 def split_meaning(standing: Standing, n_speakers: int | None) -> str:
     """What the scores of such a split say about new speakers."""
+    if standing.protocol.corpora_apart:
+        return (
+            "Each fold tests a corpus that it was not trained on: the scores hold for new speakers of "
+            "another corpus."
+        )
     if standing.protocol.by_speaker:
         return "Train and test share no speakers: the scores hold for new speakers."
     if n_speakers == 0:

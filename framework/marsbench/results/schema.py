@@ -76,6 +76,13 @@ class LeakageRecord(StoredRecord):
     """Older records call it `dropped`."""
 
 
+class FoldCorpora(StoredRecord):
+    """The corpora in the two parts of a fold, by name."""
+
+    train: list[str]
+    test: list[str]
+
+
 class ProtocolRecord(StoredRecord):
     """The protocol a run was made under."""
 
@@ -88,6 +95,13 @@ class ProtocolRecord(StoredRecord):
     leakage: LeakageRecord = LeakageRecord()
     together: tuple[str, ...] | None = None
     """As in `protocols.protocol.Definition`; None in older records."""
+    corpora: list[FoldCorpora] = Field(default=[])
+    """By fold, where several corpora were joined."""
+
+    @property
+    def corpora_apart(self) -> bool:
+        """Whether every fold tests corpora that it was not trained on."""
+        return bool(self.corpora) and all(set(fold.train).isdisjoint(fold.test) for fold in self.corpora)
 
     @property
     def kept_together(self) -> tuple[str, ...]:

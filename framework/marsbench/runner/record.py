@@ -26,6 +26,7 @@ from marsbench.protocols.protocol import Protocol
 from marsbench.results.schema import (
     TRANSDUCTIVE,
     CorpusRecord,
+    FoldCorpora,
     FoldTuning,
     LeakageRecord,
     ProtocolRecord,
@@ -178,4 +179,5 @@ def protocol_record(protocol: Protocol) -> ProtocolRecord:
         notes=list(protocol.notes),
         description=protocol.description,
         leakage=LeakageRecord(**vars(protocol.leakage)),
+        corpora=[FoldCorpora(train=list(fold.train), test=list(fold.test)) for fold in protocol.corpora],
     )
