@@ -77,7 +77,7 @@ def timed_run(model: str, n_units: int, workers: int, plugins: Path) -> tuple[fl
         experiment = Experiment(
             features=["crossings"],
             model=[model],
-            data="tones",
+            data=["tones"],
             set={"tones.n_takes": n_takes},
             protocol=[str(write_protocol(plugins, n_units, n_takes))],
             plugins=[_KIT, plugins],

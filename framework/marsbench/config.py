@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationInfo,
     field_validator,
 )  # fmt: skip
@@ -144,11 +145,27 @@ class _Kept(Options):
     """Declare that no two clips without a speaker are of one; else the verdict on them is never PASS."""
 
 
+def _places(value: object) -> object:
+    """One name or path, or a list of such."""
+    given = value if isinstance(value, (list, tuple)) else [value]
+    return [str(place) if isinstance(place, Path) else place for place in given]
+
+
+Data = Annotated[
+    list[str],
+    BeforeValidator(_places),
+    Field(min_length=1),
+    PlainSerializer(lambda places: places[0] if len(places) == 1 else places, when_used="json"),
+    Hint("NAME|PATH"),
+]
+"""One or more; a single one is written as its text alone, as before there could be several."""
+
+
 class _Bench(Reading, _Kept):
     """What runs of pipelines have in common, whoever chooses the pipelines."""
 
-    data: Audio = "demo"
-    """A dataset's name, or the path to a folder or table of audio."""
+    data: Data = Field(default=["demo"])
+    """A dataset's name, or the path to a folder or table; several are joined over their common classes."""
     protocol: Protocols = Field(default=["stratified5"])
     seed: Annotated[int, Hint("N")] = Field(default=0, ge=0, lt=2**30, strict=True)
     """Seed of training."""

@@ -7,12 +7,13 @@ checks the corpus, and splits it by each protocol. What does not exist or does n
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from marsbench.config import Experiment, Normalise
 from marsbench.corpus_options import AS_LISTED, Reading
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
+from marsbench.data.join import join_as_read
 from marsbench.data.reading import apply_reading
 from marsbench.data.voices import voice_notes
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion, unknown
@@ -23,7 +24,7 @@ from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Kind, Recipe, Registry, discover, drop_in_folders
 from marsbench.plugin.search_space import Defaults, explore
 from marsbench.progress import Progress, Silent
-from marsbench.protocols.apply import apply_protocol, find_protocol
+from marsbench.protocols.apply import apply_protocol, find_protocol, with_members
 from marsbench.protocols.protocol import Protocol
 
 Settings = dict[str, Any]
@@ -56,6 +57,16 @@ class Pipeline:
         return f"{self.features.name} + {self.model.name}{per}"
 
 
+class Source(NamedTuple):
+    """Where clips come from."""
+
+    entry: Entry
+    """The dataset plugin."""
+    parameters: Settings
+    found_at: str | None = None
+    """The path that the plugin was found by."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The pipelines to run on one corpus under one protocol."""
@@ -65,8 +76,8 @@ class Plan:
     protocol_word: str
     """The protocol's name, or the path of its file."""
     pipelines: tuple[Pipeline, ...]
-    dataset: Recipe
-    """The dataset plugin that made the corpus, with its parameters."""
+    datasets: tuple[Recipe, ...]
+    """The dataset plugins that made the corpus, with their parameters; several if it is joined."""
     reading: Reading
     """How its clips were read."""
     folders: tuple[Path, ...]
@@ -96,20 +107,20 @@ def make_plans(
     # Names come first: a misspelt one is reported before any audio is read.
     definitions = {word: find_protocol(word) for word in experiment.protocol}
     registry = discover(drop_in_folders(experiment.plugins))
-    data, fixed = resolve_dataset(registry, experiment.data)
+    found = [resolve_dataset(registry, place) for place in experiment.data]
+    datasets = [entry for entry, _ in found]
     features = [registry.get("features", name) for name in experiment.features]
     models = [registry.get("models", name) for name in experiment.model]
-    by_plugin = _settings_by_plugin(experiment.set, [data, *features, *models])
+    by_plugin = _settings_by_plugin(experiment.set, [*datasets, *features, *models])
     pairs = _pipelines(features, models, by_plugin, progress if tell_of_pairs else Silent())
     pipelines = [replace(pipeline, normalise=experiment.normalise) for pipeline in pairs]
     for pipeline in pipelines:
         check(pipeline)
-    for entry in (data, *features, *models):
+    for entry in (*datasets, *features, *models):
         for reason in registry.refusals(entry.name):
             progress.say(f"not used: {reason}")
-    parameters, reading = fixed | by_plugin[data.name], experiment.reading
-    loaded = _load_and_check(data, parameters, reading, experiment.bad_audio, progress, fixed.get("root"))
-    checked = reduce(loaded)
+    sources = _sources(found, by_plugin)
+    checked = reduce(_load_and_check(sources, experiment.reading, experiment.bad_audio, progress))
     groups_of(checked, experiment.normalise)  # raises where speakers are not known
     corpus = _with_notes(checked, voice_notes(checked, independent=experiment.independent_clips), progress)
     return [
@@ -118,17 +129,17 @@ def make_plans(
             protocol=apply_protocol(definition, corpus),
             protocol_word=word,
             pipelines=tuple(pipelines),
-            dataset=data.recipe(parameters),
-            reading=reading,
+            datasets=tuple(source.entry.recipe(source.parameters) for source in sources),
+            reading=experiment.reading,
             folders=registry.folders,
         )
-        for word, definition in definitions.items()
+        for word, definition in with_members(definitions, corpus).items()
     ]
 
 
 def checked_corpus(
     registry: Registry,
-    data: str,
+    data: str | Sequence[str],
     settings: Settings,
     progress: Progress,
     on_bad: OnBad = "skip",
@@ -136,13 +147,27 @@ def checked_corpus(
 ) -> CheckedCorpus:
     """The corpus that `data` names, with every file examined; unusable files are listed in it.
 
+    Several names or paths are joined.
+
     Raises:
-        BenchError: no such dataset or path, or a setting that does not fit.
+        BenchError: no such dataset or path, a setting that does not fit, or corpora that cannot be joined.
     """
-    entry, fixed = resolve_dataset(registry, data)
-    parameters = fixed | _settings_by_plugin(settings, [entry])[entry.name]
-    checked = _load_and_check(entry, parameters, reading, on_bad, progress, fixed.get("root"))
+    places = [data] if isinstance(data, str) else data
+    found = [resolve_dataset(registry, place) for place in places]
+    by_plugin = _settings_by_plugin(settings, [entry for entry, _ in found])
+    return checked_sources(_sources(found, by_plugin), progress, on_bad, reading)
+
+
+def checked_sources(
+    sources: Sequence[Source], progress: Progress, on_bad: OnBad = "skip", reading: Reading = AS_LISTED
+) -> CheckedCorpus:
+    """The corpus of one or several sources, as `checked_corpus`."""
+    checked = _load_and_check(sources, reading, on_bad, progress)
     return _with_notes(checked, voice_notes(checked), progress)
+
+
+def _sources(found: Iterable[tuple[Entry, Settings]], by_plugin: Mapping[str, Settings]) -> list[Source]:
+    return [Source(entry, fixed | by_plugin[entry.name], fixed.get("root")) for entry, fixed in found]
 
 
 def _with_notes(corpus: CheckedCorpus, notes: Iterable[str], progress: Progress) -> CheckedCorpus:
@@ -220,24 +245,42 @@ def _answers(entry: Entry, question: Callable[[type[Dataset]], bool]) -> bool:
 
 
 def _load_and_check(
-    entry: Entry,
-    parameters: Settings,
-    reading: Reading,
-    on_bad: OnBad,
-    progress: Progress,
-    found_at: str | None,
+    sources: Sequence[Source], reading: Reading, on_bad: OnBad, progress: Progress
 ) -> CheckedCorpus:
-    """The checked corpus; `progress` is told how a path was read, `found_at` where there is one."""
-    with progress.track(f"Loading {entry.name}", 1) as advance:
-        corpus = listed_corpus(entry, parameters, reading)
-        advance(1)
-    if found_at is not None:
-        cut = ", ..." if len(corpus.labels) > _LABELS_SHOWN else ""
-        shown = ", ".join(corpus.labels[:_LABELS_SHOWN]) + cut
-        progress.say(f"{found_at} is read as {entry.name}: {len(corpus.clips):,} clips; classes: {shown}")
+    """The checked corpus; `progress` is told how each path was read."""
+    parts = []
+    for source in sources:
+        with progress.track(f"Loading {source.entry.name}", 1) as advance:
+            parts.append(_listed_part(source, reading, is_alone=len(sources) == 1))
+            advance(1)
+        if source.found_at is not None:
+            progress.say(_read_as(source, parts[-1]))
+    corpus = parts[0] if len(parts) == 1 else join_as_read(parts, reading)
     for note in corpus.notes:
         progress.say(note)
     return check_audio(corpus, on_bad, progress)
+
+
+def _read_as(source: Source, corpus: Corpus) -> str:
+    """How a path was read, in one line."""
+    cut = ", ..." if len(corpus.labels) > _LABELS_SHOWN else ""
+    shown = ", ".join(corpus.labels[:_LABELS_SHOWN]) + cut
+    size = f"{len(corpus.clips):,} clips; classes: {shown}"
+    return f"{source.found_at} is read as {source.entry.name}: {size}"
+
+
+def listed_sources(sources: Sequence[Source], reading: Reading) -> Corpus:
+    """The corpus of one or several sources, without opening audio; raises BenchError as `listed_corpus`."""
+    parts = [_listed_part(source, reading, is_alone=len(sources) == 1) for source in sources]
+    return parts[0] if len(parts) == 1 else join_as_read(parts, reading)
+
+
+def _listed_part(source: Source, reading: Reading, *, is_alone: bool) -> Corpus:
+    """A corpus as it is joined: of `reading` only `label` is applied, where no published layout tells it."""
+    if not is_alone:
+        names_classes = not cast("type[Dataset]", source.entry.plugin).fallback
+        reading = AS_LISTED if names_classes else Reading(label=reading.label)
+    return listed_corpus(source.entry, source.parameters, reading)
 
 
 def listed_corpus(entry: Entry, parameters: Settings, reading: Reading = AS_LISTED) -> Corpus:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from marsbench.api.options import Data, Names, asked_for, plain
+from marsbench.api.options import Data, Names, asked_for, places_of, plain
 from marsbench.corpus_options import Reading
 from marsbench.data.audio_validation import OnBad
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.data.tables import place_of
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import AnyBundle, Sample, golden_samples, read_bundle, read_samples
 from marsbench.deployment.evaluate import Evaluation
@@ -28,7 +27,7 @@ from marsbench.progress import progress_for
 
 
 def load_corpus(  # noqa: PLR0913 - one argument an option
-    data: Data = "demo",
+    data: Data | Sequence[Data] = "demo",
     *,
     speaker: str | None = None,
     label: str | None = None,
@@ -46,7 +45,7 @@ def load_corpus(  # noqa: PLR0913 - one argument an option
     Args:
         data: a dataset's name, or a path: a folder with one sub-folder for each class, a CSV of path, label
             and perhaps speaker, RAVDESS. Or a data frame of path, label, perhaps speaker and attributes, or a
-            `datasets.Dataset` with a column of audio.
+            `datasets.Dataset` with a column of audio. Several are joined over their common classes.
         speaker: regular expression whose first group, found in a clip's path below the data's folder, is its
             speaker.
         label: the same for its class; folders need not be classes then.
@@ -70,10 +69,11 @@ def load_corpus(  # noqa: PLR0913 - one argument an option
     asked: dict[str, Any] = {"speaker": speaker, "label": label, "map": map, "classes": classes}
     asked |= {"min_clips": min_clips, "name": name}
     reading = asked_for(Reading, asked, "marsbench.load_corpus")
-    registry, place = _registry(plugins), str(plain(place_of(data)))
-    plugin = resolve_dataset(registry, place)[0].name
-    settings = {f"{plugin}.{parameter}": plain(value) for parameter, value in parameters.items()}
-    return checked_corpus(registry, place, settings, progress_for(verbose), bad_audio, reading)
+    registry, found = _registry(plugins), plain(places_of(data))
+    places = [str(place) for place in (found if isinstance(found, list) else [found])]
+    names = [resolve_dataset(registry, place)[0].name for place in places]
+    settings = {f"{name}.{key}": plain(value) for name in names for key, value in parameters.items()}
+    return checked_corpus(registry, places, settings, progress_for(verbose), bad_audio, reading)
 
 
 def clip_table(corpus: CheckedCorpus) -> pd.DataFrame:

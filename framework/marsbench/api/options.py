@@ -35,7 +35,7 @@ class _Shared(TypedDict, total=False):
 
 
 class _Bench(_Shared, total=False):
-    data: Data
+    data: Data | Sequence[Data]
     speaker: str | None
     label: str | None
     map: Mapping[str, str] | str
@@ -100,8 +100,13 @@ def asked_for(model: type[_Model], values: Mapping[str, Any], function: str) -> 
             raise ConfigError(f"{function}: {unknown('option', name, known)}")
     given = {name: value for name, value in values.items() if value is not None}
     if "data" in given:
-        given["data"] = place_of(given["data"])
+        given["data"] = places_of(given["data"])
     return model.parse({name: plain(value) for name, value in given.items()}, function)
+
+
+def places_of(data: Any) -> Any:
+    """`place_of` data, or of each of several in a list."""
+    return [place_of(one) for one in data] if isinstance(data, (list, tuple)) else place_of(data)
 
 
 def plain(value: Any) -> Any:

@@ -26,7 +26,10 @@ def list_datasets(plugins: Plugins = None) -> None:
 @app.command("check")
 @takes(Reading)
 def check(
-    data: Annotated[str, typer.Argument(metavar="NAME|PATH", help="Dataset, or path to audio.")],
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME|PATH...", help="Dataset, or path to audio; several: joined."),
+    ],
     given: Given,
     plugins: Plugins = None,
     settings: Settings = None,

@@ -18,7 +18,7 @@ def matrix(
     `bench run --data A --data B --protocol across_pairs` makes such runs. A table for each pipeline: what it
     was trained on in rows, what it was tested on in columns.
     """
-    from marsbench.report.matrix import matrix_values, terminal_matrix
+    from marsbench.report.matrix import matrix_values, terminal_matrices
     from marsbench.report.terminal.console import out
     from marsbench.results.matrix import stored_matrices
 
@@ -26,6 +26,5 @@ def matrix(
     tell_left_out(left_out)
     if as_json:
         print_json([matrix_values(one) for one in found])
-        return
-    for one in found:
-        out.print(terminal_matrix(one))
+    else:
+        out.print(terminal_matrices(found))

@@ -36,8 +36,9 @@ def show(
     ],
     given: Given,
     data: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="Dataset, or path to audio, to split.")
-    ] = "demo",
+        list[str],
+        typer.Option(metavar="NAME|PATH", help="Dataset, or path to audio, to split; several are joined."),
+    ] = ["demo"],  # noqa: B006 - Typer does not change it
     plugins: Plugins = None,
     settings: Settings = None,
     output: Annotated[

@@ -71,7 +71,7 @@ def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
 def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     """Print the runs and their leaderboards."""
     from marsbench.report.boards import terminal_board
-    from marsbench.report.matrix import terminal_matrix
+    from marsbench.report.matrix import terminal_matrices
     from marsbench.report.terminal.console import out, print_path
     from marsbench.report.terminal.runs import corpus_notes, run_summary
     from marsbench.results.leaderboard import leaderboards
@@ -90,5 +90,5 @@ def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     for board in boards:
         if board.hash in shown:
             out.print(terminal_board(board, width=out.width))
-    for matrix in matrices(runs)[0]:
-        out.print(terminal_matrix(matrix))
+    if found := matrices(runs)[0]:
+        out.print(terminal_matrices(found))

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from marsbench.data.corpus import EMOTIONS, Clip, Corpus
+from marsbench.corpus_options import Reading
+from marsbench.data.corpus import Clip, Corpus
+from marsbench.data.labels import in_order
+from marsbench.data.reading import apply_reading
 from marsbench.data.synonyms import common_words
-from marsbench.errors import CorpusError
+from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import slug
 
 CORPUS = "corpus"
@@ -18,6 +21,39 @@ CORPUS = "corpus"
 
 _Words = Mapping[str, Mapping[str, str]]
 """Common word of each label, by corpus."""
+
+
+def join_as_read(corpora: Sequence[Corpus], reading: Reading) -> Corpus:
+    """Corpora as `reading` asks for them, joined.
+
+    `speaker` names the speakers of those that name none. `map` and `min_clips` are of each corpus, `classes`
+    and `name` of the joined one, whose classes have common words. `label` is for whoever lists the clips.
+
+    Raises:
+        ConfigError: a class in `map` that no corpus has, or what `apply_reading` raises.
+        CorpusError: as `join`.
+    """
+    parts = _with_speakers(corpora, reading.speaker)
+    labels = {label for part in parts for label in part.labels}
+    for label in reading.map:
+        if label not in labels:
+            raise ConfigError(f"--map: {unknown('class', label, labels)}")
+    read = []
+    for part in parts:
+        names = {label: name for label, name in reading.map.items() if label in part.labels}
+        read.append(apply_reading(part, Reading(map=names, min_clips=reading.min_clips)))
+    return apply_reading(join(read), Reading(classes=reading.classes, name=reading.name))
+
+
+def _with_speakers(corpora: Sequence[Corpus], pattern: str | None) -> Sequence[Corpus]:
+    if pattern is None:
+        return corpora
+    nameless = [corpus for corpus in corpora if not any(clip.speaker for clip in corpus.clips)]
+    if not nameless:
+        names = ", ".join(corpus.name for corpus in corpora)
+        raise ConfigError(f"--speaker is for corpora that name no speakers; all of these do: {names}")
+    reading = Reading(speaker=pattern)
+    return [apply_reading(corpus, reading) if corpus in nameless else corpus for corpus in corpora]
 
 
 def join(corpora: Sequence[Corpus]) -> Corpus:
@@ -37,7 +73,7 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
     kept = [[replace(clip, label=words[part.name][clip.label]) for clip in part.clips] for part in parts]
     return Corpus(
         name=slug("-".join(part.name for part in parts)),
-        labels=_in_order(shared),
+        labels=in_order(shared),
         clips=tuple(
             _moved(part, clip)
             for part, clips in zip(parts, kept, strict=True)
@@ -52,11 +88,6 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
             *_left_out(parts, kept, shared),
         ),
     )
-
-
-def _in_order(labels: set[str]) -> tuple[str, ...]:
-    """As RAVDESS has them if it has all, else alphabetical."""
-    return tuple(filter(labels.__contains__, EMOTIONS)) if labels <= set(EMOTIONS) else tuple(sorted(labels))
 
 
 def _moved(part: Corpus, clip: Clip) -> Clip:

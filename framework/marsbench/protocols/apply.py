@@ -28,7 +28,7 @@ from marsbench.protocols.protocol import (
     Rows,
 )
 from marsbench.protocols.protocol_file import definition_of, read_protocol_file
-from marsbench.protocols.splitting import first_duplicates
+from marsbench.protocols.splitting import first_duplicates, rows_by_corpus
 
 _LISTED_FOLDS = 5
 """Folds of the one member of each family that is listed."""
@@ -91,11 +91,18 @@ def _builtin() -> Iterator[Definition | Family | ByName]:
 
 
 def with_members(definitions: Mapping[str, Definition], corpus: CheckedCorpus) -> dict[str, Definition]:
-    """Protocols by word, a word that stands for several replaced by their names; raises BenchError."""
+    """Protocols by word, a word that stands for several replaced by their names.
+
+    Raises:
+        CorpusError: such a word, and a corpus that is not joined of others.
+    """
     found: dict[str, Definition] = {}
     for word, definition in definitions.items():
-        names = definition.members(corpus) if definition.members else ()
-        found |= {name: find_protocol(name) for name in names} if names else {word: definition}
+        if definition.members is None:
+            found[word] = definition
+        else:
+            names = definition.members(list(rows_by_corpus(corpus, word)))
+            found |= {name: find_protocol(name) for name in names}
     return found
 
 

@@ -52,9 +52,9 @@ class Definition:
     """The publication that the folds are taken from."""
     is_custom: bool = False
     """Whether it comes from a file of the user's."""
-    members: Callable[[CheckedCorpus], Sequence[str]] | None = None
-    """Names of the protocols that this name stands for, each of which makes runs of its own; None for a
-    protocol. May raise BenchError."""
+    members: Callable[[Sequence[str]], Sequence[str]] | None = None
+    """Names of the protocols that this name stands for, given those of the joined corpora; each makes runs of
+    its own. None for a protocol."""
 
     @property
     def by_speaker(self) -> bool:

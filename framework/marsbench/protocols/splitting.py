@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.data.corpus import CheckedCorpus, Clip
+from marsbench.data.join import CORPUS
 from marsbench.errors import CorpusError
 from marsbench.protocols.protocol import SPEAKER, Fold, Rows
 
@@ -93,6 +94,22 @@ def _numbers(corpus: CheckedCorpus, keys: Sequence[str]) -> Rows:
         shared = groups[list(duplicates)]
         groups[np.isin(groups, shared)] = shared.min()
     return groups
+
+
+def rows_by_corpus(corpus: CheckedCorpus, protocol: str) -> dict[str, Rows]:
+    """Rows of the clips of each corpus that was joined, by its name.
+
+    Raises:
+        CorpusError: the corpus is not joined of others.
+    """
+    names = np.array([clip.attributes.get(CORPUS, "") for clip in corpus.clips])
+    found = {name: np.flatnonzero(names == name) for name in np.unique(names).tolist() if name}
+    if len(found) < 2:
+        raise CorpusError(
+            f"{protocol} tests one corpus by a model of another; '{corpus.name}' is a single one: give "
+            "--data twice or more, such as --data ravdess --data PATH"
+        )
+    return found
 
 
 def value_of(clip: Clip, name: str) -> str | None:

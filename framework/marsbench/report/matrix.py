@@ -41,7 +41,13 @@ def meaning_of(cell: Cell) -> str:
     return f"{whom} of the corpus that was trained on ({cell.protocol})"
 
 
-def terminal_matrix(matrix: Matrix) -> RenderableType:
+def terminal_matrices(matrices: Sequence[Matrix]) -> RenderableType:
+    """A table for each pipeline, and what their numbers mean; nothing without a matrix."""
+    notes = [Text(NOTE, "dim")] if matrices else []
+    return Group(*map(_table, matrices), *notes)
+
+
+def _table(matrix: Matrix) -> RenderableType:
     """Scores by what was trained on (rows) and tested on (columns), with chance in the last row."""
     corpora = matrix.corpora
     rows = [
@@ -50,8 +56,7 @@ def terminal_matrix(matrix: Matrix) -> RenderableType:
     ]
     chance = (_chance(matrix.chance[one]) for one in corpora)
     title = f"\nTrained on (rows), tested on (columns): {title_of(matrix)}"
-    made = table("trained on", numbers=corpora, rows=[*rows, ("chance", *chance)], title=title)
-    return Group(made, Text(NOTE, "dim"))
+    return table("trained on", numbers=corpora, rows=[*rows, ("chance", *chance)], title=title)
 
 
 def _cell(cell: Cell | None) -> Text:

@@ -22,7 +22,7 @@ from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Grade, Outcome, Score, grade, verdict
 from marsbench.evaluation.scoring import scores_of
-from marsbench.planning import listed_corpus
+from marsbench.planning import Source, listed_sources
 from marsbench.plugin.registry import discover
 from marsbench.report.charts import (
     RATE,
@@ -232,8 +232,9 @@ def find_audio(record: CorpusRecord, folders: tuple[Path, ...]) -> CorpusAudio:
         folders: drop-in folders of plugins.
     """
     try:
-        entry = discover(folders).get("datasets", record.dataset.name)
-        clips = listed_corpus(entry, record.dataset.parameters, record.reading).clips
+        registry = discover(folders)
+        sources = [Source(registry.get("datasets", one.name), one.parameters) for one in record.datasets]
+        clips = listed_sources(sources, record.reading).clips
         paths = {clip.id: clip.path for clip in clips}
         return CorpusAudio(paths, attributes={clip.id: clip.attributes for clip in clips})
     except BenchError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from marsbench.config import Criteria, Experiment, read_experiment_file
 from marsbench.errors import ResultsError
 from marsbench.protocols.apply import find_protocol
+from marsbench.protocols.protocol import Definition
 from marsbench.results.leaderboard import Board, folders_of, leaderboards, ranked
 from marsbench.results.row import Row
 from marsbench.results.schema import Run, Standing
@@ -90,12 +91,13 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
     asked = Experiment.parse(read_experiment_file(path), str(path))
     home = root or asked.results
     boards, left_out = leaderboards(home, criteria=criteria or asked.criteria)
-    protocols = {find_protocol(word).name for word in asked.protocol}
+    definitions = [find_protocol(word) for word in asked.protocol]
     ours = {
         row.run_id
         for board in boards
+        if _is_under(home, board, definitions)
         for row in board.rows
-        if board.protocol in protocols and _belongs(home, row, asked)
+        if _belongs(home, row, asked)
     }
     if not ours:
         raise ResultsError(f"no finished run of {path} in {home.absolute()}; run it with: bench run {path}")
@@ -133,6 +135,16 @@ def _best(root: Path, rows: Iterable[Row]) -> tuple[tuple[RunFolder, ...], list[
     return best, [f"{more}; bench report RUN shows another"] if len(best) < len(scored) else []
 
 
+def _is_under(root: Path, board: Board, asked: Sequence[Definition]) -> bool:
+    """Whether a board's protocol was asked for, by its name or a word that stands for several."""
+    if board.protocol in {definition.name for definition in asked}:
+        return True
+    words = [definition.members for definition in asked if definition.members]
+    run = folders_of(root, board.rows[0])[0].read_standing() if words else None
+    corpora = {name for fold in run.protocol.corpora for name in (*fold.train, *fold.test)} if run else set()
+    return any(board.protocol in members(sorted(corpora)) for members in words)
+
+
 def _belongs(root: Path, row: Row, asked: Experiment) -> bool:
     names = {row.features, row.model}
     settings = {key: value for key, value in asked.set.items() if key.partition(".")[0] in names}
@@ -145,7 +157,7 @@ def _belongs(root: Path, row: Row, asked: Experiment) -> bool:
         # An untuned run is the baseline of every tuned one.
         and (row.tuning is None or row.tuning.asked in {asked.tuning(True), asked.tuning(False)})
         and (found := folders_of(root, row)[0].read_standing()) is not None
-        and found.corpus.is_meant_by(asked.data)
+        and found.corpus.is_meant_by(*asked.data)
     )
 
 

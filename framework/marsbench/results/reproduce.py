@@ -1,7 +1,9 @@
 """The shell command that repeats a run, made from its record alone."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +12,7 @@ from pydantic import BaseModel
 from marsbench.config import Experiment, Fusion
 from marsbench.errors import PluginError
 from marsbench.options import options_of, setting_text
-from marsbench.plugin.registry import KINDS, discover
+from marsbench.plugin.registry import Kind, Recipe, discover
 from marsbench.protocols.apply import builtin_protocol
 from marsbench.results.schema import EnsembleRecord, Standing
 
@@ -32,7 +34,7 @@ def reproduce(run: Standing, seeds: Sequence[int] = ()) -> Reproduction:
     asked = {
         "features": [run.features.name],
         "model": [run.model.name],
-        "data": run.corpus.dataset.name,
+        "data": asked_data(run.corpus.datasets)[0],
         "protocol": [run.protocol.name],
         "set": settings,
         "criteria": run.criteria,
@@ -110,29 +112,51 @@ def _settings(run: Standing) -> tuple[dict[str, Any], list[str]]:
 
 
 def _of_dataset(run: Standing) -> dict[str, Any]:
-    """The dataset's parameters, without those that an installed plugin has by default."""
-    dataset = run.corpus.dataset
-    try:
-        defaults = discover(()).get("datasets", dataset.name).plugin.parameter_defaults()
-    except PluginError:
-        defaults = {}
+    """The datasets' parameters, without those that an installed plugin has by default."""
+    defaults: dict[str, Any] = {}
+    for dataset in run.corpus.datasets:
+        with suppress(PluginError):
+            own = discover(()).get("datasets", dataset.name).plugin.parameter_defaults()
+            defaults |= {f"{dataset.name}.{name}": value for name, value in own.items()}
     return {
-        f"{dataset.name}.{name}": value
-        for name, value in dataset.parameters.items()
+        name: value
+        for name, value in asked_data(run.corpus.datasets)[1].items()
         if name not in defaults or defaults[name] != value
     }
 
 
+def asked_data(datasets: Sequence[Recipe]) -> tuple[list[str], dict[str, Any]]:
+    """What `data` and `set` of an experiment have to be for these datasets.
+
+    Settings are of a plugin, so of two corpora of one plugin each is named by its path.
+    """
+    counts = Counter(dataset.name for dataset in datasets)
+    words: list[str] = []
+    settings: dict[str, Any] = {}
+    for dataset in datasets:
+        root = dataset.parameters.get("root")
+        by_path = counts[dataset.name] > 1 and isinstance(root, str) and root
+        words.append(str(root) if by_path else dataset.name)
+        settings |= {
+            f"{dataset.name}.{name}": value
+            for name, value in dataset.parameters.items()
+            if not (by_path and name == "root")
+        }
+    return words, settings
+
+
 def _notes(run: Standing) -> Iterator[str]:
     """What the reader has to see to."""
-    plugins = zip(KINDS, (run.corpus.dataset.name, run.features.name, run.model.name), strict=True)
+    data, settings = asked_data(run.corpus.datasets)[0], _of_dataset(run) | run.settings
+    plugins: list[tuple[Kind, str]] = [("datasets", one.name) for one in run.corpus.datasets]
+    plugins += [("features", run.features.name), ("models", run.model.name)]
     strange = dict.fromkeys(name for kind, name in plugins if name not in discover(()).names(kind))
     if strange:
         yield f"not among the installed plugins: {', '.join(strange)}; add --plugins with the folder"
     built_in = builtin_protocol(run.protocol.name)
     if built_in is None or run.protocol.description not in {"", built_in.description}:
         yield f"{run.protocol.name} was a protocol's file: write the file's path behind --protocol"
-    for name, value in (_of_dataset(run) | run.settings).items():
+    for name, value in [*settings.items(), *(("data", place) for place in data)]:
         if isinstance(value, str) and _is_path(name, value):
             yield f"{name} is a path of the machine that the run was made on: write yours"
     if run.corpus.held_out:

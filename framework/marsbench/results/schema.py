@@ -34,6 +34,8 @@ class CorpusRecord(StoredRecord):
     name: str
     dataset: Recipe
     """The plugin that made it, with its parameters: where the audio was."""
+    joined: list[Recipe] = Field(default=[])
+    """Those of the other corpora that were joined to it."""
     reading: Reading = AS_LISTED
     """How the clips that it lists were read."""
     fingerprint: str
@@ -48,17 +50,31 @@ class CorpusRecord(StoredRecord):
     held_out: list[str] = Field(default=[])
     """Clips that a search kept away from the run."""
 
-    def is_meant_by(self, data: str) -> bool:
-        """Whether `data` is the name of the corpus or of its dataset, or the path that it was read from."""
-        if data in {self.name, self.dataset.name}:
+    @property
+    def datasets(self) -> list[Recipe]:
+        """The plugin that made it, or those of all corpora that it is joined of."""
+        return [self.dataset, *self.joined]
+
+    def is_meant_by(self, *data: str) -> bool:
+        """Whether `data` is the name of the corpus or of its dataset, or the path that it was read from.
+
+        A joined corpus is meant by its name, or by the datasets or paths of all that it is joined of.
+        """
+        if data == (self.name,):
             return True
-        root = self.dataset.parameters.get("root")
-        if not data or not root or not isinstance(root, str):
-            return False
-        try:
-            return Path(data).expanduser().resolve() == Path(root).expanduser().resolve()
-        except (OSError, RuntimeError, ValueError):  # a loop of links, no such user, a NUL
-            return False
+        return len(data) == len(self.datasets) and all(
+            any(_is_meant(dataset, one) for one in data) for dataset in self.datasets
+        )
+
+
+def _is_meant(dataset: Recipe, data: str) -> bool:
+    root = dataset.parameters.get("root")
+    if data == dataset.name or not data or not root or not isinstance(root, str):
+        return data == dataset.name
+    try:
+        return Path(data).expanduser().resolve() == Path(root).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links, no such user, a NUL
+        return False
 
 
 class LeakageRecord(StoredRecord):

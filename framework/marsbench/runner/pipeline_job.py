@@ -29,6 +29,7 @@ from marsbench.protocols.inner_splits import inner_folds, validation_split
 from marsbench.protocols.protocol import Fold, Rows
 from marsbench.protocols.splitting import groups_of
 from marsbench.results.keys import PipelineKey
+from marsbench.results.reproduce import asked_data
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
 from marsbench.runner.job import Job
@@ -232,14 +233,13 @@ class PipelineJob(Job):
 
     def planned(self) -> RunPlan:
         """Content of `plan.json`."""
-        dataset = self.plan.dataset
-        made_by = {f"{dataset.name}.{name}": value for name, value in dataset.parameters.items()}
+        data, made_by = asked_data(self.plan.datasets)
         alone = self.experiment.model_copy(
             update={
                 **(_UNTUNED if self.tuning is None else {}),
                 "features": [self.pipeline.features.name],
                 "model": [self.pipeline.model.name],
-                "data": dataset.name,
+                "data": data,
                 "protocol": [self.plan.protocol_word],
                 "set": made_by | self.pipeline.settings,
                 "plugins": [folder for folder in self.plan.folders if holds_plugins(folder)],

@@ -155,7 +155,8 @@ def corpus_record(plan: Plan) -> CorpusRecord:
     corpus = plan.corpus
     return CorpusRecord(
         name=corpus.name,
-        dataset=plan.dataset,
+        dataset=plan.datasets[0],
+        joined=list(plan.datasets[1:]),
         reading=plan.reading,
         fingerprint=corpus.fingerprint,
         labels=list(corpus.labels),

@@ -10,7 +10,14 @@ from marsbench.config import Experiment
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import BenchError, CorpusError, ResultsError, unknown
 from marsbench.evaluation.predictions import Predictions
-from marsbench.planning import Pipeline, checked_corpus, listed_corpus, make_pipeline, resolve_dataset
+from marsbench.planning import (
+    Pipeline,
+    Source,
+    checked_sources,
+    listed_sources,
+    make_pipeline,
+    resolve_dataset,
+)
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol
@@ -41,14 +48,9 @@ def corpus_of(
         ResultsError: what is there now is another corpus.
         BenchError: it is not there.
     """
-    dataset = run.corpus.dataset
-    entry, fixed = resolve_dataset(registry, data or dataset.name)
-    parameters = dataset.parameters if entry.name == dataset.name else {}
-    settings = {f"{entry.name}.{name}": value for name, value in parameters.items() if name not in fixed}
+    sources = _sources(run, registry, data)
     try:
-        corpus = checked_corpus(
-            registry, data or dataset.name, settings, progress or Silent(), reading=run.corpus.reading
-        )
+        corpus = checked_sources(sources, progress or Silent(), reading=run.corpus.reading)
     except CorpusError as error:
         moved = "" if data else "; if the corpus was moved, name the run and its place: RUN --data PATH"
         raise CorpusError(f"the corpus of {run.run_id}: {error}{moved}") from error
@@ -61,6 +63,27 @@ def corpus_of(
             f"{run.corpus.fingerprint[:8]}; name that one with --data"
         )
     return corpus
+
+
+def _sources(run: Run, registry: Registry, data: str | None) -> list[Source]:
+    """Where the clips of a run's corpus are, `data` if it was moved.
+
+    Raises:
+        ResultsError: it is joined of several, which one name or path cannot tell.
+        BenchError: no such dataset or path.
+    """
+    if run.corpus.joined:
+        if data is not None and not run.corpus.is_meant_by(data):
+            names = ", ".join(dataset.name for dataset in run.corpus.datasets)
+            raise ResultsError(
+                f"{run.run_id} was made on several corpora ({names}), which are read from where they were: "
+                "leave --data out"
+            )
+        return [Source(registry.get("datasets", one.name), one.parameters) for one in run.corpus.datasets]
+    dataset = run.corpus.dataset
+    entry, fixed = resolve_dataset(registry, data or dataset.name)
+    own = dataset.parameters if entry.name == dataset.name else {}
+    return [Source(entry, own | fixed, fixed.get("root"))]
 
 
 def values_of(
@@ -78,11 +101,9 @@ def values_of(
     Raises:
         ResultsError: the corpus is not there, is another one, or has no such attribute.
     """
-    dataset = run.corpus.dataset
     try:
-        entry, fixed = resolve_dataset(registry, data or dataset.name)
-        own = dataset.parameters if entry.name == dataset.name else {}
-        listed = {clip.id: clip for clip in listed_corpus(entry, own | fixed, run.corpus.reading).clips}
+        clips = listed_sources(_sources(run, registry, data), run.corpus.reading).clips
+        listed = {clip.id: clip for clip in clips}
     except BenchError as error:
         raise ResultsError(f"attributes are read from the corpus: {error} (--data names it)") from error
     truth = zip(predictions.clips, predictions.targets, predictions.speakers, strict=True)

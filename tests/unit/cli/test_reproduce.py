@@ -71,7 +71,7 @@ def test_bench_run_understands_the_command_as_the_same_experiment(
         made = run.model_copy(update={"corpus": corpus, "tuning": record, **names, **asked})
         (command,) = reproduce(made).commands
         found = understood(command)
-        assert (found.features, found.model, found.data) == (["speech_encoder"], ["svm"], "mine")
+        assert (found.features, found.model, found.data) == (["speech_encoder"], ["svm"], ["mine"])
         assert (found.protocol, found.seed, found.repeats) == (["stratified5"], asked["seed"], 1)
         assert found.threads == asked["threads"]
         assert found.criteria == asked["criteria"]

@@ -12,27 +12,11 @@ import numpy as np
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.join import CORPUS
 from marsbench.errors import ConfigError, CorpusError, unknown
-from marsbench.protocols.protocol import SPEAKER, ByName, Definition, Family, Fold, Rows, Splits
-from marsbench.protocols.splitting import group_folds, groups_by_speaker
+from marsbench.protocols.protocol import SPEAKER, ByName, Definition, Family, Fold, Splits
+from marsbench.protocols.splitting import group_folds, groups_by_speaker, rows_by_corpus
 
 _WHOLE = ("speaker", CORPUS)
 """Stays together where a corpus names no speakers: such a corpus is one group."""
-
-
-def rows_by_corpus(corpus: CheckedCorpus, protocol: str) -> dict[str, Rows]:
-    """Rows of the clips of each corpus that was joined, by its name.
-
-    Raises:
-        CorpusError: the corpus is not joined of others.
-    """
-    names = np.array([clip.attributes.get(CORPUS, "") for clip in corpus.clips])
-    found = {name: np.flatnonzero(names == name) for name in np.unique(names).tolist() if name}
-    if len(found) < 2:
-        raise CorpusError(
-            f"{protocol} tests one corpus by a model of another; '{corpus.name}' is a single one: give "
-            "--data twice or more, such as --data ravdess --data PATH"
-        )
-    return found
 
 
 def _across(corpus: CheckedCorpus) -> Splits:
@@ -91,14 +75,13 @@ def within(n_folds: int) -> Definition:
     return Definition(protocol, f"{n_folds} folds {whole}", SPEAKER, split)
 
 
-def _pairs(corpus: CheckedCorpus) -> tuple[str, ...]:
-    return ("within5", *(f"from_{name}" for name in rows_by_corpus(corpus, "across_pairs")))
+def _pairs(names: Sequence[str]) -> tuple[str, ...]:
+    return ("within5", *(f"from_{name}" for name in names))
 
 
 def _several(corpus: CheckedCorpus) -> Splits:
-    raise ConfigError(
-        f"across_pairs stands for several protocols, name one of them: {', '.join(_pairs(corpus))}"
-    )
+    members = ", ".join(_pairs(list(rows_by_corpus(corpus, "across_pairs"))))
+    raise ConfigError(f"across_pairs stands for several protocols, name one of them: {members}")
 
 
 PROTOCOLS = (

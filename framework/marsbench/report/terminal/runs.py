@@ -190,7 +190,7 @@ def origin(run: Run) -> RenderableType:
         "run": run.run_id,
         "finished": run.finished,
         "corpus": f"{run.corpus.name}, fingerprint {run.corpus.fingerprint[:16]}",
-        "dataset": f"{run.corpus.dataset.name}: {_parameters(run.corpus.dataset.parameters)}",
+        "dataset": "\n".join(f"{one.name}: {_parameters(one.parameters)}" for one in run.corpus.datasets),
         "protocol": f"{run.protocol.name}, hash {run.protocol.hash[:16]}",
         "threads": run.threads,
         "features": _parameters(run.features.parameters),
