@@ -239,7 +239,7 @@ class Place:
         ({"repeats": Three()}, 3), ({"trials": np.int16(0)}, 0), ({"inner_folds": np.int64(2)}, 2),
         ({"time_budget": np.float32(60)}, 60.0), ({"unit_memory": np.int64(10**9)}, 10**9),
         ({"results": Place()}, Path("here")), ({"results": PurePath("here")}, Path("here")),
-        ({"data": Place()}, "here"), ({"data": PurePath("here")}, "here"),
+        ({"data": Place()}, ["here"]), ({"data": (PurePath("here"), "there")}, ["here", "there"]),
         ({"plugins": (Place(), "there")}, [Path("here"), Path("there")]),
         ({"features": ("mfcc", "prosody")}, ["mfcc", "prosody"]), ({"model": np.array(["svm"])}, ["svm"]),
         ({"protocol": PurePath("/own.toml")}, ["/own.toml"]),

@@ -4,15 +4,14 @@ Labels are brought to common words first: corpora of the field name one emotion 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from marsbench.corpus_options import Reading
 from marsbench.data.corpus import Clip, Corpus
-from marsbench.data.labels import in_order
+from marsbench.data.labels import in_order, standard_name
 from marsbench.data.reading import apply_reading
-from marsbench.data.synonyms import common_words
 from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import slug
 
@@ -88,6 +87,16 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
             *_left_out(parts, kept, shared),
         ),
     )
+
+
+def common_words(labels: Iterable[str]) -> dict[str, str]:
+    """The field's word for each of a corpus's labels, or the label itself where none is known.
+
+    Labels that would become one class keep their names: whether they mean the same is for the user to say.
+    """
+    words = {label: standard_name(label) or label for label in labels}
+    counts = Counter(words.values())
+    return {label: word if counts[word] == 1 else label for label, word in words.items()}
 
 
 def _moved(part: Corpus, clip: Clip) -> Clip:

@@ -55,8 +55,8 @@ def _table(matrix: Matrix) -> RenderableType:
         for trained in matrix.trainings
     ]
     chance = (_chance(matrix.chance[one]) for one in corpora)
-    title = f"\nTrained on (rows), tested on (columns): {title_of(matrix)}"
-    return table("trained on", numbers=corpora, rows=[*rows, ("chance", *chance)], title=title)
+    title = Text(f"\nTrained on (rows), tested on (columns): {title_of(matrix)}", "bold")
+    return Group(title, table("trained on", numbers=corpora, rows=[*rows, ("chance", *chance)]))
 
 
 def _cell(cell: Cell | None) -> Text:

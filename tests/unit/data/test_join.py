@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marsbench.data.corpus import Clip, Corpus
-from marsbench.data.join import join
-from marsbench.data.synonyms import common_words
+from marsbench.data.join import common_words, join
 from marsbench.errors import CorpusError
 
 
