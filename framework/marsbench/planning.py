@@ -209,11 +209,15 @@ def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], pro
 def resolve_dataset(registry: Registry, data: str) -> tuple[Entry, dict[str, Any]]:
     """The dataset plugin that `data` names, or that recognises it as a path, with the parameters this fixes.
 
+    NAME:VALUE names a dataset and the first of its parameters.
+
     Raises:
         ConfigError: neither a dataset nor a path, a path that no dataset recognises, or that several do.
     """
-    if data in registry.names("datasets"):
-        return registry.get("datasets", data), {}
+    name, colon, place = data.partition(":")
+    if name in registry.names("datasets") and bool(place) == bool(colon):
+        entry = registry.get("datasets", name)
+        return entry, {next(iter(entry.plugin.parameter_defaults())): place} if place else {}
     path = Path(data).expanduser()
     if not path.exists():
         problem = unknown("dataset", data, registry.names("datasets"))

@@ -43,7 +43,7 @@ OFFERED = {
         1,
         (
             *("plugin.base:Dataset", "data.corpus", "data.labels", "data.reading:found_in"),
-            *("data.download:unpack", "data.download:Archive"),
+            *("data.download:unpack", "data.download:Archive", "data.tables:table_of_dataset"),
         ),
     ),
     "features": Part(1, ("plugin.features", "data.audio")),

@@ -7,6 +7,7 @@ Neither pandas nor `datasets` is imported here; their objects are known by what 
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePath
@@ -14,10 +15,12 @@ from typing import Any, NamedTuple
 
 from marsbench.atomic_files import home, write_atomically, write_text
 from marsbench.errors import CorpusError, suggestion
-from marsbench.hashing import digest, slug
+from marsbench.hashing import digest
 
 PATHS = ("path", "file", "filename", "filepath", "audio")
 """What the column of paths may be called, in any case."""
+_UNSAFE = r"[^\w-]+"
+"""What no name of a file that is written here has."""
 _KINDS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg"}
 """File name endings by a file's first bytes; all others are taken for MP3."""
 
@@ -157,7 +160,7 @@ def _written(folder: Path, number: int, row: _Row) -> str:
         return os.path.abspath(row.path)  # noqa: PTH100 - resolve follows links
     name = PurePath(row.path.replace("\\", "/"))
     ending = name.suffix.lower() or _KINDS.get(row.content[:4], ".mp3")
-    path = Path("audio") / f"{number:06}_{slug(name.stem, 'clip')}{ending}"
+    path = Path("audio") / f"{number:06}_{re.sub(_UNSAFE, '-', name.stem)[:80] or 'clip'}{ending}"
     content = row.content
     write_atomically(folder / path, lambda file: file.write(content))
     return path.as_posix()

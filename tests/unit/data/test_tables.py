@@ -1,10 +1,12 @@
 """Data frames and data sets as tables of clips; data sets by a stand-in for the package `datasets`."""
 
 import io
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ import soundfile
 
 import marsbench
 from marsbench.data.tables import place_of, table_of_dataset, table_of_frame
-from marsbench.errors import CorpusError
+from marsbench.errors import ConfigError, CorpusError
 from marsbench.plugin.registry import discover
 from marsbench.runner.reload import corpus_of
 
@@ -147,7 +149,7 @@ def made(rows: list[dict[str, Any]]) -> FakeDataset:
 
 
 def row(number: int, **changes: Any) -> dict[str, Any]:
-    audio = {"bytes": tone(number, "FLAC" if number % 3 else "WAV"), "path": f"x/s{number}.flac"}
+    audio = {"bytes": tone(number, "FLAC" if number % 3 else "WAV"), "path": f"x/S{number} a.flac"}
     return {"audio": audio, "label": number % 2, "speaker": number // 3, "tags": ["t"], **changes}
 
 
@@ -155,7 +157,7 @@ def test_a_data_set_is_a_corpus_whose_bytes_are_written_once() -> None:
     data = made([row(number) for number in range(6)])
     corpus = marsbench.load_corpus(data)
     assert (corpus.labels, len(corpus.clips)) == (("high", "low"), 6)
-    assert [clip.id for clip in corpus.clips[:2]] == ["audio/000000_s0.flac", "audio/000001_s1.flac"]
+    assert [clip.id for clip in corpus.clips[:2]] == ["audio/000000_S0-a.flac", "audio/000001_S1-a.flac"]
     assert corpus.speakers == ("0", "0", "0", "1", "1", "1")
     assert place_of(made([row(number) for number in range(6)])) == place_of(data)
     assert len(list((Path("home") / "tables").iterdir())) == 1
@@ -176,6 +178,27 @@ def test_files_of_a_data_set_stay_where_they_are_and_bytes_without_a_name_get_an
     lines = table.read_text("utf-8").splitlines()
     assert lines[1].startswith("audio/000000_clip.wav,low,0")
     assert lines[2].startswith(str(tmp_path / "own.wav"))
+
+
+def test_a_data_set_of_the_hub_is_named_behind_hf_and_recorded_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    def load_dataset(source: str, **options: str) -> dict[str, FakeDataset]:
+        asked.append((source, options))
+        return {"train": made([row(number) for number in range(6)])}
+
+    monkeypatch.setitem(sys.modules, "datasets", cast("Any", SimpleNamespace(load_dataset=load_dataset)))
+    corpus = marsbench.load_corpus("hf:me/tones", revision="v1", map={"low": "l", "high": "h"})
+    assert (corpus.name, corpus.labels, len(corpus.clips)) == ("me-tones", ("h", "l"), 6)
+    assert asked == [("me/tones", {"revision": "v1"})]
+
+
+def test_without_its_package_a_data_set_of_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", cast("Any", None))
+    with pytest.raises(ConfigError, match=r"^hf needs the package 'datasets': pip install 'marsbench\[hf\]'"):
+        marsbench.load_corpus("hf:me/tones")
+    with pytest.raises(ConfigError, match=r"Unknown dataset 'hfx:me/tones'"):
+        marsbench.load_corpus("hfx:me/tones")
 
 
 def test_a_data_set_without_one_column_of_audio_is_one_line() -> None:
