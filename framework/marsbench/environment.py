@@ -1,10 +1,14 @@
-"""Record the environment of a result: library versions, machine, git commit."""
+"""The environment of a result: versions, machine, git commit; what libraries print that nobody needs."""
 
 import importlib
 import os
 import platform
 import subprocess
-from contextlib import suppress
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +19,8 @@ from marsbench.errors import ExportError
 _DISTRIBUTIONS = (
     "marsbench", "keras", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "soxr", "tensorflow",
 )  # fmt: skip
+_STDERR = 2
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @cache
@@ -68,3 +74,30 @@ def import_extra(module: str, extra: str) -> Any:
         raise ExportError(
             f"{module.partition('.')[0]} is not installed: pip install 'marsbench[{extra}]'"
         ) from error
+
+
+@contextmanager
+def without_lines(is_noise: Callable[[str], bool]) -> Iterator[None]:
+    """Buffer standard error, including that of libraries in C; then print all lines but the noise.
+
+    What is printed by other threads comes later, and those that want the same wait.
+    """
+    try:
+        saved = os.dup(_STDERR)
+    except OSError:  # it is closed: nobody reads it
+        yield
+        return
+    try:
+        with _ONE_AT_A_TIME, tempfile.TemporaryFile() as caught:
+            sys.stderr.flush()
+            os.dup2(caught.fileno(), _STDERR)
+            try:
+                yield
+            finally:
+                sys.stderr.flush()
+                os.dup2(saved, _STDERR)
+                caught.seek(0)
+                lines = caught.read().decode(errors="replace").splitlines(keepends=True)
+                sys.stderr.writelines(line for line in lines if not is_noise(line))
+    finally:
+        os.close(saved)

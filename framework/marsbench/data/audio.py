@@ -5,6 +5,8 @@ bounded whatever a header claims.
 """
 
 import io
+import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -16,6 +18,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from marsbench.environment import without_lines
 from marsbench.errors import AudioError
 
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
@@ -50,6 +53,8 @@ _WAVS = (b"RIFF", b"RIFX", b"RF64", b"riff")
 _SIGNATURES = (*_WAVS, b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff")
 """First bytes of the accepted formats; ID3 is an MP3's. libsndfile reads more formats, such as those of old
 samplers, but some of those readers print to standard output."""
+_COMPLAINT = re.compile(r"\[.*mpg123.*\] |Note: |Warning: |\s*$")
+"""Lines that libmpg123 prints; it says nothing else to standard error."""
 _SIZED_CONTAINERS: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
     b"RIFF": ("little", b"data"),
     b"RIFX": ("big", b"data"),
@@ -164,7 +169,7 @@ def decode_with_channels(data: bytes, max_seconds: float = MAX_SECONDS) -> tuple
     data = _checked_container(data)
     stream = _Bytes(data)
     try:
-        with _Stream(stream) as file:
+        with _without_complaints(data), _Stream(stream) as file:
             _check_header(file, max_seconds)
             samples, loudest = _mix_to_mono(file, stream)
             # Libsndfile guesses the length of an MP3 without a Xing header from the first frame's bit rate.
@@ -184,6 +189,12 @@ def decode_with_channels(data: bytes, max_seconds: float = MAX_SECONDS) -> tuple
         )
     _check_samples(waveform)
     return waveform, file.channels
+
+
+def _without_complaints(data: bytes) -> AbstractContextManager[None]:
+    """Keep what libmpg123 prints on a damaged MP3 off the terminal: whatever matters is an AudioError."""
+    is_mp3 = data.startswith(b"ID3") or not data.startswith(_SIGNATURES)
+    return without_lines(lambda line: _COMPLAINT.match(line) is not None) if is_mp3 else nullcontext()
 
 
 class _Bytes(io.BytesIO):

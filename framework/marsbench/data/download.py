@@ -28,6 +28,7 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from marsbench.data.bounded_http import bounded_opener
 from marsbench.errors import FetchError, shown
 from marsbench.progress import Advance, Progress
 
@@ -226,7 +227,7 @@ def read_small(url: str, most: int) -> bytes:
     for wait in (*_WAITS, None):
         try:
             with _ask(url, 0) as response:
-                data = response.read(most + 1)
+                data = _read(response, most + 1)
             break
         except (OSError, HTTPException, ValueError) as error:
             if wait is None or not _is_temporary(error):
@@ -235,6 +236,16 @@ def read_small(url: str, most: int) -> bytes:
     if len(data) > most:
         raise FetchError(f"{url} is longer than {most:,} bytes")
     return data
+
+
+def _read(response: HTTPResponse, most: int) -> bytes:
+    """At most so many bytes of an answer."""
+    data, deadline = bytearray(), time.monotonic() + _PATIENCE
+    while chunk := response.read1(most - len(data)):
+        data += chunk
+        if len(data) < most and time.monotonic() > deadline:
+            raise ConnectionError(f"no end within {_PATIENCE:g} s")
+    return bytes(data)
 
 
 def _ask(url: str, offset: int) -> HTTPResponse:
@@ -249,25 +260,9 @@ def _ask(url: str, offset: int) -> HTTPResponse:
         headers["Range"] = f"bytes={offset}-"
     asked = request.Request(url, headers=headers)  # noqa: S310 - the scheme has been checked
     try:
-        return cast("HTTPResponse", _opener().open(asked, timeout=_TIMEOUT))
+        return cast("HTTPResponse", bounded_opener().open(asked, timeout=_TIMEOUT))
     except ValueError as error:  # a redirection to no host, to one too long or in another script
         raise ValueError("it leads to an address that is not valid") from error
-
-
-def _opener() -> request.OpenerDirector:
-    """Opener that follows redirections to http and https only; urllib's default one also follows ftp."""
-    opener = request.OpenerDirector()
-    for handler in (
-        request.ProxyHandler,
-        request.UnknownHandler,
-        request.HTTPHandler,
-        request.HTTPSHandler,
-        request.HTTPDefaultErrorHandler,
-        request.HTTPRedirectHandler,
-        request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
-    return opener
 
 
 def unpack(zip_path: Path, folder: Path, progress: Progress) -> None:

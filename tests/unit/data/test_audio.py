@@ -1,7 +1,7 @@
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -382,3 +382,29 @@ def test_an_original_stereo_clip_of_ravdess_resamples_to_its_published_mono_twin
     theirs = load(Path(os.environ["MARSBENCH_RAVDESS"], f"{name}.flac"), 22_050)
     # 16 bit, rounded without dither: half a step, and a hair for the float32 arithmetic.
     np.testing.assert_allclose(mine.samples, theirs.samples, atol=0.51 * 2**-15)
+
+
+def damaged_mp3s() -> dict[str, bytes]:
+    whole = encoded(np.tile(NOISE, 9), "MP3", "MPEG_LAYER_III")
+    noise = np.random.default_rng(0).bytes(3000)
+    return {
+        "cut off": whole[: len(whole) // 2],
+        "rubbish inside": whole[:1000] + noise + whole[1000:],
+        "zeros inside": whole[:600] + bytes(4000),
+        "flags of its tag": b"ID3\4\0\xff\0\0\2\1" + noise[:257] + whole,
+    }
+
+
+@pytest.mark.parametrize("name", damaged_mp3s())
+def test_what_libmpg123_says_of_a_damaged_mp3_does_not_reach_the_terminal(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with suppress(AudioError):
+        decode(damaged_mp3s()[name])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_others_print_while_an_mp3_is_decoded_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    with audio.without_lines(lambda line: line.startswith("Note: ")):
+        os.write(2, b"Note: noise\nwanted\n")
+    assert capfd.readouterr().err == "wanted\n"

@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from marsbench.data import download
+from marsbench.data import bounded_http, download
 from marsbench.data.download import Archive, fetch, read_small
 from marsbench.errors import FetchError
 from marsbench.progress import Silent
@@ -26,6 +26,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Answer every connection with some bytes; gives the address."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "_WAITS", (0.0,))
+    monkeypatch.setattr(bounded_http, "_MAX_BYTES", 1 << 17)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}/c.zip"
 
@@ -56,6 +57,7 @@ def chunks(content: bytes) -> bytes:
 
 BAD_ADDRESS = "it leads to an address that is not valid"
 BAD_CHUNK = "the connection was lost, or the server sent a chunk without a valid size"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 ANSWERS = [
     (redirection("http://[::1"), BAD_ADDRESS),
     (redirection(f"http://{'a' * 300}.com/"), BAD_ADDRESS),
@@ -77,6 +79,12 @@ ANSWERS = [
     (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000 + b"\r\n", "more than 100 headers"),
     (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000, "more than 65536 bytes"),
     (b"x" * 70_000, "more than 65536 bytes"),
+    (CONTINUE * 6_000, "does not come to its content"),
+    (CONTINUE + b"HTTP/1.1 404 No\r\n\r\n", "the server answered 404"),
+    (
+        b"HTTP/1.1 100 \r\n" + 3 * (b"X: " + b"y" * 60_000 + b"\r\n"),
+        "does not come to its content",
+    ),
     (b"\x00\xff\x1b" * 100, "x00"),
     (b"", "closed connection without response"),
 ]
@@ -104,3 +112,26 @@ def test_a_server_that_sends_a_byte_at_a_time_is_given_up(
     address = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 500)
     with pytest.raises(FetchError, match="less than 60,000 bytes in 0 s"):
         fetch([Archive(address, 1000, "0" * 32, "x")], tmp_path / "data", Silent())
+
+
+@pytest.mark.parametrize("head", [CONTINUE, b"HTTP/1.1 200 OK\r\nX: y"])
+def test_a_server_that_never_comes_to_the_content_is_given_up(
+    head: bytes, answering: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_http, "_PATIENCE", -1.0)
+    with pytest.raises(FetchError, match="the server sent no content within"):
+        read_small(answering(head), 1000)
+
+
+def test_a_small_file_that_comes_a_byte_at_a_time_is_given_up(
+    answering: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_PATIENCE", -1.0)
+    with pytest.raises(FetchError, match="no end within"):
+        read_small(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx"), 1000)
+
+
+def test_an_answer_after_100_continue_is_read(answering: Serve) -> None:
+    assert (
+        read_small(answering(CONTINUE * 3 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), 10) == b"ok"
+    )

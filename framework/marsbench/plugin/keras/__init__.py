@@ -4,17 +4,16 @@ import importlib
 import os
 import re
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from marsbench.environment import without_lines
 from marsbench.errors import PluginError
 
 _LOCK = threading.Lock()
-_STDERR = 2
 # Lines of TensorFlow's C++ log that are printed before TF_CPP_MIN_LOG_LEVEL takes effect.
 _NOISE = re.compile(
     r"WARNING: All log messages before absl"
@@ -90,18 +89,7 @@ def without_noise() -> Iterator[None]:
 
     If an exception is raised, everything is printed.
     """
-    with tempfile.TemporaryFile() as caught:
-        is_done = False
-        sys.stderr.flush()
-        saved = os.dup(_STDERR)
-        os.dup2(caught.fileno(), _STDERR)
-        try:
-            yield
-            is_done = True
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, _STDERR)
-            os.close(saved)
-            caught.seek(0)
-            lines = caught.read().decode(errors="replace").splitlines(keepends=True)
-            sys.stderr.writelines(line for line in lines if not (is_done and _NOISE.match(line)))
+    is_done = False
+    with without_lines(lambda line: is_done and _NOISE.match(line) is not None):
+        yield
+        is_done = True
