@@ -58,11 +58,11 @@ class _Response(HTTPResponse):
     def begin(self) -> None:
         """Read the lines before the content."""
         file = self.fp
-        self.fp = head = _Head(file)  # type: ignore[assignment] # `begin` calls nothing else
+        self.fp = _Head(file)  # type: ignore[assignment] # `begin` calls nothing else
         try:
             super().begin()
         finally:
-            if self.fp is head:  # else there is no content
+            if self.fp is not None:  # it is where there is no content
                 self.fp = file
 
 

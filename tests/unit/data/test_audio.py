@@ -16,6 +16,7 @@ from marsbench.data import audio
 from marsbench.data.audio import MAX_BYTES, Waveform, decode, load, resample
 from marsbench.data.audio_validation import examine
 from marsbench.data.corpus import AudioFacts
+from marsbench.environment import without_lines
 from marsbench.errors import AudioError
 
 RATE = 16_000
@@ -405,6 +406,6 @@ def test_what_libmpg123_says_of_a_damaged_mp3_does_not_reach_the_terminal(
 
 
 def test_what_others_print_while_an_mp3_is_decoded_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
-    with audio.without_lines(lambda line: line.startswith("Note: ")):
+    with without_lines(lambda line: line.startswith("Note: ")):
         os.write(2, b"Note: noise\nwanted\n")
     assert capfd.readouterr().err == "wanted\n"
