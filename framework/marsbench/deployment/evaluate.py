@@ -1,7 +1,8 @@
 """How good a bundle is on a labelled corpus, beside what its run promised.
 
-Every clip is predicted as `bench predict` does, among all classes of the bundle. Clips of classes that the
-bundle lacks are left out; a class of the bundle that the corpus lacks can still be predicted, which is wrong.
+Every clip is predicted as `bench predict` does, among all classes of the bundle. A class of the corpus that
+is one of the bundle's by another word of the field counts as that one. Clips of classes that the bundle lacks
+are left out; a class of the bundle that the corpus lacks can still be predicted, which is wrong.
 The promise, where the corpus lacks classes, is that of the others: scores of the run's confusion matrix
 without the clips of those classes, with the interval's width times the root of all clips over those that are
 left.
@@ -9,7 +10,7 @@ left.
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import sqrt
 from typing import Literal
@@ -18,6 +19,7 @@ import numpy as np
 
 from marsbench.data.audio_validation import content_of
 from marsbench.data.corpus import BadClip, CheckedCorpus, Clip
+from marsbench.data.labels import standard_name
 from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_files import AnyBundle, Sample
 from marsbench.deployment.bundle_record import BaseRecord, Origin
@@ -64,6 +66,8 @@ class Evaluation:
     """Of all evaluated clips, in one fold; `labels` are the bundle's."""
     attributes: tuple[dict[str, str], ...]
     """What else is known of each clip."""
+    renamed: dict[str, str]
+    """Classes of the bundle by the corpus's word for them, where that is another."""
     left_out: dict[str, int]
     """Clips by class that the bundle lacks."""
     bad: tuple[BadClip, ...]
@@ -206,11 +210,15 @@ def evaluate(
         CorpusError: fewer than two classes in common, or none of their clips can be predicted.
     """
     progress = progress or Silent()
-    rows = [row for row, clip in enumerate(corpus.clips) if clip.label in bundle.labels]
-    _require_classes(bundle, corpus, rows)
+    words = bundle_words(corpus.labels, bundle.labels)
+    clips = [
+        replace(clip, label=words.get(clip.label, clip.label))
+        for clip in corpus.clips
+        if words.get(clip.label, clip.label) in bundle.labels
+    ]
+    _require_classes(bundle, corpus, clips)
     answers: list[tuple[Clip, Prediction]] = []
     bad = list(corpus.bad)
-    clips = [corpus.clips[row] for row in rows]
     with progress.track(f"Predicting {corpus.name}", len(clips)) as advance:
         for clip, answer in zip(clips, bundle.predict_each(clip.path for clip in clips), strict=True):
             if isinstance(answer, BenchError):
@@ -225,7 +233,10 @@ def evaluate(
         corpus=corpus.name,
         predictions=_predictions(bundle.labels, answers),
         attributes=tuple(dict(clip.attributes) for clip, _ in answers),
-        left_out=dict(Counter(clip.label for clip in corpus.clips if clip.label not in bundle.labels)),
+        renamed=words,
+        left_out=dict(
+            Counter(clip.label for clip in corpus.clips if clip.label not in {*words, *bundle.labels})
+        ),
         bad=tuple(bad),
         n_narrowband=sum(answer.is_narrowband for _, answer in answers),
         seen=_seen(bundle.record, corpus, samples),
@@ -240,14 +251,29 @@ def require_attributes(corpus: CheckedCorpus, names: Collection[str]) -> None:
         raise CorpusError(unknown("attribute", lacking[0], known))
 
 
-def _require_classes(bundle: AnyBundle, corpus: CheckedCorpus, rows: Sequence[int]) -> None:
-    shared = {corpus.clips[row].label for row in rows}
+def bundle_words(labels: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """For labels that a bundle does not know, those that it knows by another word of the field for the same.
+
+    A label that could be several of the known ones, or one of these that several labels could be, is left
+    alone: what is meant is for the user to say.
+    """
+    words = {label: standard_name(label) or label.strip().casefold() for label in {*labels, *known}}
+    unknown_ones = [label for label in labels if label not in known]
+    free = [label for label in known if label not in labels]
+    pairs = [(label, one) for label in unknown_ones for one in free if words[label] == words[one]]
+    counts = Counter(name for pair in pairs for name in pair)
+    return {label: one for label, one in pairs if counts[label] == counts[one] == 1}
+
+
+def _require_classes(bundle: AnyBundle, corpus: CheckedCorpus, clips: Sequence[Clip]) -> None:
+    shared = {clip.label for clip in clips}
     if len(shared) >= _LEAST_CLASSES:
         return
     n = f"only {min(shared)}" if shared else "no class"
     raise CorpusError(
-        f"the bundle and the corpus '{corpus.name}' have {n} in common; at least {_LEAST_CLASSES} are "
-        f"needed. The bundle has {', '.join(bundle.labels)}; the corpus has {', '.join(corpus.labels)}"
+        f"the bundle and the corpus '{corpus.name}' have {n} in common, and {_LEAST_CLASSES} are needed "
+        f"(--map OLD=NEW renames classes). The bundle has {', '.join(bundle.labels)}; the corpus has "
+        f"{', '.join(corpus.labels)}"
     )
 
 

@@ -1,6 +1,6 @@
 """Several leaderboards at once, for a terminal, as Markdown and for other programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -19,6 +19,8 @@ from marsbench.results.schema import TRANSDUCTIVE
 _SIGNS = {"pass": "+", "fail": "-", "undecided": "?"}
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _MISSING = "missing"
+_NAMED = 2
+"""Pipelines that are as good as the best of a corpus; JSON has all."""
 
 
 def terminal_across(shown: AcrossBoards, top: int = 30) -> RenderableType:
@@ -67,8 +69,7 @@ def notes(shown: AcrossBoards) -> Iterator[str]:
     """Who is best where, and what ranks and signs mean."""
     for place, board in enumerate(shown.boards):
         first, *level = shown.best_on(place)
-        others = ", ".join(map(pipeline_phrase, level))
-        rest = f"; no significant difference from {others}" if level else ""
+        rest = f"; no significant difference from {_some(level)}" if level else ""
         corpus = f"{board.corpus}{' (synthetic)' if board.synthetic else ''}"
         yield f"Best on {corpus}: {pipeline_phrase(first)}{rest}."
     yield from (f"{note}." for note in shown.notes)
@@ -86,6 +87,12 @@ def notes(shown: AcrossBoards) -> Iterator[str]:
     yield "Scores in %; * the best there; verdict: + pass, - fail, ? undecided."
     if any(row is not None and row.normalise for one in shown.contenders for row in one.rows):
         yield f"{TRANSDUCTIVE}."
+
+
+def _some(rows: Sequence[Row]) -> str:
+    """The first few pipelines, and how many more there are."""
+    named = "; ".join(pipeline_phrase(row) for row in rows[:_NAMED])
+    return named + (f"; and {len(rows) - _NAMED} more" if len(rows) > _NAMED else "")
 
 
 def _uncertainty(shown: AcrossBoards) -> str:

@@ -27,6 +27,9 @@ def notes(found: Evaluation) -> Iterator[str]:
             f"WARNING: {found.seen}. The model has seen such clips in training: these scores are far too "
             "high for new ones"
         )
+    if found.renamed:
+        named = ", ".join(f"{label} is {one}" for label, one in found.renamed.items())
+        yield f"Classes brought to the bundle's words: {named} (--map names them otherwise)"
     if found.left_out:
         named = ", ".join(f"{label} ({n})" for label, n in found.left_out.items())
         first = min(found.left_out)
@@ -138,6 +141,7 @@ def values(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
         "inside": found.inside,
         "place": found.place,
         "verdict": found.sentence,
+        "renamed": found.renamed,
         "left_out": found.left_out,
         "absent_classes": found.absent,
         "n_predicted_absent": found.n_of_absent,

@@ -17,11 +17,12 @@ from marsbench.config import Criteria
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_record import Origin
-from marsbench.deployment.evaluate import Evaluation, evaluate, promised_scores
+from marsbench.deployment.evaluate import Evaluation, bundle_words, evaluate, promised_scores
 from marsbench.errors import CorpusError
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.scores import Metrics, Score
 from marsbench.evaluation.scoring import score_predictions
+from marsbench.report.evaluation import notes
 
 Bench = Callable[..., Any]
 
@@ -68,6 +69,29 @@ def test_clips_of_classes_that_the_bundle_lacks_are_left_out_and_counted(
     assert found.left_out == {"deep": 10}
     assert found.absent == ["low"]
     assert found.n_clips == 20
+
+
+@pytest.mark.parametrize(
+    ("labels", "known", "words"),
+    [
+        (["happiness", "sad"], ["happy", "sad"], {"happiness": "happy"}),
+        (["W", "Sadness "], ["angry", "sad"], {"Sadness ": "sad"}),
+        (["happy", "joy"], ["happy", "sad"], {}),
+        (["joy", "happiness"], ["happy", "sad"], {}),
+        (["Low", "odd"], ["low", "high"], {"Low": "low"}),
+        (["1", "2"], ["happy", "sad"], {}),
+    ],
+)
+def test_other_words_of_the_field_for_one_class_are_brought_to_the_bundles(
+    labels: list[str], known: list[str], words: dict[str, str]
+) -> None:
+    assert bundle_words(labels, known) == words
+
+
+def test_a_class_by_another_word_counts_and_that_is_said(bundle: Bundle, corpus: CheckedCorpus) -> None:
+    found = evaluate(bundle, relabelled(corpus, {"low": "LOW"}))
+    assert (found.n_clips, found.renamed, found.left_out) == (30, {"LOW": "low"}, {})
+    assert any("LOW is low (--map" in note for note in notes(found))
 
 
 def test_a_prediction_of_a_class_that_the_corpus_lacks_is_wrong_and_counted(
