@@ -7,54 +7,25 @@ checks the corpus, and splits it by each protocol. What does not exist or does n
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast
 
-from marsbench.config import Experiment, Normalise
+from marsbench.config import Experiment
 from marsbench.corpus_options import AS_LISTED, Reading
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
 from marsbench.data.join import join_as_read
 from marsbench.data.reading import apply_reading
 from marsbench.data.voices import voice_notes
-from marsbench.errors import BenchError, ConfigError, PluginError, suggestion, unknown
+from marsbench.errors import BenchError, ConfigError, PluginError, unknown
 from marsbench.evaluation.normalisation import groups_of
+from marsbench.pipelines import Pipeline, Settings, pairs_of, settings_by_plugin
 from marsbench.plugin.base import Dataset
-from marsbench.plugin.features import FeatureExtractor, FeatureKind
-from marsbench.plugin.model import Model
-from marsbench.plugin.registry import Entry, Kind, Recipe, Registry, discover, drop_in_folders
-from marsbench.plugin.search_space import Defaults, explore
+from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.progress import Progress, Silent
 from marsbench.protocols.apply import apply_protocol, find_protocol, with_members
 from marsbench.protocols.protocol import Protocol
 
-Settings = dict[str, Any]
 _LABELS_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """One feature extractor and one model with their parameters."""
-
-    features: Recipe
-    model: Recipe
-    hyperparameters: Settings
-    """Hyperparameters of the model that were set by hand, by name."""
-    settings: Settings
-    """Everything that was set by hand for this pipeline, by NAME.PARAMETER."""
-    wants_validation: bool
-    """Whether a fit of the model needs validation clips."""
-    rungs: tuple[int, ...]
-    """Epochs after which a fit of the model can be paused; empty for a model without epochs."""
-    is_tunable: bool
-    """Whether a tuner may find something to vary; True for networks, as only TensorFlow could tell."""
-    normalise: Normalise | None = None
-    """What features are standardised by, see `evaluation.normalisation`."""
-
-    @property
-    def name(self) -> str:
-        """Both names, as tables show them."""
-        per = f", standardised per {self.normalise}" if self.normalise else ""
-        return f"{self.features.name} + {self.model.name}{per}"
 
 
 class Source(NamedTuple):
@@ -111,8 +82,8 @@ def make_plans(
     datasets = [entry for entry, _ in found]
     features = [registry.get("features", name) for name in experiment.features]
     models = [registry.get("models", name) for name in experiment.model]
-    by_plugin = _settings_by_plugin(experiment.set, [*datasets, *features, *models])
-    pairs = _pipelines(features, models, by_plugin, progress if tell_of_pairs else Silent())
+    by_plugin = settings_by_plugin(experiment.set, [*datasets, *features, *models])
+    pairs = pairs_of(features, models, by_plugin, progress if tell_of_pairs else Silent())
     pipelines = [replace(pipeline, normalise=experiment.normalise) for pipeline in pairs]
     for pipeline in pipelines:
         check(pipeline)
@@ -154,7 +125,7 @@ def checked_corpus(
     """
     places = [data] if isinstance(data, str) else data
     found = [resolve_dataset(registry, place) for place in places]
-    by_plugin = _settings_by_plugin(settings, [entry for entry, _ in found])
+    by_plugin = settings_by_plugin(settings, [entry for entry, _ in found])
     return checked_sources(_sources(found, by_plugin), progress, on_bad, reading)
 
 
@@ -176,31 +147,6 @@ def _with_notes(corpus: CheckedCorpus, notes: Iterable[str], progress: Progress)
     for note in more:
         progress.say(note)
     return replace(corpus, corpus=replace(corpus.corpus, notes=(*corpus.corpus.notes, *more)))
-
-
-def make_pipeline(
-    registry: Registry, features: str, model: str, settings: Settings, normalise: Normalise | None = None
-) -> Pipeline:
-    """One feature extractor with one model; raises BenchError as `make_plans` does."""
-    entries = [registry.get("features", features)], [registry.get("models", model)]
-    by_plugin = _settings_by_plugin(settings, [*entries[0], *entries[1]])
-    return replace(_pipelines(*entries, by_plugin, Silent())[0], normalise=normalise)
-
-
-def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], progress: Progress) -> list[str]:
-    """Names of the plugins of a kind that can be used here; `progress` is told why others cannot."""
-    names: list[str] = []
-    for entry in discover(drop_in_folders(folders)).entries(kind):
-        prefix = f"{entry.name}."
-        own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
-        try:
-            entry.recipe(_divide(entry, own)[0])
-        except BenchError as error:
-            reason = str(error).removeprefix(f"{entry.name} ")
-            progress.say(f"{entry.name} is left out: {reason}")
-        else:
-            names.append(entry.name)
-    return names
 
 
 # The corpus
@@ -304,101 +250,3 @@ def listed_corpus(entry: Entry, parameters: Settings, reading: Reading = AS_LIST
     if not isinstance(corpus, Corpus):
         raise PluginError(f"{entry.name}.load returned {type(corpus).__name__}; a Corpus is needed")
     return apply_reading(corpus, reading)
-
-
-# Settings
-
-
-def _settings_by_plugin(settings: Mapping[str, Any], entries: list[Entry]) -> dict[str, Settings]:
-    """Parameters by name of the plugin; raises ConfigError for a setting of a plugin that is not in use."""
-    names = [entry.name for entry in entries]
-    by_plugin: dict[str, Settings] = {name: {} for name in names}
-    for key, value in settings.items():
-        name, _, parameter = key.partition(".")
-        if name not in by_plugin:
-            raise ConfigError(f"set {key}: plugin '{name}' is not in this run. {suggestion(name, names)}")
-        by_plugin[name][parameter] = value
-    return by_plugin
-
-
-def _divide(entry: Entry, settings: Settings) -> tuple[Settings, Settings]:
-    """Settings for the model's constructor, and those for the hyperparameters that its `build` asks for."""
-    arguments = entry.plugin.parameter_defaults()
-    constructor = {name: value for name, value in settings.items() if name in arguments}
-    return constructor, {name: value for name, value in settings.items() if name not in arguments}
-
-
-# Pipelines
-
-
-def _pipelines(
-    features: list[Entry], models: list[Entry], by_plugin: dict[str, Settings], progress: Progress
-) -> list[Pipeline]:
-    """Every pair that fits; `progress` is told why others do not. Raises ConfigError if no pair fits."""
-    pipelines: list[Pipeline] = []
-    reasons: list[str] = []
-    for feature_entry in features:
-        extractor = cast("FeatureExtractor", feature_entry.plugin.create(by_plugin[feature_entry.name]))
-        for model_entry in models:
-            parameters, hyperparameters = _divide(model_entry, by_plugin[model_entry.name])
-            model = cast("Model", model_entry.plugin.create(parameters))
-            if reason := _why_not(extractor, model):
-                reasons.append(f"{extractor.name} + {model.name} skipped: {reason}")
-                continue
-            _refuse_unknown(extractor, model, hyperparameters)
-            settings = {
-                f"{name}.{parameter}": value
-                for name in (extractor.name, model.name)
-                for parameter, value in by_plugin[name].items()
-            }
-            recipes = feature_entry.recipe_of(extractor), model_entry.recipe_of(model)
-            tunable = _is_tunable(extractor, model, hyperparameters)
-            pipelines.append(
-                Pipeline(*recipes, hyperparameters, settings, model.wants_validation, model.rungs, tunable)
-            )
-    if not pipelines:
-        raise ConfigError("; ".join(reasons))
-    for reason in reasons:
-        progress.say(reason)
-    return pipelines
-
-
-def _why_not(extractor: FeatureExtractor, model: Model) -> str | None:
-    """Why the two do not fit; None if they do."""
-    for plugin, attribute in ((extractor, "kind"), (model, "accepts")):
-        if getattr(plugin, attribute, None) not in get_args(FeatureKind):
-            raise PluginError(
-                f"{plugin.name}.{attribute} must be frames or vector; bench plugins check {plugin.name}"
-            )
-    if extractor.kind == "vector" and model.accepts == "frames":
-        return f"{model.name} needs frames, {extractor.name} gives one vector a clip"
-    return extractor.skip(model) or model.skip(extractor)
-
-
-def _refuse_unknown(extractor: FeatureExtractor, model: Model, by_hand: Settings) -> None:
-    """Raise ConfigError for a misspelt hyperparameter, where the model can tell what it takes.
-
-    The model is asked with the shape of the reference features: its names hardly depend on it, and each fit
-    checks them again with the real shape.
-    """
-    probe = Defaults(by_hand)
-    if by_hand:
-        model.declare(probe, _shape(extractor, model), 8)
-    if probe.space:
-        probe.refuse_unused(model.name)
-
-
-def _is_tunable(extractor: FeatureExtractor, model: Model, by_hand: Settings) -> bool:
-    if model.rungs:
-        return True
-    shape = _shape(extractor, model)
-    try:
-        space = [*explore(extractor.build), *explore(lambda hp: model.declare(hp, shape, 8), by_hand)]
-    except Exception:  # noqa: BLE001 - whatever a plugin raises; its fits will record it
-        return True
-    return any(dimension.choices is None or len(dimension.choices) > 1 for dimension in space)
-
-
-def _shape(extractor: FeatureExtractor, model: Model) -> tuple[int, ...]:
-    """Shape of a clip's reference features as the model gets them: (n_frames, n_dims) or (n_dims,)."""
-    return (59,) if model.accepts == "vector" or extractor.kind == "vector" else (174, 59)

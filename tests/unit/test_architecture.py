@@ -21,6 +21,7 @@ LAYERS = [
     {"evaluation"},
     {"results"},
     {"execution"},
+    {"pipelines"},
     {"planning"},
     {"tuning"},
     {"runner"},

@@ -10,12 +10,11 @@ from marsbench.config import Experiment
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import BenchError, CorpusError, ResultsError, unknown
 from marsbench.evaluation.predictions import Predictions
+from marsbench.pipelines import Pipeline, make_pipeline
 from marsbench.planning import (
-    Pipeline,
     Source,
     checked_sources,
     listed_sources,
-    make_pipeline,
     resolve_dataset,
 )
 from marsbench.plugin.registry import Registry

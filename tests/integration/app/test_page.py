@@ -25,7 +25,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import write_bundle
 from marsbench.deployment.export import fit_bundle
-from marsbench.planning import make_pipeline
+from marsbench.pipelines import make_pipeline
 from marsbench.plugin.registry import Registry, discover
 
 SCRIPT = str(Path(next(iter(marsbench.app.__path__)), "page.py"))

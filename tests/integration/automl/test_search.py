@@ -14,7 +14,8 @@ from marsbench.automl.selection import SearchRecord
 from marsbench.config import Experiment, Search
 from marsbench.errors import BenchError
 from marsbench.evaluation.fit import Unit, fit_and_predict, fit_unit
-from marsbench.planning import Plan, make_plans, usable
+from marsbench.pipelines import usable
+from marsbench.planning import Plan, make_plans
 from marsbench.progress import Silent
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row
