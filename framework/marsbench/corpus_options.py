@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from marsbench.errors import unknown
 from marsbench.hashing import slug
 from marsbench.options import Hint, Options, read_toml, toml_text
 
@@ -85,6 +86,24 @@ ClassNames = Annotated[
 ]
 
 
+COLUMNS = ("path", "label", "speaker", "split", "start", "end", "duration")
+"""What a column of a table of clips can be; all others become attributes of the clips."""
+
+
+def _columns(value: object) -> object:
+    try:
+        table = _table(value)
+    except ValueError as error:
+        raise ValueError("write ROLE=NAME, such as path=Filename,label=Emotion") from error
+    for role in table if isinstance(table, dict) else ():
+        if role not in COLUMNS:
+            raise ValueError(f"{unknown('column', role, COLUMNS)} Write ROLE=NAME, such as path=Filename")
+    return table
+
+
+Columns = Annotated[dict[str, str], BeforeValidator(_columns), Hint("ROLE=NAME,...", texts=pair_texts)]
+
+
 class Reading(Options):
     """How a corpus is read, whichever dataset plugin lists its clips; see `data.reading.apply_reading`."""
 
@@ -92,6 +111,8 @@ class Reading(Options):
     """Expression whose first group, found in a clip's path below the data's folder, is its speaker."""
     label: Expression | None = None
     """Expression whose first group, found in a clip's path, is its class; folders need not be classes."""
+    columns: Columns = Field(default={})
+    """Columns of a table by role: path, label, speaker, split, start, end, duration; empty: none."""
     map: Pairs = Field(default={})
     """New names of classes; equal names join classes, an empty one leaves the class out."""
     classes: ClassNames | None = None

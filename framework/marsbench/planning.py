@@ -226,11 +226,16 @@ def listed_sources(sources: Sequence[Source], reading: Reading) -> Corpus:
 
 
 def _listed_part(source: Source, reading: Reading, *, is_alone: bool) -> Corpus:
-    """A corpus as it is joined: of `reading` only `label` is applied, where no published layout tells it."""
+    """A corpus as it is joined: only as `label` and `columns` ask, where no published layout tells it."""
     if not is_alone:
         names_classes = not cast("type[Dataset]", source.entry.plugin).fallback
-        reading = AS_LISTED if names_classes else Reading(label=reading.label)
+        reading = AS_LISTED if names_classes else Reading(label=reading.label, columns=reading.columns)
     return listed_corpus(source.entry, source.parameters, reading)
+
+
+def _require_columns(dataset: Dataset, reading: Reading) -> None:
+    if reading.columns and not dataset.takes_columns:
+        raise ConfigError(f"--columns names the columns of a table of clips; {dataset.name} reads no table")
 
 
 def listed_corpus(entry: Entry, parameters: Settings, reading: Reading = AS_LISTED) -> Corpus:
@@ -241,6 +246,7 @@ def listed_corpus(entry: Entry, parameters: Settings, reading: Reading = AS_LIST
     """
     try:
         dataset = cast("Dataset", entry.plugin.create(parameters))
+        _require_columns(dataset, reading)
         object.__setattr__(dataset, "reading", reading)  # it may be a frozen dataclass
         corpus = dataset.load()
     except BenchError:

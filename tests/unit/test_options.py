@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from marsbench.api import options as api_options
 from marsbench.cli.options import Given, takes
 from marsbench.config import Criteria, Experiment, Fusion, Search
+from marsbench.corpus_options import COLUMNS
 from marsbench.errors import ConfigError
 from marsbench.options import Hint, Options, options_of, seconds, size
 from marsbench.results.reproduce import command
@@ -121,6 +122,7 @@ ASKED = {
     "unit_timeout": st.none() | TIMES, "unit_memory": st.none() | st.integers(1, 2**40),
     "gain": st.none() | st.floats(-99, 99), "independent_clips": st.booleans(),
     "speaker": st.none() | TEXTS.map(re.escape), "label": st.none() | TEXTS.map(re.escape),
+    "columns": st.dictionaries(st.sampled_from(COLUMNS), TEXTS | st.just("")),
     "map": st.dictionaries(TEXTS, TEXTS | st.just("")), "min_clips": st.integers(1, 99),
     "classes": st.none() | st.lists(TEXTS, min_size=1, max_size=3, unique=True),
     "name": st.none() | st.sampled_from(["mine", "a-b_1"]),

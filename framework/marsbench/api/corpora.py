@@ -32,6 +32,7 @@ def load_corpus(  # noqa: PLR0913 - one argument an option
     *,
     speaker: str | None = None,
     label: str | None = None,
+    columns: Mapping[str, str] | str | None = None,
     map: Mapping[str, str] | str | None = None,  # noqa: A002 - the option's name
     classes: Names | None = None,
     min_clips: int = 1,
@@ -50,6 +51,8 @@ def load_corpus(  # noqa: PLR0913 - one argument an option
         speaker: regular expression whose first group, found in a clip's path below the data's folder, is its
             speaker.
         label: the same for its class; folders need not be classes then.
+        columns: columns of a table by role, such as `{"path": "Recording", "label": "Emotion"}`; roles are
+            path, label, speaker, split, start, end, duration.
         map: new names of classes, such as `{"W": "angry", "boredom": ""}`; equal names join classes, an empty
             one leaves the class out.
         classes: only these classes, in this order.
@@ -68,7 +71,7 @@ def load_corpus(  # noqa: PLR0913 - one argument an option
             a class without a usable clip.
     """
     asked: dict[str, Any] = {"speaker": speaker, "label": label, "map": map, "classes": classes}
-    asked |= {"min_clips": min_clips, "name": name}
+    asked |= {"columns": columns, "min_clips": min_clips, "name": name}
     reading = asked_for(Reading, asked, "marsbench.load_corpus")
     registry, found = _registry(plugins), plain(places_of(data))
     places = [str(place) for place in (found if isinstance(found, list) else [found])]

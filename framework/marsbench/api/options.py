@@ -38,6 +38,7 @@ class _Bench(_Shared, total=False):
     data: Data | Sequence[Data]
     speaker: str | None
     label: str | None
+    columns: Mapping[str, str] | str
     map: Mapping[str, str] | str
     classes: Names | None
     min_clips: int

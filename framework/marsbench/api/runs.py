@@ -14,6 +14,7 @@ from marsbench.atomic_files import write_text
 from marsbench.automl import search as automl
 from marsbench.automl.members import ensemble as fuse
 from marsbench.config import Experiment, Fusion, Search
+from marsbench.data.segments import LastFile
 from marsbench.data.tables import place_of
 from marsbench.deployment.export import Target, source_of_run
 from marsbench.errors import ConfigError, ResultsError
@@ -168,7 +169,9 @@ def search(*, verbose: bool = False, **options: Unpack[SearchOptions]) -> Found:
     if not found.has_final_score:
         registry = discover(drop_in_folders(asked.plugins))
         bundle, _ = source_of_run(found.winner[0], None, None, Target(), registry, progress, found.seconds)
-        found = found.with_final_score(bundle.class_probabilities(c.path for c in found.corpus.held_out))
+        with LastFile() as opened:
+            clips = (opened.recording(clip.source) for clip in found.corpus.held_out)
+            found = found.with_final_score(bundle.class_probabilities(clips))
     made = {record.run_id: Result(folder.path, record) for folder, record in found.runs}
     winner, final = found.record.winner, found.record.final
     return Found(

@@ -28,6 +28,7 @@ def search(
     """
     start = time.monotonic()
     from marsbench.automl.search import search as search_through
+    from marsbench.data.segments import LastFile
     from marsbench.deployment.export import Target, source_of_run
     from marsbench.report.phrases import winner_lines
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
@@ -41,8 +42,9 @@ def search(
         bundle, samples = source_of_run(found.winner[0], None, None, target, plugins, progress, found.seconds)
         target.write(bundle, samples, output)
         if not found.has_final_score:
-            clips = [clip.path for clip in found.corpus.held_out]
-            found = found.with_final_score(bundle.class_probabilities(clips))
+            with LastFile() as opened:
+                clips = (opened.recording(clip.source) for clip in found.corpus.held_out)
+                found = found.with_final_score(bundle.class_probabilities(clips))
     out.print(search_summary(found.record))
     print_runs([found.winner], asked.results)
     out.print(f"\nThe winner is {found.winner[1].run_id}, by scores on hold-outs inside the training parts.")

@@ -41,13 +41,13 @@ _MAX_PEAK, _MIN_PEAK = 2.0**33, 2.0**-60
 whose squares overflow or underflow are not."""
 _MAX_SAMPLES = 1 << 28
 """Samples per channel: 1 GiB once decoded and averaged, the same as `MAX_BYTES`."""
-_MAX_VALUES = 1 << 29
+MAX_VALUES = 1 << 29
 """Samples over all channels, which bounds the decoding time: 1.5 hours of stereo at 48 kHz."""
 _TIMEOUT = 3.0
 """Seconds of CPU time for opening a file and for each block; intact files need milliseconds."""
 _BAD_FILE = 7
 """libsndfile's code for "file does not exist", which it reports for data that only starts like an MP3."""
-_BLOCK = 1 << 16
+BLOCK = 1 << 16
 """Samples per channel that are decoded at a time."""
 _WAVS = (b"RIFF", b"RIFX", b"RF64", b"riff")
 _SIGNATURES = (*_WAVS, b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"caff")
@@ -61,6 +61,8 @@ _SIZED_CONTAINERS: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
     b"FORM": ("big", b"SSND"),
 }
 """Byte order of sizes, and the chunk with the samples, of WAV and AIFF files by their first four bytes."""
+_MOST_CHUNKS = 10_000
+"""Chunks of a WAV or AIFF file that are looked at."""
 _UNKNOWN_SIZE = 0x7FFF_0000
 """Sizes from here on mean that the writer did not know them, as when writing to a pipe: 7FFFF000 by sox,
 80000000 by arecord, FFFFFFFF by ffmpeg. No clip is that large."""
@@ -138,7 +140,7 @@ def checked(waveform: Waveform, *, max_seconds: float = MAX_SECONDS) -> Waveform
     samples = as_floats(waveform.samples)
     if samples.ndim != 1:
         raise AudioError(f"samples have shape {samples.shape}; mono samples of shape (n_samples,) are needed")
-    _check_extent(len(samples), waveform.sample_rate, max_seconds)
+    check_extent(len(samples), waveform.sample_rate, max_seconds)
     mono = Waveform(samples, waveform.sample_rate)
     _check_samples(mono)
     return mono
@@ -166,46 +168,61 @@ def is_far_beyond_full_scale(peak: float) -> bool:
 
 def decode_with_channels(data: bytes, max_seconds: float = MAX_SECONDS) -> tuple[Waveform, int]:
     """The waveform that `decode` gives, and the file's number of channels."""
-    data = _checked_container(data)
-    stream = _Bytes(data)
+    stream = LimitedReader(io.BytesIO(data))
+    stream.check_container(len(data))
     try:
-        with _without_complaints(data), _Stream(stream) as file:
+        with without_complaints(data), SequentialFile(stream) as file:
             _check_header(file, max_seconds)
             samples, loudest = _mix_to_mono(file, stream)
             # Libsndfile guesses the length of an MP3 without a Xing header from the first frame's bit rate.
             is_known = file.format != "MP3" or b"Xing" in data or b"Info" in data
             announced = file.frames if is_known else len(samples)
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise AudioError(f"cannot be decoded: {_reason(error)}") from error
+        raise cannot_be_decoded(error) from error
     finally:
         stream.check_progress()
     if len(samples) < announced:
         raise AudioError(f"truncated: {len(samples):,} of {announced:,} samples can be decoded")
     waveform = Waveform(samples, file.samplerate)
+    check_mixed(waveform, loudest)
+    return waveform, file.channels
+
+
+def check_mixed(waveform: Waveform, loudest: float) -> None:
+    """Check an average over channels, of which the largest sample is `loudest`; raises AudioError."""
     if 0 < loudest < _MAX_PEAK and waveform.peak < _CANCELLED * loudest:
         raise AudioError(
             "silent once its channels are averaged: they are in opposite phase and cancel each other; "
             "invert one of them, or keep a single one"
         )
     _check_samples(waveform)
-    return waveform, file.channels
 
 
-def _without_complaints(data: bytes) -> AbstractContextManager[None]:
-    """Keep what libmpg123 prints on a damaged MP3 off the terminal: whatever matters is an AudioError."""
-    is_mp3 = data.startswith(b"ID3") or not data.startswith(_SIGNATURES)
+def without_complaints(head: bytes) -> AbstractContextManager[None]:
+    """Keep what libmpg123 prints on a damaged MP3 off the terminal: whatever matters is an AudioError.
+
+    `head` is the file, or its beginning.
+    """
+    is_mp3 = head.startswith(b"ID3") or not head.startswith(_SIGNATURES)
     return without_lines(lambda line: _COMPLAINT.match(line) is not None) if is_mp3 else nullcontext()
 
 
-class _Bytes(io.BytesIO):
-    """A file's bytes for libsndfile's read callbacks, with a time limit.
+def cannot_be_decoded(error: Exception) -> AudioError:
+    """The error for what libsndfile says of a file."""
+    return AudioError(f"cannot be decoded: {_reason(error)}")
+
+
+class LimitedReader:
+    """The bytes of a file for libsndfile's read callbacks, with a time limit.
 
     A callback cannot raise: Python would only print the exception.
     """
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
+    def __init__(self, file: io.BytesIO | io.FileIO) -> None:
+        self.file = file
         self._has_ended = False
+        self._patch: tuple[int, bytes] = (0, b"")
+        """Where other bytes are read than the file has, and which."""
         self.expect_progress()
 
     def expect_progress(self) -> None:
@@ -220,17 +237,67 @@ class _Bytes(io.BytesIO):
     def readinto(self, buffer: Any) -> int:
         """Number of bytes read; 0 once the time limit has passed."""
         self._has_ended |= thread_time() > self._deadline
-        return 0 if self._has_ended else super().readinto(buffer)
+        if self._has_ended:
+            return 0
+        at, n_read = self.tell(), self.file.readinto(buffer) or 0
+        for offset, value in enumerate(self._patch[1], self._patch[0] - at):
+            if 0 <= offset < n_read:
+                memoryview(buffer).cast("B")[offset] = value
+        return n_read
+
+    def tell(self) -> int:
+        """Position of the next byte."""
+        return self.file.tell()
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """New position; unchanged if a damaged header leads to a position before the start."""
         try:
-            return super().seek(offset, whence)
-        except (ValueError, OverflowError):
+            return self.file.seek(offset, whence)
+        except (ValueError, OverflowError, OSError):
             return self.tell()
 
+    def check_container(self, size: int) -> None:
+        """Look at the beginning of a file of `size` bytes, and go back to it.
 
-class _Stream(soundfile.SoundFile):  # type: ignore[misc] # soundfile publishes no types
+        If the writer of a WAV or AIFF file left 0 for the size of its samples, the real one is read from then
+        on.
+
+        Raises:
+            AudioError: an unknown format, or a WAV or AIFF file that is shorter than the chunk of samples in
+                its header, which libsndfile does not refuse.
+        """
+        head = self.file.read(12)
+        if not head:
+            raise AudioError("empty: 0 bytes")
+        # An MP3 without tags starts with eleven bits that are 1.
+        if not head.startswith(_SIGNATURES) and head[:2] < b"\xff\xe0":
+            raise AudioError("cannot be decoded: not recognised as WAV, FLAC, OGG, MP3, AIFF, AU or CAF")
+        if head[:4] in _SIZED_CONTAINERS:
+            self._check_size(head, size)
+        self.seek(0)
+        self.expect_progress()
+
+    def _check_size(self, head: bytes, size: int) -> None:
+        order, wanted = _SIZED_CONTAINERS[head[:4]]
+        announced, at = int.from_bytes(head[4:8], order) + 8, 12
+        for _ in range(_MOST_CHUNKS):
+            if at + 8 > size:
+                break
+            self.seek(at)
+            name, length = self.file.read(4), int.from_bytes(self.file.read(4), order)
+            if name == wanted:
+                if length == 0 and not _starts_with_chunk(self.file.read(8), size - at - 8, order):
+                    self._patch = (at + 4, (size - at - 8).to_bytes(4, order))
+                    return
+                announced = at + 8 + length
+                break
+            at += 8 + length + length % 2
+        # Many writers omit the padding byte after a last chunk of odd length.
+        if size + 1 < announced < _UNKNOWN_SIZE:
+            raise AudioError(f"truncated: the header announces {announced:,} bytes, the file has {size:,}")
+
+
+class SequentialFile(soundfile.SoundFile):  # type: ignore[misc] # soundfile publishes no types
     """A sound file read sequentially: soundfile would seek after each read, which some files do not allow."""
 
     def seekable(self) -> bool:
@@ -238,13 +305,13 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc] # soundfile publishes 
         return False
 
 
-def _mix_to_mono(file: _Stream, stream: _Bytes) -> tuple[NDArray[np.float32], float]:
+def _mix_to_mono(file: SequentialFile, stream: LimitedReader) -> tuple[NDArray[np.float32], float]:
     """All samples that can be decoded, averaged over channels, (n_samples,), and the largest of any channel.
 
     Decoded in blocks, so that memory does not grow with the number of channels.
     """
     mixed = np.empty(file.frames, np.float32)
-    block = np.empty((_BLOCK, file.channels), np.float32)
+    block = np.empty((BLOCK, file.channels), np.float32)
     n_samples, loudest = 0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are refused later
         while len(part := file.read(out=block[: file.frames - n_samples])):
@@ -265,55 +332,35 @@ def _reason(error: Exception) -> str:
     return reason.removeprefix("error : ") or type(error).__name__
 
 
-def _checked_container(data: bytes) -> bytes:
-    """The file, with the size of a WAV's or AIFF's samples if its writer left 0.
+def _starts_with_chunk(head: bytes, size: int, order: Literal["little", "big"]) -> bool:
+    """Whether nothing or another whole chunk, which begins with `head`, is in the last `size` bytes.
 
-    Refuses unknown formats, and WAV or AIFF files shorter than the chunk of samples in their header, which
-    libsndfile does not.
+    A chunk of size 0 before it is then empty.
     """
-    if not data:
-        raise AudioError("empty: 0 bytes")
-    # An MP3 without tags starts with eleven bits that are 1.
-    if not data.startswith(_SIGNATURES) and data[:2] < b"\xff\xe0":
-        raise AudioError("cannot be decoded: not recognised as WAV, FLAC, OGG, MP3, AIFF, AU or CAF")
-    if data[:4] not in _SIZED_CONTAINERS:
-        return data
-    order, wanted = _SIZED_CONTAINERS[data[:4]]
-    announced, at = int.from_bytes(data[4:8], order) + 8, 12
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], order)
-        if data[at : at + 4] == wanted:
-            if size == 0 and not _starts_with_chunk(data[at + 8 :], order):
-                return data[: at + 4] + (len(data) - at - 8).to_bytes(4, order) + data[at + 8 :]
-            announced = at + 8 + size
-            break
-        at += 8 + size + size % 2
-    # Many writers omit the padding byte after a last chunk of odd length.
-    if len(data) + 1 < announced < _UNKNOWN_SIZE:
-        raise AudioError(f"truncated: the header announces {announced:,} bytes, the file has {len(data):,}")
-    return data
-
-
-def _starts_with_chunk(data: bytes, order: Literal["little", "big"]) -> bool:
-    """Whether nothing or another whole chunk follows, so that a chunk of size 0 before it is empty."""
-    is_named = data[:4].decode("latin-1").strip().isalnum() and data[:4].isascii()
-    return not data or (is_named and 8 + int.from_bytes(data[4:8], order) <= len(data))
+    is_named = head[:4].decode("latin-1").strip().isalnum() and head[:4].isascii()
+    return not head or (is_named and 8 + int.from_bytes(head[4:8], order) <= size)
 
 
 def _check_header(file: soundfile.SoundFile, max_seconds: float) -> None:
     """Check the header before memory is allocated for what it announces."""
-    _check_extent(file.frames, file.samplerate, max_seconds)
-    if file.channels > _MAX_CHANNELS:
-        raise AudioError(f"too many channels: {file.channels}, the limit is {_MAX_CHANNELS}")
+    check_extent(file.frames, file.samplerate, max_seconds)
+    check_channels(file.channels)
     if file.frames <= 0:
         raise AudioError("empty: 0 samples")
     if file.frames > _MAX_SAMPLES:
         raise AudioError(f"too large: {file.frames:,} samples, the limit is {_MAX_SAMPLES:,}")
-    if (values := file.frames * file.channels) > _MAX_VALUES:
-        raise AudioError(f"too large: {values:,} samples over all channels, the limit is {_MAX_VALUES:,}")
+    if (values := file.frames * file.channels) > MAX_VALUES:
+        raise AudioError(f"too large: {values:,} samples over all channels, the limit is {MAX_VALUES:,}")
 
 
-def _check_extent(n_samples: int, rate: int, max_seconds: float) -> None:
+def check_channels(n_channels: int) -> None:
+    """Raise AudioError if a file has more than 64 channels."""
+    if n_channels > _MAX_CHANNELS:
+        raise AudioError(f"too many channels: {n_channels}, the limit is {_MAX_CHANNELS}")
+
+
+def check_extent(n_samples: int, rate: int, max_seconds: float) -> None:
+    """Raise AudioError for a sample rate that is not supported, or more than `max_seconds`."""
     if rate not in RATES:
         limits = f"{RATES.start:,} to {RATES.stop - 1:,} Hz are supported"
         raise AudioError(f"unsupported sample rate: {rate:,} Hz; {limits}")

@@ -6,8 +6,10 @@ Results are cached by the file's path, size and times, so an unchanged corpus is
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +21,9 @@ from marsbench.data.audio import (
     is_far_beyond_full_scale,
     read_bytes,
 )
-from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, Corpus
+from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, ClipSource, Corpus
 from marsbench.data.duplicates import compute_fingerprint, fingerprint_vector, near_duplicates
+from marsbench.data.segments import SegmentedFile, content_of
 from marsbench.errors import AudioError, CorpusError, DamagedError, raise_machine_fault
 from marsbench.hashing import digest
 from marsbench.progress import Progress, Silent
@@ -35,11 +38,13 @@ _VERSION = digest([DECODER, *versions_of("audio_facts")])
 def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | None = None) -> CheckedCorpus:
     """Examine every clip, keep the usable ones, ordered by clip id, and find near duplicates among them.
 
+    Segments of one file are ordered by their times.
+
     Raises:
         CorpusError: bad clips and `on_bad` is "fail", or a class without a usable clip.
     """
     progress = progress or Silent()
-    clips = sorted(corpus.clips, key=lambda clip: clip.id)
+    clips = sorted(corpus.clips, key=_place)
     facts = _examine_cached(clips, progress)
     bad = tuple(BadClip(c.id, f.problem) for c, f in zip(clips, facts, strict=True) if f.problem)
     if bad and on_bad == "fail":
@@ -51,8 +56,27 @@ def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | Non
         because = f": {describe_bad(bad)}" if bad else ""
         raise CorpusError(f"corpus '{corpus.name}': no usable clip of class '{min(missing)}'{because}")
     corpus = _with_level_note(corpus, good, progress)
-    near = near_duplicates([(clip.path, f) for clip, f in good], _cache_file("duplicates", clips), progress)
+    near = near_duplicates([(clip.source, f) for clip, f in good], _cache_file("duplicates", clips), progress)
+    near = tuple(sorted({*near, *_overlapping(good)}))
     return CheckedCorpus(corpus, tuple(c for c, _ in good), tuple(f for _, f in good), bad, near)
+
+
+def _place(clip: Clip) -> tuple[str, float, str]:
+    if clip.start is None:
+        return clip.id, 0.0, clip.id
+    return clip.id.rpartition("#")[0], clip.start, clip.id
+
+
+def _overlapping(good: list[tuple[Clip, AudioFacts]]) -> Iterator[tuple[str, str]]:
+    """Contents of segments that share samples: pairs that connect all that do, directly or by others."""
+    furthest: dict[str, tuple[float, str]] = {}
+    for clip, facts in sorted(good, key=lambda one: one[0].start or 0.0):
+        end = inf if clip.end is None else clip.end
+        reached, content = furthest.get(facts.sha256, (0.0, ""))
+        if (clip.start or 0.0) < reached and content != facts.content:
+            yield min(content, facts.content), max(content, facts.content)
+        if end > reached:
+            furthest[facts.sha256] = end, facts.content
 
 
 def _with_level_note(corpus: Corpus, good: list[tuple[Clip, AudioFacts]], progress: Progress) -> Corpus:
@@ -81,24 +105,39 @@ def _cache_file(kind: str, clips: list[Clip]) -> Path:
 
 
 def _examine_cached(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
-    stamps = [_stamp(clip.path) for clip in clips]
+    stamps = [_stamp(clip.source) for clip in clips]
     path = _cache_file("audio", clips)
     known = _read_cache(path)
-    unknown = {stamp: clip.path for stamp, clip in zip(stamps, clips, strict=True) if stamp not in known}
+    unknown = {stamp: clip.source for stamp, clip in zip(stamps, clips, strict=True) if stamp not in known}
     if unknown:
-        known |= dict(zip(unknown, _examine_all(list(unknown.values()), progress), strict=True))
+        found = _examine_all(list(unknown.values()), progress)
+        known |= {stamp: found[source] for stamp, source in unknown.items()}
         _write_cache(path, known)
     return [known[stamp] for stamp in stamps]
 
 
-def _examine_all(paths: list[Path], progress: Progress) -> list[AudioFacts]:
-    """Facts of each file; threads suffice, as libsndfile and sha256 release Python's interpreter lock."""
-    results = []
-    with progress.track("Checking audio", len(paths)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for facts in pool.map(examine, paths):
-            results.append(facts)
-            advance(1)
-    return results
+def _examine_all(sources: list[ClipSource], progress: Progress) -> dict[ClipSource, AudioFacts]:
+    """Facts of each clip; threads suffice, as libsndfile and sha256 release Python's interpreter lock."""
+    segments: dict[Path, list[ClipSource]] = {}
+    for source in sources:
+        if source.start is not None:
+            segments.setdefault(source.path, []).append(source)
+    parts = [*([source] for source in sources if source.start is None), *segments.values()]
+    facts: dict[ClipSource, AudioFacts] = {}
+    tracked = progress.track("Checking audio", len(sources))
+    with tracked as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for part, found in zip(parts, pool.map(_examine_part, parts), strict=True):
+            facts.update(zip(part, found, strict=True))
+            advance(len(part))
+    return facts
+
+
+def _examine_part(sources: list[ClipSource]) -> list[AudioFacts]:
+    """Facts of one file, or of segments of one."""
+    path = sources[0].path
+    if sources[0].start is None:
+        return [examine(path)]
+    return examine_segments(path, [(one.start or 0.0, one.end) for one in sources])
 
 
 def examine(path: Path) -> AudioFacts:
@@ -111,10 +150,44 @@ def examine(path: Path) -> AudioFacts:
     try:
         data = read_bytes(path)
         sha256 = hashlib.sha256(data).hexdigest()
-        waveform, channels = decode_with_channels(data)
+        return _facts(sha256, *decode_with_channels(data))
     except AudioError as error:
         raise_machine_fault(error)
         return AudioFacts(sha256=sha256, problem=str(error))
+
+
+def examine_segments(path: Path, times: Sequence[tuple[float, float | None]]) -> list[AudioFacts]:
+    """Facts of segments of one file, which is read once; `sha256` is that of the whole file.
+
+    Args:
+        path: the file.
+        times: start and end of each segment in seconds; None for the end of the file.
+
+    Raises:
+        StorageError: as `examine`.
+    """
+    facts = [AudioFacts()] * len(times)
+    sha256 = ""
+    try:
+        with SegmentedFile(path) as file:
+            sha256 = file.sha256()
+            for number in sorted(range(len(times)), key=lambda number: times[number][0]):
+                facts[number] = _segment_facts(file, sha256, *times[number])
+    except AudioError as error:
+        raise_machine_fault(error)
+        facts = [AudioFacts(sha256=sha256, problem=str(error))] * len(times)
+    return facts
+
+
+def _segment_facts(file: SegmentedFile, sha256: str, start: float, end: float | None) -> AudioFacts:
+    try:
+        return _facts(sha256, file.read(start, end), file.channels)
+    except AudioError as error:
+        raise_machine_fault(error)
+        return AudioFacts(sha256=sha256, problem=str(error))
+
+
+def _facts(sha256: str, waveform: Waveform, channels: int) -> AudioFacts:
     return AudioFacts(
         sha256=sha256,
         content=content_of(waveform),
@@ -126,20 +199,15 @@ def examine(path: Path) -> AudioFacts:
     )
 
 
-def content_of(waveform: Waveform) -> str:
-    """`AudioFacts.content` of a decoded mono waveform."""
-    rate = waveform.sample_rate.to_bytes(4, "little")
-    return hashlib.sha256(rate + waveform.samples.tobytes()).hexdigest()
-
-
-def _stamp(path: Path) -> str:
+def _stamp(source: ClipSource) -> str:
     """Path, size, times and mode, which change with the file; tools can restore its mtime, not its ctime."""
     try:
-        status = path.stat()
+        status = source.path.stat()
         facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
     except OSError:
         facts = (-1, -1, -1, -1)
-    return json.dumps([str(path.absolute()), *facts])
+    part = () if source.start is None else (source.start, source.end)
+    return json.dumps([str(source.path.absolute()), *facts, *part])
 
 
 def _read_cache(path: Path) -> dict[str, AudioFacts]:

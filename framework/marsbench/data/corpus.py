@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,36 @@ from marsbench.errors import CorpusError, is_plain, shown
 from marsbench.hashing import digest, slug
 
 
+class ClipSource(NamedTuple):
+    """Where the audio of a clip is."""
+
+    path: Path
+    start: float | None
+    """Second of the file at which a segment starts; None for a whole file."""
+    end: float | None
+    """Second at which it ends, which is no longer part of it; None for the end of the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One audio file with its label, speaker and attributes."""
+    """One audio file, or a segment of one, with its label, speaker and attributes."""
 
     id: str
-    """Name within the corpus, equal on every machine: the POSIX path relative to the corpus's root."""
+    """Name within the corpus, equal on every machine: the POSIX path relative to the corpus's root, and of a
+    segment its times, as in `a.wav#1.500-3.250`."""
     path: Path
     label: str
     speaker: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     """Further values by name, such as channel, intensity or statement."""
+    start: float | None = None
+    """As of `ClipSource`."""
+    end: float | None = None
+
+    @property
+    def source(self) -> ClipSource:
+        """Where its audio is."""
+        return ClipSource(self.path, self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -161,6 +181,12 @@ class CheckedCorpus:
     def speakers(self) -> tuple[str | None, ...]:
         """Speaker of each clip, in order; None if unknown."""
         return tuple(clip.speaker for clip in self.clips)
+
+    @cached_property
+    def audio_keys(self) -> tuple[str, ...]:
+        """What the audio of each clip is known by: sha256 of the file, of a segment `AudioFacts.content`."""
+        pairs = zip(self.clips, self.facts, strict=True)
+        return tuple(facts.sha256 if clip.start is None else facts.content for clip, facts in pairs)
 
     @cached_property
     def duplicates(self) -> tuple[tuple[int, ...], ...]:

@@ -38,8 +38,9 @@ content of the two clips, so an unchanged corpus is not compared again.
 import base64
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,8 @@ from numpy.typing import NDArray
 
 from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.data import audio
-from marsbench.data.corpus import AudioFacts
+from marsbench.data.corpus import AudioFacts, ClipSource
+from marsbench.data.segments import LastFile, batches_of, in_order, read_clip
 from marsbench.errors import AudioError, DamagedError
 from marsbench.hashing import digest
 from marsbench.progress import Progress
@@ -61,6 +63,7 @@ if TYPE_CHECKING:  # importing SciPy's takes 0.4 s
 
 Pair = tuple[str, str]
 """`AudioFacts.content` of two clips, the lesser first."""
+Waveforms = dict[ClipSource, NDArray[np.float32]]
 Spectrum = NDArray[np.complex128]
 Decisions = dict[Pair, bool]
 """Whether the two clips are duplicates, by pair."""
@@ -106,7 +109,7 @@ _THREADS = min(os.cpu_count() or 1, 8)
 
 
 def near_duplicates(
-    clips: Iterable[tuple[Path, AudioFacts]], cache_file: Path, progress: Progress
+    clips: Iterable[tuple[ClipSource, AudioFacts]], cache_file: Path, progress: Progress
 ) -> tuple[Pair, ...]:
     """Pairs that connect all clips of one recording with different content; cached in `cache_file`.
 
@@ -116,14 +119,14 @@ def near_duplicates(
         AudioError: a clip can no longer be decoded.
     """
     known = {
-        facts.content: (path, facts.audio_fingerprint) for path, facts in clips if facts.audio_fingerprint
+        facts.content: (source, facts.audio_fingerprint) for source, facts in clips if facts.audio_fingerprint
     }
     contents = sorted(known)
     settled, is_complete, decisions = _read_cache(cache_file, contents)
     if len(contents) > 1 and settled != digest(contents):
         vectors = np.array([fingerprint_vector(known[content][1]) for content in contents])
-        paths = {content: known[content][0] for content in contents}
-        is_complete = _decide(paths, vectors, decisions, progress)
+        sources = {content: known[content][0] for content in contents}
+        is_complete = _decide(sources, vectors, decisions, progress)
         _write_cache(cache_file, digest(contents), is_complete, decisions)
     if not is_complete:
         progress.say(
@@ -138,12 +141,12 @@ def _most_compared(n_clips: int) -> int:
 
 
 def _decide(
-    paths: dict[str, Path], vectors: NDArray[np.float32], decisions: Decisions, progress: Progress
+    sources: dict[str, ClipSource], vectors: NDArray[np.float32], decisions: Decisions, progress: Progress
 ) -> bool:
     """Add decisions until the positive ones connect every group; whether every candidate was compared."""
     from scipy.cluster.hierarchy import DisjointSet
 
-    contents = list(paths)
+    contents = list(sources)
     numbers = {content: number for number, content in enumerate(contents)}
     groups = DisjointSet(contents)
     for pair, same in decisions.items():
@@ -155,24 +158,25 @@ def _decide(
         rows, columns, complete = _candidates(vectors, group_of, most)
         pairs = [(contents[row], contents[column]) for row, column in zip(rows, columns, strict=True)]
         new = [pair for pair in pairs if pair not in decisions]
-        _compare_all(new[:left], paths, groups, decisions, progress)
+        _compare_all(new[:left], sources, groups, decisions, progress)
         most, left = 2 * most, left - len(new)
     return complete and left >= 0
 
 
 def _compare_all(
     pairs: list[Pair],
-    paths: dict[str, Path],
+    sources: dict[str, ClipSource],
     groups: "DisjointSet",
     decisions: Decisions,
     progress: Progress,
 ) -> None:
     """Compare pairs, except those that earlier comparisons have connected."""
     with progress.track("Comparing recordings", len(pairs)) as advance, ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(pairs), 4 * _THREADS):
-            batch = pairs[start : start + 4 * _THREADS]
+        for batch in batches_of(pairs, sources, 4 * _THREADS):
             open_pairs = [pair for pair in batch if not groups.connected(*pair)]
-            results = pool.map(lambda pair: _are_duplicates(paths[pair[0]], paths[pair[1]]), open_pairs)
+            kept = _segments(sources[content] for pair in open_pairs for content in pair)
+            compare = partial(_are_duplicates, sources, kept)
+            results = pool.map(compare, open_pairs)
             for pair, same in zip(open_pairs, results, strict=True):
                 decisions[pair] = same
                 if same:
@@ -180,8 +184,15 @@ def _compare_all(
             advance(len(batch))
 
 
-def _are_duplicates(first: Path, second: Path) -> bool:
-    waveforms = _waveform(first), _waveform(second)
+def _segments(sources: Iterable[ClipSource]) -> Waveforms:
+    """Waveforms at `RATE` of those that are segments, each file read in one pass."""
+    with LastFile() as opened:
+        return {source: _at_rate(source, opened.read) for source in in_order(sources)}
+
+
+def _are_duplicates(sources: dict[str, ClipSource], kept: Waveforms, pair: Pair) -> bool:
+    places = [sources[content] for content in pair]
+    waveforms = [kept[place] if place in kept else _at_rate(place, read_clip) for place in places]
     seconds = min(map(effective_seconds, waveforms))
     least = float(np.interp(seconds, _SECONDS, _MIN_CORRELATION))
     whole = max_correlation(*waveforms)
@@ -190,11 +201,11 @@ def _are_duplicates(first: Path, second: Path) -> bool:
     return overlap_correlation(*waveforms) >= least
 
 
-def _waveform(path: Path) -> NDArray[np.float32]:
+def _at_rate(source: ClipSource, read: Callable[[ClipSource], audio.Waveform]) -> NDArray[np.float32]:
     try:
-        waveform = audio.decode(audio.read_bytes(path))
+        waveform = read(source)
     except AudioError as error:
-        raise AudioError(f"{path} has changed since it was checked: {error}") from error
+        raise AudioError(f"{source.path} has changed since it was checked: {error}") from error
     return resample_normalised(waveform.samples, waveform.sample_rate)
 
 

@@ -173,10 +173,10 @@ def _one_class(voices: Voices) -> str:
     return f"{n_alone} of {voices.n_speakers} speakers have clips of one class alone{which}{mostly}"
 
 
-def listed(words: Sequence[str], most: int = 8) -> str:
+def listed(words: Sequence[str], most: int = 8, between: str = ", ") -> str:
     """Words with commas between; beyond `most` only how many more there are."""
     more = [f"{len(words) - most} more"] if len(words) > most else []
-    return ", ".join([*words[:most], *more])
+    return between.join([*words[:most], *more])
 
 
 # Speakers in names

@@ -28,6 +28,7 @@ import soundfile
 from marsbench.atomic_files import read_record, replaced_folder, restore_folder, write_checksummed
 from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.segments import read_clip
 from marsbench.deployment.bundle import Bundle, EnsembleBundle, make_plugin
 from marsbench.deployment.bundle_record import (
     AnyRecord,
@@ -71,7 +72,7 @@ def golden_samples(corpus: CheckedCorpus) -> Iterator[Sample]:
     """The first clip of each class, in the order of the classes."""
     first = {clip.label: clip for clip in reversed(corpus.clips)}
     for label in corpus.labels:
-        yield Sample(first[label].id, label, decode(read_bytes(first[label].path)))
+        yield Sample(first[label].id, label, read_clip(first[label].source))
 
 
 def write_bundle(

@@ -17,9 +17,9 @@ from typing import Literal
 
 import numpy as np
 
-from marsbench.data.audio_validation import content_of
 from marsbench.data.corpus import BadClip, CheckedCorpus, Clip
 from marsbench.data.labels import standard_name
+from marsbench.data.segments import LastFile, content_of
 from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_files import AnyBundle, Sample
 from marsbench.deployment.bundle_record import BaseRecord, Origin
@@ -219,8 +219,10 @@ def evaluate(
     _require_classes(bundle, corpus, clips)
     answers: list[tuple[Clip, Prediction]] = []
     bad = list(corpus.bad)
-    with progress.track(f"Predicting {corpus.name}", len(clips)) as advance:
-        for clip, answer in zip(clips, bundle.predict_each(clip.path for clip in clips), strict=True):
+    tracked = progress.track(f"Predicting {corpus.name}", len(clips))
+    with tracked as advance, LastFile() as opened:
+        sources = (opened.recording(clip.source) for clip in clips)
+        for clip, answer in zip(clips, bundle.predict_each(sources), strict=True):
             if isinstance(answer, BenchError):
                 bad.append(BadClip(clip.id, str(answer)))
             else:

@@ -4,7 +4,8 @@
     <home>/features/<extractor>-<key>/<corpus>.json   index: the clip of each block of rows, with a checksum
 
 The key covers everything that decides the features: the extractor's name, parameters, code and library
-versions, and the decoder; clips are identified by the sha256 of their audio bytes. So stale features are
+versions, and the decoder; clips are identified by the sha256 of their audio bytes, or of the decoded samples
+if they are segments of a file. So stale features are
 never read. Extraction writes partial files of the same format; an interrupted extraction resumes from them,
 and other corpora reuse the clips that they share.
 """
@@ -34,7 +35,8 @@ from marsbench.atomic_files import (
     write_checksummed,
 )
 from marsbench.data.audio import DECODER, Waveform, decode, read_bytes, resample
-from marsbench.data.corpus import CheckedCorpus, Clip
+from marsbench.data.corpus import CheckedCorpus, Clip, ClipSource
+from marsbench.data.segments import LastFile, content_of
 from marsbench.errors import AudioError, BenchError, DamagedError, PluginError, StorageError, reason_of
 from marsbench.hashing import digest
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
@@ -59,7 +61,7 @@ class ExtractedClip(NamedTuple):
 
 
 Extracted = dict[str, ExtractedClip]
-"""Extracted clips by the sha256 of their audio bytes."""
+"""Extracted clips by `CheckedCorpus.audio_keys`."""
 
 
 @dataclass(frozen=True)
@@ -68,33 +70,43 @@ class Extraction:
 
     recipe: Recipe
     folders: tuple[Path, ...]
-    clips: tuple[tuple[str, Path], ...]
-    """sha256 of the audio bytes and path of each clip."""
+    clips: tuple[tuple[str, ClipSource], ...]
+    """Key and place of the audio of each clip; segments of one file in order."""
 
     def __call__(self, _on_epoch: object = None) -> Extracted:
-        """Features by sha256; the progress callback is not used.
+        """Features by key; the progress callback is not used.
 
         Raises:
             PluginError: the extractor failed; names the clip.
             StorageError: an audio file has vanished or changed since the corpus was checked.
         """
         extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
-        return {sha256: _extract(extractor, sha256, path) for sha256, path in self.clips}
+        with LastFile() as opened:
+            return {key: _extract(extractor, key, source, opened) for key, source in self.clips}
 
 
-def _extract(extractor: FeatureExtractor, sha256: str, path: Path) -> ExtractedClip:
+def _extract(extractor: FeatureExtractor, key: str, source: ClipSource, opened: LastFile) -> ExtractedClip:
     start = time.perf_counter()
     try:
-        data = read_bytes(path)
+        waveform = _waveform(key, source, opened)
     except AudioError as error:
-        raise StorageError(f"audio file {path} can be read no more: {error}; {_RERUN}") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise StorageError(f"audio file {path} changed during the run; {_RERUN}")
+        raise StorageError(f"audio file {source.path} can be read no more: {error}; {_RERUN}") from error
+    if waveform is None:
+        raise StorageError(f"audio file {source.path} changed during the run; {_RERUN}")
     try:
-        array = extracted(extractor, decode(data))
+        array = extracted(extractor, waveform)
     except BenchError as error:
-        raise PluginError(f"{error} (clip {path})") from error
+        raise PluginError(f"{error} (clip {source.path})") from error
     return ExtractedClip(array, time.perf_counter() - start)
+
+
+def _waveform(key: str, source: ClipSource, opened: LastFile) -> Waveform | None:
+    """The waveform of a clip; None if it is not the one that was checked."""
+    if source.start is not None:
+        waveform = opened.read(source)
+        return waveform if content_of(waveform) == key else None
+    data = read_bytes(source.path)
+    return decode(data) if hashlib.sha256(data).hexdigest() == key else None
 
 
 def extracted(extractor: FeatureExtractor, waveform: Waveform) -> Floats:
@@ -135,7 +147,7 @@ class FeatureFile:
 
     @property
     def clips(self) -> list[str]:
-        """sha256 of each clip's audio bytes, in order."""
+        """Key of each clip's audio, in order."""
         return cast("list[str]", self._index["clips"])
 
     @property
@@ -242,7 +254,7 @@ class FeatureStore:
             PluginError: the extractor failed on a clip or broke its contract; names both.
         """
         progress = progress or Silent()
-        wanted = [facts.sha256 for facts in corpus.facts]
+        wanted = list(corpus.audio_keys)
         whole = FeatureFile(self.folder / f"{digest(wanted)[:24]}.f32")
         with locked(self.folder, f"{self._recipe.name}: another process extracts it", progress, between):
             if whole.is_whole():
@@ -290,7 +302,8 @@ class FeatureStore:
                 self._write_part(waiting)
 
     def _extractions(self, missing: dict[str, Clip]) -> Iterator[Extraction]:
-        clips = [(sha256, clip.path) for sha256, clip in missing.items()]
+        clips = [(key, clip.source) for key, clip in missing.items()]
+        clips.sort(key=lambda clip: (str(clip[1].path), clip[1].start or 0.0))
         for start in range(0, len(clips), _CHUNK):
             yield Extraction(self._recipe, self._folders, tuple(clips[start : start + _CHUNK]))
 

@@ -77,6 +77,8 @@ class Dataset(Plugin):
     """Archives that `bench data fetch` downloads and unpacks."""
     fallback: ClassVar[bool] = False
     """Whether the dataset is used only for paths that no other dataset recognises."""
+    takes_columns: ClassVar[bool] = False
+    """Whether it reads tables, and looks at `reading.columns`."""
     reading = AS_LISTED
     """What the user asked for, which `data.reading` applies to what `load` returns.
 

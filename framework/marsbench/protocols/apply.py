@@ -11,6 +11,7 @@ import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.join import CORPUS
+from marsbench.data.voices import listed
 from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import digest
 from marsbench.options import is_protocol_path
@@ -201,7 +202,10 @@ def _require_use(definition: Definition, corpus: CheckedCorpus, folds: Sequence[
 
 def _contradictions(corpus: CheckedCorpus) -> Iterator[str]:
     for rows in corpus.contradictions:
-        yield "the same audio has different labels: " + " = ".join(corpus.clips[row].id for row in rows)
+        clips = [corpus.clips[row] for row in rows]
+        are_parts = len({clip.path for clip in clips}) == 1 and all(clip.start is not None for clip in clips)
+        what = "segments that overlap have" if are_parts else "the same audio has"
+        yield f"{what} different labels: {listed([clip.id for clip in clips], between=' = ')}"
 
 
 def _untrained_classes(corpus: CheckedCorpus, folds: Sequence[Fold]) -> Iterator[str]:

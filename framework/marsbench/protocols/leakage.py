@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.voices import listed
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.protocols.protocol import SPEAKER, Fold, Leakage
 from marsbench.protocols.splitting import joint_value
@@ -13,6 +14,8 @@ from marsbench.protocols.splitting import joint_value
 UTTERANCE = ("speaker", "statement", "label", "channel")
 """Clips that are equal in all of these are takes of one utterance, whatever repetition and intensity."""
 _SHOWN = 3
+_MEMBERS_SHOWN = 8
+"""Clips of a group of duplicates that are named; segments that overlap one another may be hundreds."""
 
 
 def require_apart(name: str, corpus: CheckedCorpus, folds: Sequence[Fold], together: Sequence[str]) -> None:
@@ -73,7 +76,7 @@ def leakage_notes(leakage: Leakage) -> Iterator[str]:
         yield takes_phrase(leakage.takes_shared)
     for kind, groups in (("exact", leakage.exact_groups), ("near", leakage.near_groups)):
         if groups:
-            shown = "; ".join(" = ".join(group) for group in groups[:_SHOWN])
+            shown = "; ".join(listed(group, _MEMBERS_SHOWN, " = ") for group in groups[:_SHOWN])
             yield f"{len(groups)} group(s) of {kind} duplicates kept in one part of each split: {shown}"
     if dropped := leakage.dropped_duplicates:
         shown = ", ".join(f"{clip} (fold {fold + 1})" for fold, clip in dropped[:_SHOWN])

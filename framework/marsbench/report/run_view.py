@@ -14,7 +14,9 @@ import soundfile
 from markupsafe import Markup
 
 from marsbench.config import Criteria
-from marsbench.data.audio import Waveform, decode, read_bytes, resample
+from marsbench.data.audio import Waveform, resample
+from marsbench.data.corpus import ClipSource
+from marsbench.data.segments import read_clip
 from marsbench.errors import AudioError, BenchError, ResultsError
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.formulas import confusion
@@ -214,9 +216,9 @@ class RunView:
 
 @dataclass(frozen=True)
 class CorpusAudio:
-    """Where the audio files of a corpus are."""
+    """Where the audio of a corpus is."""
 
-    paths: dict[str, Path]
+    sources: dict[str, ClipSource]
     """By clip id; empty if the corpus cannot be found."""
     problem: str | None = None
     """Why it cannot be found."""
@@ -233,10 +235,10 @@ def find_audio(record: CorpusRecord, folders: tuple[Path, ...]) -> CorpusAudio:
     """
     try:
         registry = discover(folders)
-        sources = [Source(registry.get("datasets", one.name), one.parameters) for one in record.datasets]
-        clips = listed_sources(sources, record.reading).clips
-        paths = {clip.id: clip.path for clip in clips}
-        return CorpusAudio(paths, attributes={clip.id: clip.attributes for clip in clips})
+        asked = [Source(registry.get("datasets", one.name), one.parameters) for one in record.datasets]
+        clips = listed_sources(asked, record.reading).clips
+        sources = {clip.id: clip.source for clip in clips}
+        return CorpusAudio(sources, attributes={clip.id: clip.attributes for clip in clips})
     except BenchError as error:
         return CorpusAudio({}, str(error))
 
@@ -307,11 +309,11 @@ def _by_attribute(predictions: Predictions, corpus: CorpusAudio) -> dict[str, li
 def _clip_view(clip: Misclassified, corpus: CorpusAudio, playable: bool) -> ClipView:
     if corpus.problem:
         return ClipView(clip)
-    path = corpus.paths.get(clip.clip)
-    if path is None:
+    source = corpus.sources.get(clip.clip)
+    if source is None:
         return ClipView(clip, problem="the corpus has no such clip now")
     try:
-        waveform: Waveform = decode(read_bytes(path))
+        waveform = read_clip(source)
         audio = player(waveform) if playable else None
     except AudioError as error:
         return ClipView(clip, problem=str(error))

@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from marsbench.data.reading import found_in
 from marsbench.errors import ConfigError, CorpusError, suggestion
 from marsbench.hashing import slug
 from marsbench.plugin.base import Dataset
-from marsbench_plugins.clip_table import DELIMITERS, Row, is_table, read_table
+from marsbench_plugins.clip_table import NO_COLUMNS, TABLES, Row, is_table, read_table
 from marsbench_plugins.folder_layout import (
     CLASS,
     SPEAKER,
@@ -32,16 +32,18 @@ from marsbench_plugins.folder_layout import (
 MAX_DEPTH = 32
 """Levels of folders that are searched for audio."""
 _MAX_FILES_EXAMINED = 10_000
+_ENDINGS = ".csv, .tsv or .txt"
 
 
 @dataclass
 class Folder(Dataset):
-    r"""Your own clips: a folder with one sub-folder per class, or a CSV or TSV table of clips.
+    r"""Your own clips: a folder with one sub-folder per class, or a table of clips (.csv, .tsv, .txt).
 
-    A table is UTF-8 with a header: path, label, optionally speaker, and further columns, which become
-    attributes of the clips; relative paths are resolved against the table's folder. If a folder contains such
-    a table and fewer than two sub-folders with audio, the table is read. A single outer folder, as archives
-    have it, is not counted.
+    A table has a header: path, label, optionally speaker, split, start and end (seconds of a segment of the
+    file), and further columns, which become attributes of the clips; relative paths are resolved against the
+    table's folder. Other usual names of columns, the delimiter and the encoding are recognised and told;
+    `--columns` names columns. If a folder contains such a table and fewer than two sub-folders with audio,
+    the table is read. A single outer folder, as archives have it, is not counted.
 
     Folders of a split (train, test, ...) or of speakers above those of the classes are recognised by their
     names and become attributes and speakers. `layout` says what each level of folders is, outermost first:
@@ -64,6 +66,7 @@ class Folder(Dataset):
     layout: str = ""
 
     fallback: ClassVar[bool] = True
+    takes_columns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.root, str):
@@ -109,27 +112,28 @@ class Folder(Dataset):
         try:
             if not path.is_dir():
                 return is_table(path)
-            base = _base(path)
-            return len(_folders_with_audio(base)) > 1 or len(_tables(base)) == 1
+            base = _base(path, NO_COLUMNS)
+            return len(_folders_with_audio(base)) > 1 or len(_tables(base, NO_COLUMNS)) == 1
         except (CorpusError, OSError):
             return False
 
     def _find(self, root: Path) -> tuple[list[Clip], list[str]]:
         """Clips of a folder or table, and notes on how it was read and what was left out."""
+        columns = self.reading.columns
         if not root.exists():
             raise CorpusError(
                 f"{root} does not exist; root must be the folder of your clips or a table of them"
             )
         if root.is_file():
-            if root.suffix.lower() not in DELIMITERS:
-                raise CorpusError(f"{root} is neither a folder nor a table (.csv or .tsv)")
-            return _from_table(root), []
-        base = _base(root)
+            if root.suffix.lower() not in TABLES:
+                raise CorpusError(f"{root} is neither a folder nor a table ({_ENDINGS})")
+            return _from_table(root, root.parent, columns)
+        base = _base(root, columns)
         notes = [f"classes are the folders in {base.relative_to(root)}"] if base != root else []
-        tables = _tables(base)
+        tables = _tables(base, columns)
         if len(tables) == 1 and len(_folders_with_audio(base)) < 2:
-            clips = _from_table(tables[0], root)
-            return clips, [f"read from the table {tables[0].name}", *_unlisted(root, clips)]
+            clips, more = _from_table(tables[0], root, columns)
+            return clips, [f"read from the table {tables[0].name}", *more, *_unlisted(root, clips)]
         clips, more = self._from_folders(root, base)
         if not clips:
             raise CorpusError(_why_no_clips(root))
@@ -197,12 +201,12 @@ class Folder(Dataset):
         return (match[1 if match.re.groups else 0] or None) if match else None
 
 
-def _base(root: Path) -> Path:
+def _base(root: Path, columns: Mapping[str, str]) -> Path:
     """`root`, or the folder of the classes or table within a single outer folder, as archives have it."""
     base = root
     for _ in range(MAX_DEPTH):
         below = _folders_with_audio(base)
-        if _tables(base) or len(below) > 1:
+        if _tables(base, columns) or len(below) > 1:
             return base
         if len(below) != 1 or is_emotion(below[0].name):
             return root
@@ -211,28 +215,43 @@ def _base(root: Path) -> Path:
 
 
 def _why_no_clips(root: Path) -> str:
-    tables = [entry.name for entry in _entries(root) if entry.suffix.lower() in DELIMITERS]
-    found = f" (found: {', '.join(tables)})" if tables else ""
+    tables = [entry.name for entry in _entries(root) if entry.suffix.lower() in TABLES]
+    found = f" (found: {', '.join(tables)}; give one of them as --data)" if tables else ""
     audio = next((entry.name for entry in _entries(root) if _is_audio(entry)), None)
     found += f"; if names such as {audio} tell the class: --label REGEX" if audio else ""
     return (
-        f"{root} has neither sub-folders of audio, one per class, nor exactly one table (.csv or .tsv) with "
+        f"{root} has neither sub-folders of audio, one per class, nor exactly one table ({_ENDINGS}) with "
         f"columns path and label{found}"
     )
 
 
-def _from_table(table: Path, root: Path | None = None) -> list[Clip]:
-    """Clips with ids relative to `root`, by default the table's folder."""
-    return [_row_clip(root or table.parent, row) for row in read_table(table)]
-
-
-def _row_clip(root: Path, row: Row) -> Clip:
-    others = dict(row.others)
-    speaker = others.pop("speaker", None)
+def _from_table(table: Path, root: Path, columns: Mapping[str, str]) -> tuple[list[Clip], list[str]]:
+    """Clips with ids relative to `root`, and notes on what was guessed."""
+    rows, notes = read_table(table, columns)
     base = Path(os.path.normpath(root))
+    return [_row_clip(base, row) for row in rows], notes
+
+
+def _row_clip(base: Path, row: Row) -> Clip:
     below = row.path.is_relative_to(base)
     name = (row.path.relative_to(base) if below else row.path.absolute()).as_posix()
-    return Clip(_checked_text(name), row.path, _checked_text(row.label), speaker, others)
+    part = "" if row.start is None else f"#{_shown(row.start)}-{_shown(row.end)}"
+    return Clip(
+        id=_checked_text(name + part),
+        path=row.path,
+        label=_checked_text(row.label),
+        speaker=row.speaker,
+        attributes=row.others,
+        start=row.start,
+        end=row.end,
+    )
+
+
+def _shown(seconds: float | None) -> str:
+    """Seconds with three decimal places, or more where the time has more; empty for the end of a file."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.3f}" if round(seconds, 3) == seconds else f"{seconds:.9f}".rstrip("0")
 
 
 def _unlisted(root: Path, clips: list[Clip]) -> list[str]:
@@ -271,8 +290,8 @@ def _folders_with_audio(root: Path) -> list[Path]:
     return [folder for folder in _class_folders(root) if _seems_to_hold_audio(folder)]
 
 
-def _tables(root: Path) -> list[Path]:
-    return [entry for entry in _entries(root) if is_table(entry)]
+def _tables(root: Path, columns: Mapping[str, str]) -> list[Path]:
+    return [entry for entry in _entries(root) if is_table(entry, columns)]
 
 
 def _seems_to_hold_audio(folder: Path) -> bool:

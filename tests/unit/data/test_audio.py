@@ -178,7 +178,7 @@ def test_a_longer_limit_is_none_for_samples() -> None:
 def test_block_by_block_is_what_it_is_at_once(container: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = GOOD[container]
     at_once = decode(data)
-    monkeypatch.setattr(audio, "_BLOCK", 1_000)
+    monkeypatch.setattr(audio, "BLOCK", 1_000)
     np.testing.assert_array_equal(decode(data).samples, at_once.samples)
 
 

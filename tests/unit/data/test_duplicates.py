@@ -20,7 +20,7 @@ from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data import duplicates
 from marsbench.data.audio import decode, read_bytes
 from marsbench.data.audio_validation import check_audio
-from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
+from marsbench.data.corpus import CheckedCorpus, Clip, ClipSource, Corpus
 from marsbench.data.labels import EMOTIONS
 from marsbench.errors import AudioError
 from marsbench.progress import Advance
@@ -403,7 +403,8 @@ def test_comparing_tells_how_far_it_is(corpus: Corpus, tmp_path: Path, spoken: t
 def test_a_clip_that_vanishes_meanwhile_is_named(tmp_path: Path, corpus: Corpus) -> None:
     near = check_audio(corpus)
     facts = replace(near.facts[1], content="another", audio_fingerprint=near.facts[0].audio_fingerprint)
-    clips = [(near.clips[0].path, near.facts[0]), (tmp_path / "gone.wav", facts)]
+    gone = ClipSource(tmp_path / "gone.wav", None, None)
+    clips = [(near.clips[0].source, near.facts[0]), (gone, facts)]
     with pytest.raises(AudioError, match=r"gone.wav has changed since it was checked: no such file"):
         duplicates.near_duplicates(clips, tmp_path / "cache.json", Listening())
 

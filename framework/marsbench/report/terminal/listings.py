@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.data.voices import voices_of
+from marsbench.data.voices import listed, voices_of
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord
 from marsbench.errors import shown_path
 from marsbench.plugin.base import Plugin
@@ -199,7 +199,8 @@ def _duplicates(corpus: CheckedCorpus) -> list[Text]:
             lines.append(Text(f"{len(groups)} group(s) of {kind} duplicates:", "yellow"))
         for rows in groups:
             different = " (with DIFFERENT labels)" if rows in corpus.contradictions else ""
-            lines.append(Text(" = ".join(corpus.clips[row].id for row in rows) + different))
+            names = listed([corpus.clips[row].id for row in rows], between=" = ")
+            lines.append(Text(names + different))
     return lines or [Text("No duplicate clips.")]
 
 

@@ -244,7 +244,7 @@ def test_a_folder_without_two_classes_is_refused(tree: Tree, files: list[str], m
 
 
 def test_a_file_that_is_no_table_is_refused(tree: Tree) -> None:
-    with pytest.raises(CorpusError, match=r"a.wav is neither a folder nor a table \(.csv or .tsv\)"):
+    with pytest.raises(CorpusError, match=r"a.wav is neither a folder nor a table \(.csv, .tsv or .txt\)"):
         Folder(str(tree("a.wav") / "a.wav")).load()
 
 
@@ -269,7 +269,8 @@ def test_a_file_name_that_is_no_text_is_refused_by_name(tree: Tree) -> None:
         (["sad/a.wav", "calm/b.txt"], {}, False),
         (["sad/a.wav"], {"t": "path,label\n"}, True),
         ([], {"t": "\ufefflabel,x,path\n"}, True),
-        ([], {"t": "file,emotion\n"}, False),
+        ([], {"t": "file,emotion\n"}, True),
+        ([], {"t": "file,mood\n"}, False),
         ([], {"t": "path,label\n", "u": "path,label\n"}, False),
         (["a.wav"], {}, False),
     ],
@@ -285,10 +286,12 @@ def test_folders_of_classes_or_of_one_table_are_recognised(
     [
         ("t.csv", b"label,path\n", True),
         ("t.TSV", b"path\tlabel\tspeaker\r\n", True),
-        ("t.csv", b"path;label\n", False),
+        ("t.csv", b"path;label\n", True),
+        ("t.csv", b"pfad;label\n", False),
         ("t.csv", b"\xff\xfep\0a\0", False),
         ("t.csv", b"", False),
-        ("t.txt", b"path,label\n", False),
+        ("t.txt", b"path,label\n", True),
+        ("t.md", b"path,label\n", False),
     ],
 )
 def test_a_table_is_recognised_by_its_header(tmp_path: Path, name: str, data: bytes, expected: bool) -> None:

@@ -8,9 +8,13 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from marsbench.corpus_options import Reading
 from marsbench.data.audio_validation import check_audio
+from marsbench.data.corpus import Corpus
 from marsbench.data.labels import EMOTIONS
-from marsbench.errors import CorpusError
+from marsbench.errors import ConfigError, CorpusError
+from marsbench.planning import listed_corpus
+from marsbench.plugin.registry import discover
 from marsbench_plugins.datasets.folder import Folder
 
 
@@ -74,8 +78,15 @@ def test_a_listed_file_that_is_missing_is_reported_by_the_audio_check(tmp_path: 
     ("text", "message"),
     [
         ("", "line 1: the header has no column 'path'. Available: none"),
-        ("path,labels\na.wav,sad\n", "line 1: the header has no column 'label'. Did you mean 'labels'"),
-        ("file;label\n", "line 1: the header has no column 'path'"),
+        (
+            "path,lable\na.wav,sad\n",
+            "line 1: the header has no column 'label'. Did you mean 'lable'.* right one: --columns label=",
+        ),
+        ("one;two;label\n", "line 1: the header has no column 'path'. Available: label, one, two"),
+        (
+            "file,wav,label\na,b,c\n",
+            "line 1: the path may be column 'file' or 'wav'; name it: --columns path=file",
+        ),
         ("path,label,label\na.wav,sad,x\n", "line 1: the header has column 'label' twice"),
         ("path,label\n", "the table has no rows"),
         ("path,label\na.wav,sad\n,calm\n", "line 3: the path is empty"),
@@ -86,9 +97,8 @@ def test_a_listed_file_that_is_missing_is_reported_by_the_audio_check(tmp_path: 
             "path,label\na.wav,sad\nb.wav,calm\n./a.wav,calm\n",
             "line 4: '.*a.wav' is already listed in line 2",
         ),
-        (b"path,label\na.wav,sad\nb\xff.wav,calm\n", "line 3: not UTF-8 text; save the table as UTF-8"),
-        ("path,label\na.wav,sad\n".encode("utf-16"), "line 1: not UTF-8 text"),
-        ("path,label\na.wav,sad\n".encode("utf-16-le"), "line 1: not UTF-8 text"),
+        (b"path,label\na.wav,sad\nb\0.wav,calm\n", "line 3: not text; save the table as CSV in UTF-8"),
+        (b"PK\x03\x04\x00\x01\x02\xff", "line 1: not text; save the table as CSV"),
         ('path,label\n"a.wav,sad\n', "line 2: unexpected end of data"),
         ("path,label\na.wav,sad\nb.wav,sad\n", "one class, 'sad'; at least two are needed"),
     ],
@@ -101,14 +111,164 @@ def test_a_defect_in_a_table_is_one_line_with_its_line_number(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "column", ["start", "end", "Start", "end_time", "onset", "offset_ms", "segment_start"]
-)
-def test_columns_for_parts_of_files_are_refused(tmp_path: Path, column: str) -> None:
-    text = f"path,label,{column}\na.wav,sad,0.5\nb.wav,calm,1\n"
+ROWS = [("wäv/a.wav", "sad", "1"), ("wäv/b.wav", "calm", "2")]
 
-    with pytest.raises(CorpusError, match=f"line 1: column '{column}' names a part of a file"):
-        Folder(table(tmp_path, text)).load()
+
+def listed(root: str, columns: dict[str, str] | None = None) -> Corpus:
+    entry = discover(()).get("datasets", "folder")
+    return listed_corpus(entry, {"root": root}, Reading.parse({"columns": columns or {}}))
+
+
+def facts(corpus: Corpus) -> list[tuple[str, str, str | None]]:
+    return [(clip.id, clip.label, clip.speaker) for clip in corpus.clips]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("Filename", "Emotion", "Spk"), ("file_path", "class", "Actor ID"), ("WAV", "LABEL", "subject")],
+)
+@pytest.mark.parametrize(
+    ("delimiter", "encoding", "told"),
+    [
+        (",", "utf-8", ""),
+        (";", "utf-8-sig", "; fields divided by semicolons"),
+        ("\t", "utf-16", "; fields divided by tabs; UTF-16 text"),
+        ("|", "utf-16-le", "; fields divided by vertical bars; UTF-16 text"),
+        (";", "cp1252", "; fields divided by semicolons; Windows-1252 text"),
+    ],
+)
+def test_usual_names_delimiters_and_encodings_are_recognised_and_told(
+    tmp_path: Path, header: tuple[str, ...], delimiter: str, encoding: str, told: str
+) -> None:
+    text = "\r\n".join(delimiter.join(row) for row in (header, *ROWS)) + "\r\n"
+    corpus = listed(table(tmp_path, text.encode(encoding)))
+
+    assert facts(corpus) == ROWS
+    path, label, speaker = header
+    named = f"path={path},label={label},speaker={speaker}"
+    assert corpus.notes == (f"clips.csv is read with columns {named} (--columns names others){told}",)
+
+
+def test_a_table_with_nothing_to_guess_has_no_note(tmp_path: Path) -> None:
+    assert listed(table(tmp_path, "path,label\na.wav,sad\nb.wav,calm\n")).notes == ()
+
+
+def test_columns_are_named_by_role(tmp_path: Path) -> None:
+    text = "sep=;\nDatei X;Gefühl;label;Wer;;\na.wav;sad;1;Ann;;\nb.wav;calm;2;Bob;;\n;;;;;\n"
+    corpus = listed(table(tmp_path, text), {"path": "Datei X", "label": "Gefühl", "speaker": "Wer"})
+
+    assert facts(corpus) == [("a.wav", "sad", "Ann"), ("b.wav", "calm", "Bob")]
+    assert dict(corpus.clips[0].attributes) == {"label": "1"}
+    with pytest.raises(CorpusError, match=r"line 2: the header has no column 'Datei'. Did you mean 'Datei X"):
+        listed(table(tmp_path, text), {"path": "Datei", "label": "Gefühl"})
+
+
+def test_a_role_can_be_left_without_a_column(tmp_path: Path) -> None:
+    text = "path,label,actor\na.wav,sad,Ann\nb.wav,calm,Bob\n"
+    corpus = listed(table(tmp_path, text), {"speaker": ""})
+    assert (corpus.clips[0].speaker, dict(corpus.clips[0].attributes)) == (None, {"actor": "Ann"})
+
+
+def test_a_folder_is_read_by_the_table_in_it_whose_columns_are_named(tmp_path: Path) -> None:
+    table(tmp_path, "x,y\na.wav,sad\nb.wav,calm\n")
+    with pytest.raises(
+        CorpusError, match=r"exactly one table .* \(found: clips.csv; give one of them as --data\)"
+    ):
+        listed(str(tmp_path))
+    assert len(listed(str(tmp_path), {"path": "x", "label": "y"}).clips) == 2
+
+
+@pytest.mark.parametrize("text", ["path", "colour=x", ["path"], {"path": 3}])
+def test_columns_that_do_not_fit_are_one_line(text: object) -> None:
+    with pytest.raises(ConfigError, match=r"columns.*ROLE=NAME|columns.*string"):
+        Reading.parse({"columns": text}, "marsbench.run")
+
+
+def test_columns_of_what_reads_no_table_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="--columns names the columns of a table of clips; demo reads no table"
+    ):
+        listed_corpus(discover(()).get("datasets", "demo"), {}, Reading(columns={"path": "x"}))
+
+
+def test_backslashes_divide_folders_unless_a_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "c\\d.wav").touch()
+    text = "path,label\nsub\\a.wav,sad\n.\\b.wav,calm\nc\\d.wav,calm\n"
+    assert ids(table(tmp_path, text)) == ["sub/a.wav", "b.wav", "c\\d.wav"]
+
+
+AUDFORMAT = """file,start,end,emotion
+a.wav,0 days 00:00:01.500000,0 days 00:00:03.250000,sad
+a.wav,0 days 00:00:03.250000,NaT,calm
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label,start,end\na.wav,sad,1.5,3.25\na.wav,calm,3.25,\n",
+        "file;emotion;Start;Ende;end\na.wav;sad;1,5;x;3,25\na.wav;calm;3,25;;\n",
+        AUDFORMAT,
+        'path,label,onset,offset\na.wav,sad,00:01.5,"0:00:03,250"\na.wav,calm,0:03.25,\n',
+        "path,label,start_ms,end_ms\na.wav,sad,1500,3250\na.wav,calm,3250,\n",
+        "audio_filepath\toffset\tduration\tlabel\na.wav\t1.5\t1.75\tsad\na.wav\t3.25\t\tcalm\n",
+    ],
+)
+def test_rows_with_times_are_segments(tmp_path: Path, text: str) -> None:
+    corpus = listed(table(tmp_path, text))
+
+    assert [(clip.id, clip.label, clip.start, clip.end) for clip in corpus.clips] == [
+        ("a.wav#1.500-3.250", "sad", 1.5, 3.25),
+        ("a.wav#3.250-", "calm", 3.25, None),
+    ]
+    assert corpus.notes[-1] == "clips are segments: 2 of 1 files"
+
+
+def test_a_row_without_times_is_a_whole_file_and_fine_times_stay_apart(tmp_path: Path) -> None:
+    text = "path,label,start,end\na.wav,sad,,\nb.wav,calm,,1.00005\nb.wav,calm,1,1.00005\n"
+    assert ids(table(tmp_path, text)) == ["a.wav", "b.wav#0.000-1.00005", "b.wav#1.000-1.00005"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2,1", "line 2: the segment starts at 2 s and ends at 1 s, which is not after it"),
+        ("1,1", "line 2: the segment starts at 1 s and ends at 1 s"),
+        ("-1,1", "line 2: the start is -1; a time within the file is needed"),
+        ("-1 days +23:59:59,1", "line 2: the start is -1 days .23:59:59; a time within the file"),
+        ("nan,1", "line 2: the start is 'nan'; seconds such as 1.5 or 0:01.5 are needed"),
+        ("0,inf", "line 2: the end is 'inf'; seconds"),
+        ("0,1e999", "line 2: the end is 1e999; a time within the file"),
+        ("0,1_0", "line 2: the end is '1_0'; seconds"),
+        ('0,"1,500"', "line 2: the end is '1,500'; seconds"),
+        ("0,1\nx.wav,sad,0,1", "line 3: '.*x.wav' is already listed in line 2"),
+    ],
+)
+def test_times_that_are_none_are_one_line(tmp_path: Path, text: str, message: str) -> None:
+    root = table(tmp_path, f"path,label,start,end\nx.wav,sad,{text}\ny.wav,calm,0,1\n")
+    with pytest.raises(CorpusError, match=message):
+        listed(root)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("start", "column 'start' names a part of a file, but only one of its two ends is there"),
+        ("offset", "column 'offset' names a part of a file, but only one"),
+        ("start_sample,end_sample", "column 'start_sample' counts samples or frames; give times in seconds"),
+        ("start,end,start", "the header has column 'start' twice"),
+    ],
+)
+def test_times_that_make_no_segment_are_refused(tmp_path: Path, header: str, message: str) -> None:
+    root = table(tmp_path, f"path,label,{header}\n")
+    with pytest.raises(CorpusError, match=f"line 1: {message}"):
+        listed(root)
+
+
+def test_columns_of_times_can_be_notes(tmp_path: Path) -> None:
+    text = "path,label,start\na.wav,sad,soon\nb.wav,calm,late\n"
+    corpus = listed(table(tmp_path, text), {"start": "", "end": ""})
+    assert dict(corpus.clips[0].attributes) == {"start": "soon"}
 
 
 LABELS = st.lists(
