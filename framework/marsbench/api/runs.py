@@ -220,7 +220,7 @@ def leaderboard(
     Args:
         results: folder of runs.
         data: only runs on the corpus of this name, path, data frame or data set.
-        protocol: only runs under this protocol, its name or the beginning of its hash.
+        protocol: only runs under this protocol: its name, file or the beginning of its hash.
         older: one row for each run: every seed, and runs of older code.
         across: one row for each pipeline instead, with its mean rank over the corpora that have a board of
             the protocol, as `bench leaderboard --across --csv`; for all corpora.

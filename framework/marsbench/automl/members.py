@@ -17,8 +17,8 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import RANKED_BY
 from marsbench.execution.executor import open_executor
 from marsbench.progress import Progress, Silent
+from marsbench.results.best import newest_board
 from marsbench.results.comparison import Member, find_members
-from marsbench.results.leaderboard import newest_board
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder

@@ -25,10 +25,12 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     data: Annotated[
         str | None,
         typer.Option(
-            help="With --best: name or path of the corpus. With RUN: the same, if its corpus has moved."
+            help="With --best: name or path of the corpus. With either: its path now, if it has moved."
         ),
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="With --best: name or hash of the protocol.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="With --best: name, file or hash of the protocol.")
+    ] = None,
     fold: Annotated[
         int | None,
         typer.Option(min=1, metavar="K", help="Fit on the training part of fold K, not on all clips."),
@@ -84,7 +86,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     from marsbench.deployment.export import Target, source_of_bundle, source_of_run
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
     from marsbench.report.terminal.listings import bundle_summary
-    from marsbench.results.leaderboard import best_run
+    from marsbench.results.best import best_run_or_moved
 
     registry = registry_of(plugins)
     target = Target(form, quantise, end_to_end)
@@ -95,8 +97,11 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
                 raise typer.BadParameter(f"{run} is a bundle: --data, --protocol and --fold need a run")
             bundle, samples = source_of_bundle(Path(run), target, registry, progress)
         else:
-            found = best_run(results, data, protocol, progress.say) if best else find_run(results, str(run))
-            moved = None if best else data
+            found, moved = (
+                best_run_or_moved(results, data, protocol, progress.say)
+                if best
+                else (find_run(results, str(run)), data)
+            )
             bundle, samples = source_of_run(found, moved, fold, target, registry, progress)
         record = target.write(bundle, samples, path)
     out.print(bundle_summary(record, len(samples), target.tolerance))

@@ -13,7 +13,9 @@ from marsbench.config import parse_criteria
 
 def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     data: Annotated[str | None, typer.Option(help="Only runs on the corpus of this name or path.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only runs under this protocol, name or hash.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Only runs under this protocol: name, file or hash.")
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     criteria: CriteriaOption = None,
     as_json: Json = False,

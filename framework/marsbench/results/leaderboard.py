@@ -3,7 +3,7 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -16,6 +16,7 @@ from marsbench.config import Criteria
 from marsbench.errors import DamagedError, ResultsError, unknown
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.hashing import digest
+from marsbench.options import is_protocol_path
 from marsbench.results.row import Row, merged, row_of, with_missing_metrics
 from marsbench.results.schema import Standing
 from marsbench.results.store import RunFolder, find_runs, run_folders
@@ -77,7 +78,8 @@ def leaderboards(
 ) -> tuple[list[Board], list[str]]:
     """One board for each protocol hash in a results folder, of one corpus or protocol if named.
 
-    A corpus is named as `CorpusRecord.is_meant_by` says, a protocol by its name or the beginning of its hash.
+    A corpus is named as `CorpusRecord.is_meant_by` says, a protocol by its name, its file or the beginning of
+    its hash.
 
     Every run is graded by the same `criteria`, whatever it was graded by when it was made. Of runs that
     differ only in the code of their plugins the latest is shown, and those that differ only in their seed
@@ -89,8 +91,13 @@ def leaderboards(
 
     Raises:
         ResultsError: no runs there, or none of that corpus or protocol.
+        ConfigError: what is named as a protocol's file is none.
     """
     asked = criteria or Criteria()
+    if protocol is not None and is_protocol_path(protocol):
+        from marsbench.protocols.apply import find_protocol  # NumPy takes a tenth of a second
+
+        protocol = find_protocol(protocol).name
     with _no_search_for_cycles():
         groups, left_out = _rows_by_board(root, corpus, asked)
     wanted = {group: rows for group, rows in groups.items() if _is_named(protocol, group)}
@@ -150,52 +157,6 @@ def _is_named(protocol: str | None, group: _Group) -> bool:
     if protocol in (None, group[1]):
         return True
     return protocol is not None and len(protocol) >= _LEAST_DIGITS and group[2].startswith(protocol.lower())
-
-
-def best_run(
-    root: Path,
-    corpus: str | None = None,
-    protocol: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
-) -> RunFolder:
-    """The best run of the leaderboard of that corpus and protocol; of several seeds the first.
-
-    Of several leaderboards of one name, as an edited corpus has them, the one with the newest run is taken,
-    and `say` gets a line.
-
-    Raises:
-        ResultsError: there is none, or several of different names.
-    """
-    return folders_of(root, newest_board(root, corpus, protocol, say).rows[0])[0]
-
-
-def newest_board(root: Path, corpus: str | None, protocol: str | None, say: Callable[[str], None]) -> Board:
-    """The leaderboard of that corpus and protocol that has a complete run; arguments as `best_run`."""
-    boards = [board for board in leaderboards(root, corpus, protocol)[0] if board.rows and board.rows[0].rank]
-    if not boards:
-        raise ResultsError(f"no complete run in {root.absolute()}")
-    if len({(board.corpus, board.protocol) for board in boards}) > 1:
-        named = "; ".join(f"{board.corpus}, {board.protocol}, {board.hash[:8]}" for board in boards)
-        raise ResultsError(
-            f"there are {len(boards)} leaderboards ({named}); give --data and --protocol, or a run"
-        )
-    newest, *others = sorted(boards, key=_finished, reverse=True)
-    if others:
-        say(
-            f"{len(boards)} leaderboards are named {newest.corpus}, {newest.protocol}: the corpus or the "
-            f"protocol was edited. The newest is taken, {_dated(newest)}; --protocol HASH takes another: "
-            + ", ".join(map(_dated, others))
-        )
-    return newest
-
-
-def _finished(board: Board) -> str:
-    return max(row.finished for row in board.rows)
-
-
-def _dated(board: Board) -> str:
-    """Hash and time of the last run."""
-    return f"{board.hash[:8]} of {_finished(board)[:16].replace('T', ' ')}"
 
 
 def _raise_available(root: Path, corpus: str | None, protocol: str | None) -> None:

@@ -118,7 +118,7 @@ def test_an_exported_ensemble_predicts_the_pool_of_its_members(
 
 @pytest.mark.usefixtures("fused")
 def test_the_best_may_be_an_ensemble(bench: Bench, kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("marsbench.results.leaderboard.best_run", lambda *_: fused_folder())
+    monkeypatch.setattr("marsbench.results.best.best_run", lambda *_: fused_folder())
     assert "log_pool of" in bench("export", "--best", "--plugins", kit).stdout
 
 

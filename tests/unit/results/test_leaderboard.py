@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from fixtures.made_runs import CORPUS, PROTOCOL, RECIPE
 from marsbench.config import Criteria
-from marsbench.errors import ResultsError
+from marsbench.errors import ConfigError, ResultsError
 from marsbench.report.columns import data_rows
-from marsbench.results.leaderboard import best_run, leaderboards
+from marsbench.results.best import best_run, best_run_or_moved
+from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import _spread
 from marsbench.results.store import RunFolder
 
@@ -161,3 +162,46 @@ def test_the_spread_over_folds_is_their_sample_standard_deviation(values: list[f
 
 def test_a_single_fold_has_no_spread() -> None:
     assert _spread([0.5]) is None
+
+
+@pytest.mark.parametrize("place", ["elsewhere/tones", "elsewhere/tones.csv", "elsewhere/other"])
+def test_a_path_without_a_run_is_where_the_only_corpus_was_moved_to(finished_run: Write, place: str) -> None:
+    finished_run("a", 0.5)
+    Path(place).mkdir(parents=True)
+    said: list[str] = []
+    folder, moved = best_run_or_moved(RESULTS, place, None, said.append)
+    assert (folder.path.name, moved) == ("a", place)
+    assert f"No run was made on {place}" in said[0]
+
+
+def test_a_moved_corpus_is_told_by_its_name_and_never_guessed(finished_run: Write) -> None:
+    run = finished_run("a", 0.5).read_run()
+    record = run.corpus.model_copy(update={"name": "noises"})
+    other = RunFolder(RESULTS / "noises" / "stratified5" / "b")
+    other.write_run(run.model_copy(update={"corpus": record, "run_id": "b"}))
+    for place in ("elsewhere/noises", "elsewhere/third"):
+        Path(place).mkdir(parents=True)
+    assert best_run_or_moved(RESULTS, "elsewhere/noises", None, str)[0].path == other.path
+    assert best_run_or_moved(RESULTS, "noises", None, str) == (other, None)
+    with pytest.raises(ResultsError, match=r"name its run: RUN --data elsewhere/third"):
+        best_run_or_moved(RESULTS, "elsewhere/third", None, str)
+    with pytest.raises(ResultsError, match="Unknown corpus"):
+        best_run_or_moved(RESULTS, "nowhere", None, str)
+
+
+@pytest.mark.parametrize("name", ["stratified5", "other"])
+def test_a_protocol_is_named_by_its_file_too(finished_run: Write, name: str) -> None:
+    finished_run("a", 0.5)
+    Path("mine.toml").write_text(f'name = "{name}"\nby = "speaker"\nfolds = [["1"], ["2"]]\n')
+    if name == "stratified5":
+        assert [board.protocol for board in leaderboards(RESULTS, protocol="mine.toml")[0]] == [name]
+        assert best_run(RESULTS, None, "./mine.toml").path.name == "a"
+    else:
+        with pytest.raises(ResultsError, match="Unknown protocol 'other'"):
+            leaderboards(RESULTS, protocol="mine.toml")
+
+
+def test_a_protocol_file_that_is_missing_is_named(finished_run: Write) -> None:
+    finished_run("a", 0.5)
+    with pytest.raises(ConfigError, match=r"missing\.toml"):
+        leaderboards(RESULTS, protocol="missing.toml")
