@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fixtures.made_runs import CORPUS, PROTOCOL, RECIPE
 from marsbench.config import Criteria
 from marsbench.errors import ConfigError, ResultsError
+from marsbench.progress import Silent
 from marsbench.report.columns import data_rows
 from marsbench.results.best import best_run, best_run_or_moved
 from marsbench.results.leaderboard import leaderboards
@@ -181,12 +182,12 @@ def test_a_moved_corpus_is_told_by_its_name_and_never_guessed(finished_run: Writ
     other.write_run(run.model_copy(update={"corpus": record, "run_id": "b"}))
     for place in ("elsewhere/noises", "elsewhere/third"):
         Path(place).mkdir(parents=True)
-    assert best_run_or_moved(RESULTS, "elsewhere/noises", None, str)[0].path == other.path
-    assert best_run_or_moved(RESULTS, "noises", None, str) == (other, None)
+    assert best_run_or_moved(RESULTS, "elsewhere/noises", None, Silent().say)[0].path == other.path
+    assert best_run_or_moved(RESULTS, "noises", None, Silent().say) == (other, None)
     with pytest.raises(ResultsError, match=r"name its run: RUN --data elsewhere/third"):
-        best_run_or_moved(RESULTS, "elsewhere/third", None, str)
+        best_run_or_moved(RESULTS, "elsewhere/third", None, Silent().say)
     with pytest.raises(ResultsError, match="Unknown corpus"):
-        best_run_or_moved(RESULTS, "nowhere", None, str)
+        best_run_or_moved(RESULTS, "nowhere", None, Silent().say)
 
 
 @pytest.mark.parametrize("name", ["stratified5", "other"])
