@@ -63,7 +63,12 @@ _THRESHOLD = Hint("NAME=NUMBER", texts=_criteria_texts)
 
 
 Objective = Literal["macro_f1", "accuracy", "uar", "log_loss"]
-Normalise = Literal["corpus", "speaker"]
+Normalise = Literal["corpus", "speaker", "training-speakers"]
+
+
+def is_transductive(by: Normalise | None) -> bool:
+    """Whether features of test clips are normalised by statistics of further test clips."""
+    return by in {"corpus", "speaker"}
 
 
 def tuner_names() -> list[str]:
@@ -204,7 +209,7 @@ class Experiment(_Bench, _Tuned, Execution):
     model: Words
     """Models; each pair of features and model is a pipeline."""
     normalise: Annotated[Normalise | None, Hint(if_none="none")] = None
-    """Standardise features by all clips of their corpus or speaker, test clips among them: transductive."""
+    """Standardise features by all clips of a corpus or speaker (transductive), or align training speakers."""
 
     def tuning(self, has_epochs: bool) -> Tuning | None:
         """How to tune a model, one with epochs or one without; None for not at all."""

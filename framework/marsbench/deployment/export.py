@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.atomic_files import at_work, home, write_atomically
+from marsbench.config import is_transductive
 from marsbench.data.audio import resample
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle, EnsembleBundle
@@ -152,7 +153,7 @@ def source_of_run(
     """
     run = folder.read_run()
     members = reload.members_of(folder, run)
-    if run.normalise:
+    if is_transductive(run.normalise):
         raise ExportError(
             f"{run.run_id} cannot be exported: its features are standardised by all clips of each "
             f"{run.normalise}, and a bundle gets one clip at a time; export a run made without --normalise"

@@ -19,7 +19,7 @@ from marsbench.data.audio import DECODER
 from marsbench.environment import environment
 from marsbench.errors import ConfigError, TrainingError
 from marsbench.evaluation.fit_result import UnitResult
-from marsbench.evaluation.normalisation import Groups, standardised
+from marsbench.evaluation.normalisation import Groups, aligned, standardised
 from marsbench.evaluation.predictions import flaw_in
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
@@ -62,6 +62,8 @@ class Unit:
     """What such a fit goes on from."""
     standardised_in: Groups = ()
     """Group of each clip of the feature file, by whose statistics features are standardised; empty: none."""
+    aligned_in: Groups = ()
+    """Group of each training clip whose features are aligned, see `evaluation.normalisation`; empty: none."""
 
 
 def fit_version() -> str:
@@ -118,9 +120,9 @@ def fit_model(
     random.seed(unit.seed)
     np.random.seed(unit.seed)  # noqa: NPY002 - the global generator is the point
     model = cast("Model", make("models", unit.model, unit.folders))
-    train = _examples(unit, model, unit.train, unit.train_targets)
+    train = Examples(_training_features(unit, model), np.array(unit.train_targets, np.int64))
     hp = Defaults(unit.hyperparameters, unit.proposed)
-    validation = _examples(unit, model, unit.validation, unit.validation_targets) if unit.validation else None
+    validation = _validation(unit, model) if unit.validation else None
     start = time.perf_counter()
     context = FitContext(
         n_classes=unit.n_classes,
@@ -158,13 +160,28 @@ def _checked(values: Probabilities, shape: tuple[int, int], model: str) -> NDArr
     return stored
 
 
-def _examples(unit: Unit, model: Model, rows: tuple[int, ...], targets: tuple[int, ...]) -> Examples:
-    return Examples(features_of(unit, model, rows), np.array(targets, np.int64))
+def _validation(unit: Unit, model: Model) -> Examples:
+    return Examples(features_of(unit, model, unit.validation), np.array(unit.validation_targets, np.int64))
+
+
+def _training_features(unit: Unit, model: Model) -> Features:
+    features = _read(unit, unit.train)
+    if unit.aligned_in:
+        features = aligned(features, np.array(unit.aligned_in, np.int64))
+    return _as_taken(features, model)
 
 
 def features_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
-    """Features of some clips, as the unit's model takes them."""
+    """Features of some clips that are not for training, as the unit's model takes them."""
+    return _as_taken(_read(unit, rows), model)
+
+
+def _read(unit: Unit, rows: tuple[int, ...]) -> Features:
     features = unit.features.read(rows)
-    if unit.standardised_in:
-        features = standardised(features, unit.features, rows, unit.standardised_in)
+    if not unit.standardised_in:
+        return features
+    return standardised(features, unit.features, rows, unit.standardised_in)
+
+
+def _as_taken(features: Features, model: Model) -> Features:
     return features.pooled() if model.accepts == "vector" else features

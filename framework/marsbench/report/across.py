@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from marsbench.config import is_transductive
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.report.boards import escaped, markdown_line
 from marsbench.report.columns import formatted
@@ -14,7 +15,7 @@ from marsbench.report.terminal.console import n_more, table
 from marsbench.results.across import LEAST_CORPORA, AcrossBoards, Contender
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import Row
-from marsbench.results.schema import TRANSDUCTIVE
+from marsbench.results.schema import NORMALISED
 
 _SIGNS = {"pass": "+", "fail": "-", "undecided": "?"}
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
@@ -85,8 +86,8 @@ def notes(shown: AcrossBoards) -> Iterator[str]:
             "pipelines, by the tests of each leaderboard."
         )
     yield "Scores in %; * the best there; verdict: + pass, - fail, ? undecided."
-    if any(row is not None and row.normalise for one in shown.contenders for row in one.rows):
-        yield f"{TRANSDUCTIVE}."
+    rows = (row for one in shown.contenders for row in one.rows if row is not None)
+    yield from dict.fromkeys(f"{NORMALISED[row.normalise]}." for row in rows if row.normalise)
 
 
 def _some(rows: Sequence[Row]) -> str:
@@ -147,7 +148,7 @@ def _values(shown: AcrossBoards, one: Contender) -> dict[str, Any]:
     return {
         "pipeline": pipeline_phrase(row),
         **{name: getattr(row, name) for name in ("features", "model", "settings", "tuner", "normalise")},
-        "transductive": row.normalise is not None,
+        "transductive": is_transductive(row.normalise),
         "mean_rank": one.mean_rank,
         "best_rank": min(one.ranks, default=None),
         "worst_rank": max(one.ranks, default=None),

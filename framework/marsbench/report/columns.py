@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
-from marsbench.config import Criteria
+from marsbench.config import Criteria, is_transductive
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, Metric, Unit
 from marsbench.evaluation.scores import GRADED, Metrics
 from marsbench.results.leaderboard import Board
@@ -210,7 +210,7 @@ _IDENTITY = (
     *(Column(name, attrgetter(name)) for name in ("run_id", "run_ids", "finished")),
     *(Column(name, attrgetter(f"board.{name}")) for name in BoardKey._fields),
     *(Column(name, attrgetter(name)) for name in ("features", "model", "settings", "normalise", "seeds")),
-    Column("transductive", lambda row: row.normalise is not None),
+    Column("transductive", lambda row: is_transductive(row.normalise)),
     *(Column(name, attrgetter(name)) for name in ("status", "reason")),
     Column("n_clips"),
 )  # fmt: skip

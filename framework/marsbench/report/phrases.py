@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
-from marsbench.config import Criteria
+from marsbench.config import Criteria, Normalise
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import (
@@ -19,7 +19,7 @@ from marsbench.evaluation.scores import (
 )
 from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
-from marsbench.results.schema import TRANSDUCTIVE, ProtocolRecord, Standing, TuningRecord, transductive
+from marsbench.results.schema import NORMALISED, ProtocolRecord, Standing, TuningRecord, normalised
 
 if TYPE_CHECKING:  # importing what searches takes half a second
     from marsbench.automl.selection import SearchRecord
@@ -191,7 +191,7 @@ def _listed(words: list[str], most: int = 4) -> str:
 def row_details(row: Row) -> list[str]:
     """Settings, seeds, tuning and members of a configuration, and its scores under other protocols."""
     settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
-    settings += [transductive(row.normalise)] if row.normalise else []
+    settings += [normalised(row.normalise)] if row.normalise else []
     return [*settings, *_seeds(row), *_tuning(row), *_members(row), *_views(row)]
 
 
@@ -200,7 +200,7 @@ def pipeline_phrase(row: Row) -> str:
     words = [f"{name}={value}" for name, value in row.settings.items()]
     words += [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
     words += ["tuned"] if row.tuner else []
-    words += [transductive(row.normalise)] if row.normalise else []
+    words += [normalised(row.normalise)] if row.normalise else []
     words += [f"{len(row.members)} members"] if row.members else []
     return ", ".join([f"{row.features} + {row.model}", *words])
 
@@ -288,8 +288,7 @@ def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
         lines.append(f"gain: {ranked_by} over the untuned run.")
     if any("optimism" in row.scores for row in rows):
         lines.append(OPTIMISM)
-    if any(row.normalise for row in rows):
-        lines.append(f"{TRANSDUCTIVE}.")
+    lines += dict.fromkeys(f"{NORMALISED[row.normalise]}." for row in rows if row.normalise)
     if any(row.members for row in rows):
         lines.append("ensemble: % is a member's share of the weights, mean over folds.")
     if any(row.members_chosen == "by hand" for row in rows):

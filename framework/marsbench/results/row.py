@@ -73,7 +73,7 @@ class Row(NamedTuple):
     model: str
     settings: dict[str, object]
     normalise: Normalise | None
-    """What features were standardised by, which makes the scores transductive."""
+    """How features were normalised, which may make the scores transductive."""
     configuration: str
     """Key that is equal for runs that differ only in seed and code."""
     tuner: str | None

@@ -1,13 +1,13 @@
 """The contents of `run.json`. Pydantic validates it when it is read; the version changes with its meaning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, TypeVar
 
 from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_validator
 
-from marsbench.config import Criteria, Normalise, Tuning
+from marsbench.config import Criteria, Normalise, Tuning, is_transductive
 from marsbench.corpus_options import AS_LISTED, Reading
 from marsbench.data.voices import UNKNOWN
 from marsbench.evaluation.fit_result import Failure
@@ -186,15 +186,24 @@ class TuningRecord(StoredRecord):
         return sum(fold.complete + fold.pruned + fold.failed for fold in self.folds)
 
 
-TRANSDUCTIVE = (
+_TRANSDUCTIVE = (
     "transductive: features are standardised by all clips of a corpus or speaker, test clips among them, "
     "without labels; such a model cannot predict one clip alone"
 )
+NORMALISED: Mapping[Normalise, str] = {
+    "corpus": _TRANSDUCTIVE,
+    "speaker": _TRANSDUCTIVE,
+    "training-speakers": (
+        "training speakers aligned: features of each training speaker have the mean and deviation of all "
+        "training clips; test clips are unchanged"
+    ),
+}
+"""What `Standing.normalise` did, and makes of a score, as a sentence."""
 
 
-def transductive(by: Normalise) -> str:
-    """What `Standing.normalise` makes of a score, in a few words."""
-    return f"standardised per {by} (transductive)"
+def normalised(by: Normalise) -> str:
+    """What `Standing.normalise` did, and makes of a score, in a few words."""
+    return f"standardised per {by} (transductive)" if is_transductive(by) else "training speakers aligned"
 
 
 class MemberRecord(StoredRecord):
@@ -286,8 +295,8 @@ class Standing(StoredRecord):
     settings: dict[str, Any]
     """Parameters set by hand, as NAME.PARAMETER."""
     normalise: Normalise | None = None
-    """Whose statistics its features were standardised by, which makes its scores transductive; of an ensemble
-    those of a member."""
+    """How features were normalised (`evaluation.normalisation`), which may make scores transductive; of an
+    ensemble how those of a member were."""
     seed: int
     threads: int
     """Threads that each unit computed with."""
@@ -349,7 +358,7 @@ class Run(Standing):
     def title(self) -> str:
         """Pipeline, corpus and protocol, in one line."""
         words = [f"{self.features.name} + {self.model.name}", *(["tuned"] if self.tuning else [])]
-        words += [transductive(self.normalise)] if self.normalise else []
+        words += [normalised(self.normalise)] if self.normalise else []
         return f"{', '.join(words)}, {self.corpus.name}, {self.protocol.name}"
 
 

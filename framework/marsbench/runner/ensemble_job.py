@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.atomic_files import at_work, home, require_writable
-from marsbench.config import Fusion
+from marsbench.config import Fusion, is_transductive
 from marsbench.environment import environment
 from marsbench.errors import ResultsError
 from marsbench.evaluation.ensembling import average, fit_weights, pool
@@ -335,7 +335,9 @@ class EnsembleJob(Job):
             features=Recipe(FEATURES, {}, "", {}),
             model=Recipe(self.model, parameters, "", {}),
             settings={},
-            normalise=max((run.normalise for run in members if run.normalise), default=None),
+            normalise=max(
+                (run.normalise for run in members), key=lambda by: (is_transductive(by), by is not None)
+            ),
             seed=0,
             threads=max(run.threads for run in members),
             ensemble=EnsembleRecord(

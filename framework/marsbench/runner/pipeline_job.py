@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import Experiment, Tuning
+from marsbench.config import Experiment, Tuning, is_transductive
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.evaluation.fit import Unit, fit_unit, fit_version
 from marsbench.evaluation.fit_result import Failure
@@ -73,6 +73,9 @@ class Units:
     @cached_property
     def _groups(self) -> Groups:
         return standardising_groups(self.corpus, self.pipeline.normalise)
+
+    def _groups_at(self, rows: Rows) -> Groups:
+        return tuple(self._groups[row] for row in rows) if self._groups else ()
 
     def whole(self, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
         """The fit on every clip, which predicts none."""
@@ -146,7 +149,8 @@ class Units:
             seed=seed,
             version=fit_version(),
             proposed=of_plugin(configuration or {}, self.pipeline.model.name),
-            standardised_in=self._groups,
+            standardised_in=self._groups if is_transductive(self.pipeline.normalise) else (),
+            aligned_in=() if is_transductive(self.pipeline.normalise) else self._groups_at(train),
         )
 
 

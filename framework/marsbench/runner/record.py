@@ -7,7 +7,7 @@ from itertools import chain
 from statistics import fmean
 from typing import Any, get_args
 
-from marsbench.config import Criteria, Tuning
+from marsbench.config import Criteria, Tuning, is_transductive
 from marsbench.data.voices import limits
 from marsbench.environment import environment
 from marsbench.evaluation.fit_result import Failure, UnitResult
@@ -24,7 +24,7 @@ from marsbench.evaluation.scoring import (
 from marsbench.planning import Plan
 from marsbench.protocols.protocol import Protocol
 from marsbench.results.schema import (
-    TRANSDUCTIVE,
+    NORMALISED,
     CorpusRecord,
     FoldCorpora,
     FoldTuning,
@@ -62,7 +62,8 @@ def build_record(
     if predictions is not None:
         scored = graded(predictions, criteria, origin["protocol"].by_speaker, independent_clips)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    stated = [TRANSDUCTIVE] if origin.get("normalise") else []
+    by = origin.get("normalise")
+    stated = [NORMALISED[by]] if is_transductive(by) else []
     warnings = chain(stated, *(run.warnings for run in members), *(unit.warnings for unit in units))
     return Run(
         **origin,

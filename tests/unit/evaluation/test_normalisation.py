@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from fixtures.protocols import made_corpus
 from marsbench.config import Normalise
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import CorpusError
-from marsbench.evaluation.normalisation import Groups, groups_of, standardised
+from marsbench.evaluation.normalisation import Groups, aligned, groups_of, standardised
 from marsbench.plugin.features import pad
 from marsbench.plugin.registry import Recipe
 from marsbench.protocols.apply import apply_protocol
@@ -73,6 +73,29 @@ def test_each_group_has_mean_0_and_deviation_1_over_its_real_frames(
         assert all(not found[row][n:].any() for row, n in enumerate(lengths))
 
 
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 2), min_size=4, max_size=12), st.integers(0, 99), st.booleans())
+def test_aligned_groups_have_the_mean_and_deviation_of_all_and_a_single_vector_stays(
+    groups: list[int], seed: int, has_frames: bool
+) -> None:
+    groups = [0, 0, *groups, 9]
+    lengths = [2 + row % 3 for row in range(len(groups))] if has_frames else None
+    arrays = clips(groups, seed, lengths)
+    found = aligned(pad(arrays, None), np.array(groups)).values
+    parts = [found[row][: lengths[row]] if lengths else found[row][None] for row in range(len(groups))]
+    everything = np.concatenate([np.atleast_2d(array) for array in arrays])
+    for group in set(groups):
+        rows = [row for row, one in enumerate(groups) if one == group]
+        frames = np.concatenate([parts[row] for row in rows])
+        if len(frames) == 1:
+            assert np.array_equal(frames[0], arrays[rows[0]])
+        else:
+            assert np.allclose(frames.mean(axis=0), everything.mean(axis=0), rtol=1e-3, atol=1e-2)
+            assert np.allclose(frames.std(axis=0), everything.std(axis=0), rtol=1e-2)
+    if lengths:
+        assert all(not found[row][n:].any() for row, n in enumerate(lengths))
+
+
 def test_a_dimension_that_is_constant_becomes_zero() -> None:
     arrays = [np.array([0.1, value], np.float32) for value in (1, 2, 3)]
     assert np.array_equal(of_all(arrays, (0, 0, 0))[:, 0], [0, 0, 0])
@@ -120,12 +143,29 @@ def test_every_fit_of_a_pipeline_those_of_tuning_too_uses_the_same_groups() -> N
     assert {unit.standardised_in for unit in fits} == {groups_of(corpus, "speaker")}
 
 
+def test_only_training_clips_are_aligned_by_speaker_in_every_fit() -> None:
+    corpus, protocol = made_corpus(), apply_protocol("stratified3", made_corpus())
+    pipeline = SimpleNamespace(
+        wants_validation=True,
+        hyperparameters={},
+        model=Recipe("m", {}, "", {}),
+        normalise="training-speakers",
+    )
+    units = Units(corpus, cast("Any", pipeline), 0, (), protocol.folds, (Path(),))
+    groups = groups_of(corpus, "training-speakers")
+    fits = [units.outer(0, cast("Any", None)), *units.inner(0, cast("Any", None), 2, "macro_f1")[0]]
+    for unit in fits:
+        assert unit.standardised_in == ()
+        assert unit.validation
+        assert unit.aligned_in == tuple(groups[row] for row in unit.train)
+
+
 def test_it_names_runs_and_inner_fits_and_nothing_else_changes_their_names() -> None:
     recipe = Recipe("tiny", {}, "", {})
-    keys = [PipelineKey("p", recipe, recipe, {}, 0, 1, by) for by in (None, "corpus", "speaker")]
+    keys = [PipelineKey("p", recipe, recipe, {}, 0, 1, by) for by in (None, *get_args(Normalise))]
     assert keys[0] == PipelineKey("p", recipe, recipe, {}, 0, 1)
-    assert len({key.run_id() for key in keys}) == 3
-    assert len({key.tuning_fits("macro_f1") for key in keys}) == 3
+    assert len({key.run_id() for key in keys}) == 4
+    assert len({key.tuning_fits("macro_f1") for key in keys}) == 4
 
 
 def test_a_transductive_score_is_called_that_wherever_it_stands_and_is_not_exported(
@@ -158,3 +198,14 @@ def test_a_transductive_score_is_called_that_wherever_it_stands_and_is_not_expor
         f"{run_id} cannot be exported: its features are standardised by all clips of each speaker"
         in refused.stderr
     )
+
+
+def test_a_run_with_aligned_training_speakers_says_so_and_is_exported(bench: Bench, kit: Path) -> None:
+    grid = ("--features", "crossings", "--model", "nearest_mean", "--data", "tones", "--plugins", kit)
+    ran = bench("run", *grid, "--trials", "0", "--normalise", "training-speakers")
+    assert ran.exit_code == 0, ran.stderr
+    (row,) = json.loads(bench("leaderboard", "--json").stdout)
+    assert "training speakers aligned" in bench("leaderboard", "--markdown").stdout
+    assert "transductive" not in bench("show", row["run_id"]).stdout
+    made = bench("export", row["run_id"], "--to", "bundle", "--plugins", kit)
+    assert made.exit_code == 0, made.stderr
