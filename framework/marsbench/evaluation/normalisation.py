@@ -1,9 +1,9 @@
 """Standardise features by statistics of a corpus or a speaker, without labels.
 
-Two ways are transductive. Mean and deviation of each dimension are those of a group of clips: all of one corpus, or all of one speaker.
-For frames they are over all real frames. Test clips of the group are among them, so what is learnt about
-other clips is used on them before they are predicted (Vapnik 1998, Statistical Learning Theory, section 8.1),
-and one clip alone cannot be predicted so.
+Two ways are transductive. Mean and deviation of each dimension are those of a group of clips: all of one
+corpus, or all of one speaker. For frames they are over all real frames. Test clips of the group are among
+them, so what is learnt about other clips is used on them before they are predicted (Vapnik 1998, Statistical
+Learning Theory, section 8.1), and one clip alone cannot be predicted so.
 
 The third, `training-speakers`, needs no test clips: features of each speaker in training get the mean and
 deviation of all training clips, so that a model learns from differences within speakers. Test clips are

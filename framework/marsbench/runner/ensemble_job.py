@@ -322,6 +322,7 @@ class EnsembleJob(Job):
         members = [member.run for member in self.members]
         parameters = {"inner_folds": self.inner_folds} if self.inner_folds else {}
         units = [self.finished[fold] for fold in sorted(self.finished)]
+        normalised = [run.normalise for run in members if run.normalise]
         return build_record(
             self.finished,
             self.failures,
@@ -335,9 +336,7 @@ class EnsembleJob(Job):
             features=Recipe(FEATURES, {}, "", {}),
             model=Recipe(self.model, parameters, "", {}),
             settings={},
-            normalise=max(
-                (run.normalise for run in members), key=lambda by: (is_transductive(by), by is not None)
-            ),
+            normalise=max(normalised, key=is_transductive, default=None),
             seed=0,
             threads=max(run.threads for run in members),
             ensemble=EnsembleRecord(
