@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
-from marsbench.config import Criteria, Normalise
+from marsbench.config import Criteria
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.scores import (

@@ -63,7 +63,7 @@ def build_record(
         scored = graded(predictions, criteria, origin["protocol"].by_speaker, independent_clips)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     by = origin.get("normalise")
-    stated = [NORMALISED[by]] if is_transductive(by) else []
+    stated = [NORMALISED[by]] if by and is_transductive(by) else []
     warnings = chain(stated, *(run.warnings for run in members), *(unit.warnings for unit in units))
     return Run(
         **origin,
