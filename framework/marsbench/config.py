@@ -126,7 +126,7 @@ class Execution(Options):
     workers: Annotated[int | None, Hint("N", "as many as cores and memory allow")] = Field(
         default=None, ge=0, strict=True
     )
-    """Worker processes on this machine; 0 runs everything in this one process, for debugging."""
+    """Worker processes on this machine; 0 runs all in this one, for debugging: fits share its state."""
     cluster: Annotated[str | None, Hint("ADDRESS")] = None
     """Dask scheduler whose workers run the fits instead, such as tcp://HOST:8786."""
     threads: Annotated[int, Hint("N")] = Field(default=1, ge=1, strict=True)

@@ -55,7 +55,11 @@ def n_workers(asked: Execution) -> int:
 
 
 class InProcess(Executor):
-    """No isolation: a task that ends the process ends the run, and what it prints goes to the terminal."""
+    """No isolation: a task that ends the process ends the run, and what it prints goes to the terminal.
+
+    A debugger needs that. What a plugin leaves behind in the process reaches the next task, which is said of
+    those that are not built in.
+    """
 
     slots = 1
     runs_in_caller = True
@@ -63,12 +67,24 @@ class InProcess(Executor):
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._one_at_a_time = threading.Lock()
+        self._told: set[str] = set()
 
     def submit(self, task: Task, bar: EpochBar) -> Outcome:
         """Run the task here and now."""
         with self._one_at_a_time, limited_threads(self._threads):
+            self._tell(task, bar)
             bar.started()
             return Outcome(attempt(task.work, lambda epoch, most, _metrics: bar.epoch(epoch, most)))
+
+    def _tell(self, task: Task, bar: EpochBar) -> None:
+        """Say once of a plugin what its results may depend on here."""
+        plugin = task.plugin
+        if plugin is not None and plugin.name not in self._told and not plugin.entry.is_builtin:
+            self._told.add(plugin.name)
+            bar.waiting(
+                f"--workers 0: all tasks of {plugin.name} share this process, so what one leaves behind "
+                "may change the next one's result; with --workers 1 or more each has its own"
+            )
 
 
 class LocalPool(Executor):

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import Outcome, Task, attempt
+from marsbench.execution.base import Called, Outcome, Task, attempt
 from marsbench.hashing import derived_seed
 from marsbench.pipelines import Pipeline
 from marsbench.plugin.keras import import_keras
@@ -46,12 +46,23 @@ def refusal(pipeline: Pipeline) -> str | None:
 
 def search(request: StudyRequest) -> Study | Failure:
     """Let a worker run the study; where workers do not see the folder, there is nothing to resume from."""
+    _say_what_is_shared(request)
     outcome = request.fits.submit(Task(f"{request.fits.name}, KerasTuner", KerasTunerStudy.of(request)))
     if isinstance(outcome.value, Failure):
         return outcome.value
     trials: tuple[Trial, ...] = outcome.value
     all_made = len(trials) >= request.tuning.trials
     return request.study(trials, "all trials" if all_made else "Hyperband's brackets are done")
+
+
+def _say_what_is_shared(request: StudyRequest) -> None:
+    """Say once of a model that is not built in what its trials may depend on."""
+    unit = request.fits.units[0]
+    if not request.fits.fold and not Called("models", unit.model.name, unit.folders).entry.is_builtin:
+        request.fits.say(
+            f"KerasTuner's trials of {unit.model.name} share a process, so what one leaves behind in it may "
+            "change the next one's score; with --tuner optuna each fit has its own"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 import os
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from marsbench.config import Execution
 from marsbench.errors import ExportError
-from marsbench.execution.base import EpochBar, Outcome, Task, Work
+from marsbench.execution.base import Called, EpochBar, Outcome, Task, Work
 from marsbench.execution.executor import InProcess, open_executor
 from marsbench.execution.limits import THREAD_VARIABLES
 from marsbench.plugin.model import OnEpoch
@@ -50,3 +51,28 @@ def test_a_cluster_without_its_packages_is_one_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ExportError, match=r"distributed is not installed: .*marsbench\[cluster\]"):
         open_executor(Execution(cluster="tcp://127.0.0.1:1"))
+
+
+class Said(Silent):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def said_of(*plugins: Called | None) -> list[str]:
+    """What is said while a task of each plugin runs in this process."""
+    said = Said()
+    with InProcess(1) as executor:
+        for plugin in plugins:
+            executor.submit(Task("fit", lambda _: None, plugin), EpochBar(said, "fit"))
+    return said.lines
+
+
+def test_a_plugin_that_is_not_built_in_is_said_once_to_share_the_process(kit: Path) -> None:
+    own = Called("models", "nearest_mean", (kit,))
+    (line,) = said_of(None, own, own, Called("models", "svm", (kit,)))
+    assert line.startswith("--workers 0: all tasks of nearest_mean share this process")
