@@ -102,6 +102,12 @@ class Evaluation:
         return int(np.isin(self.predictions.labels, self.absent)[self.predictions.predicted].sum())
 
     @property
+    def most_predicted(self) -> tuple[str, int]:
+        """The class that is predicted most often, and how often."""
+        counts = np.bincount(self.predictions.predicted, minlength=self.predictions.n_classes)
+        return self.predictions.labels[int(counts.argmax())], int(counts.max())
+
+    @property
     def among_common(self) -> dict[str, float]:
         """Scores if the classes that the corpus lacks could not be predicted."""
         there = ~np.isin(self.predictions.labels, self.absent)

@@ -18,6 +18,7 @@ from marsbench.report.terminal.console import table
 _MOST_SPEAKERS = 30
 """Rows of the table by speaker, the worst ones; JSON has all."""
 _MOST_TOLD = 10
+_NEARLY_ALL = 0.9
 
 
 def notes(found: Evaluation) -> Iterator[str]:
@@ -49,6 +50,12 @@ def notes(found: Evaluation) -> Iterator[str]:
         yield (
             f"The promise is computed without the clips of these {found.promised.n_left_out} classes, which "
             "could be predicted there too; its interval is widened for the clips that are fewer"
+        )
+    label, n = found.most_predicted
+    if n > _NEARLY_ALL * found.n_clips and len(found.metrics.classes) > 1:
+        yield (
+            f"{n:,} of {found.n_clips:,} clips were predicted to be {label}: to this model all of them "
+            "are alike. Their level, noise or bandwidth may be far from those of its training clips"
         )
     if not any(found.predictions.speakers):
         yield "No speaker is known, so the intervals here are too narrow; --speaker REGEX names them"

@@ -11,6 +11,7 @@ from marsbench.report.phrases import pipeline_phrase
 from marsbench.report.terminal.console import table
 from marsbench.report.terminal.runs import percent
 from marsbench.results.matrix import SHOWN, Cell, Matrix
+from marsbench.results.schema import TRANSDUCTIVE
 
 NOTE = (
     "UAR, below it accuracy, in % with 95 % intervals over the speakers of the tested corpus. Where both "
@@ -44,6 +45,7 @@ def meaning_of(cell: Cell) -> str:
 def terminal_matrices(matrices: Sequence[Matrix]) -> RenderableType:
     """A table for each pipeline, and what their numbers mean; nothing without a matrix."""
     notes = [Text(NOTE, "dim")] if matrices else []
+    notes += [Text(f"{TRANSDUCTIVE}.", "dim")] if any(one.row.normalise for one in matrices) else []
     return Group(*map(_table, matrices), *notes)
 
 
@@ -84,6 +86,8 @@ def matrix_values(matrix: Matrix) -> dict[str, Any]:
         "model": row.model,
         "settings": row.settings,
         "tuned": row.tuner is not None,
+        "normalise": row.normalise,
+        "transductive": row.normalise is not None,
         "seeds": list(row.seeds),
         "cells": [_values(cell) for _, cell in sorted(matrix.cells.items())],
     }
