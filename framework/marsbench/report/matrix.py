@@ -6,12 +6,13 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from marsbench.config import is_transductive
 from marsbench.evaluation.scores import Score
 from marsbench.report.phrases import pipeline_phrase
 from marsbench.report.terminal.console import table
 from marsbench.report.terminal.runs import percent
 from marsbench.results.matrix import SHOWN, Cell, Matrix
-from marsbench.results.schema import TRANSDUCTIVE
+from marsbench.results.schema import NORMALISED
 
 NOTE = (
     "UAR, below it accuracy, in % with 95 % intervals over the speakers of the tested corpus. Where both "
@@ -45,7 +46,8 @@ def meaning_of(cell: Cell) -> str:
 def terminal_matrices(matrices: Sequence[Matrix]) -> RenderableType:
     """A table for each pipeline, and what their numbers mean; nothing without a matrix."""
     notes = [Text(NOTE, "dim")] if matrices else []
-    notes += [Text(f"{TRANSDUCTIVE}.", "dim")] if any(one.row.normalise for one in matrices) else []
+    by = dict.fromkeys(one.row.normalise for one in matrices if one.row.normalise)
+    notes += [Text(f"{NORMALISED[one]}.", "dim") for one in by]
     return Group(*map(_table, matrices), *notes)
 
 
@@ -87,7 +89,7 @@ def matrix_values(matrix: Matrix) -> dict[str, Any]:
         "settings": row.settings,
         "tuned": row.tuner is not None,
         "normalise": row.normalise,
-        "transductive": row.normalise is not None,
+        "transductive": is_transductive(row.normalise),
         "seeds": list(row.seeds),
         "cells": [_values(cell) for _, cell in sorted(matrix.cells.items())],
     }
