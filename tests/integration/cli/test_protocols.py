@@ -79,7 +79,7 @@ def test_show_fits_the_narrowest_terminals(
 
 
 def write_corpus(folder: Path, n_speakers: int) -> None:
-    """A table of short clips of eight classes."""
+    """A table of short clips: two of the eight classes by each speaker, all by the first five or fewer."""
     import numpy as np
     import soundfile
 
@@ -89,7 +89,7 @@ def write_corpus(folder: Path, n_speakers: int) -> None:
     rng = np.random.default_rng(0)
     rows = ["path,label,speaker"]
     for speaker in range(1, n_speakers + 1):
-        for label in EMOTIONS:
+        for label in EMOTIONS if n_speakers <= 5 else (EMOTIONS * 2)[2 * speaker % 8 :][:2]:
             name = f"{label}-{speaker}.wav"
             soundfile.write(folder / name, 0.1 * rng.standard_normal(1600), 8000)
             rows.append(f"{name},{label},Actor_{speaker:02}")

@@ -17,7 +17,6 @@ from marsbench.results.store import find_runs
 
 runtime: Any = pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
 pytest.importorskip("skl2onnx", reason="the extra 'export' is not installed")
-pytest.importorskip("tf2onnx", reason="the extra 'export' is not installed")
 
 Bench = Callable[..., Any]
 SMALL = ("--set", "demo.n_speakers=1", "--set", "demo.n_takes=5", "--protocol", "holdout80", "--trials", "0")
@@ -26,12 +25,18 @@ NETWORKS = "cnn_lstm,cnn2d,res_lstm,res_cnn2d,conformer"
 SHORT = tuple(word for name in NETWORKS.split(",") for word in ("--set", f"{name}.epochs=1"))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def tf2onnx() -> None:
+    """It imports TensorFlow: not while tests are collected."""
+    pytest.importorskip("tf2onnx", reason="the extra 'export' is not installed")
+
+
 @pytest.mark.parametrize(
     ("features", "models", "further"),
     [
         ("functionals", "svm,majority", ()),
         ("mfcc", "pca_lda", ()),
-        ("log_mel", "svm", ()),
+        pytest.param("log_mel", "svm", (), marks=pytest.mark.slow),
         ("mfcc_chroma_contrast", "logistic_regression,cnn_lstm", SHORT[:2]),
         pytest.param("functionals", VECTORS, (), marks=pytest.mark.slow),
         *(

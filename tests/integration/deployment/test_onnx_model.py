@@ -69,7 +69,8 @@ def vectors(n_classes: int) -> Examples:
 
 
 def fitted(model: Model, examples: Examples, n_classes: int) -> Model:
-    return model.fit(examples, Defaults({}), FitContext(n_classes, 0))
+    overrides = {"trees": 100} if isinstance(model, RandomForest) else {}
+    return model.fit(examples, Defaults(overrides), FitContext(n_classes, 0))
 
 
 def answers(model: Model, kind: FeatureKind, clips: list[Floats]) -> Floats:

@@ -59,8 +59,9 @@ def write(tmp_path: Path) -> Write:
 
 
 def predictions(kit: Path, results: Path, models: list[str], workers: int) -> dict[str, Any]:
-    """Table of each model's predictions."""
+    """Table of each model's predictions, by a fit for each of three folds."""
     values = {"features": "crossings", "model": models, "data": "tones", "plugins": [kit], "trials": 0}
+    values["protocol"] = "stratified3"
     run(Experiment.model_validate(values | {"workers": workers, "results": results}))
     found = results.rglob("predictions.parquet")
     return {path.parent.name: pq.read_table(path).to_pydict() for path in found}

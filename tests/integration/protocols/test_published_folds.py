@@ -1,4 +1,4 @@
-"""The published folds, on a made corpus and on RAVDESS, whose clips are all opened here and nowhere else."""
+"""The published folds, on a made corpus and on RAVDESS, whose clips are opened in slow tests alone."""
 
 import os
 import re
@@ -65,6 +65,16 @@ def test_another_corpus_is_refused_in_one_line(corpus: Make, name: str) -> None:
         apply_protocol(name, corpus())
 
 
+@pytest.mark.skipif("MARSBENCH_RAVDESS" not in os.environ, reason="MARSBENCH_RAVDESS names no folder")
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_folds_in_print_are_made_of_the_names_of_ravdess(of_clips: Make, name: str) -> None:
+    found = Ravdess(os.environ["MARSBENCH_RAVDESS"]).load()
+    corpus = of_clips(found.clips, found.labels)
+    applied = apply_protocol(name, corpus)
+    assert actors_tested(applied, corpus) == printed(name)
+    assert sum(len(fold.test) for fold in applied.folds) == 1440
+
+
 @pytest.fixture(scope="module")
 def real_ravdess(tmp_path_factory: pytest.TempPathFactory) -> CheckedCorpus:
     """Every clip opened, once for all tests."""
@@ -75,6 +85,7 @@ def real_ravdess(tmp_path_factory: pytest.TempPathFactory) -> CheckedCorpus:
         return check_audio(Ravdess(os.environ["MARSBENCH_RAVDESS"]).load(), "fail", Silent())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRINTED)
 def test_the_folds_in_print_are_made_of_ravdess(real_ravdess: CheckedCorpus, name: str) -> None:
     corpus = real_ravdess
@@ -86,6 +97,7 @@ def test_the_folds_in_print_are_made_of_ravdess(real_ravdess: CheckedCorpus, nam
     assert Path(corpus.clips[0].id).parts[0] == "song"
 
 
+@pytest.mark.slow
 def test_the_exact_duplicate_that_ravdess_was_published_with_is_found(real_ravdess: CheckedCorpus) -> None:
     (pair,) = real_ravdess.duplicates
     assert real_ravdess.exact_duplicates == real_ravdess.duplicates

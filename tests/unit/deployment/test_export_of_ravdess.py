@@ -21,7 +21,6 @@ from marsbench_plugins.models.cnn_lstm import CnnLstm
 from marsbench_plugins.models.svm import Svm
 
 pytest.importorskip("skl2onnx", reason="skl2onnx, of the extra export, is not installed")
-pytest.importorskip("tf2onnx", reason="tf2onnx, of the extra export, is not installed")
 runtime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime, of the extra export, is not installed")
 
 RATE = 22_050

@@ -40,7 +40,7 @@ def in_thousands(first: int, end: int) -> list[object]:
     return [pytest.param(n, 1000, marks=pytest.mark.slow) for n in range(first, end, 1000)]
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 500), *in_thousands(500, 20_500)])
+@pytest.mark.parametrize(("first", "count"), [(0, 250), *in_thousands(250, 20_250)])
 def test_each_upload_is_predicted_or_refused_in_one_line(
     folder: Path, kit: Path, first: int, count: int
 ) -> None:

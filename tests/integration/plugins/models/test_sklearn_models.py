@@ -58,12 +58,15 @@ def test_no_default_makes_scikit_learn_complain(plugin: type[SklearnModel]) -> N
     assert fitted(plugin(), rings()).warnings_ == ()
 
 
+LEAVES = {"min_samples_leaf": 8, "trees": 100}
+
+
 @pytest.mark.parametrize("plugin", [GradientBoosting, LogisticRegression, RandomForest, Svm])
 def test_balanced_classes_give_a_rare_one_more_weight(plugin: Any) -> None:
     train = rings((80, 80, 8), scale=1.0)
     rare = train.features[np.flatnonzero(train.targets == 2)]
     balanced, plain = (
-        fitted(plugin(balanced=flag), train, **({"min_samples_leaf": 8} if plugin is RandomForest else {}))
+        fitted(plugin(balanced=flag), train, **(LEAVES if plugin is RandomForest else {}))
         for flag in (True, False)
     )
     assert balanced.predict_proba(rare)[:, 2].mean() > plain.predict_proba(rare)[:, 2].mean()
