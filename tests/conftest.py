@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,10 @@ from marsbench.plugin.registry import discover
 # as they compute. Set before any test imports a numerical library.
 for variable in THREAD_VARIABLES:
     os.environ.setdefault(variable, "1")
+
+# Tests are rewritten for their assertions, which is a third of what it takes to collect them: the result is kept
+# beside them though the environment, as in many a container, says otherwise.
+sys.dont_write_bytecode = False
 
 # What the tests import has about a million objects that live on: to look through them again and again for
 # garbage would take a tenth of the time.
