@@ -21,8 +21,8 @@ from marsbench.plugin.registry import discover
 for variable in THREAD_VARIABLES:
     os.environ.setdefault(variable, "1")
 
-# Tests are rewritten for their assertions, which is a third of what it takes to collect them: the result is kept
-# beside them though the environment, as in many a container, says otherwise.
+# Tests are rewritten for their assertions, which is a third of what it takes to collect them: the result is
+# kept beside them though the environment, as in many a container, says otherwise.
 sys.dont_write_bytecode = False
 
 # What the tests import has about a million objects that live on: to look through them again and again for

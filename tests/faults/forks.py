@@ -28,7 +28,7 @@ from typing import Any
 
 from marsbench.cli import main as cli
 from marsbench.execution import worker
-from marsbench.runner import tuned_job
+from marsbench.results import plots
 
 KIT = Path(__file__).parents[1] / "kit" / "plugins"
 
@@ -36,7 +36,7 @@ KIT = Path(__file__).parents[1] / "kit" / "plugins"
 def serve() -> None:
     """Answer requests until the input ends; a fork leaves by the exception that ends `bench`."""
     warm_up()
-    tuned_job.plot_history = lambda *_: None  # a picture that takes longer than a study of fakes
+    plots.plot_history = lambda *_: None  # a picture that takes longer than a study of fakes
     gc.freeze()  # a fork need not look at, and so copy, all that was imported
     reply("ready")
     for line in sys.stdin:

@@ -30,7 +30,7 @@ RESULTS = Path("results")
 @pytest.fixture
 def find(kit: Path, monkeypatch: pytest.MonkeyPatch) -> Find:
     """Search among fakes, in time that stands still: too little of it for trials, unless more is given."""
-    monkeypatch.setattr("marsbench.runner.tuned_job.plot_history", lambda *_: None)  # slower than the search
+    monkeypatch.setattr("marsbench.results.plots.plot_history", lambda *_: None)  # slower than the search
 
     def call(now: Callable[[], float] = lambda: 0.0, **changes: Any) -> Found:
         values = {
