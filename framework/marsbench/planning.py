@@ -78,7 +78,7 @@ def make_plans(
     # Names come first: a misspelt one is reported before any audio is read.
     definitions = {word: find_protocol(word) for word in experiment.protocol}
     registry = discover(drop_in_folders(experiment.plugins))
-    found = [resolve_dataset(registry, place) for place in experiment.data]
+    found = resolve_datasets(registry, experiment.data, experiment.reading)
     datasets = [entry for entry, _ in found]
     features = [registry.get("features", name) for name in experiment.features]
     models = [registry.get("models", name) for name in experiment.model]
@@ -124,7 +124,7 @@ def checked_corpus(
         BenchError: no such dataset or path, a setting that does not fit, or corpora that cannot be joined.
     """
     places = [data] if isinstance(data, str) else data
-    found = [resolve_dataset(registry, place) for place in places]
+    found = resolve_datasets(registry, places, reading)
     by_plugin = settings_by_plugin(settings, [entry for entry, _ in found])
     return checked_sources(_sources(found, by_plugin), progress, on_bad, reading)
 
@@ -152,10 +152,21 @@ def _with_notes(corpus: CheckedCorpus, notes: Iterable[str], progress: Progress)
 # The corpus
 
 
-def resolve_dataset(registry: Registry, data: str) -> tuple[Entry, dict[str, Any]]:
+def resolve_datasets(
+    registry: Registry, places: Sequence[str], reading: Reading
+) -> list[tuple[Entry, dict[str, Any]]]:
+    """`resolve_dataset` of each; in several corpora, published ones know their classes (docs/across.md)."""
+    asked = reading if len(places) == 1 else AS_LISTED
+    return [resolve_dataset(registry, place, asked) for place in places]
+
+
+def resolve_dataset(
+    registry: Registry, data: str, reading: Reading = AS_LISTED
+) -> tuple[Entry, dict[str, Any]]:
     """The dataset plugin that `data` names, or that recognises it as a path, with the parameters this fixes.
 
-    NAME:VALUE names a dataset and the first of its parameters.
+    NAME:VALUE names a dataset and the first of its parameters. Where `reading` names the classes by an
+    expression or the columns of a table, plugins that read file names are not asked.
 
     Raises:
         ConfigError: neither a dataset nor a path, a path that no dataset recognises, or that several do.
@@ -168,11 +179,15 @@ def resolve_dataset(registry: Registry, data: str) -> tuple[Entry, dict[str, Any
     if not path.exists():
         problem = unknown("dataset", data, registry.names("datasets"))
         raise ConfigError(f"{problem} There is no file or folder {path.absolute()} either.")
-    return _recognising(registry, path), {"root": str(path.absolute())}
+    return _recognising(registry, path, reading), {"root": str(path.absolute())}
 
 
-def _recognising(registry: Registry, path: Path) -> Entry:
+def _recognising(registry: Registry, path: Path, reading: Reading) -> Entry:
     datasets = registry.entries("datasets")
+    if reading.label or reading.columns:
+        datasets = [
+            entry for entry in datasets if not _answers(entry, lambda dataset: dataset.labels_by_name)
+        ]
     entries = [entry for entry in datasets if _answers(entry, lambda dataset: dataset.recognises(path))]
     fallbacks = [entry for entry in datasets if _answers(entry, lambda dataset: dataset.fallback)]
     specific = [entry for entry in entries if entry not in fallbacks]

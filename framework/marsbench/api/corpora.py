@@ -21,7 +21,7 @@ from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.execution.limits import limited_threads
 from marsbench.features.store import FeatureStore
 from marsbench.pipelines import make_pipeline
-from marsbench.planning import checked_corpus, resolve_dataset
+from marsbench.planning import checked_corpus, resolve_datasets
 from marsbench.plugin.features import Features
 from marsbench.plugin.registry import Registry, discover, drop_in_folders
 from marsbench.progress import progress_for
@@ -75,7 +75,7 @@ def load_corpus(  # noqa: PLR0913 - one argument an option
     reading = asked_for(Reading, asked, "marsbench.load_corpus")
     registry, found = _registry(plugins), plain(places_of(data))
     places = [str(place) for place in (found if isinstance(found, list) else [found])]
-    names = [resolve_dataset(registry, place)[0].name for place in places]
+    names = [entry.name for entry, _ in resolve_datasets(registry, places, reading)]
     settings = {f"{name}.{key}": plain(value) for name in names for key, value in parameters.items()}
     return checked_corpus(registry, places, settings, progress_for(verbose), bad_audio, reading)
 

@@ -64,12 +64,17 @@ def fetch(
     from marsbench.data.download import fetch as fetch_archives
     from marsbench.plugin.base import Dataset
     from marsbench.report.terminal.console import TerminalProgress, out
+    from marsbench.report.terminal.listings import corpus_terms
 
-    archives = cast("type[Dataset]", registry_of(plugins).get("datasets", name).plugin).archives
-    if not archives:
+    dataset = cast("type[Dataset]", registry_of(plugins).get("datasets", name).plugin)
+    if not dataset.archives and dataset.access:
+        raise ConfigError(f"{name} cannot be fetched: {dataset.access}; then use --data PATH")
+    if not dataset.archives:
         raise ConfigError(f"{name} has nothing to fetch; use it as it is: bench run --data {name}")
     target = to or home() / "data" / name
     with TerminalProgress() as progress:
-        fetch_archives(archives, target, progress)
+        fetch_archives(dataset.archives, target, progress)
+        for line in corpus_terms(dataset):
+            progress.say(line)
     where = name if to is None else to
     out.print(f"{name} is in {target}; try: bench data check {where}", soft_wrap=True, markup=False)

@@ -61,27 +61,18 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class Archive(Download):
     """One published zip file."""
 
-    url: str
-    size: int
-    """Bytes."""
-    md5: str
     folder: str
     """Subfolder of the target that it is unpacked into."""
-
-    @property
-    def file_name(self) -> str:
-        """Last part of the URL."""
-        return self.url.rpartition("/")[2]
 
 
 def fetch(archives: Iterable[Archive], target: Path, progress: Progress) -> None:
     """Download each archive into `target` and unpack it into its folder there, skipping what is done already.
 
     A download is written to `NAME.part`, is resumed after an interruption, and is renamed to `NAME` when its
-    size and md5 are the published ones. A zip that is already in `target` is used if they are.
+    size and checksum are the published ones. A zip that is already in `target` is used if they are.
 
     Raises:
         FetchError: no connection, not the published archive, a hostile or damaged one, or a full disk.
@@ -91,8 +82,7 @@ def fetch(archives: Iterable[Archive], target: Path, progress: Progress) -> None
         if is_unpacked(folder):
             progress.say(f"{folder} is already there")
         else:
-            wanted = Download(archive.url, archive.size, "md5", archive.md5, archive.file_name)
-            unpack(obtain(wanted, target, progress), folder, progress)
+            unpack(obtain(archive, target, progress), folder, progress)
 
 
 def obtain(wanted: Download, target: Path, progress: Progress) -> Path:

@@ -75,10 +75,17 @@ class Dataset(Plugin):
 
     archives: ClassVar[tuple["Archive", ...]] = ()
     """Archives that `bench data fetch` downloads and unpacks."""
+    licence: ClassVar[str] = "unknown"
+    citation: ClassVar[str] = ""
+    """The publication to cite."""
+    access: ClassVar[str] = ""
+    """Where to get or ask for the corpus, as a line such as `ask for it at https://...`."""
     fallback: ClassVar[bool] = False
     """Whether the dataset is used only for paths that no other dataset recognises."""
     takes_columns: ClassVar[bool] = False
     """Whether it reads tables, and looks at `reading.columns`."""
+    labels_by_name: ClassVar[bool] = False
+    """Whether classes are read from names of files, which `--label REGEX` does instead if it is given."""
     reading = AS_LISTED
     """What the user asked for, which `data.reading` applies to what `load` returns.
 

@@ -80,7 +80,7 @@ def _sources(run: Run, registry: Registry, data: str | None) -> list[Source]:
             )
         return [Source(registry.get("datasets", one.name), one.parameters) for one in run.corpus.datasets]
     dataset = run.corpus.dataset
-    entry, fixed = resolve_dataset(registry, data or dataset.name)
+    entry, fixed = resolve_dataset(registry, data or dataset.name, run.corpus.reading)
     own = dataset.parameters if entry.name == dataset.name else {}
     return [Source(entry, own | fixed, fixed.get("root"))]
 

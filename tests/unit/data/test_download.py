@@ -51,7 +51,8 @@ class Publisher(ThreadingHTTPServer):
     @property
     def archive(self) -> Archive:
         url = f"http://127.0.0.1:{self.server_port}/files/clips.zip"
-        return Archive(url, len(BODY), hashlib.md5(BODY, usedforsecurity=False).hexdigest(), "speech")
+        checksum = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+        return Archive(url, len(BODY), "md5", checksum, "clips.zip", "speech")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -224,7 +225,7 @@ def test_a_wrong_checksum_names_both_and_the_next_call_starts_over(
 ) -> None:
     publisher.body = BODY[:-1] + b"x"
     found = hashlib.md5(publisher.body, usedforsecurity=False).hexdigest()
-    with pytest.raises(FetchError, match=f"expected md5 {publisher.archive.md5}, found {found}"):
+    with pytest.raises(FetchError, match=f"expected md5 {publisher.archive.checksum}, found {found}"):
         go(publisher.archive, target)
     assert list(target.folder.iterdir()) == []
     publisher.body = BODY

@@ -96,7 +96,7 @@ def test_whatever_a_server_answers_is_one_short_line(
 ) -> None:
     address = answering(answer)
     with pytest.raises(FetchError, match=reason) as of_file:
-        fetch([Archive(address, 1000, "0" * 32, "x")], tmp_path / "data", Silent())
+        fetch([Archive(address, 1000, "md5", "0" * 32, "x.zip", "x")], tmp_path / "data", Silent())
     with pytest.raises(FetchError) as of_text:
         read_small(address, 1000)
     for caught in (of_file, of_text):
@@ -111,7 +111,7 @@ def test_a_server_that_sends_a_byte_at_a_time_is_given_up(
     monkeypatch.setattr(download, "_PATIENCE", 0.0)
     address = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 500)
     with pytest.raises(FetchError, match="less than 60,000 bytes in 0 s"):
-        fetch([Archive(address, 1000, "0" * 32, "x")], tmp_path / "data", Silent())
+        fetch([Archive(address, 1000, "md5", "0" * 32, "x.zip", "x")], tmp_path / "data", Silent())
 
 
 @pytest.mark.parametrize("head", [CONTINUE, b"HTTP/1.1 200 OK\r\nX: y"])

@@ -20,7 +20,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.voices import listed, voices_of
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord
 from marsbench.errors import shown_path
-from marsbench.plugin.base import Plugin
+from marsbench.plugin.base import Dataset, Plugin
 from marsbench.plugin.checks import Check
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
@@ -64,10 +64,19 @@ def plugin_details(entry: Entry) -> RenderableType:
     return Group(
         Text(f"{entry.name} ({entry.kind}, from {entry.origin})", "bold"),
         Text(inspect.getdoc(entry.plugin) or ""),
+        *map(Text, corpus_terms(entry.plugin)),
         table("parameter", "default", "a tuner may vary", rows=rows),
         *map(Text, requires),
         Text(f"File: {entry.file}", "dim"),
     )
+
+
+def corpus_terms(plugin: type[Plugin]) -> list[str]:
+    """Licence of a dataset, what to cite and where to get it, a line each; empty for other plugins."""
+    if not issubclass(plugin, Dataset):
+        return []
+    terms = {"Licence": plugin.licence, "Cite": plugin.citation, "To get it": plugin.access}
+    return [f"{name}: {text}" for name, text in terms.items() if text]
 
 
 def _search_space(plugin: type[Plugin]) -> tuple[Dimension, ...]:
