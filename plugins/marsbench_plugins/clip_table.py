@@ -52,15 +52,28 @@ class Row:
 
 
 def is_table(path: Path, given: Mapping[str, str] = NO_COLUMNS) -> bool:
-    """Whether `path` is a table whose header has a path and a label, under usual names or `given` ones."""
+    """Whether `path` is a table of clips: its header has a path and a label, as these names or `given` ones.
+
+    Under other usual names they count if the first row's file exists: a manifest that is published beside the
+    audio may name files that lie elsewhere.
+    """
     if path.suffix.lower() not in TABLES or not path.is_file():
         return False
     try:
-        header = read_header(path, lambda names: n_needed(names, given))
-        _, names = next(header.records(), (1, []))
+        rows = read_header(path, lambda names: n_needed(names, given)).records()
+        names, first = next(rows, (1, []))[1], next(rows, (2, []))[1]
     except (OSError, CorpusError):
         return False
-    return n_needed(names, given) == 2
+    if n_needed(names, given) < 2:
+        return False
+    try:
+        columns = find_columns(names, given)
+    except ValueError:  # reading the table says what is wrong
+        return True
+    if not {PATH, LABEL} & set(columns.guessed):
+        return True
+    at = columns.at[PATH]
+    return at < len(first) and _audio_path(path.parent, first[at]).exists()
 
 
 def read_table(path: Path, given: Mapping[str, str]) -> tuple[list[Row], list[str]]:

@@ -214,6 +214,11 @@ def test_its_folders_and_zips_are_recognised(tree: Path, zips: Path) -> None:
     assert Ravdess.recognises(zips / "Audio_Song_Actors_01-24.zip")
 
 
+def test_it_is_recognised_beside_a_manifest_of_other_files(tree: Path) -> None:
+    (tree / "MANIFEST.csv").write_text("file,emotion\n03-01-01-01-01-01-01.flac.orig,1\n", "utf-8")
+    assert Ravdess.recognises(tree)
+
+
 @pytest.mark.parametrize("name", ["happy/01.wav", "clips.zip", "01-01-01-01-01-01-01.wav", "readme.txt"])
 def test_others_are_not_recognised(name: str, tmp_path: Path) -> None:
     touch(tmp_path / "other" / name)
