@@ -18,13 +18,15 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from marsbench.data.compressed import SUFFIXES as COMPRESSED
+from marsbench.data.compressed import as_wav, container_of
 from marsbench.environment import without_lines
 from marsbench.errors import AudioError
 
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}, soxr {soxr.__version__}"
 """Versions of the libraries that turn files into samples."""
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"})
+SUFFIXES = COMPRESSED | {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"}
 """File name endings that dataset plugins treat as audio."""
 
 MIN_SECONDS = 0.1
@@ -55,6 +57,7 @@ _SIGNATURES = (*_WAVS, b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"dns.", b"ca
 samplers, but some of those readers print to standard output."""
 _COMPLAINT = re.compile(r"\[.*mpg123.*\] |Note: |Warning: |\s*$")
 """Lines that libmpg123 prints; it says nothing else to standard error."""
+_NAMES = "WAV, FLAC, OGG, MP3, AIFF, AU, CAF, M4A, AAC or WebM"
 _SIZED_CONTAINERS: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
     b"RIFF": ("little", b"data"),
     b"RIFX": ("big", b"data"),
@@ -168,6 +171,8 @@ def is_far_beyond_full_scale(peak: float) -> bool:
 
 def decode_with_channels(data: bytes, max_seconds: float = MAX_SECONDS) -> tuple[Waveform, int]:
     """The waveform that `decode` gives, and the file's number of channels."""
+    if container := container_of(data[:12]):
+        data = as_wav(data, container, max_seconds)
     stream = LimitedReader(io.BytesIO(data))
     stream.check_container(len(data))
     try:
@@ -271,7 +276,7 @@ class LimitedReader:
             raise AudioError("empty: 0 bytes")
         # An MP3 without tags starts with eleven bits that are 1.
         if not head.startswith(_SIGNATURES) and head[:2] < b"\xff\xe0":
-            raise AudioError("cannot be decoded: not recognised as WAV, FLAC, OGG, MP3, AIFF, AU or CAF")
+            raise AudioError(f"cannot be decoded: not recognised as {_NAMES}")
         if head[:4] in _SIZED_CONTAINERS:
             self._check_size(head, size)
         self.seek(0)

@@ -21,6 +21,7 @@ from marsbench.data.audio import (
     is_far_beyond_full_scale,
     read_bytes,
 )
+from marsbench.data.compressed import decoder_of
 from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, ClipSource, Corpus
 from marsbench.data.duplicates import compute_fingerprint, fingerprint_vector, near_duplicates
 from marsbench.data.segments import SegmentedFile, content_of
@@ -207,7 +208,7 @@ def _stamp(source: ClipSource) -> str:
     except OSError:
         facts = (-1, -1, -1, -1)
     part = () if source.start is None else (source.start, source.end)
-    return json.dumps([str(source.path.absolute()), *facts, *part])
+    return json.dumps([str(source.path.absolute()), *facts, *part, *decoder_of(source.path)])
 
 
 def _read_cache(path: Path) -> dict[str, AudioFacts]:

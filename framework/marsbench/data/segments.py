@@ -6,7 +6,6 @@ are decoded from their beginning up to the segment's end; several segments of on
 
 import hashlib
 import io
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from marsbench.data.audio import (
     read_bytes,
     without_complaints,
 )
+from marsbench.data.compressed import as_wav, container_of
 from marsbench.data.corpus import ClipSource
 from marsbench.errors import AudioError
 
@@ -38,6 +38,8 @@ _TOLERANCE = 0.01
 """Seconds by which a segment may end after its file: tables have rounded times."""
 _HEAD = 12
 """Bytes that tell a format."""
+_MOST_SECONDS = 7200.0
+"""Longest M4A or the like: it is decoded as a whole."""
 _SECONDS_KEPT = 3600.0
 """Seconds of segments that are compared at a time."""
 _EXACT_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"})
@@ -83,12 +85,8 @@ class SegmentedFile:
 
     def sha256(self) -> str:
         """sha256 of the whole file's bytes."""
-        at = self._stream.tell()
-        self._stream.seek(0)
-        with io.FileIO(self._stream.file.fileno(), closefd=False) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        self._stream.seek(at)
-        return found
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read(self, start: float, end: float | None) -> Waveform:
         """The samples from second `start` up to second `end`, or to the file's end.
@@ -120,13 +118,18 @@ class SegmentedFile:
         try:
             if not self.path.is_file():
                 raise AudioError("not a regular file" if self.path.exists() else "no such file")
-            self._stream = LimitedReader(io.FileIO(self.path))
-            self._head = self._stream.file.read(_HEAD)
-            self._stream.seek(0)
+            file: io.FileIO | io.BytesIO = io.FileIO(self.path)
+            self._head = file.read(_HEAD)
         except OSError as error:
             raise AudioError(f"cannot be read: {error.strerror or error}") from error
+        if container := container_of(self._head):
+            file.close()
+            file = io.BytesIO(as_wav(read_bytes(self.path), container, _MOST_SECONDS))
+        self._stream = LimitedReader(file)
         try:
-            self._stream.check_container(os.fstat(self._stream.file.fileno()).st_size)
+            size = self._stream.seek(0, io.SEEK_END)
+            self._stream.seek(0)
+            self._stream.check_container(size)
             with without_complaints(self._head):
                 self._file = SequentialFile(self._stream)
         except (soundfile.SoundFileError, RuntimeError) as error:
