@@ -191,7 +191,8 @@ def fit(  # noqa: PLR0913 - one argument an option
     pipeline = make_pipeline(registry, features, model, plain(set or {}))
     progress = progress_for(verbose)
     made = fit_bundle(corpus, pipeline, registry, plain(seed), progress=progress, together=tuple(together))
-    return Fitted(made.record, made.model, made.folders, samples=tuple(golden_samples(corpus)))
+    samples = tuple(golden_samples(corpus))
+    return Fitted(made.record, made.model, made.folders, measure=made.measure, samples=samples)
 
 
 def load(folder: str | Path, *, plugins: Iterable[str | Path] = ()) -> AnyBundle:

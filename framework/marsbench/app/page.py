@@ -166,6 +166,8 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
         )
     if answer.prediction.is_far_beyond_full_scale:
         st.warning(escaped(beyond_full_scale(answer.prediction.peak)))
+    if answer.prediction.is_unlike and answer.prediction.novelty is not None:
+        st.warning(escaped(f"This recording is {phrases.unlike_phrase(answer.prediction.novelty)}."))
     st.divider()
     left, right = st.columns(2, gap="medium")
     with left:

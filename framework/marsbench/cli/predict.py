@@ -12,6 +12,10 @@ from marsbench.errors import BenchError
 
 if TYPE_CHECKING:  # a command imports what computes when it is called
     from marsbench.deployment.bundle import Prediction
+    from marsbench.deployment.bundle_record import BaseRecord
+
+_MOST_NAMED = 5
+"""Files that are unlike the training clips, each named in a line."""
 
 
 def predict(
@@ -30,8 +34,8 @@ def predict(
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv cannot be used together")
-    from marsbench.deployment.bundle import audio_files
     from marsbench.deployment.bundle_files import read_bundle, read_bundle_record
+    from marsbench.deployment.sources import audio_files
     from marsbench.report.phrases import worth_phrase
     from marsbench.report.terminal import listings
     from marsbench.report.terminal.console import TerminalProgress, out
@@ -51,9 +55,10 @@ def predict(
                     predictions.append((path, answer))
                 advance(1)
     if as_json:
-        print_json([_values(*entry) for entry in predictions])
+        tested = loaded.record.origin and loaded.record.origin.tested._asdict()
+        print_json([_values(*entry) | {"tested": tested} for entry in predictions])
     elif as_csv:
-        print_csv(_csv_rows(predictions, loaded.labels))
+        print_csv(_csv_rows(predictions, loaded.record))
     else:
         out.print(listings.prediction_table(predictions))
         for path, prediction in predictions:
@@ -79,6 +84,18 @@ def _warnings(predictions: "list[tuple[Path, Prediction]]") -> Iterator[str]:
     for path, prediction in predictions:
         if prediction.is_far_beyond_full_scale:
             yield f"{path}: {beyond_full_scale(prediction.peak)}"
+    yield from _unlike(predictions)
+
+
+def _unlike(predictions: "list[tuple[Path, Prediction]]") -> Iterator[str]:
+    """A line for each of the first files that are unlike the training clips, and one for the others."""
+    from marsbench.report.phrases import unlike_phrase
+
+    unlike = [(path, one.novelty) for path, one in predictions if one.is_unlike and one.novelty is not None]
+    for path, novelty in unlike[:_MOST_NAMED]:
+        yield f"{path} is {unlike_phrase(novelty)}"
+    if (more := len(unlike) - _MOST_NAMED) > 0:
+        yield f"{more} more of {len(predictions)} files are unlike the training clips, see --csv or --json"
 
 
 def _values(path: Path, prediction: "Prediction") -> dict[str, Any]:
@@ -89,20 +106,27 @@ def _values(path: Path, prediction: "Prediction") -> dict[str, Any]:
         "probabilities": prediction.by_label(),
         "seconds": prediction.seconds,
         "is_narrowband": prediction.is_narrowband,
+        "novelty": prediction.novelty,
+        "is_unlike": prediction.is_unlike,
         "windows": [
             {
                 "start": window.start,
                 "end": window.end,
                 "probabilities": prediction.by_label(window.probabilities),
+                "novelty": window.novelty,
             }
             for window in prediction.windows
         ],
     }
 
 
-def _csv_rows(
-    predictions: list[tuple[Path, "Prediction"]], labels: tuple[str, ...]
-) -> Iterator[list[object]]:
-    yield ["file", "label", "confidence", *(f"p_{label}" for label in labels)]
-    for path, prediction in predictions:
-        yield [path, prediction.label, prediction.confidence, *prediction.probabilities.tolist()]
+def _csv_rows(predictions: list[tuple[Path, "Prediction"]], record: "BaseRecord") -> Iterator[list[object]]:
+    from marsbench.deployment.bundle_record import Tested
+
+    tested = record.origin.tested if record.origin else [None] * len(Tested._fields)
+    shares = [f"p_{label}" for label in record.labels]
+    worth = [f"tested_{name}" for name in Tested._fields]
+    yield ["file", "label", "confidence", *shares, "novelty", "is_unlike", *worth]
+    for path, one in predictions:
+        shown = [path, one.label, one.confidence, *one.probabilities.tolist()]
+        yield [*shown, one.novelty, one.is_unlike, *tested]

@@ -9,23 +9,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from glob import glob, has_magic
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple, SupportsIndex, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.data.audio import (
-    SUFFIXES,
-    Waveform,
-    is_far_beyond_full_scale,
-    resample,
-)
+from marsbench.data.audio import Waveform, is_far_beyond_full_scale, resample
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord, EnsembleBundleRecord
 from marsbench.deployment.model_format import Predictor
+from marsbench.deployment.novelty import UNLIKE, Novelty, mean_novelty
 from marsbench.deployment.sources import Source, is_several, waveform_of
-from marsbench.errors import AudioError, BenchError, PluginError
+from marsbench.errors import BenchError, PluginError
 from marsbench.execution.limits import limited_threads
 from marsbench.features.store import extracted
 from marsbench.plugin.base import Plugin
@@ -55,6 +52,8 @@ class Window:
     """In seconds."""
     probabilities: NDArray[np.float64]
     """(n_classes,)."""
+    novelty: float | None = None
+    """As in `Prediction`."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,14 @@ class Prediction:
     """Whether its sample rate is lower than that of any training clip, which may change the prediction."""
     peak: float = 0.0
     """Largest absolute sample, where full scale is 1."""
+    novelty: float | None = None
+    """Share of the training clips that are nearer to those of other speakers than this recording is, from 0
+    to 1; the median over windows. None if the bundle does not measure it."""
+
+    @property
+    def is_unlike(self) -> bool | None:
+        """Whether it is unlike the training clips: its novelty is above 0.99; None if that is not known."""
+        return None if self.novelty is None else self.novelty > UNLIKE
 
     @property
     def is_far_beyond_full_scale(self) -> bool:
@@ -153,6 +160,14 @@ class BaseBundle(ABC):
 
         Raises:
             PluginError: a model has another number of classes than its record.
+        """
+
+    @abstractmethod
+    def novelty(self, windows: Sequence[WindowFeatures]) -> NDArray[np.float64] | None:
+        """How unlike the training clips each window is, (n_windows,), as `Prediction.novelty`.
+
+        Raises:
+            PluginError: features of another shape than in training.
         """
 
     @overload
@@ -254,21 +269,25 @@ class BaseBundle(ABC):
     def _predictions(self, recordings: list[_Recording]) -> list[Prediction]:
         if not recordings:
             return []
+        features = [window for one in recordings for window in one.features]
         with limited_threads(1):
-            rows = self.probabilities([window for one in recordings for window in one.features])
-        ends = np.cumsum([len(one.windows) for one in recordings])
-        parts = np.split(rows, ends[:-1])
-        return [
-            Prediction(
-                labels=self.labels,
-                probabilities=part.mean(axis=0),
-                windows=tuple(Window(*span, row) for span, row in zip(one.windows, part, strict=True)),
-                seconds=one.seconds,
-                is_narrowband=one.is_narrowband,
-                peak=one.peak,
-            )
-            for one, part in zip(recordings, parts, strict=True)
-        ]
+            rows, found = self.probabilities(features), self.novelty(features)
+        novelty: list[float | None] = [None] * len(rows) if found is None else found.tolist()
+        spans = (span for one in recordings for span in one.windows)
+        windows = (Window(*span, row, one) for span, row, one in zip(spans, rows, novelty, strict=True))
+        return [self._prediction(one, tuple(islice(windows, len(one.windows)))) for one in recordings]
+
+    def _prediction(self, recording: _Recording, windows: tuple[Window, ...]) -> Prediction:
+        novelty = [window.novelty for window in windows if window.novelty is not None]
+        return Prediction(
+            labels=self.labels,
+            probabilities=np.mean([window.probabilities for window in windows], axis=0),
+            windows=windows,
+            seconds=recording.seconds,
+            is_narrowband=recording.is_narrowband,
+            peak=recording.peak,
+            novelty=median(novelty) if novelty else None,
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -279,6 +298,8 @@ class Bundle(BaseBundle):
     model: Predictor
     folders: tuple[Path, ...]
     changed: tuple[str, ...] = ()
+    measure: Novelty | None = None
+    """None if there were too few training clips, or the bundle is an older one."""
 
     def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[WindowFeatures]:
         """Features of each window; raises PluginError."""
@@ -298,6 +319,12 @@ class Bundle(BaseBundle):
                 f"{self.record.title} gives {rows.shape[-1]} probabilities for {len(self.labels)} classes"
             )
         return rows
+
+    def novelty(self, windows: Sequence[WindowFeatures]) -> NDArray[np.float64] | None:
+        """How unlike the training clips each window is, (n_windows,); raises PluginError."""
+        if self.measure is None:
+            return None
+        return self.measure.of_windows([window[self.record.features.key] for window in windows])
 
     @cached_property
     def extractor(self) -> FeatureExtractor:
@@ -345,6 +372,11 @@ class EnsembleBundle(BaseBundle):
         """The members' probabilities, fused, (n_windows, n_classes); raises PluginError as a member does."""
         return self.fuse(np.stack([member.probabilities(windows) for member in self.members]))
 
+    def novelty(self, windows: Sequence[WindowFeatures]) -> NDArray[np.float64] | None:
+        """The mean over members of different features, (n_windows,); raises PluginError."""
+        members = {member.record.features.key: member for member in self.members}.values()
+        return mean_novelty(member.novelty(windows) for member in members)
+
     def fuse(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         """From the members' probabilities, (n_members, n_clips, n_classes), to (n_clips, n_classes)."""
         from marsbench.evaluation.ensembling import average, pool  # SciPy's optimisers take half a second
@@ -352,30 +384,3 @@ class EnsembleBundle(BaseBundle):
         if self.record.fusion == "mean":
             return average(probabilities)
         return pool(probabilities, np.array([member.weight for member in self.record.members]))
-
-
-def audio_files(words: Iterable[str]) -> list[Path]:
-    """Named files, audio files below named folders, and matches of patterns such as `clips/*.wav`; each once.
-
-    Raises:
-        AudioError: no such file or folder, or nothing found.
-    """
-    return list(dict.fromkeys(path for word in words for path in _files_of(word)))
-
-
-def _files_of(word: str) -> list[Path]:
-    path = Path(word).expanduser()
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        if_none = f"no audio files below {path}"
-        found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
-    elif has_magic(word):
-        if_none = f"{word} matches no file"
-        found = [Path(name) for name in glob(str(path), recursive=True)]  # noqa: PTH207 - from any root
-    else:
-        raise AudioError(f"there is no file or folder {path.absolute()}")
-    files = sorted(file for file in found if file.is_file())
-    if not files:
-        raise AudioError(if_none)
-    return files

@@ -3,6 +3,7 @@
 bundle.json     `BundleRecord`, with a checksum of itself and of all other files
 model/          what the model's plugin saved
 emotion_NAME.*  or the model in another format, see `formats`
+novelty.f32     what tells how unlike the training clips a recording is, see `novelty`
 golden/N.flac   clips with the probabilities that the model gave to them when it was exported
 
 An ensemble's bundle holds a bundle of each member instead of a model; these have no golden clips:
@@ -20,7 +21,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import soundfile
@@ -39,6 +40,7 @@ from marsbench.deployment.bundle_record import (
 )
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.model_format import ModelFormat, find_format, first_line
+from marsbench.deployment.novelty import NOVELTY_FILE, Novelty
 from marsbench.errors import (
     BenchError,
     DamagedError,
@@ -109,6 +111,7 @@ def _fill(
     folder: Path, bundle: AnyBundle, samples: Iterable[Sample], form: ModelFormat, quantised: str | None
 ) -> None:
     folder.mkdir(parents=True)
+    measure = None
     if isinstance(bundle, EnsembleBundle):
         for number, member in enumerate(bundle.members):
             with naming_member(number, member.record.title):
@@ -116,9 +119,14 @@ def _fill(
     else:
         path, model = folder / form.location(bundle.record.model.name), cast("Model", bundle.model)
         form.write(path, model, bundle.extractor.kind, quantised)
+        if (measure := bundle.measure) is not None:
+            measure.write(folder / NOVELTY_FILE)
     in_order = sorted(samples, key=lambda sample: bundle.labels.index(sample.label))
     golden = [_golden(folder, f"golden/{number}.flac", one, bundle) for number, one in enumerate(in_order)]
-    made = {"form": form.name, "quantised": quantised, "golden": golden, "files": _checksums(folder)}
+    made: dict[str, Any] = {"form": form.name, "quantised": quantised, "golden": golden}
+    if measure is not None:
+        made["novelty"] = measure.record
+    made["files"] = _checksums(folder)
     record = bundle.record.model_copy(update=made)
     write_checksummed(folder / RECORD, record.model_dump_json(indent=1))
 
@@ -238,7 +246,11 @@ def _read_pipeline(record: BundleRecord, folder: Path, registry: Registry) -> Bu
     changed = tuple(recipe.name for kind, recipe in plugins if _has_changed(registry, kind, recipe, folder))
     with _naming_cause(changed):
         model = form.open(path, lambda: cast("Model", make_plugin("models", record.model, registry.folders)))
-    return Bundle(record, model, registry.folders, changed)
+    measure = None
+    if record.novelty is not None:
+        _require_listed(folder, record, {NOVELTY_FILE})
+        measure = Novelty.read(folder / NOVELTY_FILE, record.novelty)
+    return Bundle(record, model, registry.folders, changed, measure)
 
 
 def _has_changed(registry: Registry, kind: Kind, recipe: Recipe, folder: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from math import prod
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AliasChoices,
@@ -30,6 +30,8 @@ _MAX_VALUES = 1 << 28
 """Values of one clip's features: 1 GiB."""
 _MAX_CLASSES, _MAX_FILES, _MAX_MEMBERS = 10_000, 100_000, 100
 """A bundle may be from anyone: bounds keep a changed record from costing hours or gigabytes."""
+MAX_WIDTH, MAX_COMPONENTS, MAX_QUANTILES = 16_384, 64, 1001
+"""Of `NoveltyRecord`."""
 
 
 class _Record(BaseModel):
@@ -51,6 +53,19 @@ class TrainingCorpus(_Record):
     licence: str
 
 
+class Tested(NamedTuple):
+    """What a bundle is worth, in few values."""
+
+    protocol: str
+    new_speakers: bool
+    """Whether train and test shared no speaker."""
+    accuracy: float
+    low: float
+    """Of the accuracy's 95 % interval."""
+    high: float
+    verdict: Outcome
+
+
 class Origin(_Record):
     """The run whose configuration was fitted again; its scores are those of the run's models."""
 
@@ -67,6 +82,13 @@ class Origin(_Record):
         validation_alias=AliasChoices("pass_confidence", "pass_probability")
     )
     """As in `results.schema.Standing`."""
+
+    @property
+    def tested(self) -> Tested:
+        """How often the run's models were right, and for whom."""
+        accuracy = self.metrics["accuracy"]
+        bounds = accuracy.low, accuracy.high
+        return Tested(self.protocol, self.by_speaker, accuracy.value, *bounds, self.verdict)
 
 
 class GoldenClip(_Record):
@@ -160,6 +182,15 @@ class ChoiceRecord(_Record):
         )
 
 
+class NoveltyRecord(_Record):
+    """Sizes of what `novelty.Novelty` measures with, which is a file of its own."""
+
+    width: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+    """Numbers per clip: those of a vector, twice those of a frame."""
+    n_components: Annotated[int, Field(ge=1, le=MAX_COMPONENTS)]
+    n_quantiles: Annotated[int, Field(ge=2, le=MAX_QUANTILES)]
+
+
 class BundleRecord(BaseRecord):
     """A pipeline: its plugins, its configuration and where it is from."""
 
@@ -172,6 +203,8 @@ class BundleRecord(BaseRecord):
     seed: int
     choice: ChoiceRecord | None = None
     """None for an untuned run, for the configuration of one fold, and in older bundles."""
+    novelty: NoveltyRecord | None = None
+    """None in older bundles, and of fewer than 100 clips."""
 
     @model_validator(mode="after")
     def _has_features_of_bounded_size(self) -> Self:

@@ -40,6 +40,7 @@ from marsbench.deployment.choice import best_over_folds
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.formats.onnx import TOLERANCE, end_to_end, require_graph
 from marsbench.deployment.model_format import find_format
+from marsbench.deployment.novelty import novelty_of
 from marsbench.environment import environment
 from marsbench.errors import BenchError, ConfigError, CorpusError, ExportError, unknown
 from marsbench.evaluation.fit import Unit, features_of, fit_model
@@ -319,7 +320,8 @@ def _fit(
         seed=units.seed,
         environment=environment(),
     )
-    return Bundle(record, model, folders), unit
+    measure = novelty_of(features, corpus, [*unit.train, *unit.validation])
+    return Bundle(record, model, folders, measure=measure), unit
 
 
 def _training_corpus(corpus: CheckedCorpus, rows: Sequence[int]) -> TrainingCorpus:

@@ -3,13 +3,15 @@
 import operator
 import os
 import warnings
+from collections.abc import Iterable
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.data.audio import MAX_BYTES, Waveform, as_floats, checked, decode, read_bytes
+from marsbench.data.audio import MAX_BYTES, SUFFIXES, Waveform, as_floats, checked, decode, read_bytes
 from marsbench.errors import AudioError, shown, shown_path
 
 MAX_CHANNELS = 64
@@ -119,3 +121,30 @@ def _mono(samples: Any) -> NDArray[np.float32]:
         if np.abs(mixed).max(initial=0) < _SILENCED * np.abs(floats).max(initial=0):
             raise AudioError("the channels are in opposite phase and cancel each other; give a single one")
     return mixed
+
+
+def audio_files(words: Iterable[str]) -> list[Path]:
+    """Named files, audio files below named folders, and matches of patterns such as `clips/*.wav`; each once.
+
+    Raises:
+        AudioError: no such file or folder, or nothing found.
+    """
+    return list(dict.fromkeys(path for word in words for path in _files_of(word)))
+
+
+def _files_of(word: str) -> list[Path]:
+    path = Path(word).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        if_none = f"no audio files below {path}"
+        found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+    elif has_magic(word):
+        if_none = f"{word} matches no file"
+        found = [Path(name) for name in glob(str(path), recursive=True)]  # noqa: PTH207 - from any root
+    else:
+        raise AudioError(f"there is no file or folder {path.absolute()}")
+    files = sorted(file for file in found if file.is_file())
+    if not files:
+        raise AudioError(if_none)
+    return files

@@ -1,7 +1,7 @@
 """What scores and leaderboards mean, in sentences."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from marsbench.config import Criteria
@@ -102,12 +102,21 @@ def worth_phrase(origin: "Origin | None") -> str:
     """
     if origin is None:
         return "How often this model is right is not known: it was not exported from a run."
-    accuracy = origin.metrics["accuracy"]
-    value, low, high = (f"{100 * number:.1f}" for number in (accuracy.value, accuracy.low, accuracy.high))
+    tested = origin.tested
+    value, low, high = (f"{100 * number:.1f}" for number in (tested.accuracy, tested.low, tested.high))
     whom = "new speakers" if origin.by_speaker else "speakers it was trained on (expect less on new ones)"
     return (
         f"When tested ({origin.protocol}), {value} % of clips ({low} to {high}) of {whom} were recognised: "
         f"{origin.verdict.upper()}."
+    )
+
+
+def unlike_phrase(novelty: float) -> str:
+    """That a recording of such a `Prediction.novelty` is unlike the training clips, and what follows."""
+    share = f"{floor(1000 * novelty) / 10:.1f} % of" if novelty < 1 else "all"
+    return (
+        f"unlike the training clips: farther from them than {share} left-out training clips; the model's "
+        "scores do not hold for it"
     )
 
 

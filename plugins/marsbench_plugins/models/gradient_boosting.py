@@ -11,18 +11,21 @@ from marsbench.plugin.sklearn import SklearnModel
 
 @dataclass
 class GradientBoosting(SklearnModel):
-    """Gradient-boosted trees on histograms, with early stopping on a tenth of the training clips.
+    """Gradient-boosted trees on histograms, in a fixed number of rounds.
+
+    It does not stop early: the log loss of speakers that were left out is least after some 50 rounds, because
+    later ones make the probabilities too sure, but calibration mends that, and accuracy rises until some 200.
 
     The default of 32 bins suits small corpora: with 900 clips of 1683 dimensions, scikit-learn's 255 bins
     took several times as long and were not better.
 
     Args:
         balanced: weight classes inversely to their number of clips.
-        max_iter: maximum number of rounds, each of which adds a tree per class.
+        max_iter: number of rounds, each of which adds a tree per class.
     """
 
     balanced: bool = True
-    max_iter: int = 300
+    max_iter: int = 200
 
     def build(self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int) -> Any:
         """Gradient boosting with a tunable learning rate, tree size, regularisation and share of features."""
@@ -34,6 +37,6 @@ class GradientBoosting(SklearnModel):
             max_features=hp.Float("max_features", 0.05, 1.0, sampling="log", default=0.1),
             max_bins=hp.Choice("max_bins", [16, 32, 64, 255], default=32),
             max_iter=self.max_iter,
-            early_stopping=True,
+            early_stopping=False,
             class_weight="balanced" if self.balanced else None,
         )

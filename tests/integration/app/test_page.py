@@ -18,12 +18,13 @@ pytest.importorskip("streamlit", reason="no streamlit here: pip install 'marsben
 from streamlit.testing.v1 import AppTest
 
 import marsbench.app
+from fixtures.bundle import measured
 from marsbench.app import inference
 from marsbench.app.page import escaped
 from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
-from marsbench.deployment.bundle_files import write_bundle
+from marsbench.deployment.bundle_files import golden_samples, write_bundle
 from marsbench.deployment.export import fit_bundle
 from marsbench.pipelines import make_pipeline
 from marsbench.plugin.registry import Registry, discover
@@ -128,6 +129,18 @@ def test_a_recording_without_the_high_tones_of_the_training_is_told_with_a_warni
     for data, is_told in ((audio(0.3, 4000), True), (clip.read_bytes(), False)):
         warnings = [warning.value for warning in upload(opened(folder), "clip.wav", data).warning]
         assert any(told in warning for warning in warnings) is is_told
+
+
+def test_a_recording_unlike_the_training_clips_is_told_with_a_warning(
+    opened: Opened, bundle: Bundle, corpus: CheckedCorpus, clip: Path, tmp_path: Path
+) -> None:
+    write_bundle(measured(bundle, corpus), tmp_path / "mine", golden_samples(corpus))
+    noise = np.random.default_rng(0).uniform(-1, 1, 16_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    for file, is_told in ((tmp_path / "noise.wav", True), (clip, False)):
+        page = upload(opened(tmp_path / "mine"), file.name, file.read_bytes())
+        told = any("This recording is unlike the training clips" in one.value for one in page.warning)
+        assert told is is_told
 
 
 def test_a_bundle_that_is_damaged_while_it_is_shown_is_one_line_until_it_is_whole_again(

@@ -116,6 +116,13 @@ def test_predictions_end_with_what_the_bundle_is_worth(
         r"(PASS|FAIL|UNDECIDED)\.$",
         last,
     )
+    (found,) = json.loads(bench("predict", "mine", clip, "--plugins", kit, "--json").stdout)
+    tested = found["tested"]
+    assert (tested["protocol"], tested["new_speakers"]) == (protocol, protocol == "speaker5")
+    assert f"{100 * tested['accuracy']:.1f} % of clips" in last
+    assert f"({100 * tested['low']:.1f} to {100 * tested['high']:.1f})" in last
+    (row,) = csv.DictReader(io.StringIO(bench("predict", "mine", clip, "--plugins", kit, "--csv").stdout))
+    assert [row[f"tested_{name}"] for name in tested] == [str(value) for value in tested.values()]
 
 
 def test_json_holds_every_probability(bench: Bench, kit: Path, bundle: Path, clip: Path) -> None:
@@ -131,7 +138,9 @@ def test_csv_has_a_line_a_file(bench: Bench, kit: Path, bundle: Path, clip: Path
     rows = list(csv.DictReader(io.StringIO(printed)))
     assert len(rows) == 30
     assert all(row["label"] == Path(row["file"]).name.partition("-")[0] for row in rows)
-    assert list(rows[0]) == ["file", "label", "confidence", "p_low", "p_middle", "p_high"]
+    assert list(rows[0])[:6] == ["file", "label", "confidence", "p_low", "p_middle", "p_high"]
+    assert [rows[0][name] for name in ("novelty", "is_unlike")] == ["", ""]
+    assert rows[0]["tested_verdict"]
 
 
 def test_a_long_file_has_a_timeline(bench: Bench, kit: Path, bundle: Path, clip: Path) -> None:

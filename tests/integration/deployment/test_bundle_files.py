@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fixtures.bundle import measured
 from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
@@ -184,6 +185,27 @@ def test_no_bundle_is_one_line(registry: Registry) -> None:
         read_bundle(Path("nothing"), registry)
 
 
+def test_a_recording_unlike_the_training_clips_is_marked_once_the_bundle_is_read_again(
+    bundle: Bundle, corpus: CheckedCorpus, registry: Registry
+) -> None:
+    write_bundle(measured(bundle, corpus), Path("mine"), golden_samples(corpus))
+    read = read_bundle(Path("mine"), registry)
+    assert not read.predict(corpus.clips[0].path).is_unlike
+    noise = read.predict(np.random.default_rng(0).uniform(-1, 1, 16_000), 16_000)
+    assert (noise.is_unlike, noise.novelty, noise.windows[0].novelty) == (True, 1.0, 1.0)
+    Path("mine", "novelty.f32").write_bytes(b"")
+    with pytest.raises(ResultsError, match=r"novelty\.f32 is damaged"):
+        read_bundle(Path("mine"), registry)
+    edit(Path("mine"), lambda values: values["files"].pop("novelty.f32"))
+    with pytest.raises(ResultsError, match=r"bundle\.json does not list: novelty\.f32"):
+        read_bundle(Path("mine"), registry)
+
+
+def test_a_bundle_of_few_clips_marks_nothing(bundle: Bundle, corpus: CheckedCorpus) -> None:
+    found = bundle.predict(corpus.clips[0].path)
+    assert (found.novelty, found.is_unlike, found.windows[0].novelty) == (None, None, None)
+
+
 def test_a_bundle_of_one_pipeline_says_what_it_always_said(folder: Path) -> None:
     """Folders that an earlier version wrote are read, and an earlier version reads ours."""
     values = json.loads(read_checksummed(folder / "bundle.json"))
@@ -191,6 +213,6 @@ def test_a_bundle_of_one_pipeline_says_what_it_always_said(folder: Path) -> None
     assert set(values) == {
         "schema_version", "features", "model", "hyperparameters", "labels", "sample_rate", "input_shape",
         "corpus", "origin", "fold", "form", "quantised", "seed", "environment", "golden", "files",
-        "choice",
+        "choice", "novelty",
     }  # fmt: skip
     assert {path.name for path in folder.iterdir()} == {"bundle.json", "golden", "model"}
