@@ -38,8 +38,8 @@ class Pipeline:
     @property
     def name(self) -> str:
         """Both names, as tables show them."""
-        per = f", standardised per {self.normalise}" if self.normalise else ""
-        return f"{self.features.name} + {self.model.name}{per}"
+        by = f", --normalise {self.normalise}" if self.normalise else ""
+        return f"{self.features.name} + {self.model.name}{by}"
 
 
 def make_pipeline(

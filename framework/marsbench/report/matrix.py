@@ -46,8 +46,8 @@ def meaning_of(cell: Cell) -> str:
 def terminal_matrices(matrices: Sequence[Matrix]) -> RenderableType:
     """A table for each pipeline, and what their numbers mean; nothing without a matrix."""
     notes = [Text(NOTE, "dim")] if matrices else []
-    by = dict.fromkeys(one.row.normalise for one in matrices if one.row.normalise)
-    notes += [Text(f"{NORMALISED[one]}.", "dim") for one in by]
+    said = dict.fromkeys(NORMALISED[by] for one in matrices if (by := one.row.normalise))
+    notes += [Text(f"{line}.", "dim") for line in said]
     return Group(*map(_table, matrices), *notes)
 
 
