@@ -156,7 +156,7 @@ class PublishedCorpus(Dataset):
             return False
         top = Path(os.path.commonpath([file.parent for file in audio]))
         outer = [top, *(folder for folder in top.parents if folder.is_relative_to(path))]
-        if any(is_table(file, {}) for folder in outer for file in folder.iterdir()):
+        if any(_is_users_table(file) for folder in outer for file in folder.iterdir()):
             return False
         below = {name for file in audio for name in file.relative_to(top).parts[:-1]}
         return all(re.fullmatch(cls.folders, name, re.IGNORECASE) for name in below)
@@ -251,6 +251,11 @@ class PublishedCorpus(Dataset):
         if self.archives:
             return f"download them by `bench data fetch {self.name}`, or use `--data PATH` if you have them"
         return f"{self.access}; then use `--data PATH`"
+
+
+def _is_users_table(path: Path) -> bool:
+    """Whether it is a table of clips, other than those of audformat, in which corpora are published."""
+    return is_table(path) and not (path.parent / "db.yaml").exists()
 
 
 def files_below(root: Path, suffixes: frozenset[str], most: int | None = None) -> Iterator[Path]:

@@ -206,6 +206,27 @@ def test_clips_beside_a_table_of_the_users_are_the_users(tmp_path: Path, name: s
     assert recognising(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("table", "users"),
+    [
+        ("Filename;Emotion\nwav/03a01Fa.wav;joyful\nwav/16b10Lb.wav;dull\n", True),
+        ("path,label\nmoved/03a01Fa.wav,joyful\n", True),
+        ("file,emotion\nwav/03a01Fa.wav,joyful\nwav/16b10Lb.wav\n", True),
+        ("file,emotion\n03a01Fa.original,1\n16b10Lb.original,2\n", False),
+        ("stimulus,filename\n1,wav/03a01Fa.wav\n", False),
+    ],
+)
+def test_a_table_counts_if_it_is_of_these_clips(tmp_path: Path, table: str, users: bool) -> None:
+    write(lay_out(tmp_path, "emodb"), (), {"all.csv": table})
+    assert recognising(tmp_path) == ([] if users else ["emodb"])
+
+
+def test_tables_of_audformat_are_published_ones(tmp_path: Path) -> None:
+    tables = {"db.yaml": "name: emodb", "db.emotion.csv": "file,emotion\nwav/03a01Fa.wav,happiness\n"}
+    write(lay_out(tmp_path, "emodb"), (), tables)
+    assert recognising(tmp_path) == ["emodb"]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_few_clips_among_others_are_the_users(tmp_path: Path, name: str) -> None:
     root = lay_out(tmp_path, name)
