@@ -23,9 +23,10 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     ] = None,
     best: Annotated[bool, typer.Option("--best", help="The first run of the leaderboard.")] = False,
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="With --best: name or path of the corpus. With either: its path now, if it has moved."
+            help="With --best: name or path of the corpus. With either: its path now, if it has moved; of "
+            "several corpora each one's."
         ),
     ] = None,
     protocol: Annotated[
@@ -82,6 +83,8 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
         raise typer.BadParameter("--end-to-end needs --format onnx")
     if end_to_end and quantise is not None:
         raise typer.BadParameter("--quantise cannot be used with --end-to-end")
+    if best and data and len(data) > 1:
+        raise typer.BadParameter("--best takes one --data: the name of the joined corpus")
     from marsbench.deployment.bundle_files import is_bundle
     from marsbench.deployment.export import Target, source_of_bundle, source_of_run
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
@@ -98,7 +101,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
             bundle, samples = source_of_bundle(Path(run), target, registry, progress)
         else:
             found, moved = (
-                best_run_or_moved(results, data, protocol, progress.say)
+                best_run_or_moved(results, next(iter(data or ()), None), protocol, progress.say)
                 if best
                 else (find_run(results, str(run)), data)
             )

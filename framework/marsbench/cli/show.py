@@ -28,7 +28,8 @@ def show(  # noqa: PLR0913, PLR0917 - one argument an option
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="With --by: name or path of the run's corpus, if that has moved.")
+        list[str] | None,
+        typer.Option(help="With --by: name or path of the run's corpus, if that has moved; of several each."),
     ] = None,
     plugins: Plugins = None,
     as_json: Json = False,
@@ -96,7 +97,7 @@ def _print_trials(folder: RunFolder, run: Run, top: int, *, as_json: bool) -> No
 
 
 def _print_values(
-    folder: RunFolder, run: Run, by: str, data: str | None, plugins: list[Path] | None, *, as_json: bool
+    folder: RunFolder, run: Run, by: str, data: list[str] | None, plugins: list[Path] | None, *, as_json: bool
 ) -> None:
     """Print scores by value of an attribute."""
     from marsbench.report.run_view import by_value

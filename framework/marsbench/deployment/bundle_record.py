@@ -73,6 +73,8 @@ class Origin(_Record):
     protocol: str
     protocol_hash: str
     by_speaker: bool
+    corpora_apart: bool = False
+    """Whether each fold tested corpora that it was not trained on; False in older records."""
     criteria: Criteria
     metrics: Metrics
     verdict: Outcome

@@ -129,7 +129,7 @@ def _write_end_to_end(bundle: Bundle, samples: Sequence[Sample], path: Path) -> 
 
 def source_of_run(
     folder: RunFolder,
-    data: str | None,
+    data: reload.Places,
     fold: int | None,
     target: Target,
     registry: Registry,
@@ -345,6 +345,7 @@ def _origin(run: Run) -> Origin:
         protocol=protocol.name,
         protocol_hash=protocol.hash,
         by_speaker=protocol.by_speaker,
+        corpora_apart=protocol.corpora_apart,
         criteria=run.criteria,
         metrics=cast("Metrics", run.metrics),
         verdict=cast("Outcome", run.verdict),

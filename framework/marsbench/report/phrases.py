@@ -105,6 +105,7 @@ def worth_phrase(origin: "Origin | None") -> str:
     tested = origin.tested
     value, low, high = (f"{100 * number:.1f}" for number in (tested.accuracy, tested.low, tested.high))
     whom = "new speakers" if origin.by_speaker else "speakers it was trained on (expect less on new ones)"
+    whom = "new speakers of another corpus" if origin.corpora_apart else whom
     return (
         f"When tested ({origin.protocol}), {value} % of clips ({low} to {high}) of {whom} were recognised: "
         f"{origin.verdict.upper()}."

@@ -28,19 +28,21 @@ from marsbench.results.store import RunFolder, find_run
 from marsbench.runner.pipeline_job import Units
 from marsbench.tuning.search_space import Configuration
 
+Places = str | Sequence[str] | None
 _SAME = 1e-5
 """Largest difference of a probability between two fits that count as equal."""
 
 
 def corpus_of(
-    run: Run, registry: Registry, data: str | None = None, progress: Progress | None = None
+    run: Run, registry: Registry, data: Places = None, progress: Progress | None = None
 ) -> CheckedCorpus:
     """The corpus that a run was made on.
 
     Args:
         run: the run.
         registry: where its dataset's plugin is.
-        data: a dataset's name or a path, where the corpus is now; None for where it was.
+        data: a dataset's name or a path, where the corpus is now, one for each that was joined; None for
+            where it was.
         progress: told what is under way.
 
     Raises:
@@ -52,6 +54,7 @@ def corpus_of(
         corpus = checked_sources(sources, progress or Silent(), reading=run.corpus.reading)
     except CorpusError as error:
         moved = "" if data else "; if the corpus was moved, name the run and its place: RUN --data PATH"
+        moved += " (once for each corpus)" if run.corpus.joined and moved else ""
         raise CorpusError(f"the corpus of {run.run_id}: {error}{moved}") from error
     if held_out := set(run.corpus.held_out):
         corpus = corpus.without({row for row, clip in enumerate(corpus.clips) if clip.id in held_out})
@@ -64,29 +67,30 @@ def corpus_of(
     return corpus
 
 
-def _sources(run: Run, registry: Registry, data: str | None) -> list[Source]:
+def _sources(run: Run, registry: Registry, data: Places) -> list[Source]:
     """Where the clips of a run's corpus are, `data` if it was moved.
 
     Raises:
-        ResultsError: it is joined of several, which one name or path cannot tell.
+        ResultsError: it is joined of other numbers of corpora than are named.
         BenchError: no such dataset or path.
     """
-    if run.corpus.joined:
-        if data is not None and not run.corpus.is_meant_by(data):
-            names = ", ".join(dataset.name for dataset in run.corpus.datasets)
-            raise ResultsError(
-                f"{run.run_id} was made on several corpora ({names}), which are read from where they were: "
-                "leave --data out"
-            )
-        return [Source(registry.get("datasets", one.name), one.parameters) for one in run.corpus.datasets]
-    dataset = run.corpus.dataset
-    entry, fixed = resolve_dataset(registry, data or dataset.name, run.corpus.reading)
-    own = dataset.parameters if entry.name == dataset.name else {}
-    return [Source(entry, own | fixed, fixed.get("root"))]
+    datasets, places = run.corpus.datasets, [data] if isinstance(data, str) else list(data or ())
+    if run.corpus.joined and (not places or places == [run.corpus.name]):
+        return [Source(registry.get("datasets", one.name), one.parameters) for one in datasets]
+    places = places or [datasets[0].name]
+    if len(places) != len(datasets):
+        names = ", ".join(dataset.name for dataset in datasets)
+        raise ResultsError(
+            f"{run.run_id} was made on {len(datasets)} corpora ({names}), and --data names {len(places)}: "
+            "give it once for each, or leave it out if they are where they were"
+        )
+    found = [resolve_dataset(registry, place, run.corpus.reading) for place in places]
+    own = {dataset.name: dataset.parameters for dataset in datasets}
+    return [Source(entry, own.get(entry.name, {}) | fixed, fixed.get("root")) for entry, fixed in found]
 
 
 def values_of(
-    run: Run, predictions: Predictions, attribute: str, registry: Registry, data: str | None = None
+    run: Run, predictions: Predictions, attribute: str, registry: Registry, data: Places = None
 ) -> list[str | None]:
     """The value of an attribute for each predicted clip, None where unknown; no audio is opened.
 
@@ -95,7 +99,8 @@ def values_of(
         predictions: its predictions.
         attribute: `speaker`, `label`, or the name of an attribute of clips.
         registry: where its dataset's plugin is.
-        data: a dataset's name or a path, where the corpus is now; None for where it was.
+        data: a dataset's name or a path, where the corpus is now, one for each that was joined; None for
+            where it was.
 
     Raises:
         ResultsError: the corpus is not there, is another one, or has no such attribute.

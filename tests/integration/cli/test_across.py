@@ -14,6 +14,8 @@ from marsbench.errors import BenchError
 from marsbench.planning import make_plans
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent
+from marsbench.report.matrix import trained_phrase
+from marsbench.results.matrix import matrices
 from marsbench.results.store import find_runs
 from marsbench.runner.reload import corpus_of
 from marsbench.runner.runner import run
@@ -96,12 +98,53 @@ def test_a_run_is_read_again_from_its_record_alone(kit: Path, bench: Callable[..
     assert bench("export", folder.path.name, "-o", "bundle", "--plugins", kit).exit_code == 0
 
 
+def test_corpora_that_were_moved_are_named_one_by_one(
+    ran: Any, kit: Path, others: Path, bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert ran.exit_code == 0
+    folder = next(find_runs(Path("results")))
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in [*others.parent.glob("*.wav"), others]:
+        path.rename(moved / path.name)
+    show = ("show", folder.path.name, "--by", "corpus", "--plugins", kit)
+    one = bench(*show, "--data", moved / "others.csv")
+    assert "was made on 2 corpora (tones, folder), and --data names 1" in " ".join(one.stderr.split())
+    both = bench(*show, "--data", moved / "others.csv", "--data", "tones")
+    assert both.exit_code == 0
+    export = ("export", folder.path.name, "-o", "bundle", "--plugins", kit)
+    assert bench(*export, "--data", moved / "others.csv", "--data", "tones").exit_code == 0
+
+
 def test_the_order_of_data_does_not_matter_and_nothing_is_computed_twice(
     kit: Path, others: Path, tmp_path: Path
 ) -> None:
     first = run(asked(kit, "tones", others, results=tmp_path / "r"))
     again = run(asked(kit, others, "tones", results=tmp_path / "r"))
     assert [folder.path for folder, _ in first] == [folder.path for folder, _ in again]
+
+
+def test_a_matrix_is_of_all_seeds_and_of_one_protocol_a_cell(kit: Path, others: Path, tmp_path: Path) -> None:
+    both = {"protocol": "across,across_pairs", "repeats": 2, "results": tmp_path / "r"}
+    runs = run(asked(kit, "tones", others, **both))
+    ((found,), left_out) = matrices(runs)
+    assert (found.row.seeds, left_out) == ((0, 1), [])
+    assert {cell.protocol for cell in found.cells.values()} == {"from_others", "from_tones", "within5"}
+    scores = [
+        record.metrics["uar"].value
+        for _, record in runs
+        if record.metrics and record.protocol.name == "from_tones"
+    ]
+    assert found.cells[("tones",), "others"].scores["uar"].value == pytest.approx(sum(scores) / 2)
+    (alone,) = matrices(one for one in runs if one[1].protocol.name == "across")[0]
+    assert set(alone.cells) == {(("tones",), "others"), (("others",), "tones")}
+
+
+@pytest.mark.parametrize(
+    ("trained", "phrase"), [(("a",), "a"), (("a", "c"), "all but b"), (("a", "b", "c"), "a + b + c")], ids=str
+)
+def test_what_was_trained_on_is_said_in_few_words(trained: tuple[str, ...], phrase: str) -> None:
+    assert trained_phrase(trained, ["a", "b", "c"]) == phrase
 
 
 def test_one_corpus_of_a_single_value_is_written_as_before(kit: Path, tmp_path: Path) -> None:
