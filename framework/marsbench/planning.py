@@ -213,6 +213,7 @@ def _load_and_check(
     sources: Sequence[Source], reading: Reading, on_bad: OnBad, progress: Progress
 ) -> CheckedCorpus:
     """The checked corpus; `progress` is told how each path was read."""
+    _require_taker(sources, reading)
     parts = []
     for source in sources:
         with progress.track(f"Loading {source.entry.name}", 1) as advance:
@@ -243,9 +244,21 @@ def listed_sources(sources: Sequence[Source], reading: Reading) -> Corpus:
 def _listed_part(source: Source, reading: Reading, *, is_alone: bool) -> Corpus:
     """A corpus as it is joined: only as `label` and `columns` ask, where no published layout tells it."""
     if not is_alone:
-        names_classes = not cast("type[Dataset]", source.entry.plugin).fallback
-        reading = AS_LISTED if names_classes else Reading(label=reading.label, columns=reading.columns)
+        own = Reading(label=reading.label, columns=reading.columns)
+        reading = AS_LISTED if _knows_classes(source) else own
     return listed_corpus(source.entry, source.parameters, reading)
+
+
+def _knows_classes(source: Source) -> bool:
+    return not cast("type[Dataset]", source.entry.plugin).fallback
+
+
+def _require_taker(sources: Sequence[Source], reading: Reading) -> None:
+    """Raise ConfigError if `label` or `columns` is asked for, and all of several know their classes."""
+    option = "--label" if reading.label else "--columns" if reading.columns else ""
+    if option and len(sources) > 1 and all(map(_knows_classes, sources)):
+        names = ", ".join(source.entry.name for source in sources)
+        raise ConfigError(f"{option} is for folders and tables; these corpora know their classes: {names}")
 
 
 def _require_columns(dataset: Dataset, reading: Reading) -> None:

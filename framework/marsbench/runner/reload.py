@@ -15,7 +15,7 @@ from marsbench.planning import (
     Source,
     checked_sources,
     listed_sources,
-    resolve_dataset,
+    resolve_datasets,
 )
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Progress, Silent
@@ -84,7 +84,7 @@ def _sources(run: Run, registry: Registry, data: Places) -> list[Source]:
             f"{run.run_id} was made on {len(datasets)} corpora ({names}), and --data names {len(places)}: "
             "give it once for each, or leave it out if they are where they were"
         )
-    found = [resolve_dataset(registry, place, run.corpus.reading) for place in places]
+    found = resolve_datasets(registry, places, run.corpus.reading)
     own = {dataset.name: dataset.parameters for dataset in datasets}
     return [Source(entry, own.get(entry.name, {}) | fixed, fixed.get("root")) for entry, fixed in found]
 

@@ -177,9 +177,13 @@ def test_options_of_reading_are_for_all_corpora(
     ("changes", "told"),
     [
         ({"map": "loud=low"}, "--map: Unknown class 'loud'"),
+        (
+            {"label": "(s)", "data": ["tones", "demo"]},
+            "--label is for folders and tables",
+        ),
         ({"speaker": "(s)"}, "--speaker is for corpora that name no speakers; all of these do"),
     ],
-    ids=["map", "speaker"],
+    ids=["map", "label", "speaker"],
 )
 def test_an_option_that_no_corpus_takes_is_an_error(
     kit: Path, others: Path, changes: dict[str, str], told: str
