@@ -130,11 +130,14 @@ def _row(table: Delimited, line: int, columns: Columns, fields: list[str]) -> Ro
         )
     values = {role: fields[at] for role, at in columns.at.items()}
     for needed in (PATH, LABEL):
-        if not values[needed]:
+        if needed in values and not values[needed]:
             raise wrong_line(table.path, line, f"the {needed} is empty")
     own = set(columns.at.values())
     pairs = zip(columns.names, fields, strict=True)
-    others = {name: text for at, (name, text) in enumerate(pairs) if at not in own and name and text}
+    others = {name: text for at, (name, text) in enumerate(pairs) if at not in own and text}
+    others.pop("", None)
+    if LABEL not in columns.at:
+        others.pop(LABEL, None)
     if values.get(SPLIT):
         others[SPLIT] = values[SPLIT]
     try:
@@ -142,7 +145,7 @@ def _row(table: Delimited, line: int, columns: Columns, fields: list[str]) -> Ro
     except ValueError as error:
         raise wrong_line(table.path, line, str(error)) from error
     audio = _audio_path(table.path.parent, values[PATH])
-    return Row(line, audio, values[LABEL], values.get(SPEAKER) or None, others, start, end)
+    return Row(line, audio, values.get(LABEL, ""), values.get(SPEAKER) or None, others, start, end)
 
 
 def _audio_path(folder: Path, text: str) -> Path:

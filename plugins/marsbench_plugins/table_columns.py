@@ -49,7 +49,12 @@ class Columns:
 
 def n_needed(names: Sequence[str], given: Mapping[str, str]) -> int:
     """How many of the columns that every table needs a header seems to have: 0, 1 or 2."""
-    return sum(bool(_candidates(role, names, given)) for role in (PATH, LABEL))
+    return sum(_is_waived(role, given) or bool(_candidates(role, names, given)) for role in (PATH, LABEL))
+
+
+def _is_waived(role: str, given: Mapping[str, str]) -> bool:
+    """Whether labels come from somewhere else than a column."""
+    return role == LABEL and given.get(role) == ""
 
 
 def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns:
@@ -57,7 +62,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns:
 
     Args:
         names: those of the header.
-        given: names by role; an empty one means that no column has that role.
+        given: names by role; an empty one means that no column has that role, not even the label.
 
     Raises:
         ValueError: a column is missing, twice there, or one of several may have a role; says what to do.
@@ -74,7 +79,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns:
             raise ValueError(f"the {role} may be column {either}; name it: --columns {role}={candidates[0]}")
         if candidates:
             found[role] = candidates[0]
-        elif role in (PATH, LABEL) or given.get(role):
+        elif (role in (PATH, LABEL) and not _is_waived(role, given)) or given.get(role):
             raise ValueError(_missing(role, names, given))
     _settle_segments(names, found, given)
     guessed = tuple(role for role, name in found.items() if name != role and not given.get(role))

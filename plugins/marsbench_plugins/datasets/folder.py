@@ -28,6 +28,7 @@ from marsbench_plugins.folder_layout import (
     parse_layout,
     read_levels,
 )
+from marsbench_plugins.table_columns import LABEL
 
 MAX_DEPTH = 32
 """Levels of folders that are searched for audio."""
@@ -101,6 +102,8 @@ class Folder(Dataset):
             raise CorpusError(
                 f"{error.filename or root} cannot be read: {error.strerror or error}"
             ) from error
+        if self.reading.label:
+            clips = self._labelled(clips, self.reading.label)
         clips, more = self._with_speakers(clips)
         where = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute keeps '..', resolve follows links
         name = slug(where.stem if root.is_file() else where.name)
@@ -119,7 +122,7 @@ class Folder(Dataset):
 
     def _find(self, root: Path) -> tuple[list[Clip], list[str]]:
         """Clips of a folder or table, and notes on how it was read and what was left out."""
-        columns = self.reading.columns
+        columns = self._columns()
         if not root.exists():
             raise CorpusError(
                 f"{root} does not exist; root must be the folder of your clips or a table of them"
@@ -140,12 +143,21 @@ class Folder(Dataset):
         ignored = (f"table {table.name} not read; give it as root to read it" for table in tables)
         return clips, [*notes, *more, *ignored]
 
+    def _columns(self) -> Mapping[str, str]:
+        """The columns that are asked for; no label is needed of a table where an expression finds it."""
+        asked = self.reading.columns
+        if self.reading.label:
+            return {LABEL: "", **asked}
+        if asked.get(LABEL) == "":
+            raise ConfigError("--columns label= is for --label REGEX, which finds the classes in the paths")
+        return asked
+
     def _from_folders(self, root: Path, base: Path) -> tuple[list[Clip], list[str]]:
         """Clips by the folders below `base`, with ids relative to `root`; notes as `_find`."""
         files = list(_files_below(root))
         audio = [path for path in files if _is_audio(path)]
         if self.reading.label and audio:
-            clips = self._labelled(root, audio, self.reading.label)
+            clips = self._in_any_folders(root, audio)
             return clips, _notes((), [], 0, len(files) - len(audio))
         inside = {path: path.relative_to(base).parts[:-1] for path in audio if path.is_relative_to(base)}
         layout = self._layout(root, {folders for folders in inside.values() if folders})
@@ -155,20 +167,22 @@ class Folder(Dataset):
         empty = [folder.name for folder in _class_folders(base) if folder.name not in used]
         return clips, _notes(layout, empty, len(audio) - len(clips), len(files) - len(audio))
 
-    def _labelled(self, root: Path, audio: list[Path], pattern: str) -> list[Clip]:
-        """Clips of which an expression names the class, whatever folders they lie in."""
+    def _in_any_folders(self, root: Path, audio: list[Path]) -> list[Clip]:
+        """Clips without a label, whatever folders they lie in."""
         ids = [_checked_text(path.relative_to(root).as_posix()) for path in audio]
-        try:
-            labels = found_in("label", pattern, ids)
-        except ValueError as error:
-            raise ConfigError(f"--label {error}") from error
         folders = [tuple(name.split("/")[:-1]) for name in ids]
         layout = parse_layout(self.layout) if self.layout else known_levels(folders)
         found = [named_levels(layout, above) for above in folders]
-        rows = zip(ids, audio, labels, found, strict=True)
-        return [
-            Clip(name, path, label, values.pop(SPEAKER, None), values) for name, path, label, values in rows
-        ]
+        rows = zip(ids, audio, found, strict=True)
+        return [Clip(name, path, "", values.pop(SPEAKER, None), values) for name, path, values in rows]
+
+    def _labelled(self, clips: list[Clip], pattern: str) -> list[Clip]:
+        """Clips with the class that an expression finds in their ids."""
+        try:
+            labels = found_in("label", pattern, [clip.id for clip in clips])
+        except ValueError as error:
+            raise ConfigError(f"--label {error}") from error
+        return [replace(clip, label=label) for clip, label in zip(clips, labels, strict=True)]
 
     def _layout(self, root: Path, folders: set[Folders]) -> Folders:
         if self.layout or not folders:
@@ -226,10 +240,24 @@ def _why_no_clips(root: Path) -> str:
 
 
 def _from_table(table: Path, root: Path, columns: Mapping[str, str]) -> tuple[list[Clip], list[str]]:
-    """Clips with ids relative to `root`, and notes on what was guessed."""
+    """Clips with ids relative to `root`, or to where all of them are, and notes on what was guessed."""
     rows, notes = read_table(table, columns)
-    base = Path(os.path.normpath(root))
+    base = _common_base(Path(os.path.normpath(root)), [row.path for row in rows])
     return [_row_clip(base, row) for row in rows], notes
+
+
+def _common_base(base: Path, paths: Sequence[Path]) -> Path:
+    """`base` if some of the paths are below it, else the innermost folder with all of them.
+
+    So ids are the same on every machine; paths that have no more in common than a root keep `base`.
+    """
+    if any(path.is_relative_to(base) for path in paths):
+        return base
+    try:
+        common = Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError:  # on several drives
+        return base
+    return base if common == Path(common.anchor) else common
 
 
 def _row_clip(base: Path, row: Row) -> Clip:

@@ -181,6 +181,29 @@ def test_an_expression_that_misses_some_audio_is_refused_with_how_many_and_which
         labelled(make(tmp_path, ["1-W.wav", "2-F.wav", "readme.wav"]), r"-(\w)\.")
 
 
+def test_a_table_needs_no_label_column_where_an_expression_finds_the_class(tmp_path: Path) -> None:
+    make(tmp_path, ["audio/1-W.wav", "audio/2-F.wav"])
+    (tmp_path / "t.csv").write_text("path,speaker,label\naudio/1-W.wav,s1,\naudio/2-F.wav,s2,x\n")
+    (tmp_path / "u.csv").write_text("path,speaker\naudio/1-W.wav,s1\naudio/2-F.wav,s2\n")
+    for table in ("t.csv", "u.csv"):
+        corpus = labelled(tmp_path / table, r"-(\w)\.")
+        assert facts(corpus) == {("W", "s1", None), ("F", "s2", None)}
+        assert not any("label" in clip.attributes for clip in corpus.clips)
+    entry = discover(drop_in_folders(())).get("datasets", "folder")
+    with pytest.raises(ConfigError, match="--columns label= is for --label REGEX"):
+        listed_corpus(entry, {"root": str(tmp_path / "u.csv")}, Reading(columns={"label": ""}))
+
+
+def test_clips_of_a_table_that_lies_elsewhere_are_named_below_the_folder_of_all(tmp_path: Path) -> None:
+    make(tmp_path, ["audio/x/1.wav", "audio/y/2.wav", "tables/none.wav"])
+    rows = "".join(
+        f"{tmp_path}/audio/{name},{label}\n" for name, label in (("x/1.wav", "a"), ("y/2.wav", "b"))
+    )
+    (tmp_path / "tables" / "t.csv").write_text(f"path,label\n{rows}")
+    corpus = Folder(str(tmp_path / "tables" / "t.csv")).load()
+    assert [clip.id for clip in corpus.clips] == ["x/1.wav", "y/2.wav"]
+
+
 def test_class_folders_with_one_emotion_in_each_have_folders_of_any_name_below(tmp_path: Path) -> None:
     root = make(tmp_path, ["happy/happy_high/a.wav", "happy/happy_low/b.wav", "sad/sad_high/c.wav"])
     assert facts(Folder(str(root)).load()) == {("happy", None, None), ("sad", None, None)}
