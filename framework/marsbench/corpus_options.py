@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -104,6 +104,9 @@ def _columns(value: object) -> object:
 Columns = Annotated[dict[str, str], BeforeValidator(_columns), Hint("ROLE=NAME,...", texts=pair_texts)]
 
 
+Channel = Literal["mix", "left", "right"]
+
+
 class Reading(Options):
     """How a corpus is read, whichever dataset plugin lists its clips; see `data.reading.apply_reading`."""
 
@@ -119,6 +122,8 @@ class Reading(Options):
     """Only these classes, in this order."""
     min_clips: Annotated[int, Hint("N")] = Field(default=1, ge=1, strict=True)
     """Leave out classes with fewer clips."""
+    channel: Channel = "mix"
+    """The channel of stereo files that is read; mix averages all."""
     name: Annotated[str, AfterValidator(_corpus_name), Hint("NAME")] | None = None
     """The corpus's name, in results and tables."""
 

@@ -125,7 +125,7 @@ ASKED = {
     "columns": st.dictionaries(st.sampled_from(COLUMNS), TEXTS | st.just("")),
     "map": st.dictionaries(TEXTS, TEXTS | st.just("")), "min_clips": st.integers(1, 99),
     "classes": st.none() | st.lists(TEXTS, min_size=1, max_size=3, unique=True),
-    "name": st.none() | st.sampled_from(["mine", "a-b_1"]),
+    "name": st.none() | st.sampled_from(["mine", "a-b_1"]), "channel": st.sampled_from(["mix", "left"]),
     "normalise": st.sampled_from([None, "corpus", "speaker"]),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from marsbench.api.options import Data, Names, asked_for, places_of, plain
-from marsbench.corpus_options import Reading
+from marsbench.corpus_options import Channel, Reading
 from marsbench.data.audio_validation import OnBad
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
@@ -36,6 +36,7 @@ def load_corpus(  # noqa: PLR0913 - one argument an option
     map: Mapping[str, str] | str | None = None,  # noqa: A002 - the option's name
     classes: Names | None = None,
     min_clips: int = 1,
+    channel: Channel = "mix",
     name: str | None = None,
     bad_audio: OnBad = "skip",
     plugins: Iterable[str | Path] = (),
@@ -57,6 +58,7 @@ def load_corpus(  # noqa: PLR0913 - one argument an option
             one leaves the class out.
         classes: only these classes, in this order.
         min_clips: leave out classes with fewer clips.
+        channel: the channel of stereo files that is read; "mix" averages all.
         name: the corpus's name.
         bad_audio: "skip" unusable files, which are listed in the corpus's `bad`, or "fail".
         plugins: folders of plugins beside `./plugins`.
@@ -71,7 +73,7 @@ def load_corpus(  # noqa: PLR0913 - one argument an option
             a class without a usable clip.
     """
     asked: dict[str, Any] = {"speaker": speaker, "label": label, "map": map, "classes": classes}
-    asked |= {"columns": columns, "min_clips": min_clips, "name": name}
+    asked |= {"columns": columns, "min_clips": min_clips, "channel": channel, "name": name}
     reading = asked_for(Reading, asked, "marsbench.load_corpus")
     registry, found = _registry(plugins), plain(places_of(data))
     places = [str(place) for place in (found if isinstance(found, list) else [found])]

@@ -42,6 +42,7 @@ class _Bench(_Shared, total=False):
     map: Mapping[str, str] | str
     classes: Names | None
     min_clips: int
+    channel: Literal["mix", "left", "right"]
     name: str | None
     seed: int
     set: Mapping[str, Any]

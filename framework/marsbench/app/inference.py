@@ -44,7 +44,7 @@ def predict_bytes(bundle: AnyBundle, data: bytes) -> Answer:
     if len(data) > MAX_MEGABYTES << 20:
         raise AudioError(f"too large: {len(data) / (1 << 20):,.1f} MB, the limit is {MAX_MEGABYTES} MB")
     with _LOCK:
-        waveform = decode(data, max_seconds=MAX_SECONDS)
+        waveform = decode(data, max_seconds=MAX_SECONDS, channel=bundle.record.channel)
         return Answer(waveform, bundle.predict(waveform, max_seconds=MAX_SECONDS))
 
 

@@ -18,6 +18,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from marsbench.corpus_options import Channel
 from marsbench.data.compressed import SUFFIXES as COMPRESSED
 from marsbench.data.compressed import as_wav, container_of
 from marsbench.environment import without_lines
@@ -114,13 +115,13 @@ def read_bytes(path: Path) -> bytes:
         raise AudioError(f"cannot be read: {error.strerror or error}") from error
 
 
-def decode(data: bytes, *, max_seconds: float = MAX_SECONDS) -> Waveform:
-    """Decode the bytes of an audio file to mono at its own sample rate.
+def decode(data: bytes, *, max_seconds: float = MAX_SECONDS, channel: Channel = "mix") -> Waveform:
+    """Decode the bytes of an audio file to mono at its own sample rate: one channel, or the mean of all.
 
     Raises:
         AudioError: empty, unknown format, truncated, too short, too long, silent, or NaN or infinite samples.
     """
-    return decode_with_channels(data, max_seconds)[0]
+    return decode_with_channels(data, max_seconds, channel)[0]
 
 
 def resample(waveform: Waveform, sample_rate: int) -> Waveform:
@@ -169,7 +170,9 @@ def is_far_beyond_full_scale(peak: float) -> bool:
     return peak > _FAR_BEYOND
 
 
-def decode_with_channels(data: bytes, max_seconds: float = MAX_SECONDS) -> tuple[Waveform, int]:
+def decode_with_channels(
+    data: bytes, max_seconds: float = MAX_SECONDS, channel: Channel = "mix"
+) -> tuple[Waveform, int]:
     """The waveform that `decode` gives, and the file's number of channels."""
     if container := container_of(data[:12]):
         data = as_wav(data, container, max_seconds)
@@ -178,7 +181,7 @@ def decode_with_channels(data: bytes, max_seconds: float = MAX_SECONDS) -> tuple
     try:
         with without_complaints(data), SequentialFile(stream) as file:
             _check_header(file, max_seconds)
-            samples, loudest = _mix_to_mono(file, stream)
+            samples, loudest = _mix_to_mono(file, stream, channel)
             # Libsndfile guesses the length of an MP3 without a Xing header from the first frame's bit rate.
             is_known = file.format != "MP3" or b"Xing" in data or b"Info" in data
             announced = file.frames if is_known else len(samples)
@@ -198,7 +201,7 @@ def check_mixed(waveform: Waveform, loudest: float) -> None:
     if 0 < loudest < _MAX_PEAK and waveform.peak < _CANCELLED * loudest:
         raise AudioError(
             "silent once its channels are averaged: they are in opposite phase and cancel each other; "
-            "invert one of them, or keep a single one"
+            "invert one, or read a single one, of a corpus by --channel left"
         )
     _check_samples(waveform)
 
@@ -310,7 +313,17 @@ class SequentialFile(soundfile.SoundFile):  # type: ignore[misc] # soundfile pub
         return False
 
 
-def _mix_to_mono(file: SequentialFile, stream: LimitedReader) -> tuple[NDArray[np.float32], float]:
+def taken(samples: NDArray[np.float32], channel: Channel) -> NDArray[np.float32]:
+    """The channels to average of samples (n_samples, n_channels): all, the first, or the second if any."""
+    if channel == "mix":
+        return samples
+    position = 0 if channel == "left" else min(1, samples.shape[1] - 1)
+    return samples[:, position : position + 1]
+
+
+def _mix_to_mono(
+    file: SequentialFile, stream: LimitedReader, channel: Channel
+) -> tuple[NDArray[np.float32], float]:
     """All samples that can be decoded, averaged over channels, (n_samples,), and the largest of any channel.
 
     Decoded in blocks, so that memory does not grow with the number of channels.
@@ -321,8 +334,9 @@ def _mix_to_mono(file: SequentialFile, stream: LimitedReader) -> tuple[NDArray[n
     with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are refused later
         while len(part := file.read(out=block[: file.frames - n_samples])):
             # Summing by channel is ten times faster than mean(axis=1) over rows of two.
-            mixed[n_samples : n_samples + len(part)] = sum(part.T) / np.float32(file.channels)
-            loudest = max(loudest, float(part.max()), -float(part.min()))
+            kept = taken(part, channel)
+            mixed[n_samples : n_samples + len(part)] = sum(kept.T) / np.float32(kept.shape[1])
+            loudest = max(loudest, float(kept.max()), -float(kept.min()))
             n_samples += len(part)
             stream.expect_progress()
     return mixed[:n_samples], loudest

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
+from marsbench.corpus_options import Channel
 from marsbench.data.audio import (
     DECODER,
     Waveform,
@@ -135,13 +136,13 @@ def _examine_all(sources: list[ClipSource], progress: Progress) -> dict[ClipSour
 
 def _examine_part(sources: list[ClipSource]) -> list[AudioFacts]:
     """Facts of one file, or of segments of one."""
-    path = sources[0].path
+    path, channel = sources[0].path, sources[0].channel
     if sources[0].start is None:
-        return [examine(path)]
-    return examine_segments(path, [(one.start or 0.0, one.end) for one in sources])
+        return [examine(path, channel)]
+    return examine_segments(path, [(one.start or 0.0, one.end) for one in sources], channel)
 
 
-def examine(path: Path) -> AudioFacts:
+def examine(path: Path, channel: Channel = "mix") -> AudioFacts:
     """Read, hash, decode and check one file; what is wrong with it is returned as `problem`.
 
     Raises:
@@ -151,18 +152,21 @@ def examine(path: Path) -> AudioFacts:
     try:
         data = read_bytes(path)
         sha256 = hashlib.sha256(data).hexdigest()
-        return _facts(sha256, *decode_with_channels(data))
+        return _facts(sha256, *decode_with_channels(data, channel=channel))
     except AudioError as error:
         raise_machine_fault(error)
         return AudioFacts(sha256=sha256, problem=str(error))
 
 
-def examine_segments(path: Path, times: Sequence[tuple[float, float | None]]) -> list[AudioFacts]:
+def examine_segments(
+    path: Path, times: Sequence[tuple[float, float | None]], channel: Channel = "mix"
+) -> list[AudioFacts]:
     """Facts of segments of one file, which is read once; `sha256` is that of the whole file.
 
     Args:
         path: the file.
         times: start and end of each segment in seconds; None for the end of the file.
+        channel: that is read.
 
     Raises:
         StorageError: as `examine`.
@@ -170,7 +174,7 @@ def examine_segments(path: Path, times: Sequence[tuple[float, float | None]]) ->
     facts = [AudioFacts()] * len(times)
     sha256 = ""
     try:
-        with SegmentedFile(path) as file:
+        with SegmentedFile(path, channel) as file:
             sha256 = file.sha256()
             for number in sorted(range(len(times)), key=lambda number: times[number][0]):
                 facts[number] = _segment_facts(file, sha256, *times[number])
@@ -208,7 +212,8 @@ def _stamp(source: ClipSource) -> str:
     except OSError:
         facts = (-1, -1, -1, -1)
     part = () if source.start is None else (source.start, source.end)
-    return json.dumps([str(source.path.absolute()), *facts, *part, *decoder_of(source.path)])
+    channel = () if source.channel == "mix" else (source.channel,)
+    return json.dumps([str(source.path.absolute()), *facts, *part, *channel, *decoder_of(source.path)])
 
 
 def _read_cache(path: Path) -> dict[str, AudioFacts]:

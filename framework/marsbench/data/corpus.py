@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.corpus_options import Channel
 from marsbench.errors import CorpusError, is_plain, shown
 from marsbench.hashing import digest, slug
 
@@ -26,6 +27,13 @@ class ClipSource(NamedTuple):
     """Second of the file at which a segment starts; None for a whole file."""
     end: float | None
     """Second at which it ends, which is no longer part of it; None for the end of the file."""
+    channel: Channel = "mix"
+    """Which one of its channels is read; mix averages all."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a whole file with all its channels."""
+        return self.start is None and self.channel == "mix"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +51,12 @@ class Clip:
     start: float | None = None
     """As of `ClipSource`."""
     end: float | None = None
+    channel: Channel = "mix"
 
     @property
     def source(self) -> ClipSource:
         """Where its audio is."""
-        return ClipSource(self.path, self.start, self.end)
+        return ClipSource(self.path, self.start, self.end, self.channel)
 
 
 @dataclass(frozen=True)
@@ -184,9 +193,9 @@ class CheckedCorpus:
 
     @cached_property
     def audio_keys(self) -> tuple[str, ...]:
-        """What the audio of each clip is known by: sha256 of the file, of a segment `AudioFacts.content`."""
+        """What the audio of each clip is known by: sha256 of the file; of a part, `AudioFacts.content`."""
         pairs = zip(self.clips, self.facts, strict=True)
-        return tuple(facts.sha256 if clip.start is None else facts.content for clip, facts in pairs)
+        return tuple(facts.sha256 if clip.source.is_whole else facts.content for clip, facts in pairs)
 
     @cached_property
     def duplicates(self) -> tuple[tuple[int, ...], ...]:
@@ -221,9 +230,14 @@ class CheckedCorpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the class order and every clip's id, audio bytes, label, speaker and attributes."""
+        """sha256 over the class order and every clip's id, audio, label, speaker and attributes."""
         rows = [
-            [clip.id, facts.sha256, clip.label, clip.speaker, dict(clip.attributes)]
+            [clip.id, *_audio_of(clip, facts), clip.label, clip.speaker, dict(clip.attributes)]
             for clip, facts in zip(self.clips, self.facts, strict=True)
         ]
         return digest([self.labels, sorted(rows, key=lambda row: str(row[0]))])
+
+
+def _audio_of(clip: Clip, facts: AudioFacts) -> list[str]:
+    """What is heard: the file's bytes, and the channel where it is not the mean of all."""
+    return [facts.sha256, *([] if clip.channel == "mix" else [clip.channel])]

@@ -41,7 +41,9 @@ def join_as_read(corpora: Sequence[Corpus], reading: Reading) -> Corpus:
     for part in parts:
         names = {label: name for label, name in reading.map.items() if label in part.labels}
         read.append(apply_reading(part, Reading(map=names, min_clips=reading.min_clips)))
-    return apply_reading(join(read), Reading(classes=reading.classes, name=reading.name))
+    return apply_reading(
+        join(read), Reading(classes=reading.classes, channel=reading.channel, name=reading.name)
+    )
 
 
 def _with_speakers(corpora: Sequence[Corpus], pattern: str | None) -> Sequence[Corpus]:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:  # showing stored results needs `found_in`, but no arrays
 
 
 def apply_reading(corpus: "Corpus", reading: Reading) -> "Corpus":
-    """The corpus with other speakers, classes or name.
+    """The corpus with other speakers, classes, channel or name.
 
     Its notes count what is left out, and name classes that look alike.
 
-    Applied in this order: `speaker`, `label`, `map`, `classes`, `min_clips`, `name`.
+    Applied in this order: `speaker`, `label`, `map`, `classes`, `min_clips`, `channel`, `name`.
 
     Raises:
         ConfigError: an expression that finds nothing in a clip's id, a class that does not exist, or fewer
@@ -39,6 +39,9 @@ def apply_reading(corpus: "Corpus", reading: Reading) -> "Corpus":
         corpus = _only(corpus, reading.classes)
     if reading.min_clips > 1:
         corpus = _frequent(corpus, reading.min_clips)
+    if reading.channel != "mix":
+        clips = (replace(clip, channel=reading.channel) for clip in corpus.clips)
+        corpus = replace(corpus, clips=tuple(clips))
     if note := alike_note(Counter(clip.label for clip in corpus.clips)):
         corpus = replace(corpus, notes=(*corpus.notes, note))
     return corpus if reading.name is None else replace(corpus, name=reading.name)

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from marsbench.corpus_options import Channel
 from marsbench.data.audio import (
     BLOCK,
     MAX_SECONDS,
@@ -28,6 +29,7 @@ from marsbench.data.audio import (
     check_mixed,
     decode,
     read_bytes,
+    taken,
     without_complaints,
 )
 from marsbench.data.compressed import as_wav, container_of
@@ -50,8 +52,8 @@ _EXACT_CODINGS = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 def read_clip(source: ClipSource) -> Waveform:
     """The waveform of a clip; raises AudioError."""
     if source.start is None:
-        return decode(read_bytes(source.path))
-    with SegmentedFile(source.path) as file:
+        return decode(read_bytes(source.path), channel=source.channel)
+    with SegmentedFile(source.path, source.channel) as file:
         return file.read(source.start, source.end)
 
 
@@ -68,8 +70,8 @@ class SegmentedFile:
         AudioError: not a file, or one that cannot be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, channel: Channel = "mix") -> None:
+        self.path, self.channel = path, channel
         self._open()
 
     def __enter__(self) -> Self:
@@ -197,9 +199,9 @@ class SegmentedFile:
         n_samples = 0
         with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are refused later
             while len(part := self._file.read(out=block[: most - n_samples])):
-                here = slice(n_samples, n_samples + len(part))
-                found[0, here] = sum(part.T) / np.float32(self.channels)
-                np.abs(part.T).max(axis=0, out=found[1, here])
+                here, kept = slice(n_samples, n_samples + len(part)), taken(part, self.channel)
+                found[0, here] = sum(kept.T) / np.float32(kept.shape[1])
+                np.abs(kept.T).max(axis=0, out=found[1, here])
                 n_samples += len(part)
                 self._stream.expect_progress()
         return found[:, :n_samples]
@@ -219,14 +221,18 @@ class LastFile:
 
     def read(self, source: ClipSource) -> Waveform:
         """The waveform of a segment; raises AudioError."""
-        if self._file is None or self._file.path != source.path:
+        if self._file is None or (self._file.path, self._file.channel) != (source.path, source.channel):
             self.__exit__()
-            self._file = SegmentedFile(source.path)
+            self._file = SegmentedFile(source.path, source.channel)
         return self._file.read(source.start or 0.0, source.end)
 
     def recording(self, source: ClipSource) -> Path | Waveform:
-        """A clip as bundles take it: a whole file's path, a segment's samples; raises AudioError."""
-        return source.path if source.start is None else self.read(source)
+        """A clip as bundles take it: a whole file's path, the samples of a part of it; raises AudioError."""
+        return source.path if source.is_whole else self.waveform(source)
+
+    def waveform(self, source: ClipSource) -> Waveform:
+        """The waveform of a whole file or a segment; raises AudioError."""
+        return read_clip(source) if source.start is None else self.read(source)
 
 
 def in_order(sources: Iterable[ClipSource]) -> list[ClipSource]:

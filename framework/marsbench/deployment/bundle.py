@@ -207,7 +207,7 @@ class BaseBundle(ABC):
         """
         is_list = is_several(source)
         recorded = [
-            self._recording(waveform_of(one, sample_rate, max_seconds))
+            self._recording(waveform_of(one, sample_rate, max_seconds, self.record.channel))
             for one in (source if is_list else [source])
         ]
         predictions = self._predictions(recorded)
@@ -223,7 +223,7 @@ class BaseBundle(ABC):
         waiting: list[_Recording | BenchError] = []
         for source in sources:
             try:
-                waiting.append(self._recording(waveform_of(source, None, max_seconds)))
+                waiting.append(self._recording(waveform_of(source, None, max_seconds, self.record.channel)))
             except BenchError as error:
                 waiting.append(error)
             n_windows = sum(len(one.windows) for one in waiting if isinstance(one, _Recording))

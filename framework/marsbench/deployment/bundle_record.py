@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from marsbench.config import Criteria
+from marsbench.corpus_options import Channel
 from marsbench.data.audio import MAX_SECONDS, RATES
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.model_format import ModelFormat, find_format
@@ -114,6 +115,8 @@ class BaseRecord(_Record):
     """Classes, in the order of the probabilities."""
     sample_rate: _Rate
     """Rate in Hz that audio is resampled to; of an ensemble, its members' highest."""
+    channel: Channel = "mix"
+    """Channel of stereo recordings that it was trained on, and predicts."""
     corpus: TrainingCorpus
     origin: Origin | None = None
     fold: int | None = None

@@ -313,6 +313,7 @@ def _fit(
         hyperparameters=hyperparameters,
         labels=list(corpus.labels),
         sample_rate=cast("FeatureExtractor", make("features", recipe, folders)).sample_rate,
+        channel=corpus.clips[0].channel,
         input_shape=list(features.input_shape),
         corpus=_training_corpus(corpus, [*unit.train, *unit.validation]),
         origin=_origin(run) if run else None,
@@ -361,6 +362,7 @@ def _fused(
     record = EnsembleBundleRecord(
         labels=records[0].labels,
         sample_rate=max(record.sample_rate for record in records),
+        channel=records[0].channel,
         corpus=records[0].corpus,
         origin=_origin(run),
         fold=fold,

@@ -11,7 +11,17 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.data.audio import MAX_BYTES, SUFFIXES, Waveform, as_floats, checked, decode, read_bytes
+from marsbench.corpus_options import Channel
+from marsbench.data.audio import (
+    MAX_BYTES,
+    SUFFIXES,
+    Waveform,
+    as_floats,
+    checked,
+    decode,
+    read_bytes,
+    taken,
+)
 from marsbench.errors import AudioError, shown, shown_path
 
 MAX_CHANNELS = 64
@@ -47,8 +57,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.number))
 
 
-def waveform_of(source: Any, sample_rate: Any, max_seconds: float) -> Waveform:
-    """The recording as it is, mono; raises AudioError as `BaseBundle.predict` says."""
+def waveform_of(source: Any, sample_rate: Any, max_seconds: float, channel: Channel = "mix") -> Waveform:
+    """The recording as it is, one channel or the mean; raises AudioError as `BaseBundle.predict` says."""
     if hasattr(source, "__array__"):
         if sample_rate is None:
             raise AudioError("samples without their rate; predict(samples, sample_rate)")
@@ -56,12 +66,14 @@ def waveform_of(source: Any, sample_rate: Any, max_seconds: float) -> Waveform:
     elif sample_rate is not None:
         raise AudioError("a sample rate is for samples in an array; this source has its own")
     if isinstance(source, Waveform):
-        return checked(Waveform(_mono(source.samples), _rate(source.sample_rate)), max_seconds=max_seconds)
+        return checked(
+            Waveform(_mono(source.samples, channel), _rate(source.sample_rate)), max_seconds=max_seconds
+        )
     if not isinstance(source, (str, os.PathLike)):
-        return decode(_bytes(source), max_seconds=max_seconds)
+        return decode(_bytes(source), max_seconds=max_seconds, channel=channel)
     path = os.fsdecode(source)
     try:
-        return decode(read_bytes(Path(path)), max_seconds=max_seconds)
+        return decode(read_bytes(Path(path)), max_seconds=max_seconds, channel=channel)
     except AudioError as error:
         raise AudioError(f"{shown_path(path)}: {error}") from error
 
@@ -102,8 +114,8 @@ def _rate(rate: Any) -> int:
     raise AudioError(f"sample rate {shown(repr(rate))}: a whole number in Hz is needed")
 
 
-def _mono(samples: Any) -> NDArray[np.float32]:
-    """Samples (n_samples,), the mean over channels if there are any; a warning says which axis they are."""
+def _mono(samples: Any, channel: Channel) -> NDArray[np.float32]:
+    """Samples (n_samples,): of channels one or the mean; a warning says which axis they are."""
     floats = as_floats(samples)
     if floats.ndim != 2:
         return floats
@@ -113,12 +125,13 @@ def _mono(samples: Any) -> NDArray[np.float32]:
             f"samples have shape {floats.shape}, which does not say which axis is the channels; give "
             f"(n_samples,), or (n_samples, n_channels) with at most {MAX_CHANNELS} channels"
         )
-    channels = np.moveaxis(floats, few[0], 0)
+    channels = taken(np.moveaxis(floats, few[0], 1), channel).T
     mixed = np.asarray(sum(channels) / np.float32(len(channels)))  # as those of a file
-    if len(channels) > 1:
+    if floats.shape[few[0]] > 1:
+        what = "averaged" if channel == "mix" else f"the {channel} one is read"
         order = "(n_channels, n_samples)" if few[0] == 0 else "(n_samples, n_channels)"
-        warnings.warn(f"samples of shape {floats.shape} are taken as {order} and averaged", stacklevel=5)
-        if np.abs(mixed).max(initial=0) < _SILENCED * np.abs(floats).max(initial=0):
+        warnings.warn(f"samples of shape {floats.shape} are taken as {order} and {what}", stacklevel=5)
+        if np.abs(mixed).max(initial=0) < _SILENCED * np.abs(channels).max(initial=0):
             raise AudioError("the channels are in opposite phase and cancel each other; give a single one")
     return mixed
 

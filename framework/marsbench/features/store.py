@@ -102,8 +102,8 @@ def _extract(extractor: FeatureExtractor, key: str, source: ClipSource, opened: 
 
 def _waveform(key: str, source: ClipSource, opened: LastFile) -> Waveform | None:
     """The waveform of a clip; None if it is not the one that was checked."""
-    if source.start is not None:
-        waveform = opened.read(source)
+    if not source.is_whole:
+        waveform = opened.waveform(source)
         return waveform if content_of(waveform) == key else None
     data = read_bytes(source.path)
     return decode(data) if hashlib.sha256(data).hexdigest() == key else None

@@ -8,9 +8,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marsbench.corpus_options import Channel, Reading
 from marsbench.data import audio
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, ClipSource, Corpus
+from marsbench.data.reading import apply_reading
 from marsbench.data.segments import LastFile, SegmentedFile, read_clip
 from marsbench.errors import AudioError, StorageError
 from marsbench.features.store import FeatureStore
@@ -256,3 +258,55 @@ def test_bundles_take_the_path_of_a_file_and_the_samples_of_a_segment(recordings
         found = opened.recording(ClipSource(path, 1, 2))
     assert isinstance(found, audio.Waveform)
     assert found.seconds == 1
+
+
+def stereo_files(folder: Path) -> dict[str, Path]:
+    """Channels in opposite phase, one channel, and three of which the second is quieter."""
+    tone = speech(2)[:, 0]
+    made = {
+        "opposite": np.stack([tone, -tone], 1),
+        "mono": tone,
+        "three": np.stack([tone, 0.5 * tone, tone], 1),
+    }
+    for name, samples in made.items():
+        soundfile.write(folder / f"{name}.flac", samples, RATE, "PCM_24")
+    return {name: folder / f"{name}.flac" for name in made}
+
+
+@pytest.mark.parametrize("start", [None, 0.5])
+@pytest.mark.parametrize(
+    ("name", "channel", "scale"),
+    [
+        ("opposite", "left", 1),
+        ("opposite", "right", -1),
+        ("mono", "left", 1),
+        ("mono", "right", 1),
+        ("three", "right", 0.5),
+        ("three", "mix", 2.5 / 3),
+    ],
+)
+def test_a_channel_can_be_read_alone(
+    name: str, channel: Channel, scale: float, start: float | None, tmp_path: Path
+) -> None:
+    path = stereo_files(tmp_path)[name]
+    found = read_clip(ClipSource(path, start, None, channel)).samples
+    np.testing.assert_allclose(found, scale * speech(2)[round((start or 0) * RATE) :, 0], atol=1e-6)
+
+
+def test_each_channel_is_a_corpus_of_its_own_with_its_own_features(tmp_path: Path, kit: Path) -> None:
+    path = stereo_files(tmp_path)["three"]
+    clips = tuple(Clip(f"{label}.flac", path, label) for label in "ab")
+    listed, store = Corpus("c", ("a", "b"), clips), discover((kit,))
+    extractor = store.get("features", "crossings").recipe({})
+    read = {
+        channel: check_audio(apply_reading(listed, Reading.parse({"channel": channel})))
+        for channel in ("mix", "left", "right")
+    }
+    assert read["mix"].fingerprint == check_audio(listed).fingerprint
+    assert len({corpus.fingerprint for corpus in read.values()}) == 3
+    assert len({corpus.audio_keys for corpus in read.values()}) == 3
+    for corpus in read.values():
+        features = FeatureStore(extractor, (kit,)).features_of(corpus).read([0]).values
+        assert np.isfinite(features).all()
+    peaks = [corpus.facts[0].peak for corpus in read.values()]
+    assert peaks[1] > peaks[0] > peaks[2]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from marsbench.corpus_options import Channel
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.sources import waveform_of
 from marsbench.errors import AudioError
@@ -154,3 +155,15 @@ def test_the_pair_that_soundfile_reads_is_answered_with_the_right_call(bundle: B
     with pytest.raises(AudioError, match=r"two arguments: predict\(samples, sample_rate\)"):
         bundle.predict(pair)
     assert bundle.predict(*pair).label == bundle.predict(path).label
+
+
+@pytest.mark.parametrize(("channel", "scale"), [("left", 1), ("right", -1)])
+def test_a_bundle_of_one_channel_reads_it_of_files_and_samples_alike(
+    channel: Channel, scale: int, tmp_path: Path
+) -> None:
+    stereo = np.stack([TONE, -TONE], 1)
+    soundfile.write(tmp_path / "opposite.wav", stereo, RATE, subtype="FLOAT")
+    with pytest.warns(UserWarning, match=f"the {channel} one is read"):
+        found = waveform_of(stereo.T, RATE, 60, channel)
+    for one in (found, waveform_of(tmp_path / "opposite.wav", None, 60, channel)):
+        np.testing.assert_allclose(one.samples, scale * TONE, atol=1e-6)
