@@ -74,6 +74,8 @@ class Evaluation:
     """Clips that cannot be used, with the reason."""
     n_narrowband: int
     """Clips of a lower sample rate than any training clip has."""
+    n_unlike: int | None
+    """Clips that are unlike the training clips, see `Prediction.is_unlike`; None if it is not measured."""
     seen: str | None
     """Why clips are known to be those that the model was trained on; None if nothing says so."""
 
@@ -247,6 +249,7 @@ def evaluate(
         ),
         bad=tuple(bad),
         n_narrowband=sum(answer.is_narrowband for _, answer in answers),
+        n_unlike=_n_unlike([answer for _, answer in answers]),
         seen=_seen(bundle.record, corpus, samples),
     )
 
@@ -257,6 +260,11 @@ def require_attributes(corpus: CheckedCorpus, names: Collection[str]) -> None:
     known |= {name for clip in corpus.clips for name in clip.attributes}
     if lacking := [name for name in names if name not in known]:
         raise CorpusError(unknown("attribute", lacking[0], known))
+
+
+def _n_unlike(answers: Sequence[Prediction]) -> int | None:
+    known = [answer.is_unlike for answer in answers if answer.is_unlike is not None]
+    return sum(known) if known else None
 
 
 def bundle_words(labels: Sequence[str], known: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from marsbench.deployment.evaluate import HELD, Evaluation, Promise
+from marsbench.deployment.novelty import UNLIKE
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.scores import Score
 from marsbench.evaluation.scoring import new_speaker
@@ -50,6 +51,11 @@ def notes(found: Evaluation) -> Iterator[str]:
         yield (
             f"The promise is computed without the clips of these {found.promised.n_left_out} classes, which "
             "could be predicted there too; its interval is widened for the clips that are fewer"
+        )
+    if found.n_unlike:
+        yield (
+            f"{found.n_unlike:,} of {found.n_clips:,} clips are unlike the training clips (farther from them "
+            f"than {100 * UNLIKE:.0f} % of left-out training clips), so the promise was not made for them"
         )
     label, n = found.most_predicted
     if n > _NEARLY_ALL * found.n_clips and len(found.metrics.classes) > 1:
@@ -154,6 +160,7 @@ def values(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
         "n_predicted_absent": found.n_of_absent,
         "among_common": found.among_common,
         "n_narrowband": found.n_narrowband,
+        "n_unlike": found.n_unlike,
         "bad_audio": {clip.id: clip.reason for clip in found.bad},
         "seen_in_training": found.seen,
     }

@@ -162,6 +162,24 @@ def test_the_promise_without_a_class_is_the_score_without_its_clips(pairs: Seque
 
 
 @pytest.mark.parametrize(
+    ("novelty", "n_unlike", "said"), [(None, None, False), ([0.5], 0, False), ([0.5, 0.999], 10, True)]
+)
+def test_clips_that_are_unlike_the_training_clips_are_counted(
+    bundle: Bundle,
+    corpus: CheckedCorpus,
+    monkeypatch: pytest.MonkeyPatch,
+    novelty: list[float] | None,
+    n_unlike: int | None,
+    said: bool,
+) -> None:
+    values = None if novelty is None else np.resize(novelty, 20)
+    monkeypatch.setattr(Bundle, "novelty", lambda _self, _windows: values)
+    found = evaluate(bundle, without(corpus, "low"))
+    assert found.n_unlike == n_unlike
+    assert any("unlike the training clips" in note for note in notes(found)) == said
+
+
+@pytest.mark.parametrize(
     ("names", "said"),
     [({}, "is the one that the model was trained on"), ({"low": "deep"}, "3 of the 3 training clips")],
 )
