@@ -99,6 +99,13 @@ CASES = {
         (
             ("train/train_splits/dia0_utt0.mp4", "train/train_splits/dia0_utt1.mp4"),
             ("train/dia0_utt0.wav", "train/dia0_utt1.wav", "dev/dia0_utt0.wav", "test/dia0_utt1.wav"),
+            (
+                "train/train_splits/dia0_utt0.mp4",
+                "train/train_splits/dia0_utt1.mp4",
+                "dev/dev_splits_complete/dia0_utt0.mp4",
+                "test/output_repeated_splits_test/dia0_utt1.mp4",
+                "test/output_repeated_splits_test/final_videos_testdia0_utt1.mp4",
+            ),
         ),
         ("train/dia0_utt0", "joy", "Chandler"),
         {"split": "train"},
