@@ -13,7 +13,7 @@ Bench = Callable[..., Any]
 Places = Callable[..., Any]
 
 FAILING = {
-    "hangs": ("TimeLimit", "stopped at its time limit of 12 s"),
+    "hangs": ("TimeLimit", "stopped at its time limit of 20 s"),
     "segfault": ("WorkerDied", "the worker process was killed by SIGSEGV, twice"),
     "exit": ("WorkerDied", "the worker process ended itself with exit status 7, twice"),
     "leaves": ("SystemExit", "SystemExit: 3"),
@@ -36,7 +36,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory, new_place: Places, kit: Path)
     for way in WAYS:
         write_model(place.folder, kit, way)
     models = ",".join([*(f"{way}_" for way in WAYS), "nearest_mean"])
-    place.run(f"{COMMAND} --model {models} --workers 2 --unit-timeout 12s --unit-memory 400MB")
+    place.run(f"{COMMAND} --model {models} --workers 2 --unit-timeout 20s --unit-memory 400MB")
     return place
 
 
