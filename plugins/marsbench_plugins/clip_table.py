@@ -73,7 +73,7 @@ def is_table(path: Path, given: Mapping[str, str] = NO_COLUMNS) -> bool:
     if not {PATH, LABEL} & set(columns.guessed):
         return True
     at = columns.at[PATH]
-    return at < len(first) and _audio_path(path.parent, first[at]).exists()
+    return at < len(first) and _audio_path(path.parent, first[at]).is_file()
 
 
 def read_table(path: Path, given: Mapping[str, str]) -> tuple[list[Row], list[str]]:
