@@ -52,6 +52,8 @@ class Unit:
     seed: int
     version: str
     """`fit_version` of the driver."""
+    validation_is_dev: bool = False
+    """`FitContext.validation_is_dev`."""
     proposed: dict[str, Scalar] = field(default_factory=dict)
     """Values that a tuner proposes; all others are at their defaults."""
     is_draft: bool = False
@@ -128,6 +130,7 @@ def fit_model(
         n_classes=unit.n_classes,
         seed=unit.seed,
         validation=validation,
+        validation_is_dev=unit.validation_is_dev,
         on_epoch=on_epoch,
         is_draft=unit.is_draft,
         until=unit.until,

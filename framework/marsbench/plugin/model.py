@@ -42,7 +42,10 @@ class FitContext:
     n_classes: int
     seed: int
     validation: Examples | None = None
-    """Training clips held out for early stopping, if the model `wants_validation`."""
+    """Training clips held out for early stopping, if the model `wants_validation`; or those of `dev`."""
+    validation_is_dev: bool = False
+    """Whether `validation` is the dev part of a published split: for every model, to stop early and to
+    calibrate on, never to train on."""
     on_epoch: OnEpoch = lambda _epoch, _most, _metrics: None
     is_draft: bool = False
     """Whether only the most probable class of each clip will be used, so that calibration can be skipped."""

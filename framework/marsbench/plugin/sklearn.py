@@ -3,6 +3,7 @@
 import warnings
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -98,10 +99,11 @@ class SklearnModel(Model):
         self._require_classifier(estimator)
         seed_estimator(estimator, context.seed)
         clips = _Clips.of(train, context)
+        dev = _Clips.dev(context)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            self.estimator_ = _fitted(estimator, clips, context.seed)
-            self.temperature_ = _temperature(estimator, clips, context)
+            self.estimator_ = _fitted(estimator, clips, context.seed, dev)
+            self.temperature_ = _temperature(estimator, clips, context, dev)
         self.warnings_ = tuple(dict.fromkeys(_first_line(entry.message) for entry in caught))
         self.n_classes_ = context.n_classes
         self.n_parameters_ = _count_parameters(self.estimator_)
@@ -207,8 +209,19 @@ class _Clips(NamedTuple):
         groups = np.arange(len(train)) if context.groups is None else context.groups
         return cls(train.features.values.astype(np.float64), train.targets, groups)
 
+    @classmethod
+    def dev(cls, context: FitContext) -> Self | None:
+        """The dev part of a published split; None without one."""
+        if context.validation is None or not context.validation_is_dev:
+            return None
+        return cls.of(context.validation, replace(context, groups=None))
+
     def part(self, positions: NDArray[np.int64]) -> Self:
         return type(self)(self.values[positions], self.targets[positions], self.groups[positions])
+
+    def of_classes(self, classes: NDArray[np.int64]) -> Self:
+        """The clips of these classes."""
+        return self.part(np.flatnonzero(np.isin(self.targets, classes)))
 
     @property
     def has_groups(self) -> bool:
@@ -235,13 +248,14 @@ class _Clips(NamedTuple):
         yield from (pair for pair in pairs if len(pair[1]))
 
 
-def _fitted(estimator: Any, clips: _Clips, seed: int) -> Any:
-    """The estimator, fitted; if it stops early and there are groups, by whole groups of every class."""
+def _fitted(estimator: Any, clips: _Clips, seed: int, dev: _Clips | None = None) -> Any:
+    """The estimator, fitted; if it stops early, by `dev` or, with groups, by whole groups of every class."""
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
-    if not (clips.has_groups and _stops_early(last, len(clips.targets))):
+    stops_early = _stops_early(last, len(clips.targets))
+    if stops_early and dev is not None:
+        return _fitted_by(estimator, clips, dev.of_classes(np.unique(clips.targets)))
+    if not (clips.has_groups and stops_early):
         return estimator.fit(clips.values, clips.targets)
-    from sklearn.utils.class_weight import compute_sample_weight
-
     for kept, aside in clips.splits(_EARLY_STOPPING_FOLDS, seed):
         fit, held_out = clips.part(kept), clips.part(aside)
         if len(np.unique(fit.targets)) == len(np.unique(clips.targets)):
@@ -249,6 +263,14 @@ def _fitted(estimator: Any, clips: _Clips, seed: int) -> Any:
     else:  # some class is in a single group: it cannot be learnt and held out
         last.set_params(early_stopping=False)
         return estimator.fit(clips.values, clips.targets)
+    return _fitted_by(estimator, fit, held_out)
+
+
+def _fitted_by(estimator: Any, fit: _Clips, held_out: _Clips) -> Any:
+    """The estimator, fitted with early stopping by clips that are held out."""
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    last = estimator[-1] if hasattr(estimator, "steps") else estimator
     values, held_out_values = fit.values, held_out.values
     if len(getattr(estimator, "steps", ())) > 1:
         values = estimator[:-1].fit_transform(values, fit.targets)
@@ -265,8 +287,10 @@ def _stops_early(estimator: Any, n_clips: int) -> bool:
     return is_on and "sample_weight_val" in signature(estimator.fit).parameters
 
 
-def _temperature(estimator: Any, clips: _Clips, context: FitContext) -> float | None:
-    """Temperature with the least log loss on held-out folds.
+def _temperature(
+    estimator: Any, clips: _Clips, context: FitContext, dev: _Clips | None = None
+) -> float | None:
+    """Temperature with the least log loss on `dev`, or on held-out folds.
 
     In a draft, and where nothing can be held out, None if the estimator has `predict_proba`, else 1. Fits on
     parts of the clips that fail are warned of and leave it there.
@@ -278,7 +302,14 @@ def _temperature(estimator: Any, clips: _Clips, context: FitContext) -> float | 
     if context.is_draft or isinstance(estimator, DummyClassifier):
         return uncalibrated
     try:
-        scores, targets = _held_out_scores(estimator, clips, context.seed)
+        if dev is None:
+            scores, targets = _held_out_scores(estimator, clips, context.seed)
+        else:
+            known = dev.of_classes(estimator.classes_)
+            scores, targets = (
+                _scores(estimator, known.values),
+                np.searchsorted(estimator.classes_, known.targets),
+            )
     except (MemoryError, OSError):  # the machine's fault: another one would calibrate
         raise
     except Exception as error:  # noqa: BLE001 - whatever an estimator raises that was fitted on all clips

@@ -127,7 +127,10 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
     splits = definition.split(corpus)
     folds, leakage = without_duplicates(corpus, splits.folds)
     _require_use(definition, corpus, folds)
-    rows = [[fold.train.tolist(), fold.test.tolist()] for fold in folds]
+    rows = [
+        [fold.train.tolist(), fold.test.tolist(), *([fold.dev.tolist()] if len(fold.dev) else [])]
+        for fold in folds
+    ]
     hashed = [definition.name, METRICS_VERSION, corpus.fingerprint, rows]
     together = definition.together if splits.together is None else splits.together
     require_apart(definition.name, corpus, folds, together)
@@ -144,7 +147,7 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
         hash=digest(hashed),
         leakage=leakage,
         notes=(
-            *leakage_notes(leakage),
+            *leakage_notes(leakage, has_dev=any(len(fold.dev) for fold in folds)),
             *_contradictions(corpus),
             *splits.notes,
             *_untrained_classes(corpus, folds),

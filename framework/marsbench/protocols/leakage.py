@@ -8,7 +8,7 @@ import numpy as np
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.voices import listed
 from marsbench.errors import ConfigError, CorpusError
-from marsbench.protocols.protocol import SPEAKER, Fold, Leakage
+from marsbench.protocols.protocol import SPEAKER, Fold, Leakage, Rows
 from marsbench.protocols.splitting import joint_value
 
 UTTERANCE = ("speaker", "statement", "label", "channel")
@@ -53,7 +53,9 @@ def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tu
     dropped = tuple(
         (number, corpus.clips[row].id)
         for number, (given, kept) in enumerate(zip(folds, guarded, strict=True))
-        for row in np.setdiff1d(given.train, kept.train)
+        for row in np.setdiff1d(
+            np.concatenate([given.train, given.dev]), np.concatenate([kept.train, kept.dev])
+        )
     )
     ids = {clip for _, clip in dropped}
     leakage = Leakage(
@@ -67,8 +69,8 @@ def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tu
     return guarded, leakage
 
 
-def leakage_notes(leakage: Leakage) -> Iterator[str]:
-    """What readers of the scores should know, one line each."""
+def leakage_notes(leakage: Leakage, *, has_dev: bool = False) -> Iterator[str]:
+    """What readers of the scores should know, one line each; `has_dev` if folds have a dev part."""
     for shared, what in ((leakage.speakers_shared, "speaker"), (leakage.statements_shared, "statement")):
         if shared:
             yield f"train and test share {shared} {what}(s); expect lower scores on new {what}s"
@@ -81,7 +83,8 @@ def leakage_notes(leakage: Leakage) -> Iterator[str]:
     if dropped := leakage.dropped_duplicates:
         shown = ", ".join(f"{clip} (fold {fold + 1})" for fold, clip in dropped[:_SHOWN])
         more = f" and {len(dropped) - _SHOWN} more" if len(dropped) > _SHOWN else ""
-        yield f"duplicates of test clips left out of training: {shown}{more}"
+        of = "test or dev" if has_dev else "test"
+        yield f"duplicates of {of} clips left out of training: {shown}{more}"
 
 
 def takes_phrase(share: float) -> str:
@@ -113,16 +116,23 @@ def _takes_shared(corpus: CheckedCorpus, folds: Sequence[Fold]) -> float | None:
 
 
 def _drop_duplicates(corpus: CheckedCorpus, fold: Fold) -> Fold:
-    tested = set(fold.test.tolist())
-    dropped = [row for group in corpus.duplicates if not tested.isdisjoint(group) for row in group]
-    return replace(fold, train=np.setdiff1d(fold.train, np.array(dropped, np.int64)))
+    """Keep duplicates of test clips out of train and dev, and those of clips of dev out of train."""
+    dev = np.setdiff1d(fold.dev, _duplicates_of(corpus, fold.test))
+    seen = np.concatenate([fold.test, dev])
+    return replace(fold, train=np.setdiff1d(fold.train, _duplicates_of(corpus, seen)), dev=dev)
+
+
+def _duplicates_of(corpus: CheckedCorpus, rows: Rows) -> Rows:
+    clips = set(rows.tolist())
+    found = [row for group in corpus.duplicates if not clips.isdisjoint(group) for row in group]
+    return np.array(found, np.int64)
 
 
 def _intact_groups(
     corpus: CheckedCorpus, groups: Iterable[tuple[int, ...]], folds: Sequence[Fold], dropped: set[str]
 ) -> Iterator[tuple[str, ...]]:
     """Ids of groups of duplicates of which several clips are used and none was dropped from training."""
-    used = {row for fold in folds for rows in (fold.train, fold.test) for row in rows.tolist()}
+    used = {row for fold in folds for rows in (fold.train, fold.dev, fold.test) for row in rows.tolist()}
     for rows in groups:
         group = tuple(corpus.clips[row].id for row in rows if row in used)
         if len(group) > 1 and dropped.isdisjoint(group):

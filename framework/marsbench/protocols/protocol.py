@@ -1,7 +1,7 @@
 """The types of this package: folds, protocol definitions, and protocols applied to a corpus."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,9 @@ class Fold:
 
     train: Rows
     test: Rows
+    dev: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    """Rows that tuning, early stopping and calibration use and nothing trains on; empty where they are to
+    divide the training rows."""
 
 
 @dataclass(frozen=True)

@@ -80,13 +80,14 @@ class Units:
     def whole(self, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
         """The fit on every clip, which predicts none."""
         rows = np.arange(len(self.corpus.clips))
-        return self._unit(0, features, rows, rows[:0], derived_seed(self.seed, "whole"), configuration)
+        split = Fold(rows, rows[:0])
+        return self._unit(0, features, split, derived_seed(self.seed, "whole"), configuration)
 
     def outer(self, fold: int, features: FeatureFile, configuration: Configuration | None = None) -> Unit:
         """The fit on a fold's whole training part, which predicts its test part."""
         split = self.folds[fold]
         seed = derived_seed(self.seed, fold)
-        return self._unit(fold, features, split.train, split.test, seed, configuration)
+        return self._unit(fold, features, split, seed, configuration)
 
     def inner(
         self, fold: int, features: FeatureFile, n_folds: int, objective: str
@@ -104,7 +105,8 @@ class Units:
     def for_holdout(self, fold: int, features: FeatureFile, n_folds: int) -> tuple[Unit, ...]:
         """Fits as those of `inner`, for an ensemble's weights: no drafts, and on other splits.
 
-        The splits are the same for every pipeline and seed, and none of those that a tuner has chosen by.
+        The splits are the same for every pipeline and seed, and none of those that a tuner has chosen by;
+        but for a dev part, which then decides both.
         """
         seed = derived_seed(self.seed, fold, "weighing")
         return self._inner(fold, features, n_folds, derived_seed(0, fold, "weighing"), seed)[0]
@@ -112,10 +114,12 @@ class Units:
     def _inner(
         self, fold: int, features: FeatureFile, n_folds: int, split_seed: int, seed: int
     ) -> tuple[tuple[Unit, ...], list[NDArray[np.int64]]]:
-        train = self.folds[fold].train
-        splits = inner_folds(self.corpus, train, self.together, n_folds, split_seed)
+        train, dev = self.folds[fold].train, self.folds[fold].dev
+        splits = [Fold(train, dev, dev)]  # where there is a dev part it is all that decides
+        if not len(dev):
+            splits = inner_folds(self.corpus, train, self.together, n_folds, split_seed)
         units = (
-            self._unit(fold, features, split.train, split.test, derived_seed(seed, number))
+            self._unit(fold, features, split, derived_seed(seed, number))
             for number, split in enumerate(splits)
         )
         return tuple(units), [self.corpus.targets[split.test] for split in splits]
@@ -124,14 +128,13 @@ class Units:
         self,
         fold: int,
         features: FeatureFile,
-        train: Rows,
-        test: Rows,
+        split: Fold,
         seed: int,
         configuration: Configuration | None = None,
     ) -> Unit:
         targets = self.corpus.targets
-        validation = train[:0]
-        if self.pipeline.wants_validation:
+        train, validation = split.train, split.dev
+        if self.pipeline.wants_validation and not len(validation):
             train, validation = validation_split(self.corpus, train, self.together, seed)
         return Unit(
             fold=fold,
@@ -145,7 +148,8 @@ class Units:
             train_groups=tuple(groups_of(self.corpus, train, self.together).tolist()),
             validation=tuple(validation.tolist()),
             validation_targets=tuple(targets[validation].tolist()),
-            test=tuple(test.tolist()),
+            validation_is_dev=bool(len(split.dev)),
+            test=tuple(split.test.tolist()),
             seed=seed,
             version=fit_version(),
             proposed=of_plugin(configuration or {}, self.pipeline.model.name),

@@ -65,3 +65,62 @@ def test_what_a_check_finds_is_json_for_other_programs(bench: Bench, write: Call
     assert found["duplicates"]["exact"] == [["L/0-0.wav", "L/1-1.wav"]]
     assert found["problems"].keys() == {"H/0-0.wav"}
     assert "clips left out by --map: 8 of X" in found["notes"]
+
+
+def test_a_table_as_excel_writes_it_is_one_command_to_a_board(
+    bench: Bench, kit: Path, write: Callable[..., Path]
+) -> None:
+    folder = write("wav/{voice}{take}{code}.wav", "LH")
+    rows = [
+        f"wav\\\\{path.name};{path.name[2]};s{path.name[0]}" for path in sorted((folder / "wav").iterdir())
+    ]
+    text = "\r\n".join(["sep=;", "Filename;Gef\u00fchl;Spk", *rows])
+    (folder / "tabelle.csv").write_bytes(text.encode("cp1252"))
+    how = ("--columns", "label=Gef\u00fchl", "--protocol", "speaker2", *GRID, "--plugins", kit)
+    ran = bench("run", "--data", "mine/tabelle.csv", *how)
+
+    assert ran.exit_code == 0, ran.stderr
+    assert "columns path=Filename,speaker=Spk" in " ".join(ran.stderr.split())
+    (row,) = json.loads(bench("leaderboard", "--json").stdout)
+    assert (row["corpus"], row["speakers_apart"]) == ("tabelle", True)
+
+
+def test_segments_of_long_files_are_one_command_to_a_board(
+    bench: Bench, kit: Path, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    lines = ["file,start,end,emotion,speaker"]
+    for voice in range(4):
+        parts = [
+            soundfile.read(path)[0] for path in sorted(write("{voice}{code}{take}.wav").glob(f"{voice}*"))
+        ]
+        soundfile.write(tmp_path / f"{voice}.flac", np.concatenate(parts), 8000)
+        for number in range(6):
+            times = (f"0 days 00:00:0{0.5 * number + shift:.6f}" for shift in (0, 0.4))
+            lines.append(",".join([f"{voice}.flac", *times, "HLX"[number // 2], str(voice)]))
+    (tmp_path / "segments.csv").write_text("\n".join(lines))
+    how = ("--protocol", "speaker2", *GRID, "--plugins", kit)
+    ran = bench("run", "--data", "segments.csv", *how)
+
+    assert ran.exit_code == 0, ran.stderr
+    assert "clips are segments: 24 of 4 files" in ran.stderr
+    (row,) = json.loads(bench("leaderboard", "--json").stdout)
+    assert row["accuracy"] > 0.9
+    assert bench("export", row["run_id"], "-o", "bundle", "--plugins", kit).exit_code == 0
+
+
+def test_split_and_class_folders_are_one_command_to_a_board(
+    bench: Bench, kit: Path, write: Callable[..., Path]
+) -> None:
+    write("train/{code}/{voice}{take}.wav", "LH")
+    for path in sorted((Path("mine") / "train").rglob("[23]*.wav")):
+        part = "valid" if path.name[0] == "2" else "test"
+        place = Path("mine") / part / path.parent.name / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(place)
+    ran = bench("run", "--data", "mine", "--protocol", "split", *GRID, "--plugins", kit)
+
+    assert ran.exit_code == 0, ran.stderr
+    (row,) = json.loads(bench("leaderboard", "--json").stdout)
+    assert row["protocol"] == "split"
+    shown = bench("protocols", "show", "split", "--data", "mine").stdout
+    assert "dev (4 clips) is what tuning" in " ".join(shown.split())

@@ -376,3 +376,31 @@ def test_a_skops_file_of_something_else_is_refused(tmp_path: Path, state: object
     skops.io.dump(state, tmp_path / "model.skops")
     with pytest.raises(PluginError, match="not a model of test_sklearn"):
         Wrap().load(tmp_path)
+
+
+def with_dev(make: Callable[[], Any], dev: Examples) -> Wrap:
+    context = FitContext(3, 0, validation=dev, validation_is_dev=True)
+    return Wrap(make).fit(examples(), Defaults(), context)
+
+
+@pytest.mark.parametrize("make", [svm, RidgeClassifier, LogisticRegression])
+def test_probabilities_are_calibrated_on_dev_which_is_not_trained_on(make: Callable[[], Any]) -> None:
+    easy, hard = (examples((9, 9, 0), spread) for spread in (0.1, 4.0))
+    sure, unsure = with_dev(make, easy), with_dev(make, hard)
+    inputs = examples().features
+
+    assert (sure.temperature_ or 0) < (unsure.temperature_ or 0)
+    assert sure.predict_proba(inputs).max() > unsure.predict_proba(inputs).max()
+    np.testing.assert_array_equal(
+        sure.predict_proba(inputs).argmax(1), fitted(make).predict_proba(inputs).argmax(1)
+    )
+
+
+def test_boosting_stops_early_by_dev() -> None:
+    def boosting() -> Any:
+        return HistGradientBoostingClassifier(
+            max_iter=40, early_stopping=True, n_iter_no_change=3, min_samples_leaf=2
+        )
+
+    wrong = Examples(examples().features, examples().targets[::-1].copy())
+    assert with_dev(boosting, wrong).estimator_.n_iter_ < with_dev(boosting, examples()).estimator_.n_iter_

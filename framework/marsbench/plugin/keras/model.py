@@ -120,7 +120,8 @@ class KerasModel(Model):
         self.network_, schedule = self._prepare(hp, train.features.input_shape, context.n_classes)
         validation = context.validation
         if validation is not None and not schedule.early_stopping and self.patience:
-            train, validation = concatenate(train, validation), None
+            train = train if context.validation_is_dev else concatenate(train, validation)
+            validation = None
         self.scaling_ = (Scaling.fit if self.standardise else Scaling.identity)(train.features)
         self.n_parameters_ = self.network_.count_params()
         checkpoint = Checkpoint.from_bytes(context.checkpoint) if context.checkpoint else Checkpoint()

@@ -246,6 +246,7 @@ def protocol_facts(protocol: Protocol, corpus: CheckedCorpus) -> dict[str, Any]:
         "folds": [
             {
                 "train": len(fold.train),
+                "dev": len(fold.dev),
                 "test": len(fold.test),
                 "test_by_class": _by_class(corpus, fold),
                 "test_by_speaker": _by_speaker(corpus, fold),
@@ -259,15 +260,22 @@ def protocol_facts(protocol: Protocol, corpus: CheckedCorpus) -> dict[str, Any]:
 
 def protocol_report(protocol: Protocol, corpus: CheckedCorpus) -> RenderableType:
     """Clips, classes and speakers by fold, notes that limit what scores say, and the hash."""
+    has_dev = any(len(fold.dev) for fold in protocol.folds)
     by_class = [
-        (number, len(fold.train), len(fold.test), *_by_class(corpus, fold).values())
+        (
+            number,
+            len(fold.train),
+            *([len(fold.dev)] * has_dev),
+            len(fold.test),
+            *_by_class(corpus, fold).values(),
+        )
         for number, fold in enumerate(protocol.folds, 1)
     ]
     return Group(
         Text(f"{protocol.name} on {corpus.name}: {len(protocol.folds)} fold(s)", "bold"),
         *(Text(line) for line in (protocol.description, protocol.source) if line),
         Text(),
-        table("fold", "train", "test", *corpus.labels, rows=by_class),
+        table("fold", "train", *(["dev"] * has_dev), "test", *corpus.labels, rows=by_class),
         Text(),
         *(_speakers([_by_speaker(corpus, fold) for fold in protocol.folds]) if any(corpus.speakers) else []),
         *(Text(f"Note: {note}.", "yellow") for note in protocol.notes),

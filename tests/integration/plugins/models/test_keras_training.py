@@ -166,6 +166,15 @@ def test_early_stopping_happens_where_rungs_are_tested_with_it() -> None:
     assert early <= 5 < late < 20
 
 
+def test_dev_is_not_trained_on_even_without_early_stopping() -> None:
+    dev = replace(VALIDATED, validation_is_dev=True)
+    alone, beside, joined = (
+        fitted(Tiny(epochs=2, patience=2), context, early_stopping=False)
+        for context in (FitContext(3, 0), dev, VALIDATED)
+    )
+    assert outcome(alone) == outcome(beside) != outcome(joined)
+
+
 @pytest.mark.parametrize("n_epochs", [2, 4])
 def test_a_rung_comes_to_what_a_fit_of_so_many_epochs_does(n_epochs: int) -> None:
     rung = fitted(Tiny(epochs=9), FitContext(3, 0, until=n_epochs))
