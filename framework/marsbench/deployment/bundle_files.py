@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import soundfile
@@ -58,6 +59,8 @@ RECORD = "bundle.json"
 _MEMBERS = "members"
 _MAX_BYTES = 1 << 32
 """Largest size of all files of a bundle together; to hash more would take minutes."""
+_MAX_UNPACKED, _MAX_RATIO, _SLACK = 1 << 31, 100, 1 << 24
+"""Most bytes that an archive unpacks to: at all, and for its size; weights hardly get smaller."""
 AnyBundle = Bundle | EnsembleBundle
 
 
@@ -204,6 +207,7 @@ def read_bundle(folder: Path, registry: Registry, progress: Progress | None = No
     """
     record = read_bundle_record(folder)
     _require_intact(folder, record)
+    _require_bounded_archives(folder, record)
     _require_listed(folder, record, {clip.file for clip in record.golden})
     if isinstance(record, EnsembleBundleRecord):
         bundle: AnyBundle = _read_ensemble(record, folder, registry)
@@ -230,6 +234,7 @@ def _read_ensemble(record: EnsembleBundleRecord, folder: Path, registry: Registr
     for below in (folder / name for name in names):
         member = read_record(below / RECORD, BundleRecord)  # no ensemble: it could contain itself
         _require_intact(below, member)
+        _require_bounded_archives(below, member)
         if (member.labels, member.form) != (record.labels, record.form):
             raise ResultsError(f"{below} has other classes or another format than {folder / RECORD}")
         members.append(_read_pipeline(member, below, registry))
@@ -291,6 +296,21 @@ def _require_intact(folder: Path, record: BaseRecord) -> None:
             raise ResultsError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
         if found != sha256:
             raise DamagedError(f"{path} is damaged: its checksum does not match")
+
+
+def _require_bounded_archives(folder: Path, record: BaseRecord) -> None:
+    """Refuse archives, as Keras, skops and NumPy write, that unpack to gigabytes or far more than that."""
+    for path in (folder / name for name in record.files):
+        try:
+            with ZipFile(path) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+        except (BadZipFile, OSError, ValueError, NotImplementedError):
+            continue  # no archive: whoever reads it will tell
+        limit = min(_MAX_UNPACKED, _MAX_RATIO * path.stat().st_size + _SLACK)
+        if unpacked > limit:
+            raise ResultsError(
+                f"{path} unpacks to {unpacked:,} bytes; at most {limit:,} are accepted for its size"
+            )
 
 
 def _require_labels(folder: Path, record: BaseRecord) -> None:

@@ -1,21 +1,24 @@
 """Bundles that somebody changed to cost time or memory: each is refused in one line, quickly."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
 
 from marsbench.atomic_files import read_checksummed, write_checksummed
+from marsbench.deployment import bundle_files
 from marsbench.deployment.bundle_files import read_bundle, read_bundle_record
 from marsbench.deployment.formats.onnx import OnnxFormat
 from marsbench.errors import BenchError, PluginError, ResultsError
 from marsbench.plugin import onnx as plugin_onnx
 from marsbench.plugin.features import Features
-from marsbench.plugin.registry import Registry
+from marsbench.plugin.registry import Registry, discover
 
 Values = dict[str, Any]
 GIB = 1 << 30
@@ -220,3 +223,32 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path: Path, data: bytes) ->
     path.write_bytes(data)
     with pytest.raises(BenchError):
         predict(path)
+
+
+def archive(path: Path, *sizes: int) -> None:
+    """An archive of entries of zeros, which are a thousandth as long once compressed."""
+    path.parent.mkdir(exist_ok=True)
+    with ZipFile(path, "w", ZIP_DEFLATED) as made:
+        for number, size in enumerate(sizes):
+            made.writestr(f"{number}.npy", bytes(size))
+
+
+@pytest.mark.parametrize("name", ["model/network.keras", "model/estimator.skops", "emotion_x.keras", "a.npz"])
+@pytest.mark.parametrize("sizes", [(1 << 26,), (1 << 23,) * 8])
+def test_an_archive_that_unpacks_to_far_more_than_it_has_is_refused_unread(
+    record: Path, name: str, sizes: tuple[int, ...]
+) -> None:
+    archive(record / name, *sizes)
+    sha256 = hashlib.sha256((record / name).read_bytes()).hexdigest()
+    edit(record, lambda values: values.update(files={name: sha256}))
+    with pytest.raises(ResultsError, match=r"unpacks to 67,108,864 bytes; at most .* are accepted"):
+        read_bundle(record, discover(()))
+
+
+def test_an_archive_of_gigabytes_is_refused(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_files, "_MAX_UNPACKED", 1000)
+    archive(record / "a.npz", 600, 600)
+    sha256 = hashlib.sha256((record / "a.npz").read_bytes()).hexdigest()
+    edit(record, lambda values: values.update(files={"a.npz": sha256}))
+    with pytest.raises(ResultsError, match="at most 1,000 are accepted"):
+        read_bundle(record, discover(()))
