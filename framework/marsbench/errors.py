@@ -67,6 +67,17 @@ class StorageError(BenchError):
     """This machine is at fault, and no plugin: a full disk, too many open files, a file that has vanished."""
 
 
+def first_line(message: object) -> str:
+    """First line of a library's message; the name of its type if it is empty."""
+    return str(message).strip().partition("\n")[0] or type(message).__name__
+
+
+def with_type(error: Exception) -> str:
+    """First line of an exception's message, with its type in front unless it is marsbench's own."""
+    line, name = first_line(error), type(error).__name__
+    return line if isinstance(error, BenchError) or line == name else f"{name}: {line}"
+
+
 _AGAIN = "then run the same command again"
 _ROOM = "free some space (TMPDIR names the folder of temporary files)"
 _REMEDIES = {
@@ -132,7 +143,7 @@ def _machine_fault(error: BaseException) -> str | None:
     """What happened, where, and what to do; None if the machine is not at fault."""
     if isinstance(error, MemoryError):
         return None if _is_too_large(error) else f"memory ran out: {error}; {_REMEDIES[errno.ENOMEM]}"
-    text = shown(str(error).partition("\n")[0])
+    text = shown(first_line(error))
     found = (code for part, code in _UNMISTAKABLE.items() if part in text)
     code = (error.errno if isinstance(error, OSError) else None) or 0
     code = code if code in _REMEDIES else next(found, 0)

@@ -23,7 +23,7 @@ SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".webm"})
 _TIMEOUT = 3.0
 """Seconds of CPU time for opening a file, and for each frame."""
 _MOST_BYTES = 1 << 29
-"""Of the WAV: with the mono samples made of it, about as much memory as the other formats take at most."""
+"""Largest decoded WAV; with its mono samples, about as much memory as the other formats take at most."""
 _CODECS = "aac,alac,flac,mp3,mp3float,opus,libopus,vorbis,ac3,pcm_s16le,pcm_s16be,pcm_s24le,pcm_f32le"
 _ONLY = {"codec_whitelist": _CODECS, "protocol_whitelist": ""}
 """FFmpeg has decoders for hundreds of codecs; damaged files must not reach all of them."""

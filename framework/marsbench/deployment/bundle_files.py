@@ -40,7 +40,7 @@ from marsbench.deployment.bundle_record import (
     GoldenClip,
 )
 from marsbench.deployment.formats import DEFAULT_FORMAT
-from marsbench.deployment.model_format import ModelFormat, find_format, first_line
+from marsbench.deployment.model_format import ModelFormat, find_format
 from marsbench.deployment.novelty import NOVELTY_FILE, Novelty
 from marsbench.errors import (
     BenchError,
@@ -50,6 +50,7 @@ from marsbench.errors import (
     ResultsError,
     StorageError,
     reason_of,
+    with_type,
 )
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Kind, Recipe, Registry, discover
@@ -348,8 +349,7 @@ def _naming_cause(changed: tuple[str, ...]) -> Iterator[None]:
     except Exception as error:
         if not changed:
             raise
-        reason = f"{'' if isinstance(error, BenchError) else type(error).__name__ + ': '}{first_line(error)}"
         raise ResultsError(
-            f"{reason.removesuffix('.')}. Likely cause: the code of {', '.join(changed)} has changed since "
-            "the model was fitted. Use the code of then, or export again."
+            f"{with_type(error).removesuffix('.')}. Likely cause: the code of {', '.join(changed)} has changed "
+            "since the model was fitted. Use the code of then, or export again."
         ) from error

@@ -32,7 +32,7 @@ _MAX_VALUES = 1 << 28
 _MAX_CLASSES, _MAX_FILES, _MAX_MEMBERS = 10_000, 100_000, 100
 """A bundle may be from anyone: bounds keep a changed record from costing hours or gigabytes."""
 MAX_WIDTH, MAX_COMPONENTS, MAX_QUANTILES = 16_384, 64, 1001
-"""Of `NoveltyRecord`."""
+"""Bounds of the arrays of a `NoveltyRecord`."""
 
 
 class _Record(BaseModel):
@@ -62,7 +62,7 @@ class Tested(NamedTuple):
     """Whether train and test shared no speaker."""
     accuracy: float
     low: float
-    """Of the accuracy's 95 % interval."""
+    """Lower end of the accuracy's 95 % interval."""
     high: float
     verdict: Outcome
 

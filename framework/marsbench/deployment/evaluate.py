@@ -63,7 +63,7 @@ class Evaluation:
     corpus: str
     """Its name."""
     predictions: Predictions
-    """Of all evaluated clips, in one fold; `labels` are the bundle's."""
+    """All evaluated clips in one fold; `labels` are the bundle's."""
     attributes: tuple[dict[str, str], ...]
     """What else is known of each clip."""
     renamed: dict[str, str]

@@ -16,7 +16,7 @@ import numpy as np
 
 from marsbench.deployment.formats import format_names
 from marsbench.environment import import_extra
-from marsbench.errors import BenchError, ExportError, PluginError, unknown
+from marsbench.errors import BenchError, ExportError, PluginError, first_line, unknown
 from marsbench.plugin.features import FeatureKind, Features, Floats
 from marsbench.plugin.model import Model, Probabilities
 from marsbench.plugin.registry import Entry
@@ -165,8 +165,3 @@ def find_format(name: str) -> ModelFormat:
 def feature_kind(clip_shape: Sized) -> FeatureKind:
     """Kind of features by the shape of one clip's, (n_frames, n_dims) or (n_dims,)."""
     return "frames" if len(clip_shape) == 2 else "vector"
-
-
-def first_line(error: Exception) -> str:
-    """First line of a library's message."""
-    return str(error).strip().partition("\n")[0]

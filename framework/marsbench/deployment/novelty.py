@@ -40,11 +40,11 @@ class Novelty:
     """Measures how unlike the training clips a recording's features are."""
 
     mean: NDArray[np.float64]
-    """Of the training clips, (width,); of frames, the width is twice their number of values."""
+    """Mean of the training clips, (width,); for frames, the width is twice their number of values."""
     projection: NDArray[np.float64]
     """From deviations of the mean to uncorrelated components of variance 1, (n_components, width)."""
     quantiles: NDArray[np.float64]
-    """Of the training clips' distances from the clips of other speakers, evenly spaced, from 0 to 100 %."""
+    """Quantiles of distances of training clips from those of other speakers, evenly spaced, 0 to 100 %."""
 
     @classmethod
     def of_clips(cls, vectors: NDArray[np.float64], groups: Rows) -> Self | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from marsbench.data.audio import MIN_SECONDS
 from marsbench.data.corpus import Corpus
-from marsbench.errors import BenchError, CorpusError, PluginError
+from marsbench.errors import CorpusError, PluginError, with_type
 from marsbench.hashing import is_jsonable
 from marsbench.plugin.base import Dataset, Plugin
 from marsbench.plugin.features import FeatureExtractor, Features, Floats
@@ -63,11 +63,8 @@ def check(plugin: type[Plugin], parameters: Mapping[str, Any] | None = None) -> 
 def _run(name: str, test: Test) -> Check:
     try:
         return Check(name, test())
-    except BenchError as error:
-        return Check(name, str(error))
     except Exception as error:  # noqa: BLE001 - a plugin may raise anything; that is the result
-        reason = str(error).strip().partition("\n")[0]
-        return Check(name, f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
+        return Check(name, with_type(error))
 
 
 def _unless(is_fulfilled: bool, problem: str) -> str | None:

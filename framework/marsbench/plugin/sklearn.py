@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.errors import PluginError, TrainingError
+from marsbench.errors import PluginError, TrainingError, first_line
 from marsbench.plugin.features import FeatureKind, Features
 from marsbench.plugin.model import Examples, FitContext, Model, Probabilities
 from marsbench.plugin.search_space import HyperParameters
@@ -104,7 +104,7 @@ class SklearnModel(Model):
             warnings.simplefilter("always")
             self.estimator_ = _fitted(estimator, clips, context.seed, dev)
             self.temperature_ = _temperature(estimator, clips, context, dev)
-        self.warnings_ = tuple(dict.fromkeys(_first_line(entry.message) for entry in caught))
+        self.warnings_ = tuple(dict.fromkeys(first_line(entry.message) for entry in caught))
         self.n_classes_ = context.n_classes
         self.n_parameters_ = _count_parameters(self.estimator_)
         return self
@@ -150,7 +150,7 @@ class SklearnModel(Model):
             self.estimator_, self.n_classes_ = state["estimator"], int(state["n_classes"])
             self.temperature_, self.n_parameters_ = state["temperature"], state["n_parameters"]
         except (OSError, ValueError, TypeError, LookupError, AttributeError, zipfile.BadZipFile) as error:
-            raise PluginError(f"{path} is not a model of {self.name}: {_first_line(error)}") from error
+            raise PluginError(f"{path} is not a model of {self.name}: {first_line(error)}") from error
         return self
 
     def _require_classifier(self, estimator: Any) -> None:
@@ -313,7 +313,7 @@ def _temperature(
     except (MemoryError, OSError):  # the machine's fault: another one would calibrate
         raise
     except Exception as error:  # noqa: BLE001 - whatever an estimator raises that was fitted on all clips
-        warnings.warn(f"probabilities are not calibrated: {_first_line(error)}", stacklevel=1)
+        warnings.warn(f"probabilities are not calibrated: {first_line(error)}", stacklevel=1)
         return uncalibrated
     if not len(targets):
         return uncalibrated
@@ -375,7 +375,3 @@ def _count_parameters(estimator: Any) -> int | None:
     if not hasattr(last, names[0]):
         return None
     return sum(int(np.size(getattr(last, name))) for name in (*names, "intercept_"))
-
-
-def _first_line(message: object) -> str:
-    return str(message).strip().partition("\n")[0] or type(message).__name__

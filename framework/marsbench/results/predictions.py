@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from marsbench.atomic_files import write_atomically
-from marsbench.errors import DamagedError, ResultsError
+from marsbench.errors import DamagedError, ResultsError, first_line
 from marsbench.evaluation.predictions import Predictions, flaw_in
 from marsbench.results.schema import Run, Standing
 from marsbench.results.store import RunFolder
@@ -52,7 +52,7 @@ def read_predictions(folder: RunFolder, run: Standing) -> Predictions:
     try:
         return _decoded(data, run)
     except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise DamagedError(f"{path} is damaged: {reason}; {_REMEDY}") from error
 
 

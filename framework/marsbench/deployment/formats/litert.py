@@ -13,9 +13,9 @@ from typing import Any, cast
 import numpy as np
 
 from marsbench.deployment.formats.keras import input_signature, scaled_network, silence
-from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind, first_line
+from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind
 from marsbench.environment import import_extra
-from marsbench.errors import ExportError, PluginError
+from marsbench.errors import ExportError, PluginError, first_line
 from marsbench.plugin.features import FeatureKind, Floats
 from marsbench.plugin.keras import import_tensorflow, without_noise
 from marsbench.plugin.keras.model import KerasModel

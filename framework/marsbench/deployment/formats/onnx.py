@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from marsbench.deployment.formats.keras import input_signature, silence
-from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind, first_line
+from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind
 from marsbench.environment import import_extra
-from marsbench.errors import ExportError
+from marsbench.errors import ExportError, first_line
 from marsbench.plugin.features import (
     FEATURES,
     WAVEFORM,

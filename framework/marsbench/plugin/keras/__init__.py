@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from marsbench.environment import without_lines
-from marsbench.errors import PluginError
+from marsbench.errors import PluginError, first_line
 
 _LOCK = threading.Lock()
 # Lines of TensorFlow's C++ log that are printed before TF_CPP_MIN_LOG_LEVEL takes effect.
@@ -77,7 +77,7 @@ def _import_quietly() -> None:
             importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
             importlib.import_module("keras")
     except ImportError as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise PluginError(
             f"TensorFlow cannot be imported ({reason}); pip install tensorflow keras"
         ) from error

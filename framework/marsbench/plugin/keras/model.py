@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.errors import PluginError, TrainingError
+from marsbench.errors import PluginError, TrainingError, first_line
 from marsbench.hashing import derived_seed
 from marsbench.plugin.features import FeatureKind, Features, Floats
 from marsbench.plugin.keras import import_keras, make_deterministic
@@ -179,7 +179,7 @@ class KerasModel(Model):
         try:
             self.network_ = keras.saving.load_model(folder / _NETWORK, compile=False, safe_mode=True)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = first_line(error)
             raise PluginError(f"{folder / _NETWORK} is not a network of {self.name}: {reason}") from error
         self.n_parameters_ = self.network_.count_params()
         return self
