@@ -350,6 +350,6 @@ def _naming_cause(changed: tuple[str, ...]) -> Iterator[None]:
         if not changed:
             raise
         raise ResultsError(
-            f"{with_type(error).removesuffix('.')}. Likely cause: the code of {', '.join(changed)} has changed "
-            "since the model was fitted. Use the code of then, or export again."
+            f"{with_type(error).removesuffix('.')}. Likely cause: the code of {', '.join(changed)} has "
+            "changed since the model was fitted. Use the code of then, or export again."
         ) from error
