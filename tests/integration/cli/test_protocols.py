@@ -13,7 +13,7 @@ TRUST = Path(__file__).parents[3] / "docs" / "trust.md"
 APART = {"across", "across_pairs", "from_NAME", "within5", "loso", "luna5", "speaker5", "emobox6"} | {
     f"emobox_{corpus}" for corpus in ("esd", "iemocap", "emovo", "jl", "savee")
 }
-NAMES = sorted(APART | {"holdout80", "statement2", "stratified5", "utterance5"})
+NAMES = sorted(APART | {"holdout80", "split", "statement2", "stratified5", "utterance5"})
 RUN = ("run", "--features", "crossings", "--model", "nearest_mean", "--data", "tones", "--trials", "0")
 OWN = """
 name = "own"

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
+from marsbench.corpus_options import Channel
 from marsbench.data import audio_validation
 from marsbench.data.audio_validation import check_audio, describe_bad, examine
 from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, Corpus
@@ -33,9 +34,9 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were opened."""
     names: list[str] = []
 
-    def listening(path: Path) -> AudioFacts:
+    def listening(path: Path, channel: Channel) -> AudioFacts:
         names.append(path.name)
-        return examine(path)
+        return examine(path, channel)
 
     monkeypatch.setattr(audio_validation, "examine", listening)
     return names

@@ -213,6 +213,6 @@ def test_a_bundle_of_one_pipeline_says_what_it_always_said(folder: Path) -> None
     assert set(values) == {
         "schema_version", "features", "model", "hyperparameters", "labels", "sample_rate", "input_shape",
         "corpus", "origin", "fold", "form", "quantised", "seed", "environment", "golden", "files",
-        "choice", "novelty",
+        "choice", "novelty", "channel",
     }  # fmt: skip
     assert {path.name for path in folder.iterdir()} == {"bundle.json", "golden", "model"}
