@@ -221,7 +221,7 @@ def _load_and_check(
             advance(1)
         if source.found_at is not None:
             progress.say(_read_as(source, parts[-1]))
-    corpus = parts[0] if len(parts) == 1 else join_as_read(parts, reading)
+    corpus = _one_of(parts, reading)
     for note in corpus.notes:
         progress.say(note)
     return check_audio(corpus, on_bad, progress)
@@ -238,6 +238,10 @@ def _read_as(source: Source, corpus: Corpus) -> str:
 def listed_sources(sources: Sequence[Source], reading: Reading) -> Corpus:
     """The corpus of one or several sources, without opening audio; raises BenchError as `listed_corpus`."""
     parts = [_listed_part(source, reading, is_alone=len(sources) == 1) for source in sources]
+    return _one_of(parts, reading)
+
+
+def _one_of(parts: Sequence[Corpus], reading: Reading) -> Corpus:
     return parts[0] if len(parts) == 1 else join_as_read(parts, reading)
 
 

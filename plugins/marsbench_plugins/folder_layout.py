@@ -3,18 +3,13 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from marsbench.data.labels import EMOTION_WORDS, standard_name
+from marsbench.data.labels import EMOTION_WORDS, split_of, standard_name
 from marsbench.errors import ConfigError, CorpusError
 
 Folders = tuple[str, ...]
 """Names of the folders between the root and one audio file, outermost first."""
 
 CLASS, SPEAKER, SPLIT, UNUSED = "class", "speaker", "split", "*"
-_SPLIT = re.compile(
-    r"(train|training|test|testing|val|valid|validation|dev|devel|development|eval|evaluation)"
-    r"([ _.-]?(set|data|split|clips|audio|\d+))?",
-    re.IGNORECASE,
-)
 _SPEAKER = re.compile(
     r"(actor|actress|speaker|spk|subject|subj|sub|participant|patient|person|talker|voice|user)"
     r"[ _.-]?[a-z]?\d+",
@@ -119,7 +114,7 @@ def _refuse_other_readings(
         if len(path) > outermost:
             below.setdefault(path[outermost], set()).update(path[outermost + 1 : outermost + 2])
     shared = set.intersection(*below.values())  # as in Ann/left, Ann/right, Bob/left, Bob/right
-    are_others = _most(shared, _may_be_speaker) or all(map(_SPLIT.fullmatch, shared))
+    are_others = _most(shared, _may_be_speaker) or all(map(split_of, shared))
     if len(below) > 1 and len(shared) > 1 and not are_others:
         raise _two_readings(root, levels, [SPLIT] * outermost, [])
     if _most(levels[outermost], _is_speaker):
@@ -145,7 +140,7 @@ def _are_classes(names: frozenset[str], labels: Collection[str] | None) -> bool:
 
 
 def _are_splits(names: frozenset[str]) -> bool:
-    return len(names) > 1 and all(map(_SPLIT.fullmatch, names))
+    return len(names) > 1 and all(map(split_of, names))
 
 
 def _is_speaker(name: str) -> bool:

@@ -163,9 +163,12 @@ class PublishedCorpus(Dataset):
 
     @classmethod
     def _match(cls, root: Path, path: Path) -> re.Match[str] | None:
-        if path.suffix.lower() not in cls.suffixes:
+        # As texts: a dozen corpora look at each of thousands of files, and making paths takes longer.
+        name, _, ending = str(path).rpartition(".")
+        if f".{ending.lower()}" not in cls.suffixes:
             return None
-        return re.search(f"(?:^|/){cls.pattern}$", path.relative_to(root).with_suffix("").as_posix())
+        below = name[len(str(root)) :].lstrip(os.sep).replace(os.sep, "/")
+        return re.search(f"(?:^|/){cls.pattern}$", below)
 
     @classmethod
     def _zip_folders(cls) -> dict[str, str]:

@@ -35,7 +35,6 @@ def evaluate(
     """
     from marsbench.deployment.bundle_files import read_bundle, read_bundle_record, read_samples
     from marsbench.deployment.evaluate import evaluate as evaluate_bundle
-    from marsbench.deployment.evaluate import require_attributes
     from marsbench.planning import checked_corpus
     from marsbench.report import evaluation
     from marsbench.report.terminal.console import TerminalProgress, out
@@ -44,7 +43,7 @@ def evaluate(
     registry, reading = registry_of(plugins), Reading.parse({}, typed=given)
     with TerminalProgress() as progress:
         corpus = checked_corpus(registry, data, parse_settings(settings), progress, reading=reading)
-        require_attributes(corpus, by or ())
+        corpus.require_attributes(by or ())
         loaded = read_bundle(bundle, registry, progress)
         samples = read_samples(bundle, loaded.record)
         found = evaluate_bundle(loaded, corpus, samples, progress)

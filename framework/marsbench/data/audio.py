@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from time import thread_time
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from marsbench.corpus_options import Channel
 from marsbench.data.compressed import SUFFIXES as COMPRESSED
 from marsbench.data.compressed import as_wav, container_of
+from marsbench.data.limited_reader import LimitedReader
 from marsbench.environment import without_lines
 from marsbench.errors import AudioError
 
@@ -46,8 +46,6 @@ _MAX_SAMPLES = 1 << 28
 """Samples per channel: 1 GiB once decoded and averaged, the same as `MAX_BYTES`."""
 MAX_VALUES = 1 << 29
 """Samples over all channels, which bounds the decoding time: 1.5 hours of stereo at 48 kHz."""
-_TIMEOUT = 3.0
-"""Seconds of CPU time for opening a file and for each block; intact files need milliseconds."""
 _BAD_FILE = 7
 """libsndfile's code for "file does not exist", which it reports for data that only starts like an MP3."""
 BLOCK = 1 << 16
@@ -176,7 +174,7 @@ def decode_with_channels(
     """The waveform that `decode` gives, and the file's number of channels."""
     if container := container_of(data[:12]):
         data = as_wav(data, container, max_seconds)
-    stream = LimitedReader(io.BytesIO(data))
+    stream = AudioReader(io.BytesIO(data))
     stream.check_container(len(data))
     try:
         with without_complaints(data), SequentialFile(stream) as file:
@@ -220,49 +218,21 @@ def cannot_be_decoded(error: Exception) -> AudioError:
     return AudioError(f"cannot be decoded: {_reason(error)}")
 
 
-class LimitedReader:
-    """The bytes of a file for libsndfile's read callbacks, with a time limit.
+class AudioReader(LimitedReader):
+    """The bytes of a file for libsndfile's read callbacks."""
 
-    A callback cannot raise: Python would only print the exception.
-    """
-
-    def __init__(self, file: io.BytesIO | io.FileIO) -> None:
-        self.file = file
-        self._has_ended = False
-        self._patch: tuple[int, bytes] = (0, b"")
-        """Where other bytes are read than the file has, and which."""
-        self.expect_progress()
-
-    def expect_progress(self) -> None:
-        """Restart the time limit. When it has passed the data ends, which ends libsndfile's loops."""
-        self._deadline = thread_time() + _TIMEOUT
-
-    def check_progress(self) -> None:
-        """Raise AudioError if the time limit has passed."""
-        if self._has_ended:
-            raise AudioError(f"cannot be decoded: no samples within {_TIMEOUT:.0f} s")
+    _patch: tuple[int, bytes] = (0, b"")
+    """Where other bytes are read than the file has, and which."""
 
     def readinto(self, buffer: Any) -> int:
         """Number of bytes read; 0 once the time limit has passed."""
-        self._has_ended |= thread_time() > self._deadline
-        if self._has_ended:
+        if self.is_over():
             return 0
         at, n_read = self.tell(), self.file.readinto(buffer) or 0
         for offset, value in enumerate(self._patch[1], self._patch[0] - at):
             if 0 <= offset < n_read:
                 memoryview(buffer).cast("B")[offset] = value
         return n_read
-
-    def tell(self) -> int:
-        """Position of the next byte."""
-        return self.file.tell()
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """New position; unchanged if a damaged header leads to a position before the start."""
-        try:
-            return self.file.seek(offset, whence)
-        except (ValueError, OverflowError, OSError):
-            return self.tell()
 
     def check_container(self, size: int) -> None:
         """Look at the beginning of a file of `size` bytes, and go back to it.
@@ -321,8 +291,14 @@ def taken(samples: NDArray[np.float32], channel: Channel) -> NDArray[np.float32]
     return samples[:, position : position + 1]
 
 
+def mean_of(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean over channels of samples (n_samples, n_channels), (n_samples,)."""
+    # Summing by channel is ten times faster than mean(axis=1) over rows of two.
+    return np.asarray(sum(samples.T) / np.float32(samples.shape[1]))
+
+
 def _mix_to_mono(
-    file: SequentialFile, stream: LimitedReader, channel: Channel
+    file: SequentialFile, stream: AudioReader, channel: Channel
 ) -> tuple[NDArray[np.float32], float]:
     """All samples that can be decoded, averaged over channels, (n_samples,), and the largest of any channel.
 
@@ -333,9 +309,8 @@ def _mix_to_mono(
     n_samples, loudest = 0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are refused later
         while len(part := file.read(out=block[: file.frames - n_samples])):
-            # Summing by channel is ten times faster than mean(axis=1) over rows of two.
             kept = taken(part, channel)
-            mixed[n_samples : n_samples + len(part)] = sum(kept.T) / np.float32(kept.shape[1])
+            mixed[n_samples : n_samples + len(part)] = mean_of(kept)
             loudest = max(loudest, float(kept.max()), -float(kept.min()))
             n_samples += len(part)
             stream.expect_progress()

@@ -9,19 +9,17 @@ import io
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import thread_time
 from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from marsbench.errors import AudioError
+from marsbench.data.limited_reader import LimitedReader
+from marsbench.errors import AudioError, first_line
 
 SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".webm"})
 """File name endings of these formats."""
-_TIMEOUT = 3.0
-"""Seconds of CPU time for opening a file, and for each frame."""
 _MOST_BYTES = 1 << 29
 """Largest decoded WAV; with its mono samples, about as much memory as the other formats take at most."""
 _CODECS = "aac,alac,flac,mp3,mp3float,opus,libopus,vorbis,ac3,pcm_s16le,pcm_s16be,pcm_s24le,pcm_f32le"
@@ -71,7 +69,7 @@ def as_wav(data: bytes, container: str, max_seconds: float) -> bytes:
             "ffmpeg -i FILE FILE.wav"
         ) from error
     av.logging.set_level(av.logging.PANIC)
-    stream = _Bytes(data)
+    stream = _Reader(io.BytesIO(data))
     try:
         with av.open(stream, format=container, container_options=_ONLY) as file:
             found = _written(file, stream, max_seconds)
@@ -87,48 +85,26 @@ def _reason(error: Exception) -> str:
     """FFmpeg's message in one line; damaged headers ask for anything."""
     if isinstance(error, UnicodeError):
         return "its header is damaged"
-    text = str(getattr(error, "strerror", None) or error).partition("\n")[0].lower()
+    text = first_line(getattr(error, "strerror", None) or error).lower()
     if "not permitted" in text:
         return "its codec is not one of those that are read"
     return "its header asks for too much memory" if "allocate memory" in text else text
 
 
-class _Bytes:
-    """A file's bytes for FFmpeg's callbacks, which end once the time limit has passed."""
-
-    def __init__(self, data: bytes) -> None:
-        self._file = io.BytesIO(data)
-        self._has_ended = False
-        self.expect_progress()
-
-    def expect_progress(self) -> None:
-        """Restart the time limit."""
-        self._deadline = thread_time() + _TIMEOUT
+class _Reader(LimitedReader):
+    """A file's bytes for FFmpeg's callbacks."""
 
     def check_progress(self) -> None:
-        """Raise AudioError if the time limit has passed."""
-        self._has_ended |= thread_time() > self._deadline
-        if self._has_ended:
-            raise AudioError(f"cannot be decoded: no samples within {_TIMEOUT:.0f} s")
+        """Raise AudioError if the time limit has passed, whether or not anything was read since."""
+        self.is_over()
+        super().check_progress()
 
     def read(self, size: int = -1) -> bytes:
         """Bytes; none once the time limit has passed."""
-        self._has_ended |= thread_time() > self._deadline
-        return b"" if self._has_ended else self._file.read(size)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """New position; unchanged if a damaged header leads to a position before the start."""
-        try:
-            return self._file.seek(offset, whence)
-        except (ValueError, OverflowError):
-            return self.tell()
-
-    def tell(self) -> int:
-        """Position of the next byte."""
-        return self._file.tell()
+        return b"" if self.is_over() else self.file.read(size)
 
 
-def _written(file: Any, stream: _Bytes, max_seconds: float) -> bytes:
+def _written(file: Any, stream: _Reader, max_seconds: float) -> bytes:
     if not file.streams.audio:
         raise AudioError("no audio in it")
     audio = file.streams.audio[0]
@@ -155,7 +131,7 @@ def _written(file: Any, stream: _Bytes, max_seconds: float) -> bytes:
 
 
 def _blocks(
-    file: Any, audio: Any, stream: _Bytes, expected: tuple[int, int]
+    file: Any, audio: Any, stream: _Reader, expected: tuple[int, int]
 ) -> Iterator[NDArray[np.float32]]:
     """Decoded samples, nominally in [-1, 1], (n_samples, n_channels), a frame at a time."""
     for frame in file.decode(audio):

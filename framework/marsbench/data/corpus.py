@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.corpus_options import Channel
-from marsbench.errors import CorpusError, is_plain, shown
+from marsbench.errors import CorpusError, is_plain, shown, unknown
 from marsbench.hashing import digest, slug
 
 
@@ -196,6 +196,13 @@ class CheckedCorpus:
         """What the audio of each clip is known by: sha256 of the file; of a part, `AudioFacts.content`."""
         pairs = zip(self.clips, self.facts, strict=True)
         return tuple(facts.sha256 if clip.source.is_whole else facts.content for clip, facts in pairs)
+
+    def require_attributes(self, names: Iterable[str]) -> None:
+        """Raise CorpusError for a name that is not `label`, a known `speaker` or an attribute of a clip."""
+        known = {"label", *({"speaker"} if any(self.speakers) else ())}
+        known |= {name for clip in self.clips for name in clip.attributes}
+        if lacking := [name for name in names if name not in known]:
+            raise CorpusError(unknown("attribute", lacking[0], known))
 
     @cached_property
     def duplicates(self) -> tuple[tuple[int, ...], ...]:

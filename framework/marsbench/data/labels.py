@@ -1,4 +1,4 @@
-"""Names of classes: their order, the field's synonyms, and names in one corpus that may mean one class."""
+"""Names of classes and splits: their order, the field's synonyms, and names that may mean one class."""
 
 import re
 import shlex
@@ -44,6 +44,25 @@ _LONG = 5
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 _BETWEEN = re.compile(r"(?<=[^\W\d_])[\s_.-]+(?=[^\W\d_])")
 """What stands between two letters and is none."""
+
+
+SPLITS: Mapping[str, str] = {
+    "train": "train|training",
+    "dev": "dev|devel|development|val|valid|validation",
+    "test": "test|testing|eval|evaluation",
+}
+"""Names that published splits have, as regular expressions, by the one that is used here."""
+_SPLIT_SUFFIX = r"([ _.-]?(set|data|split|clips|audio|\d+))?"
+
+
+def split_of(name: str) -> str | None:
+    """`train`, `dev` or `test` of a name such as `Validation`, `test_2` or `trainset`; None if it is none."""
+    found = (
+        split
+        for split, names in SPLITS.items()
+        if re.fullmatch(f"({names}){_SPLIT_SUFFIX}", name, re.IGNORECASE)
+    )
+    return next(found, None)
 
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from marsbench.data.audio import (
     BLOCK,
     MAX_SECONDS,
     MAX_VALUES,
-    LimitedReader,
+    AudioReader,
     SequentialFile,
     Waveform,
     cannot_be_decoded,
@@ -28,6 +28,7 @@ from marsbench.data.audio import (
     check_extent,
     check_mixed,
     decode,
+    mean_of,
     read_bytes,
     taken,
     without_complaints,
@@ -127,7 +128,7 @@ class SegmentedFile:
         if container := container_of(self._head):
             file.close()
             file = io.BytesIO(as_wav(read_bytes(self.path), container, _MOST_SECONDS))
-        self._stream = LimitedReader(file)
+        self._stream = AudioReader(file)
         try:
             size = self._stream.seek(0, io.SEEK_END)
             self._stream.seek(0)
@@ -200,7 +201,7 @@ class SegmentedFile:
         with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are refused later
             while len(part := self._file.read(out=block[: most - n_samples])):
                 here, kept = slice(n_samples, n_samples + len(part)), taken(part, self.channel)
-                found[0, here] = sum(kept.T) / np.float32(kept.shape[1])
+                found[0, here] = mean_of(kept)
                 np.abs(kept.T).max(axis=0, out=found[1, here])
                 n_samples += len(part)
                 self._stream.expect_progress()

@@ -23,13 +23,14 @@ from marsbench.data.segments import LastFile, content_of
 from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_files import AnyBundle, Sample
 from marsbench.deployment.bundle_record import BaseRecord, Origin
-from marsbench.errors import BenchError, CorpusError, DamagedError, unknown
+from marsbench.errors import BenchError, CorpusError, DamagedError
 from marsbench.evaluation.formulas import Confusion, confusion
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Metrics, Score
 from marsbench.evaluation.scoring import score_predictions
 from marsbench.progress import Progress, Silent
+from marsbench.protocols.splitting import value_of
 
 HELD = ("accuracy", "macro_f1", "uar")
 """Metrics that are held against the promise."""
@@ -64,8 +65,8 @@ class Evaluation:
     """Its name."""
     predictions: Predictions
     """All evaluated clips in one fold; `labels` are the bundle's."""
-    attributes: tuple[dict[str, str], ...]
-    """What else is known of each clip."""
+    clips: tuple[Clip, ...]
+    """These clips, with the bundle's words for their classes."""
     renamed: dict[str, str]
     """Classes of the bundle by the corpus's word for them, where that is another."""
     left_out: dict[str, int]
@@ -160,12 +161,7 @@ class Evaluation:
 
     def values_of(self, attribute: str) -> list[str | None]:
         """The value of `speaker`, `label` or another attribute for each clip, None where unknown."""
-        predictions = self.predictions
-        if attribute == "speaker":
-            return list(predictions.speakers)
-        if attribute == "label":
-            return [predictions.labels[target] for target in predictions.targets]
-        return [clip.get(attribute) for clip in self.attributes]
+        return [value_of(clip, attribute) for clip in self.clips]
 
 
 def promised_scores(metrics: Metrics, absent: Collection[str]) -> dict[str, Score]:
@@ -242,7 +238,7 @@ def evaluate(
         record=bundle.record,
         corpus=corpus.name,
         predictions=_predictions(bundle.labels, answers),
-        attributes=tuple(dict(clip.attributes) for clip, _ in answers),
+        clips=tuple(clip for clip, _ in answers),
         renamed=words,
         left_out=dict(
             Counter(clip.label for clip in corpus.clips if clip.label not in {*words, *bundle.labels})
@@ -252,14 +248,6 @@ def evaluate(
         n_unlike=_n_unlike([answer for _, answer in answers]),
         seen=_seen(bundle.record, corpus, samples),
     )
-
-
-def require_attributes(corpus: CheckedCorpus, names: Collection[str]) -> None:
-    """Raise CorpusError for a name that is neither `speaker`, `label` nor an attribute of any clip."""
-    known = {"label", *({"speaker"} if any(corpus.speakers) else ())}
-    known |= {name for clip in corpus.clips for name in clip.attributes}
-    if lacking := [name for name in names if name not in known]:
-        raise CorpusError(unknown("attribute", lacking[0], known))
 
 
 def _n_unlike(answers: Sequence[Prediction]) -> int | None:

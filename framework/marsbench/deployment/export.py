@@ -42,7 +42,7 @@ from marsbench.deployment.formats.onnx import TOLERANCE, end_to_end, require_gra
 from marsbench.deployment.model_format import find_format
 from marsbench.deployment.novelty import novelty_of
 from marsbench.environment import environment
-from marsbench.errors import BenchError, ConfigError, CorpusError, ExportError, unknown
+from marsbench.errors import BenchError, ConfigError, ExportError
 from marsbench.evaluation.fit import Unit, features_of, fit_model
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.execution.limits import limited_threads
@@ -198,10 +198,7 @@ def fit_bundle(
     Clips that are equal in all attributes of `together` stay together in splits inside the fit; each of these
     must be known of some clip.
     """
-    known = {"label", *(name for clip in corpus.clips for name in clip.attributes)}
-    known |= {"speaker"} if any(corpus.speakers) else set()
-    if lacking := [name for name in together if name not in known]:
-        raise CorpusError(unknown("attribute", lacking[0], known))
+    corpus.require_attributes(together)
     with at_work("a fit", home()):
         return _fit(Units(corpus, pipeline, seed, tuple(together), (), registry.folders), {}, progress)[0]
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from marsbench.config import Normalise
 from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.join import CORPUS
 from marsbench.errors import CorpusError
 from marsbench.features.store import FeatureFile
 from marsbench.plugin.features import Features, Floats
@@ -38,7 +39,7 @@ def groups_of(corpus: CheckedCorpus, by: Normalise | None) -> Groups:
     if by is None:
         return ()
     if by == "corpus":
-        names = [clip.attributes.get("corpus", "") for clip in corpus.clips]
+        names = [clip.attributes.get(CORPUS, "") for clip in corpus.clips]
     else:
         unknown = [clip.id for clip in corpus.clips if clip.speaker is None]
         if unknown:
@@ -48,7 +49,7 @@ def groups_of(corpus: CheckedCorpus, by: Normalise | None) -> Groups:
                 "REGEX names speakers; --normalise corpus needs none)"
             )
         # The speakers of two corpora are others, whatever their names.
-        names = [f"{clip.attributes.get('corpus', '')}\0{clip.speaker}" for clip in corpus.clips]
+        names = [f"{clip.attributes.get(CORPUS, '')}\0{clip.speaker}" for clip in corpus.clips]
         if alone := [name for name, count in Counter(names).items() if count < _LEAST_CLIPS]:
             named = ", ".join(name.partition("\0")[2] for name in alone[:_NAMED])
             raise CorpusError(

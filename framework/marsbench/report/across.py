@@ -8,7 +8,7 @@ from rich.text import Text
 
 from marsbench.config import is_transductive
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.report.boards import escaped, markdown_line
+from marsbench.report.boards import COLOURS, escaped, markdown_line
 from marsbench.report.columns import formatted
 from marsbench.report.phrases import pipeline_phrase
 from marsbench.report.terminal.console import n_more, table
@@ -18,7 +18,6 @@ from marsbench.results.row import Row
 from marsbench.results.schema import NORMALISED
 
 _SIGNS = {"pass": "+", "fail": "-", "undecided": "?"}
-_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _MISSING = "missing"
 _NAMED = 2
 """Pipelines that are as good as the best of a corpus; JSON has all."""
@@ -41,7 +40,7 @@ def terminal_across(shown: AcrossBoards, top: int = 30) -> RenderableType:
 def _score_text(row: Row | None, board: Board) -> Text:
     if row is None or row.ranked_score is None:
         return Text(_MISSING, "dim")
-    style = _COLOURS.get(row.verdict or "", "")
+    style = COLOURS.get(row.verdict or "", "")
     return Text(_score(row, board), f"{style} bold" if _is_best(row, board) else style)
 
 

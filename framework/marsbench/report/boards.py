@@ -16,7 +16,7 @@ from marsbench.report.terminal.console import table
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import Row
 
-_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
+COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 _HEADER_WIDTH = 9
 _LETTERS_WIDTH = 3
 _SIGN = "  "
@@ -49,7 +49,7 @@ def terminal_board(shown: Board, top: int = 30, width: int = 80) -> RenderableTy
 
 def outcome_text(outcome: Outcome | None) -> Text:
     """A verdict in capitals and its colour; empty for a run without one."""
-    return Text(outcome.upper(), _COLOURS[outcome]) if outcome else Text()
+    return Text(outcome.upper(), COLOURS[outcome]) if outcome else Text()
 
 
 def _legend(asked: Criteria, columns: Sequence[Column]) -> str:

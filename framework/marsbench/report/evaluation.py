@@ -99,13 +99,8 @@ def _scores(found: Evaluation, title: str) -> RenderableType:
     promised = found.promised
     rows = []
     for name in HELD:
-        cells: list[str] = []
-        for scores in (found.metrics.scores, promised.scores if promised else {}):
-            score = scores.get(name)
-            cells += (
-                [runs.percent(score.value), runs.interval(score)] if isinstance(score, Score) else ["-", "-"]
-            )
-        rows.append((METRICS[name].title, *cells))
+        here, there = found.metrics.scores.get(name), promised.scores.get(name) if promised else None
+        rows.append((METRICS[name].title, *_cells(here), *_cells(there)))
     numbers = ["here", "95 % interval", "promised", "95 % interval"]
     speakers = len(set(found.predictions.speakers) - {None})
     whose = f", {speakers} speakers" if speakers else ""
@@ -113,8 +108,8 @@ def _scores(found: Evaluation, title: str) -> RenderableType:
     return table("%", numbers=numbers, rows=rows, title=f"{title}: {size}")
 
 
-def _cells(score: Score) -> list[str]:
-    return [runs.percent(score.value), runs.interval(score)]
+def _cells(score: object) -> list[str]:
+    return [runs.percent(score.value), runs.interval(score)] if isinstance(score, Score) else ["-", "-"]
 
 
 def by_attributes(found: Evaluation, by: Sequence[str]) -> dict[str, list[ValueScores]]:

@@ -10,7 +10,7 @@ from marsbench.config import is_transductive
 from marsbench.evaluation.scores import Score
 from marsbench.report.phrases import pipeline_phrase
 from marsbench.report.terminal.console import table
-from marsbench.report.terminal.runs import percent
+from marsbench.report.terminal.runs import interval, percent
 from marsbench.results.matrix import SHOWN, Cell, Matrix
 from marsbench.results.schema import NORMALISED
 
@@ -72,7 +72,7 @@ def _cell(cell: Cell | None) -> Text:
 
 
 def _score(score: Score) -> str:
-    return f"{percent(score.value)} ({percent(score.low)} to {percent(score.high)})"
+    return f"{percent(score.value)} ({interval(score)})"
 
 
 def _chance(chance: Mapping[str, float]) -> Text:

@@ -83,7 +83,7 @@ def across_boards(
     name, of_name = _one_protocol(complete, protocol)
     newest: dict[str, Board] = {}
     notes: list[str] = []
-    for board in sorted(of_name, key=lambda board: max(row.finished for row in board.rows)):
+    for board in sorted(of_name, key=lambda board: board.finished):
         if before := newest.get(board.corpus):
             notes.append(
                 f"{board.corpus} has several boards, since it was edited: the newest, {board.hash[:8]}, "

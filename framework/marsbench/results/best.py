@@ -35,7 +35,7 @@ def newest_board(root: Path, corpus: str | None, protocol: str | None, say: Call
         raise ResultsError(
             f"there are {len(boards)} leaderboards ({named}); give --data and --protocol, or a run"
         )
-    newest, *others = sorted(boards, key=_finished, reverse=True)
+    newest, *others = sorted(boards, key=lambda board: board.finished, reverse=True)
     if others:
         say(
             f"{len(boards)} leaderboards are named {newest.corpus}, {newest.protocol}: the corpus or the "
@@ -45,13 +45,9 @@ def newest_board(root: Path, corpus: str | None, protocol: str | None, say: Call
     return newest
 
 
-def _finished(board: Board) -> str:
-    return max(row.finished for row in board.rows)
-
-
 def _dated(board: Board) -> str:
     """Hash and time of the last run."""
-    return f"{board.hash[:8]} of {_finished(board)[:16].replace('T', ' ')}"
+    return f"{board.hash[:8]} of {board.finished[:16].replace('T', ' ')}"
 
 
 def best_run_or_moved(

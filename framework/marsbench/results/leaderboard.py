@@ -67,6 +67,11 @@ class Board:
     """How many of the best rows were tested against each other: those that have `letters`."""
     unconfirmed: Unconfirmed | None = None
 
+    @property
+    def finished(self) -> str:
+        """When its last run was finished, UTC, ISO 8601."""
+        return max(row.finished for row in self.rows)
+
 
 def leaderboards(
     root: Path,

@@ -5,7 +5,7 @@ from typing import Any
 
 from marsbench.data.corpus import Corpus
 from marsbench.data.tables import table_of_dataset
-from marsbench.errors import ConfigError, CorpusError
+from marsbench.errors import ConfigError, CorpusError, with_type
 from marsbench.hashing import slug
 from marsbench.plugin.base import Dataset
 from marsbench_plugins.datasets.folder import Folder
@@ -47,7 +47,4 @@ class HuggingFace(Dataset):
         try:
             return load_dataset(self.source, **{key: value for key, value in asked.items() if value})
         except Exception as error:
-            reason = str(error).partition("\n")[0]
-            raise CorpusError(
-                f"hf:{self.source} cannot be loaded: {type(error).__name__}: {reason}"
-            ) from error
+            raise CorpusError(f"hf:{self.source} cannot be loaded: {with_type(error)}") from error

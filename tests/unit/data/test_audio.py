@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from marsbench.data import audio
+from marsbench.data import audio, limited_reader
 from marsbench.data.audio import MAX_BYTES, Waveform, decode, load, resample
 from marsbench.data.audio_validation import examine
 from marsbench.data.corpus import AudioFacts
@@ -188,7 +188,7 @@ def test_block_by_block_is_what_it_is_at_once(container: str, monkeypatch: pytes
     ids=["OGG in which pages seem to begin", "MP3 in which frames seem to begin"],
 )
 def test_what_costs_time_and_gives_no_sound_is_given_up(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "_TIMEOUT", 0.01)
+    monkeypatch.setattr(limited_reader, "_TIMEOUT", 0.01)
     with pytest.raises(AudioError, match=r"^cannot be decoded: no samples within"):
         decode(data)
 

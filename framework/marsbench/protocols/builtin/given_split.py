@@ -4,37 +4,22 @@ As published corpora are used: models train on train, stop early, are tuned and 
 scored on test, once. No clip of dev is trained on. Without dev, tuning and early stopping divide train.
 """
 
-import re
 from collections import Counter
 
 import numpy as np
 
 from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.labels import SPLITS, split_of
 from marsbench.errors import CorpusError, shown
 from marsbench.protocols.protocol import SPEAKER, Definition, Fold, Rows, Splits
-
-_PARTS = {
-    "train": "train|training",
-    "dev": "dev|devel|development|val|valid|validation",
-    "test": "test|testing|eval|evaluation",
-}
-_SUFFIX = r"([ _.-]?(set|data|split|clips|audio|\d+))?"
-
-
-def _part_of(value: str) -> str | None:
-    """`train`, `dev` or `test` of a value such as `Validation`, `test_2` or `trainset`."""
-    names = (
-        part for part, names in _PARTS.items() if re.fullmatch(f"({names}){_SUFFIX}", value, re.IGNORECASE)
-    )
-    return next(names, None)
 
 
 def _split(corpus: CheckedCorpus) -> Splits:
     values = [clip.attributes.get("split") for clip in corpus.clips]
     _require_values(corpus, values)
-    parts = [None if value is None else _part_of(value) for value in values]
+    parts = [None if value is None else split_of(value) for value in values]
     rows = {
-        name: np.array([row for row, part in enumerate(parts) if part == name], np.int64) for name in _PARTS
+        name: np.array([row for row, part in enumerate(parts) if part == name], np.int64) for name in SPLITS
     }
     _require_parts(corpus, rows)
     notes = []
@@ -56,7 +41,7 @@ def _require_values(corpus: CheckedCorpus, values: list[str | None]) -> None:
             "stratified5"
         )
     for value, count in Counter(value for value in values if value is not None).items():
-        if _part_of(value) is None:
+        if split_of(value) is None:
             raise CorpusError(
                 f"split: '{shown(value)}', of {count:,} clips of corpus '{corpus.name}', is none of train, "
                 "dev (or validation) and test; name it so, or leave these clips out of the table"
