@@ -26,7 +26,6 @@ from marsbench.corpus_options import Reading
 from marsbench.errors import ConfigError, shown, shown_path, unknown
 from marsbench.hashing import digest
 from marsbench.options import (
-    Audio,
     Folder,
     Hint,
     Options,
@@ -164,6 +163,18 @@ Data = Annotated[
     Hint("NAME|PATH"),
 ]
 """One or more; a single one is written as its text alone, as before there could be several."""
+Places = str | Sequence[str] | None
+"""A corpus: its name or path, or one for each of those that it is joined of; None for any."""
+
+
+def each_place(places: Places) -> tuple[str, ...]:
+    """The names and paths, none if any corpus is meant."""
+    return (places,) if isinstance(places, str) else tuple(places or ())
+
+
+def places_phrase(places: Places) -> str:
+    """The names and paths as a message names them."""
+    return " and ".join(each_place(places))
 
 
 class _Bench(Reading, _Kept):
@@ -277,8 +288,8 @@ class Fusion(_Kept, Execution):
     """Take the plain mean of the probabilities: nothing is fitted."""
     inner_folds: Annotated[int, Hint("N")] = Field(default=1, ge=1, le=20, strict=True)
     """Splits of each fold's training clips to fit the weights on; 1 is a single hold-out of a fifth."""
-    data: Audio | None = None
-    """The runs' corpus, name or path, if it was moved; with --choose and no RUN, name of the board's."""
+    data: Data | None = None
+    """The runs' corpus, name or path, if it was moved; with --choose and no RUN, the board's."""
     threads: Annotated[int, Hint(is_hidden=True)] = 1
     """As many as the members' own, whatever was asked for."""
 

@@ -360,11 +360,6 @@ Protocols = Annotated[
     Field(description="How the corpus is split: a name of `bench protocols list`, or a .toml or .json file."),
     Hint("NAME|FILE"),
 ]
-Audio = Annotated[
-    str,
-    BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value),
-    Hint("NAME|PATH"),
-]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 Seconds = Annotated[
     float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False), Hint("TIME", "none", _seconds_texts)

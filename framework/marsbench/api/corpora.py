@@ -214,7 +214,7 @@ def load(folder: str | Path, *, plugins: Iterable[str | Path] = ()) -> AnyBundle
 
 def evaluate(
     bundle: AnyBundle | str | Path,
-    data: CheckedCorpus | str | Path,
+    data: CheckedCorpus | Data | Sequence[Data],
     *,
     plugins: Iterable[str | Path] = (),
     verbose: bool = False,
@@ -224,7 +224,7 @@ def evaluate(
 
     Args:
         bundle: what `load` or `fit` returned, or the folder of a bundle.
-        data: what `load_corpus` returned, or a dataset's name or a path.
+        data: what `load_corpus` returned, or what it takes.
         plugins: folders of plugins beside `./plugins`.
         verbose: print the progress.
         **parameters: of `load_corpus`, for a name or a path.

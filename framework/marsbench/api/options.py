@@ -83,7 +83,7 @@ class EnsembleOptions(_Shared, total=False):
     protocol: str | None
     equal: bool
     inner_folds: int
-    data: Data | None
+    data: Data | Sequence[Data] | None
 
 
 _Model = TypeVar("_Model", bound=Options)

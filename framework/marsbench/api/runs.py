@@ -1,7 +1,7 @@
 """Experiments, searches and ensembles, and their results, as functions of Python."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Unpack
@@ -9,13 +9,21 @@ from typing import NamedTuple, Unpack
 import pandas as pd
 from matplotlib.figure import Figure
 
-from marsbench.api.options import Data, EnsembleOptions, RunOptions, SearchOptions, asked_for, plain, takes
+from marsbench.api.options import (
+    Data,
+    EnsembleOptions,
+    RunOptions,
+    SearchOptions,
+    asked_for,
+    places_of,
+    plain,
+    takes,
+)
 from marsbench.atomic_files import write_text
 from marsbench.automl import search as automl
 from marsbench.automl.members import ensemble as fuse
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.data.segments import LastFile
-from marsbench.data.tables import place_of
 from marsbench.deployment.export import Target, source_of_run
 from marsbench.errors import ConfigError, ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
@@ -209,7 +217,7 @@ def ensemble(
 
 def leaderboard(
     results: str | Path = "results",
-    data: Data | None = None,
+    data: Data | Sequence[Data] | None = None,
     protocol: str | None = None,
     *,
     older: bool = False,
@@ -219,7 +227,8 @@ def leaderboard(
 
     Args:
         results: folder of runs.
-        data: only runs on the corpus of this name, path, data frame or data set.
+        data: only runs on the corpus of this name, path, data frame or data set; a list for one joined of
+            them.
         protocol: only runs under this protocol: its name, file or the beginning of its hash.
         older: one row for each run: every seed, and runs of older code.
         across: one row for each pipeline instead, with its mean rank over the corpora that have a board of
@@ -238,7 +247,7 @@ def leaderboard(
             raise ConfigError("across shows all corpora, a row a pipeline: leave data and older out")
         shown, left_out = across_boards(Path(results), protocol)
     else:
-        boards, left_out = leaderboards(Path(results), plain(place_of(data)), protocol, older=older)
+        boards, left_out = leaderboards(Path(results), plain(places_of(data)), protocol, older=older)
     for line in left_out:
         warnings.warn(line, stacklevel=2)
     if across:

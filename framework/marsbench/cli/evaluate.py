@@ -15,7 +15,11 @@ from marsbench.corpus_options import Reading
 def evaluate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by bench export.")],
     data: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="Labelled clips: a dataset, a folder or a table.")
+        list[str],
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Labelled clips: a dataset, a folder or a table; several are joined over common classes.",
+        ),
     ],
     given: Given,
     by: Annotated[

@@ -25,8 +25,8 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --best: name or path of the corpus. With either: its path now, if it has moved; of "
-            "several corpora each one's."
+            help="With --best: name or path of the corpus. With either: its path now, if it has moved. Give "
+            "all corpora of a joined one."
         ),
     ] = None,
     protocol: Annotated[
@@ -83,8 +83,6 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
         raise typer.BadParameter("--end-to-end needs --format onnx")
     if end_to_end and quantise is not None:
         raise typer.BadParameter("--quantise cannot be used with --end-to-end")
-    if best and data and len(data) > 1:
-        raise typer.BadParameter("--best takes one --data: the name of the joined corpus")
     from marsbench.deployment.bundle_files import is_bundle
     from marsbench.deployment.export import Target, source_of_bundle, source_of_run
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
@@ -101,7 +99,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
             bundle, samples = source_of_bundle(Path(run), target, registry, progress)
         else:
             found, moved = (
-                best_run_or_moved(results, next(iter(data or ()), None), protocol, progress.say)
+                best_run_or_moved(results, data, protocol, progress.say)
                 if best
                 else (find_run(results, str(run)), data)
             )

@@ -12,7 +12,10 @@ from marsbench.config import parse_criteria
 
 
 def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
-    data: Annotated[str | None, typer.Option(help="Only runs on the corpus of this name or path.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Only runs on the corpus of this name or path; several for one joined of them."),
+    ] = None,
     protocol: Annotated[
         str | None, typer.Option(help="Only runs under this protocol: name, file or hash.")
     ] = None,

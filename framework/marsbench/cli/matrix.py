@@ -9,7 +9,10 @@ from marsbench.cli.output import print_json, tell_left_out
 
 
 def matrix(
-    data: Annotated[str | None, typer.Option(help="Only runs on the joined corpus of this name.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Only runs on the joined corpus of this name, or of these names or paths."),
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     as_json: Json = False,
 ) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.atomic_files import at_work, home, write_atomically
-from marsbench.config import is_transductive
+from marsbench.config import Places, is_transductive
 from marsbench.data.audio import resample
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle, EnsembleBundle
@@ -129,7 +129,7 @@ def _write_end_to_end(bundle: Bundle, samples: Sequence[Sample], path: Path) -> 
 
 def source_of_run(
     folder: RunFolder,
-    data: reload.Places,
+    data: Places,
     fold: int | None,
     target: Target,
     registry: Registry,

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from marsbench.config import Places, each_place, places_phrase
 from marsbench.errors import ResultsError
+from marsbench.hashing import slug
 from marsbench.results.leaderboard import Board, folders_of, leaderboards
 from marsbench.results.store import RunFolder
 
 
 def best_run(
     root: Path,
-    corpus: str | None = None,
+    corpus: Places = None,
     protocol: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> RunFolder:
@@ -25,7 +27,7 @@ def best_run(
     return folders_of(root, newest_board(root, corpus, protocol, say).rows[0])[0]
 
 
-def newest_board(root: Path, corpus: str | None, protocol: str | None, say: Callable[[str], None]) -> Board:
+def newest_board(root: Path, corpus: Places, protocol: str | None, say: Callable[[str], None]) -> Board:
     """The leaderboard of that corpus and protocol that has a complete run; arguments as `best_run`."""
     boards = [board for board in leaderboards(root, corpus, protocol)[0] if board.rows and board.rows[0].rank]
     if not boards:
@@ -51,9 +53,9 @@ def _dated(board: Board) -> str:
 
 
 def best_run_or_moved(
-    root: Path, data: str | None, protocol: str | None, say: Callable[[str], None]
-) -> tuple[RunFolder, str | None]:
-    """`best_run`, and the place that its corpus was moved to: `data` if that is a path without a run.
+    root: Path, data: Places, protocol: str | None, say: Callable[[str], None]
+) -> tuple[RunFolder, Places]:
+    """`best_run`, and where its corpus was moved to: `data` if that has a path, and no run was made on it.
 
     Raises:
         ResultsError: there is none, or several of different names.
@@ -61,16 +63,22 @@ def best_run_or_moved(
     try:
         return best_run(root, data, protocol, say), None
     except ResultsError:
-        place = Path(data or "").expanduser()
-        if not data or not place.exists():
+        paths = [Path(place).expanduser() for place in each_place(data) if place]
+        if not any(path.exists() for path in paths):
             raise
-    names = [name for name in (place.name, place.stem) if (root / name).is_dir()]
+    named = ([path.name for path in paths], [path.stem for path in paths])
+    joined = (slug("-".join(sorted(map(slug, words)))) for words in named)
+    names = [name for name in joined if (root / name).is_dir()]
     try:
         found = best_run(root, names[0] if names else None, protocol, say)
     except ResultsError as error:
+        options = " ".join(f"--data {place}" for place in each_place(data))
         raise ResultsError(
-            f"no run was made on {data}; if a corpus was moved there, name its run: RUN --data {data} "
-            f"({error})"
+            f"no run was made on {places_phrase(data)}; if a corpus was moved there, name its run: "
+            f"RUN {options} ({error})"
         ) from error
-    say(f"No run was made on {data}: it is taken for the place that the corpus of {found.path.name} has now.")
+    say(
+        f"No run was made on {places_phrase(data)}: it is taken for the place that the corpus of "
+        f"{found.path.name} has now."
+    )
     return found, data

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
-from marsbench.config import Criteria
+from marsbench.config import Criteria, Places, each_place, places_phrase
 from marsbench.errors import DamagedError, ResultsError, unknown
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.hashing import digest
@@ -75,7 +75,7 @@ class Board:
 
 def leaderboards(
     root: Path,
-    corpus: str | None = None,
+    corpus: Places = None,
     protocol: str | None = None,
     criteria: Criteria | None = None,
     *,
@@ -83,8 +83,8 @@ def leaderboards(
 ) -> tuple[list[Board], list[str]]:
     """One board for each protocol hash in a results folder, of one corpus or protocol if named.
 
-    A corpus is named as `CorpusRecord.is_meant_by` says, a protocol by its name, its file or the beginning of
-    its hash.
+    A corpus is named as `CorpusRecord.is_meant_by` says, a joined one by all its parts too; a protocol by its
+    name, its file or the beginning of its hash.
 
     Every run is graded by the same `criteria`, whatever it was graded by when it was made. Of runs that
     differ only in the code of their plugins the latest is shown, and those that differ only in their seed
@@ -131,13 +131,14 @@ def _no_search_for_cycles() -> Iterator[None]:
 
 
 def _rows_by_board(
-    root: Path, corpus: str | None, criteria: Criteria
+    root: Path, corpus: Places, criteria: Criteria
 ) -> tuple[dict[_Group, list[Row]], list[str]]:
     """Every finished run as a row, and one line for each that is left out."""
     groups: dict[_Group, list[Row]] = {}
     left_out: list[str] = []
     n_unfinished = 0
-    of_name = list(run_folders(root, corpus))
+    places = each_place(corpus)
+    of_name = list(run_folders(root, *places)) if len(places) < 2 else []
     for folder in of_name or run_folders(root):
         try:
             run = folder.read_standing()
@@ -147,7 +148,7 @@ def _rows_by_board(
         if run is None:
             n_unfinished += folder.is_planned
             continue
-        if corpus is not None and not (of_name or run.corpus.is_meant_by(corpus)):
+        if places and not (of_name or run.corpus.is_meant_by(*places)):
             continue
         run, problem = with_missing_metrics(folder, run)
         left_out += [problem] if problem else []
@@ -164,7 +165,8 @@ def _is_named(protocol: str | None, group: _Group) -> bool:
     return protocol is not None and len(protocol) >= _LEAST_DIGITS and group[2].startswith(protocol.lower())
 
 
-def _raise_available(root: Path, corpus: str | None, protocol: str | None) -> None:
+def _raise_available(root: Path, places: Places, protocol: str | None) -> None:
+    corpus = None if places is None else places_phrase(places)
     folders = [folder.path for folder in find_runs(root)]
     known = {path.parents[1].name for path in folders}, {path.parents[0].name for path in folders}
     for what, wanted, names in (("corpus", corpus, known[0]), ("protocol", protocol, known[1])):

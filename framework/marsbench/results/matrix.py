@@ -10,6 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
+from marsbench.config import Places, each_place, places_phrase
 from marsbench.data.voices import voices_of
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS
@@ -101,7 +102,7 @@ def matrices(runs: Iterable[tuple[RunFolder, Standing]]) -> tuple[list[Matrix], 
     return sorted(map(_matrix, found.values()), key=_place), left_out
 
 
-def stored_matrices(root: Path, corpus: str | None = None) -> tuple[list[Matrix], list[str]]:
+def stored_matrices(root: Path, corpus: Places = None) -> tuple[list[Matrix], list[str]]:
     """The matrices of all runs below a results folder, of one joined corpus if named, as `matrices`.
 
     Raises:
@@ -109,16 +110,18 @@ def stored_matrices(root: Path, corpus: str | None = None) -> tuple[list[Matrix]
     """
     runs: list[tuple[RunFolder, Standing]] = []
     left_out: list[str] = []
-    for folder in run_folders(root, corpus):
+    places = each_place(corpus)
+    for folder in run_folders(root, places[0] if len(places) == 1 else None):
         try:
             run = folder.read_standing()
         except ResultsError as error:
             left_out.append(str(error))
         else:
-            runs += [(folder, run)] if run else []
+            if run and (len(places) < 2 or run.corpus.is_meant_by(*places)):
+                runs.append((folder, run))
     found, more = matrices(runs)
     if not found and not left_out + more:
-        where = f"{root.absolute()}{f' on {corpus}' if corpus else ''}"
+        where = f"{root.absolute()}{f' on {places_phrase(corpus)}' if places else ''}"
         raise ResultsError(
             f"no runs in {where} that test one corpus in each fold; make them with: bench run --data A "
             "--data B --protocol across_pairs"

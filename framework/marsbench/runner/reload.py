@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.config import Experiment
+from marsbench.config import Experiment, Places, each_place
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import BenchError, CorpusError, ResultsError, unknown
 from marsbench.evaluation.predictions import Predictions
@@ -28,7 +28,6 @@ from marsbench.results.store import RunFolder, find_run
 from marsbench.runner.pipeline_job import Units
 from marsbench.tuning.search_space import Configuration
 
-Places = str | Sequence[str] | None
 _SAME = 1e-5
 """Largest difference of a probability between two fits that count as equal."""
 
@@ -74,10 +73,10 @@ def _sources(run: Run, registry: Registry, data: Places) -> list[Source]:
         ResultsError: it is joined of other numbers of corpora than are named.
         BenchError: no such dataset or path.
     """
-    datasets, places = run.corpus.datasets, [data] if isinstance(data, str) else list(data or ())
-    if run.corpus.joined and (not places or places == [run.corpus.name]):
+    datasets, places = run.corpus.datasets, each_place(data)
+    if run.corpus.joined and (not places or places == (run.corpus.name,)):
         return [Source(registry.get("datasets", one.name), one.parameters) for one in datasets]
-    places = places or [datasets[0].name]
+    places = places or (datasets[0].name,)
     if len(places) != len(datasets):
         names = ", ".join(dataset.name for dataset in datasets)
         raise ResultsError(

@@ -96,6 +96,12 @@ def test_a_run_is_read_again_from_its_record_alone(kit: Path, bench: Callable[..
     commands = bench("show", folder.path.name, "--plugins", kit).stdout
     assert "--data tones --data folder --protocol within5" in commands
     assert bench("export", folder.path.name, "-o", "bundle", "--plugins", kit).exit_code == 0
+    parts = ("--data", record.corpus.joined[0].parameters["root"], "--data", "tones")
+    best = ("--best", *parts, "--protocol", "within5", "-o", "best", "--plugins", kit)
+    assert bench("export", *best).exit_code == 0
+    assert "others-tones" in bench("leaderboard", *parts, "--protocol", "within5").stdout
+    both = bench("evaluate", "best", *parts, "--plugins", kit, "--json")
+    assert json.loads(both.stdout)["n_clips"] == 66
 
 
 def test_corpora_that_were_moved_are_named_one_by_one(

@@ -190,6 +190,43 @@ def test_a_moved_corpus_is_told_by_its_name_and_never_guessed(finished_run: Writ
         best_run_or_moved(RESULTS, "nowhere", None, Silent().say)
 
 
+def joined_run(write: Write) -> None:
+    """A run on two corpora, one of a plugin of its own, and a run on this one alone."""
+    mine = replace(RECIPE, parameters={"root": str(Path("mine").absolute())})
+    tones = replace(RECIPE, name="tones", parameters={})
+    record = CORPUS.model_copy(update={"name": "mine-tones", "dataset": tones, "joined": [mine]})
+    run = write("a", 0.5).read_run()
+    RunFolder(RESULTS / "mine-tones" / "stratified5" / "b").write_run(
+        run.model_copy(update={"corpus": record, "run_id": "b"})
+    )
+
+
+@pytest.mark.parametrize("places", [("mine", "tones"), ("tones", "./mine"), ["mine-tones"], "mine-tones"])
+def test_a_joined_corpus_is_named_by_its_parts_in_any_order(
+    finished_run: Write, places: str | list[str]
+) -> None:
+    joined_run(finished_run)
+    found, moved = best_run_or_moved(RESULTS, places, None, Silent().say)
+    assert (found.path.name, moved) == ("b", None)
+
+
+@pytest.mark.parametrize("places", [("mine", "mine"), ("mine", "tones", "third"), ("tones", "third")])
+def test_other_corpora_name_no_joined_one(finished_run: Write, places: tuple[str, ...]) -> None:
+    joined_run(finished_run)
+    with pytest.raises(ResultsError, match=f"Unknown corpus '{' and '.join(places)}'"):
+        best_run_or_moved(RESULTS, places, None, Silent().say)
+
+
+def test_a_joined_corpus_whose_parts_were_moved_is_found_by_their_names(finished_run: Write) -> None:
+    joined_run(finished_run)
+    Path("elsewhere/mine.csv").mkdir(parents=True)
+    said: list[str] = []
+    places = ["tones", "elsewhere/mine.csv"]
+    found, moved = best_run_or_moved(RESULTS, places, None, said.append)
+    assert (found.path.name, moved) == ("b", places)
+    assert "No run was made on tones and elsewhere/mine.csv: it is taken for the place" in said[0]
+
+
 @pytest.mark.parametrize("name", ["stratified5", "other"])
 def test_a_protocol_is_named_by_its_file_too(finished_run: Write, name: str) -> None:
     finished_run("a", 0.5)
