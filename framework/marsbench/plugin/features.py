@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from marsbench.errors import PluginError
 from marsbench.plugin.base import Plugin
+from marsbench.plugin.numba_cache import share_compiled_code
 from marsbench.plugin.search_space import HyperParameters
 
 Floats = NDArray[np.float32]
@@ -60,6 +61,7 @@ class FeatureExtractor(Plugin):
         Raises:
             PluginError: a wrong shape or dtype, a masked array, too many frames, or NaN or infinite values.
         """
+        share_compiled_code(self.requires)
         values = self.extract(waveform, sample_rate)
         if np.ma.isMaskedArray(values):
             raise PluginError(f"{self.name}.extract returned a masked array; fill it: array.filled(0)")
