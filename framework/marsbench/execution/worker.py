@@ -140,7 +140,8 @@ class WorkerProcess:
         """The process, and the copy of it that does the task."""
         self._libraries: list[str] = []
         """What the process should import before the next task."""
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def run(self, payload: bytes, isolation: Isolation, on_epoch: Callable[[int, int], None]) -> Any:
         """Value of the pickled work, or a Failure: of the work itself, or of a limit that it exceeded.
@@ -204,6 +205,7 @@ class WorkerProcess:
         self.kill()
         with contextlib.suppress(OSError):  # an unsent request cannot be flushed any more
             self._requests.close()
+        self._listener.join(_GRACE)  # it closes its pipe, unless a process outside the group holds that open
         self.log.close()
 
     def _send(self, request: Request) -> None:
