@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from marsbench.errors import PluginError, TrainingError, first_line
 from marsbench.plugin.features import FeatureKind, Features
+from marsbench.plugin.kernel_matrix import decision_values, fit_machine
 from marsbench.plugin.model import Examples, FitContext, Model, Probabilities
 from marsbench.plugin.search_space import HyperParameters
 
@@ -255,7 +256,7 @@ def _fitted(estimator: Any, clips: _Clips, seed: int, dev: _Clips | None = None)
     if stops_early and dev is not None:
         return _fitted_by(estimator, clips, dev.of_classes(np.unique(clips.targets)))
     if not (clips.has_groups and stops_early):
-        return estimator.fit(clips.values, clips.targets)
+        return fit_machine(estimator, clips.values, clips.targets)
     for kept, aside in clips.splits(_EARLY_STOPPING_FOLDS, seed):
         fit, held_out = clips.part(kept), clips.part(aside)
         if len(np.unique(fit.targets)) == len(np.unique(clips.targets)):
@@ -353,7 +354,7 @@ def _scores(estimator: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithms of probabilities, or else decision values, (n_clips, n_classes)."""
     if hasattr(estimator, "predict_proba"):
         return np.log(np.maximum(_own_probabilities(estimator, values), LEAST_PROBABILITY))
-    decisions: NDArray[np.float64] = estimator.decision_function(values)
+    decisions = decision_values(estimator, values)
     # Of two classes scikit-learn returns only (n_clips,).
     return np.column_stack([np.zeros_like(decisions), decisions]) if decisions.ndim == 1 else decisions
 
