@@ -29,7 +29,7 @@ def clips(n_clips: int, n_dims: int, n_classes: int = 3, n_copies: int = 0, seed
     return values, targets
 
 
-class HalfPipeline(Pipeline):
+class HalfPipeline(Pipeline):  # type: ignore[misc]  # scikit-learn has no types
     """Trains on every other clip, as pipelines that resample do."""
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:  # noqa: N803 - scikit-learn's names
