@@ -29,7 +29,7 @@ from marsbench.automl.selection import (
 from marsbench.automl.successive_halving import Screening
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.errors import TrainingError
+from marsbench.errors import ConfigError, TrainingError
 from marsbench.evaluation.metrics import RANKED_BY, objective_title
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import ChosenScore
@@ -125,7 +125,12 @@ def search(
 def _searched(asked: Search, progress: Progress, now: Callable[[], float]) -> Found:
     experiment = _experiment(asked, progress)
     held_out = partial(without_held_out, asked=asked)
-    (plan,) = make_plans(experiment, progress, tell_of_pairs=False, reduce=held_out)
+    plan, *others = make_plans(experiment, progress, tell_of_pairs=False, reduce=held_out)
+    if others:
+        names = ", ".join(one.protocol_word for one in (plan, *others))
+        raise ConfigError(
+            f"a search has one protocol, and {asked.protocol[0]} stands for {names}: name one of them"
+        )
     if plan.corpus.held_out:
         progress.say(held_out_line(plan.corpus))
     path = _path(asked, plan)
@@ -322,7 +327,7 @@ class _Search:
         return ChosenScore.of(metrics[RANKED_BY], bias, len(inner), len(outer[winner].clips))
 
     def _fused(self, ids: list[str]) -> tuple[RunFolder, Run]:
-        names = self.experiment.model_fields_set & Fusion.model_fields.keys() - {"data"}
+        names = self.experiment.model_fields_set & Fusion.model_fields.keys() - {"data", "protocol"}
         shared = {name: getattr(self.experiment, name) for name in names}
         fusion = Fusion(**shared, runs=ids, choose=True)
         return fuse_runs(fusion, self.screening.place.progress, known=[self.screening.folder])

@@ -216,6 +216,12 @@ def test_a_single_pipeline_wins_without_an_ensemble(find: Find) -> None:
     assert [run.ensemble for _, run in found.runs] == [None]
 
 
+@pytest.mark.parametrize("protocol", ["speaker5", ["speaker5"], "stratified5"], ids=str)
+def test_an_ensemble_is_made_under_a_protocol_that_was_named(find: Find, protocol: Any) -> None:
+    found = find(protocol=protocol)
+    assert [run.ensemble is not None for _, run in found.runs] == [False, False, True]
+
+
 def test_another_time_is_another_search(find: Find) -> None:
     assert find().path != find(time_budget=2000).path
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from marsbench.config import Experiment
+from marsbench.automl.search import search
+from marsbench.config import Experiment, Search
 from marsbench.errors import BenchError
 from marsbench.planning import make_plans
 from marsbench.plugin.registry import discover
@@ -102,6 +103,19 @@ def test_a_run_is_read_again_from_its_record_alone(kit: Path, bench: Callable[..
     assert "others-tones" in bench("leaderboard", *parts, "--protocol", "within5").stdout
     both = bench("evaluate", "best", *parts, "--plugins", kit, "--json")
     assert json.loads(both.stdout)["n_clips"] == 66
+
+
+@pytest.mark.parametrize("protocol", ["across", "from_tones", "within5", "across_pairs"])
+def test_joined_corpora_are_searched_under_one_protocol(kit: Path, others: Path, protocol: str) -> None:
+    grid = {"features": "crossings", "model": "nearest_mean", "time_budget": 10}
+    asked = Search.parse(grid | {"data": ["tones", others], "plugins": [kit], "protocol": protocol})
+    if protocol == "across_pairs":
+        with pytest.raises(
+            BenchError, match="across_pairs stands for within5, from_others, from_tones"
+        ):
+            search(asked, now=lambda: 0.0)
+    else:
+        assert search(asked, now=lambda: 0.0).winner[1].protocol.name == protocol
 
 
 def test_corpora_that_were_moved_are_named_one_by_one(
