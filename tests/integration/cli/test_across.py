@@ -110,9 +110,7 @@ def test_joined_corpora_are_searched_under_one_protocol(kit: Path, others: Path,
     grid = {"features": "crossings", "model": "nearest_mean", "time_budget": 10}
     asked = Search.parse(grid | {"data": ["tones", others], "plugins": [kit], "protocol": protocol})
     if protocol == "across_pairs":
-        with pytest.raises(
-            BenchError, match="across_pairs stands for within5, from_others, from_tones"
-        ):
+        with pytest.raises(BenchError, match="across_pairs stands for within5, from_others, from_tones"):
             search(asked, now=lambda: 0.0)
     else:
         assert search(asked, now=lambda: 0.0).winner[1].protocol.name == protocol
