@@ -17,7 +17,8 @@ from typing import Any
 from marsbench.errors import ExportError
 
 _DISTRIBUTIONS = (
-    "marsbench", "keras", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "soxr", "tensorflow",
+    "marsbench", "av", "keras", "librosa", "numpy", "scikit-learn", "scipy", "soundfile", "soxr",
+    "tensorflow",
 )  # fmt: skip
 _STDERR = 2
 _ONE_AT_A_TIME = threading.RLock()

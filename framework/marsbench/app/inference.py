@@ -6,6 +6,8 @@ from threading import Lock
 
 from marsbench.atomic_files import home
 from marsbench.data.audio import Waveform, decode
+from marsbench.data.compressed import SUFFIXES as COMPRESSED
+from marsbench.data.compressed import has_pyav
 from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_files import AnyBundle, golden_samples, write_bundle
 from marsbench.deployment.export import fit_bundle
@@ -17,8 +19,8 @@ from marsbench.progress import Silent
 
 MAX_MEGABYTES = 50
 MAX_SECONDS = 600.0
-UPLOAD_SUFFIXES = ("wav", "flac", "ogg", "oga", "opus", "mp3")
-"""Suffixes of files that can be uploaded: those that browsers can play."""
+_PLAIN_SUFFIXES = ("wav", "flac", "ogg", "oga", "opus", "mp3")
+"""Of files that browsers can play."""
 DEMO_CORPUS, DEMO_FEATURES, DEMO_MODEL = "demo", "functionals", "svm"
 _LOCK = Lock()
 """Each visitor has a thread, but a prediction sets the number of threads of the whole process, decoding may
@@ -32,6 +34,11 @@ class Answer:
     waveform: Waveform
     """As recorded, mono."""
     prediction: Prediction
+
+
+def upload_suffixes() -> list[str]:
+    """Suffixes of files that can be uploaded: also of those that PyAV decodes, where it is installed."""
+    return [*_PLAIN_SUFFIXES, *(sorted(suffix[1:] for suffix in COMPRESSED) if has_pyav() else ())]
 
 
 def predict_bytes(bundle: AnyBundle, data: bytes) -> Answer:

@@ -19,12 +19,14 @@ from marsbench.app import views
 from marsbench.app.inference import (
     MAX_MEGABYTES,
     MAX_SECONDS,
-    UPLOAD_SUFFIXES,
     Answer,
     demo_folder,
     predict_bytes,
     train_demo,
+    upload_suffixes,
 )
+from marsbench.data.compressed import SUFFIXES as COMPRESSED
+from marsbench.data.compressed import has_pyav
 from marsbench.deployment.bundle import beyond_full_scale
 from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
 from marsbench.deployment.bundle_record import BaseRecord, Origin
@@ -45,7 +47,8 @@ _MICROPHONE_RATE = 48_000
 """In Hz. Streamlit's default of 16,000 loses frequencies that a model may need; with None, the browser's own
 rate, come noise suppression and automatic gain."""
 _LIMITS = f"{MAX_MEGABYTES} MB and {MAX_SECONDS / 60:.0f} minutes"
-_CHOOSE_ANOTHER = f"Please choose another: WAV, FLAC, OGG or MP3, up to {_LIMITS}."
+_NEEDS_PYAV = ", ".join(sorted(suffix[1:].upper() for suffix in COMPRESSED))
+"""Formats that are offered where PyAV is installed."""
 
 
 def parse_options(words: Sequence[str]) -> Namespace:
@@ -128,9 +131,11 @@ def show_input(bundle: AnyBundle) -> None:
     """Upload and microphone, and the prediction of whichever was used last."""
     left, right = st.columns(2)
     uploaded = left.file_uploader(
-        f"Upload a file: up to {_LIMITS}", type=list(UPLOAD_SUFFIXES),
+        f"Upload a file: up to {_LIMITS}", type=upload_suffixes(),
         key="file", on_change=partial(_remember, "file"),
     )  # fmt: skip
+    if not has_pyav():
+        left.caption(escaped(f"{_NEEDS_PYAV} need PyAV on the server: pip install 'marsbench[av]'."))
     recorded = right.audio_input(
         "Or record your voice",
         sample_rate=_MICROPHONE_RATE,
@@ -154,7 +159,9 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
         with st.spinner("Predicting …"):
             answer = predict_bytes(bundle, data)
     except AudioError as error:
-        st.error(escaped(f"{name}: {error}. {_CHOOSE_ANOTHER if file else 'Please record again.'}"))
+        formats = f"WAV, FLAC, OGG, MP3{f', {_NEEDS_PYAV}' if has_pyav() else ''}"
+        again = f"Please choose another: {formats}, up to {_LIMITS}." if file else "Please record again."
+        st.error(escaped(f"{name}: {error}. {again}"))
         return
     except BenchError as error:
         st.error(escaped(f"{name}: {error}"))
@@ -172,7 +179,8 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         _html(views.table("prediction", answer.prediction))
-        st.audio(data, format=guess_type(file or "recording.wav")[0] or "audio/wav")
+        kind = guess_type(file or "recording.wav")[0] or "audio/wav"
+        st.audio(data, format=kind.replace("video/", "audio/"))
         st.caption(escaped(phrases.worth_phrase(bundle.record.origin)))
     with right:
         _html(

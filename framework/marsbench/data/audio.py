@@ -18,8 +18,8 @@ import soxr
 from numpy.typing import NDArray
 
 from marsbench.corpus_options import Channel
+from marsbench.data.compressed import HEAD, as_wav, container_of
 from marsbench.data.compressed import SUFFIXES as COMPRESSED
-from marsbench.data.compressed import as_wav, container_of
 from marsbench.data.limited_reader import LimitedReader
 from marsbench.environment import without_lines
 from marsbench.errors import AudioError
@@ -172,7 +172,7 @@ def decode_with_channels(
     data: bytes, max_seconds: float = MAX_SECONDS, channel: Channel = "mix"
 ) -> tuple[Waveform, int]:
     """The waveform that `decode` gives, and the file's number of channels."""
-    if container := container_of(data[:12]):
+    if container := container_of(data[:HEAD]):
         data = as_wav(data, container, max_seconds)
     stream = AudioReader(io.BytesIO(data))
     stream.check_container(len(data))

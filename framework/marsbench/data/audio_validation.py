@@ -22,7 +22,7 @@ from marsbench.data.audio import (
     is_far_beyond_full_scale,
     read_bytes,
 )
-from marsbench.data.compressed import decoder_of
+from marsbench.data.compressed import HEAD, decoder_of, pyav
 from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, ClipSource, Corpus
 from marsbench.data.duplicates import compute_fingerprint, fingerprint_vector, near_duplicates
 from marsbench.data.segments import SegmentedFile, content_of
@@ -109,7 +109,8 @@ def _cache_file(kind: str, clips: list[Clip]) -> Path:
 def _examine_cached(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
     stamps = [_stamp(clip.source) for clip in clips]
     path = _cache_file("audio", clips)
-    known = _read_cache(path)
+    found_by = {"", pyav()}  # another version of PyAV may decode otherwise
+    known = {stamp: facts for stamp, facts in _read_cache(path).items() if facts.decoder in found_by}
     unknown = {stamp: clip.source for stamp, clip in zip(stamps, clips, strict=True) if stamp not in known}
     if unknown:
         found = _examine_all(list(unknown.values()), progress)
@@ -148,14 +149,15 @@ def examine(path: Path, channel: Channel = "mix") -> AudioFacts:
     Raises:
         StorageError: this machine cannot read it at the moment.
     """
-    sha256 = ""
+    sha256 = decoder = ""
     try:
         data = read_bytes(path)
         sha256 = hashlib.sha256(data).hexdigest()
-        return _facts(sha256, *decode_with_channels(data, channel=channel))
+        decoder = decoder_of(data[:HEAD])
+        return replace(_facts(sha256, *decode_with_channels(data, channel=channel)), decoder=decoder)
     except AudioError as error:
         raise_machine_fault(error)
-        return AudioFacts(sha256=sha256, problem=str(error))
+        return AudioFacts(sha256=sha256, problem=str(error), decoder=decoder)
 
 
 def examine_segments(
@@ -177,7 +179,7 @@ def examine_segments(
         with SegmentedFile(path, channel) as file:
             sha256 = file.sha256()
             for number in sorted(range(len(times)), key=lambda number: times[number][0]):
-                facts[number] = _segment_facts(file, sha256, *times[number])
+                facts[number] = replace(_segment_facts(file, sha256, *times[number]), decoder=file.decoder)
     except AudioError as error:
         raise_machine_fault(error)
         facts = [AudioFacts(sha256=sha256, problem=str(error))] * len(times)
@@ -213,7 +215,7 @@ def _stamp(source: ClipSource) -> str:
         facts = (-1, -1, -1, -1)
     part = () if source.start is None else (source.start, source.end)
     channel = () if source.channel == "mix" else (source.channel,)
-    return json.dumps([str(source.path.absolute()), *facts, *part, *channel, *decoder_of(source.path)])
+    return json.dumps([str(source.path.absolute()), *facts, *part, *channel])
 
 
 def _read_cache(path: Path) -> dict[str, AudioFacts]:

@@ -8,7 +8,6 @@ computing time are bounded.
 import io
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from marsbench.errors import AudioError, first_line
 
 SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".webm"})
 """File name endings of these formats."""
+HEAD = 12
+"""Bytes that tell a format."""
 _MOST_BYTES = 1 << 29
 """Largest decoded WAV; with its mono samples, about as much memory as the other formats take at most."""
 _CODECS = "aac,alac,flac,mp3,mp3float,opus,libopus,vorbis,ac3,pcm_s16le,pcm_s16be,pcm_s24le,pcm_f32le"
@@ -40,14 +41,25 @@ def container_of(head: bytes) -> str | None:
     return "aac" if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0 else None
 
 
-def decoder_of(path: Path) -> tuple[str, ...]:
-    """What decodes a file, with its version, where that is PyAV by the file's name."""
-    if path.suffix.lower() not in SUFFIXES:
-        return ()
+_NO_PYAV = "no av"
+
+
+def pyav() -> str:
+    """PyAV with its version; `no av` if it is not installed."""
     try:
-        return (f"av {version('av')}",)
+        return f"av {version('av')}"
     except PackageNotFoundError:
-        return ("no av",)
+        return _NO_PYAV
+
+
+def has_pyav() -> bool:
+    """Whether PyAV is installed."""
+    return pyav() != _NO_PYAV
+
+
+def decoder_of(head: bytes) -> str:
+    """What decodes a file that begins so, as `pyav` says; empty for formats that libsndfile decodes."""
+    return pyav() if container_of(head) else ""
 
 
 def as_wav(data: bytes, container: str, max_seconds: float) -> bytes:

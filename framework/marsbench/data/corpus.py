@@ -132,6 +132,8 @@ class AudioFacts:
     """Similar for near duplicates, see `marsbench.data.duplicates`; empty if the clip has none."""
     peak: float = 0.0
     """Largest absolute sample of the mono waveform, where full scale is 1."""
+    decoder: str = ""
+    """As `compressed.decoder_of` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +195,16 @@ class CheckedCorpus:
 
     @cached_property
     def audio_keys(self) -> tuple[str, ...]:
-        """What the audio of each clip is known by: sha256 of the file; of a part, `AudioFacts.content`."""
+        """What the audio of each clip is known by: sha256 of the file.
+
+        Of a part, and of a file that PyAV decodes, of which another version may make other samples:
+        `AudioFacts.content`.
+        """
         pairs = zip(self.clips, self.facts, strict=True)
-        return tuple(facts.sha256 if clip.source.is_whole else facts.content for clip, facts in pairs)
+        return tuple(
+            facts.sha256 if clip.source.is_whole and not facts.decoder else facts.content
+            for clip, facts in pairs
+        )
 
     def require_attributes(self, names: Iterable[str]) -> None:
         """Raise CorpusError for a name that is not `label`, a known `speaker` or an attribute of a clip."""

@@ -33,14 +33,12 @@ from marsbench.data.audio import (
     taken,
     without_complaints,
 )
-from marsbench.data.compressed import as_wav, container_of
+from marsbench.data.compressed import HEAD, as_wav, container_of, decoder_of
 from marsbench.data.corpus import ClipSource
 from marsbench.errors import AudioError
 
 _TOLERANCE = 0.01
 """Seconds by which a segment may end after its file: tables have rounded times."""
-_HEAD = 12
-"""Bytes that tell a format."""
 _MOST_SECONDS = 7200.0
 """Longest M4A or the like: it is decoded as a whole."""
 _SECONDS_KEPT = 3600.0
@@ -86,6 +84,11 @@ class SegmentedFile:
         """Number of channels."""
         return int(self._file.channels)
 
+    @property
+    def decoder(self) -> str:
+        """As `compressed.decoder_of` says."""
+        return decoder_of(self._head)
+
     def sha256(self) -> str:
         """sha256 of the whole file's bytes."""
         with self.path.open("rb") as file:
@@ -122,7 +125,7 @@ class SegmentedFile:
             if not self.path.is_file():
                 raise AudioError("not a regular file" if self.path.exists() else "no such file")
             file: io.FileIO | io.BytesIO = io.FileIO(self.path)
-            self._head = file.read(_HEAD)
+            self._head = file.read(HEAD)
         except OSError as error:
             raise AudioError(f"cannot be read: {error.strerror or error}") from error
         if container := container_of(self._head):

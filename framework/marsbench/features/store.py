@@ -5,9 +5,9 @@
 
 The key covers everything that decides the features: the extractor's name, parameters, code and library
 versions, and the decoder; clips are identified by the sha256 of their audio bytes, or of the decoded samples
-if they are segments of a file. So stale features are
-never read. Extraction writes partial files of the same format; an interrupted extraction resumes from them,
-and other corpora reuse the clips that they share.
+if they are segments of a file or decoded by PyAV. So stale features are never read. Extraction writes partial
+files of the same format; an interrupted extraction resumes from them, and other corpora reuse the clips that
+they share.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ from marsbench.atomic_files import (
     write_checksummed,
 )
 from marsbench.data.audio import DECODER, Waveform, decode, read_bytes, resample
+from marsbench.data.compressed import HEAD, decoder_of
 from marsbench.data.corpus import CheckedCorpus, Clip, ClipSource
 from marsbench.data.segments import LastFile, content_of
 from marsbench.errors import AudioError, BenchError, DamagedError, PluginError, StorageError, reason_of
@@ -106,7 +107,10 @@ def _waveform(key: str, source: ClipSource, opened: LastFile) -> Waveform | None
         waveform = opened.waveform(source)
         return waveform if content_of(waveform) == key else None
     data = read_bytes(source.path)
-    return decode(data) if hashlib.sha256(data).hexdigest() == key else None
+    if not decoder_of(data[:HEAD]):
+        return decode(data) if hashlib.sha256(data).hexdigest() == key else None
+    waveform = decode(data)
+    return waveform if content_of(waveform) == key else None
 
 
 def extracted(extractor: FeatureExtractor, waveform: Waveform) -> Floats:

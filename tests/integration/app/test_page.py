@@ -50,6 +50,18 @@ def upload(page: AppTest, name: str, data: bytes) -> AppTest:
     return page
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_what_pyav_decodes_is_offered_where_it_is_installed(
+    opened: Opened, folder: Path, installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.data.compressed.pyav", lambda: "av 1" if installed else "no av")
+    page = opened(folder)
+    offered = {".m4a", ".aac", ".mp4", ".webm"} & set(page.file_uploader[0].proto.type)
+    told = [one.value for one in page.caption if "need PyAV" in one.value]
+    assert (len(offered), len(told)) == ((4, 0) if installed else (0, 1))
+    assert installed or told[0].endswith("pip install 'marsbench\\[av\\]'.")
+
+
 def words_of(page: AppTest) -> str:
     return " ".join(element.proto.body for element in page.get("html"))
 

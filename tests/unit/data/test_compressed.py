@@ -2,16 +2,23 @@
 
 import io
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import soundfile
 
+from marsbench.data import audio_validation, compressed
 from marsbench.data.audio import Waveform, decode, decode_with_channels
-from marsbench.data.audio_validation import examine
-from marsbench.data.compressed import container_of, decoder_of
+from marsbench.data.audio_validation import check_audio, examine
+from marsbench.data.compressed import container_of
+from marsbench.data.corpus import Clip, Corpus
 from marsbench.data.segments import SegmentedFile
-from marsbench.errors import AudioError, raise_machine_fault
+from marsbench.errors import AudioError, CorpusError, raise_machine_fault
+from marsbench.features.store import FeatureStore
+from marsbench.plugin.registry import discover
 
 av = pytest.importorskip("av")
 RATE = 48_000
@@ -121,10 +128,45 @@ def test_without_pyav_the_message_names_the_formats_and_the_line_to_convert(
     assert problem.endswith("ffmpeg -i FILE FILE.wav")
 
 
-def test_what_was_found_without_pyav_is_looked_at_again_once_it_is_there() -> None:
-    found = decoder_of(Path("a.M4A"))
-    assert found == (f"av {av.__version__}",)
-    assert decoder_of(Path("a.wav")) == ()
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    """One WAV file, one M4A, and one M4A that is called a WAV file."""
+    soundfile.write(tmp_path / "a.wav", TONE[: RATE // 2], RATE)
+    (tmp_path / "b.m4a").write_bytes(recorded("M4A"))
+    (tmp_path / "c.wav").write_bytes(recorded("M4A", 2))
+    names = {"a.wav": "low", "b.m4a": "low", "c.wav": "high"}
+    clips = tuple(Clip(name, tmp_path / name, label) for name, label in names.items())
+    return Corpus("mine", ("low", "high"), clips)
+
+
+@pytest.mark.parametrize("then", ["17.0.0", None])
+def test_what_another_pyav_or_none_found_is_looked_at_again(
+    corpus: Corpus, then: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        if then:
+            patch.setattr(compressed, "version", lambda _: then)
+            assert [facts.decoder for facts in check_audio(corpus).facts] == ["", "av 17.0.0", "av 17.0.0"]
+        else:
+            patch.setattr(compressed, "version", Mock(side_effect=PackageNotFoundError))
+            patch.setitem(sys.modules, "av", None)
+            with pytest.raises(CorpusError, match="need PyAV"):
+                check_audio(corpus)
+    again = Mock(side_effect=examine)
+    monkeypatch.setattr(audio_validation, "examine", again)
+    found = [check_audio(corpus).facts for _ in range(2)]
+    now = f"av {av.__version__}"
+    assert [facts.decoder for facts in found[1]] == ["", now, now]
+    assert sorted(call.args[0].name for call in again.call_args_list) == ["b.m4a", "c.wav"]
+
+
+def test_features_are_kept_under_the_samples_that_pyav_decoded(corpus: Corpus, kit: Path) -> None:
+    checked = check_audio(corpus)
+    wav, *others = checked.facts
+    assert checked.audio_keys == (wav.sha256, *(facts.content for facts in others))
+    recipe = discover((kit,)).get("features", "crossings").recipe({})
+    features = FeatureStore(recipe, (kit,)).features_of(checked)
+    assert features.clips == list(checked.audio_keys)
 
 
 @pytest.mark.parametrize("head", [b"", b"\xff", b"RIFF", b"\xff\xfb\x90", b"ID3\4", b"fLaC", b"\xff\xe3\x18"])
