@@ -73,7 +73,7 @@ def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     from marsbench.report.boards import terminal_board
     from marsbench.report.matrix import terminal_matrices
     from marsbench.report.terminal.console import out, print_path
-    from marsbench.report.terminal.runs import corpus_notes, run_summary
+    from marsbench.report.terminal.runs import corpus_notes, protocol_notes, run_summary
     from marsbench.results.leaderboard import leaderboards
     from marsbench.results.matrix import matrices
 
@@ -81,9 +81,11 @@ def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     rows = {run_id: row for board in boards for row in board.rows for run_id in row.run_ids}
     shown: set[str] = set()
     for folder, run in runs:
-        if run.protocol.hash not in shown:
+        if run.corpus.fingerprint not in shown:
             out.print(corpus_notes(run))
-        shown.add(run.protocol.hash)
+        for note in protocol_notes(run) if run.protocol.hash not in shown else ():
+            out.print(note)
+        shown |= {run.corpus.fingerprint, run.protocol.hash}
         row = rows.get(run.run_id)
         out.print(run_summary(run, row))
         print_path("Files", folder.path)

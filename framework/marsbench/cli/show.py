@@ -57,7 +57,7 @@ def _print_run(folder: RunFolder, found: Run) -> None:
     from marsbench.results.plots import plot_confusion
     from marsbench.results.reproduce import reproduce
 
-    out.print(runs.corpus_notes(found))
+    out.print(runs.corpus_notes(found), *runs.protocol_notes(found), sep="\n")
     row = row_beside_others(folder.path.absolute().parents[2], found)
     out.print(runs.run_summary(found, row))
     print_path("Files", folder.path)

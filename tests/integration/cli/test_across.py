@@ -79,6 +79,7 @@ def test_a_run_across_pairs_ends_in_a_matrix_that_every_output_has(
 def test_what_is_left_out_is_told_before_use_and_kept_with_the_run(ran: Any) -> None:
     told = "clips left out, as not all corpora have their class: 12 of silent (others)"
     assert told in " ".join(ran.stderr.split())
+    assert " ".join(ran.stdout.split()).count(told) == 1  # three protocols, one corpus
     record = next(find_runs(Path("results"))).read_run()
     assert told in record.corpus.notes
     assert (record.corpus.name, record.corpus.n_clips) == ("others-tones", 66)

@@ -30,7 +30,7 @@ _SHORT = 7
 
 
 def corpus_notes(run: Run) -> RenderableType:
-    """The corpus, and notes on it and on the protocol that limit what the scores say."""
+    """The corpus, and notes on it that limit what the scores say."""
     corpus = run.corpus
     size = f"{corpus.n_clips} clips, {len(corpus.labels)} classes"
     lines = [Text(f"Corpus {corpus.name}: {size}; licence: {corpus.licence}.")]
@@ -43,8 +43,12 @@ def corpus_notes(run: Run) -> RenderableType:
         Text(f"Corpus {corpus.name}: {note}.", "yellow" if note.startswith("Warning") else "dim")
         for note in corpus.notes
     ]
-    lines += [Text(f"Protocol {run.protocol.name}: {note}.", "dim") for note in run.protocol.notes]
     return Group(*lines)
+
+
+def protocol_notes(run: Run) -> list[Text]:
+    """Notes on the protocol that limit what the scores say."""
+    return [Text(f"Protocol {run.protocol.name}: {note}.", "dim") for note in run.protocol.notes]
 
 
 def run_summary(run: Run, row: Row | None = None) -> RenderableType:
