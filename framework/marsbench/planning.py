@@ -21,7 +21,7 @@ from marsbench.evaluation.normalisation import groups_of
 from marsbench.pipelines import Pipeline, Settings, pairs_of, settings_by_plugin
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
-from marsbench.progress import Progress, Silent
+from marsbench.progress import Progress, Silent, phase
 from marsbench.protocols.apply import apply_protocol, find_protocol, with_members
 from marsbench.protocols.protocol import Protocol
 
@@ -78,7 +78,8 @@ def make_plans(
     # Names come first: a misspelt one is reported before any audio is read.
     definitions = {word: find_protocol(word) for word in experiment.protocol}
     registry = discover(drop_in_folders(experiment.plugins))
-    found = resolve_datasets(registry, experiment.data, experiment.reading)
+    with phase("listing"):
+        found = resolve_datasets(registry, experiment.data, experiment.reading)
     datasets = [entry for entry, _ in found]
     features = [registry.get("features", name) for name in experiment.features]
     models = [registry.get("models", name) for name in experiment.model]
@@ -94,17 +95,22 @@ def make_plans(
     checked = reduce(_load_and_check(sources, experiment.reading, experiment.bad_audio, progress))
     groups_of(checked, experiment.normalise)  # raises where speakers are not known
     corpus = _with_notes(checked, voice_notes(checked, independent=experiment.independent_clips), progress)
+    with phase("splits"):
+        protocols = {
+            word: apply_protocol(definition, corpus)
+            for word, definition in with_members(definitions, corpus).items()
+        }
     return [
         Plan(
             corpus=corpus,
-            protocol=apply_protocol(definition, corpus),
+            protocol=protocol,
             protocol_word=word,
             pipelines=tuple(pipelines),
             datasets=tuple(source.entry.recipe(source.parameters) for source in sources),
             reading=experiment.reading,
             folders=registry.folders,
         )
-        for word, definition in with_members(definitions, corpus).items()
+        for word, protocol in protocols.items()
     ]
 
 
@@ -216,7 +222,7 @@ def _load_and_check(
     _require_taker(sources, reading)
     parts = []
     for source in sources:
-        with progress.track(f"Loading {source.entry.name}", 1) as advance:
+        with phase("listing"), progress.track(f"Loading {source.entry.name}", 1) as advance:
             parts.append(_listed_part(source, reading, is_alone=len(sources) == 1))
             advance(1)
         if source.found_at is not None:
@@ -224,7 +230,8 @@ def _load_and_check(
     corpus = _one_of(parts, reading)
     for note in corpus.notes:
         progress.say(note)
-    return check_audio(corpus, on_bad, progress)
+    with phase("audio check"):
+        return check_audio(corpus, on_bad, progress)
 
 
 def _read_as(source: Source, corpus: Corpus) -> str:

@@ -1,6 +1,7 @@
 """How long work reports progress, whatever shows it."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -51,6 +52,51 @@ class Lines:
     def say(self, line: str) -> None:
         """Print the line."""
         print(cleaned(line, kept="\n"), file=sys.stderr, flush=True)  # noqa: T201 - the user asked for it
+
+
+class Phases:
+    """Seconds of this process by phase of its work, told by `--verbose`.
+
+    Each moment counts to the phase that was begun last, in whatever thread, so that the phases add up to the
+    process's whole time.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = {"start": 0.0}
+        self._open = ["start"]
+        self._since = time.monotonic()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Count the time inside the context to a phase."""
+        self._change(name, is_begun=True)
+        try:
+            yield
+        finally:
+            self._change(name, is_begun=False)
+
+    def _change(self, name: str, *, is_begun: bool) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._seconds[self._open[-1]] = self._seconds.get(self._open[-1], 0.0) + now - self._since
+            self._since = now
+            if is_begun:
+                self._open.append(name)
+            else:
+                del self._open[len(self._open) - 1 - self._open[::-1].index(name)]
+
+    def line(self, process_seconds: float) -> str:
+        """The phases in one line; what of the process's time was before this object belongs to "start"."""
+        with self.of("start"):
+            seconds = dict(self._seconds)
+        seconds["start"] += max(process_seconds - sum(seconds.values()), 0.0)
+        told = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+        return f"Seconds: {told}; in all {sum(seconds.values()):.1f}"
+
+
+PHASES = Phases()
+phase = PHASES.of
 
 
 def progress_for(verbose: bool) -> Progress:

@@ -88,6 +88,7 @@ CriteriaOption = Annotated[list[str] | None, declared(_SHARED["criteria"])]
 Settings = Annotated[list[str] | None, declared(_SHARED["set"])]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Also repeat fits that failed earlier.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Tell at the end how long each phase took.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id, its beginning, or the run's folder.")]
 
 DEFAULT_RESULTS = Path("results")

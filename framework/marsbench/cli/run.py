@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from marsbench.cli.options import Given, RetryFailed, takes
+from marsbench.cli.options import Given, RetryFailed, Verbose, takes
 from marsbench.config import Experiment, Fusion, read_experiment_file
+from marsbench.progress import phase
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
@@ -23,24 +24,26 @@ def run(
         ),
     ] = None,
     retry_failed: RetryFailed = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run pipelines, grade them, and show the leaderboard.
 
     A pipeline is a pair of a feature extractor and a model; every pair is run. Results of earlier runs are
     reused. Interrupted? Rerun the same command to resume.
     """
-    from marsbench.report.terminal.console import TerminalProgress
+    from marsbench.report.terminal.console import TerminalProgress, telling_phases
     from marsbench.runner.runner import run as run_experiment
 
     values = read_experiment_file(experiment) if experiment else {}
     asked = Experiment.parse(values, str(experiment or ""), given)
-    with TerminalProgress() as progress:
-        runs = run_experiment(asked, progress, retry_failed=retry_failed)
-    print_report(runs, asked.results)
+    with telling_phases(verbose):
+        with TerminalProgress() as progress:
+            runs = run_experiment(asked, progress, retry_failed=retry_failed)
+        print_report(runs, asked.results)
 
 
 @takes(Fusion)
-def ensemble(given: Given, retry_failed: RetryFailed = False) -> None:
+def ensemble(given: Given, retry_failed: RetryFailed = False, verbose: Verbose = False) -> None:
     """Fuse the probabilities of finished runs into one more run.
 
     The runs must be of one leaderboard; their probabilities are pooled with weights. The weights of a fold
@@ -53,12 +56,13 @@ def ensemble(given: Given, retry_failed: RetryFailed = False) -> None:
     if given.get("equal") and "inner-folds" in given:
         raise typer.BadParameter("--inner-folds is for fitted weights: leave it out with --equal")
     from marsbench.automl.members import ensemble as fuse
-    from marsbench.report.terminal.console import TerminalProgress
+    from marsbench.report.terminal.console import TerminalProgress, telling_phases
 
     asked = Fusion.parse({}, typed=given)
-    with TerminalProgress() as progress:
-        fused = fuse(asked, progress, retry_failed=retry_failed)
-    print_report([fused], asked.results)
+    with telling_phases(verbose):
+        with TerminalProgress() as progress:
+            fused = fuse(asked, progress, retry_failed=retry_failed)
+        print_report([fused], asked.results)
 
 
 def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
@@ -70,6 +74,11 @@ def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
 
 def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     """Print the runs and their leaderboards."""
+    with phase("report"):
+        _print_runs(runs, results)
+
+
+def _print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     from marsbench.report.boards import terminal_board
     from marsbench.report.matrix import terminal_matrices
     from marsbench.report.terminal.console import out, print_path

@@ -12,7 +12,7 @@ from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Submit
 from marsbench.execution.limits import Clock
-from marsbench.progress import Advance, Progress
+from marsbench.progress import Advance, Progress, phase
 from marsbench.results.predictions import write_predictions
 from marsbench.results.schema import Run, RunPlan
 from marsbench.results.store import RunFolder
@@ -172,7 +172,8 @@ class Job(ABC):
         """
         self.clock = clock
         if self.missing:
-            self.fit_missing(place)
+            with phase("folds"):
+                self.fit_missing(place)
         self._bars.close()
         self._finish()
         self.release()
@@ -201,11 +202,13 @@ class Job(ABC):
         self.failures[None] = failure
 
     def _finish(self) -> None:
-        predictions = self.predictions() if len(self.finished) == len(self.folds) else None
-        record = self.build_record(predictions)
-        if predictions is not None:
-            record = write_predictions(self.folder, record, predictions)
-        self.folder.write_run(record)
+        with phase("scoring"):
+            predictions = self.predictions() if len(self.finished) == len(self.folds) else None
+            record = self.build_record(predictions)
+        with phase("writing"):
+            if predictions is not None:
+                record = write_predictions(self.folder, record, predictions)
+            self.folder.write_run(record)
         self._record = record
         self.finished.clear()  # a large grid's probabilities are too much to keep
 

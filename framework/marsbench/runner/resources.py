@@ -17,7 +17,7 @@ from marsbench.execution.executor import open_executor
 from marsbench.execution.scheduler import Scheduler, Stopped, graceful_interruption
 from marsbench.features.store import Extracted, Extraction, FeatureFile, FeatureStore
 from marsbench.plugin.registry import Recipe
-from marsbench.progress import Progress
+from marsbench.progress import Progress, phase
 
 
 @dataclass
@@ -73,7 +73,8 @@ class Resources:
     ) -> FeatureFile | Failure:
         try:
             store = FeatureStore(recipe, folders)
-            features = store.features_of(corpus, self.progress, self._run_all, self.pause)
+            with phase("features"):
+                features = store.features_of(corpus, self.progress, self._run_all, self.pause)
         except (StorageError, ExecutionError, ConfigError):
             raise  # no plugin's fault: nothing else can go on either
         except _ExtractionFailed as failed:

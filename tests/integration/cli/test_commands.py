@@ -119,12 +119,15 @@ def test_an_experiment_file_is_a_grid_and_options_win_over_it(
         f"features = ['crossings', 'blocks']\nmodel = 'nearest_mean'\ndata = 'tones'\nplugins = ['{kit}']\n"
         "protocol = 'holdout80'\nseed = 3\n[set.crossings]\nscale = 2.0\n"
     )
-    result = bench("run", "grid.toml", "--seed", "4", "--set", "tones.n_takes=3")
+    result = bench("run", "grid.toml", "--seed", "4", "--set", "tones.n_takes=3", "--verbose")
     rows = json.loads(bench("leaderboard", "--json").stdout)
     assert result.exit_code == 0
     assert [(row["protocol"], row["seeds"]) for row in rows] == [("holdout80", [4])] * 2
     assert rows[1]["settings"] | rows[0]["settings"] == {"crossings.scale": 2.0}
     assert "Corpus tones: 45 clips" in result.stdout
+    told = result.stderr.splitlines()[-1]
+    for phase in ("start", "listing", "audio check", "features", "folds", "scoring", "writing", "report"):
+        assert f" {phase} " in told
 
 
 def test_a_misspelt_key_of_a_file_is_answered_with_the_right_one(bench: Bench, tmp_path: Path) -> None:

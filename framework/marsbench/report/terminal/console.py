@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+import psutil
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
@@ -23,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from marsbench.errors import cleaned
-from marsbench.progress import Advance
+from marsbench.progress import PHASES, Advance
 
 
 class _CleanConsole(Console):
@@ -107,6 +108,17 @@ def n_more(n_hidden: int) -> list[Text]:
 def print_path(what: str, path: Path) -> None:
     """Print the path of something on one line, however long, so that it can be copied."""
     out.print(f"{what}: {path}", soft_wrap=True, markup=False, style="dim")
+
+
+@contextmanager
+def telling_phases(is_wanted: bool) -> Iterator[None]:
+    """Print at the end of the context, however it ends, how long each phase of the process took."""
+    try:
+        yield
+    finally:
+        if is_wanted:
+            line = PHASES.line(time.time() - psutil.Process().create_time())
+            err.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 class TerminalProgress:
