@@ -27,7 +27,9 @@ def refreshed(text: str, boards: Any) -> str:
     return str(SCRIPT["refreshed"](text, boards))
 
 
-@pytest.mark.parametrize("board", ["ravdess/speaker5", "ravdess/stratified5", "ravdess-speech/emobox6"])
+@pytest.mark.parametrize(
+    "board", ["ravdess/speaker5", "ravdess/stratified5", "ravdess-speech/emobox6", "ravdess-speech/luna5"]
+)
 def test_intervals_of_published_runs_are_those_that_are_computed_today(board: str) -> None:
     folder = RunFolder(next((SCRIPT["RESULTS"] / board).glob("*/run.json")).parent)
     run = folder.read_run()
