@@ -26,7 +26,7 @@ from marsbench.automl.selection import (
     mean_score,
     pooled_predictions,
 )
-from marsbench.automl.successive_halving import Screening
+from marsbench.automl.successive_halving import TIME_LIMIT, Screening
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, TrainingError
@@ -61,8 +61,8 @@ _LEAST_TRIALS = 2
 """Trials that there must be time for in each fold, or there are none."""
 _OUTER, _WHOLE = 1.4, 1.8
 """Times as long as on a hold-out: a fit on a fold's training part, and one on all clips; both have more."""
-_RESERVE, _SLACK = 12.0, 0.02
-"""Seconds, and a share of the time, kept for what is no fit: starting, writing, checking."""
+_RESERVE, _SLACK = 10.0, 0.02
+"""Least seconds, and a share of the time, kept for what is no fit: ensemble, bundle, its check."""
 _LONGEST_FIT, _ANY_FIT = 0.1, 30.0
 """Share of the time that one fit may take, and seconds that it may take however short the time."""
 
@@ -106,11 +106,15 @@ class Found(NamedTuple):
 
 
 def search(
-    asked: Search, progress: Progress | None = None, *, now: Callable[[], float] = time.monotonic
+    asked: Search,
+    progress: Progress | None = None,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    before: float = 0.0,
 ) -> Found:
     """Search through pipelines for the time that was given; what an earlier call finished is reused.
 
-    `now` is the time in seconds.
+    `now` is the time in seconds, `before` what of the time was spent before this call.
 
     Raises:
         BenchError: what was asked for cannot be planned, a result cannot be written, nothing could be fitted.
@@ -119,10 +123,10 @@ def search(
     progress = progress or Silent()
     require_writable(asked.results)
     with at_work("a search", asked.results, home()):
-        return _searched(asked, progress, now)
+        return _searched(asked, progress, now, now() - before)
 
 
-def _searched(asked: Search, progress: Progress, now: Callable[[], float]) -> Found:
+def _searched(asked: Search, progress: Progress, now: Callable[[], float], start: float) -> Found:
     experiment = _experiment(asked, progress)
     held_out = partial(without_held_out, asked=asked)
     plan, *others = make_plans(experiment, progress, tell_of_pairs=False, reduce=held_out)
@@ -134,13 +138,14 @@ def _searched(asked: Search, progress: Progress, now: Callable[[], float]) -> Fo
     if plan.corpus.held_out:
         progress.say(held_out_line(plan.corpus))
     path = _path(asked, plan)
+    prepared = now() - start
     with locked(path.parent, "another process is searching for the same", progress):
         record = read_record(path, SearchRecord) if path.exists() else SearchRecord(asked=_words(asked))
         study = StudyFolder(path.parent / "study")
-        clock = Clock(asked.time_budget, study.seconds_spent, now)
+        clock = Clock(asked.time_budget, study.seconds_spent + prepared, now)
         try:
             with Resources.opened(experiment, open_executor(experiment), progress) as place:
-                screening = Screening(plan, asked.objective, place, study, clock)
+                screening = Screening(plan, asked.objective, place, study, clock, clock.elapsed)
                 return _Search(experiment, plan, screening, path, record).found()
         finally:
             study.write_seconds_spent(clock.elapsed)
@@ -195,19 +200,22 @@ class _Search:
 
     def found(self) -> Found:
         """Run all stages."""
-        shortlist = self._shortlist()
-        finalists = self._finalists(shortlist)
+        candidates = self._candidates()
+        self._keep()
+        shortlist = self._shortlist(candidates)
+        finalists = self._finalists(shortlist) or self._late(candidates, shortlist)
         return self._chosen(shortlist, [*finalists, *self._tuned(finalists)])
 
-    def _shortlist(self) -> list[Contender]:
+    def _shortlist(self, candidates: Sequence[Candidate]) -> list[Contender]:
         """Pipelines with their predictions on hold-outs of every fold, best first."""
-        candidates = self._candidates()
         if self.record.looked is None:
             self.screening.look(candidates)
             self._keep(looked=[one.looked for one in candidates])
         known = [one.name for one in self.record.held_out or ()]
         chosen = [one for one in candidates if one.name in known] if known else candidates
         contenders = self.screening.hold_out(chosen, in_any_time=bool(known))
+        if not contenders and (late := self.screening.late(candidates)):
+            contenders = [late]
         if not contenders:
             reasons = dict.fromkeys(one.looked.reason for one in candidates)
             raise TrainingError(f"no pipeline could be fitted: {'; '.join(filter(None, reasons))}")
@@ -217,8 +225,11 @@ class _Search:
             f"hold-outs, {title} in %: "
             + ", ".join(f"{one.name} {100 * one.score:.1f}" for one in contenders)
         )
-        self._keep(looked=[one.looked for one in candidates], held_out=[one.record for one in contenders])
+        self._keep_candidates(candidates, contenders)
         return contenders
+
+    def _keep_candidates(self, candidates: Sequence[Candidate], contenders: Sequence[Contender]) -> None:
+        self._keep(looked=[one.looked for one in candidates], held_out=[one.record for one in contenders])
 
     def _candidates(self) -> list[Candidate]:
         """Every pair, with the screening result of an earlier command if there is one."""
@@ -241,18 +252,66 @@ class _Search:
             needed, names = 0.0, list[str]()
             for one in wanted:
                 needed += _OUTER * self.screening.seconds_of_folds(one.seconds)
-                if not names or self._clock.reaches(_RUNS, needed):
+                if not names or self.screening.in_time(_RUNS, needed):
                     names.append(one.name)
+            if late := [one.name for one in wanted if one.name not in names]:
+                self._say(f"no time for runs of {', '.join(late)}")
             self._keep(finalists=names)
         chosen = [one for one in shortlist if one.name in (self.record.finalists or ())]
         self._say(f"runs of {', '.join(one.name for one in chosen)}")
-        runs = [run for one in chosen for run in self._jobs_of(one.candidate, self.experiment)]
-        make_jobs(runs, self.screening.place)
-        return _complete(zip(chosen, runs, strict=True))
+        self.screening.is_safe = False
+        first = self._runs(chosen[:1])  # nothing that comes after it may keep it from its end
+        self.screening.is_safe = bool(first)
+        self.screening.end_at(_RUNS)
+        return [*first, *self._runs(chosen[1:])]
+
+    def _runs(self, contenders: Sequence[Contender], *, retry_failed: bool = False) -> list[_Entrant]:
+        runs = [run for one in contenders for run in self._jobs_of(one.candidate, self.experiment)]
+        make_jobs(runs, self.screening.place, retry_failed=retry_failed)
+        return _complete(zip(contenders, runs, strict=True))
+
+    def _late(self, candidates: Sequence[Candidate], shortlist: list[Contender]) -> list[_Entrant]:
+        """The first complete run of a further pipeline, where those of all finalists failed.
+
+        The others of the shortlist come first, then all that were dropped before, and at last the
+        finalists without the time limit of a fit.
+        """
+        self.screening.is_safe = False
+        stopped: list[Contender] = []
+        while not stopped or self._clock.left > 0:
+            if (late := self._next(candidates, shortlist)) is None:
+                break
+            self._keep(finalists=[*(self.record.finalists or ()), late.name])
+            self._say(f"run of {late.name}, as those before it have failed")
+            if entrants := self._runs([late]):
+                return entrants
+            stopped = [one for one in shortlist if self._was_stopped(one)]
+        if stopped := [one for one in shortlist if self._was_stopped(one)]:
+            self.screening.lift_limits()
+        return next(filter(None, (self._runs([one], retry_failed=True) for one in stopped)), [])
+
+    def _was_stopped(self, contender: Contender) -> bool:
+        """Whether its run is incomplete because a fit reached its time limit."""
+        (job,) = self._jobs_of(contender.candidate, self.experiment)
+        failures = job.folder.read_run().failures if job.folder.is_finished else []
+        return any(failure.kind == TIME_LIMIT for failure in failures)
+
+    def _next(self, candidates: Sequence[Candidate], shortlist: list[Contender]) -> Contender | None:
+        """The best pipeline that has no run; `shortlist` and the record get one that was dropped before."""
+        known = {one.name for one in shortlist}
+        if others := [one for one in shortlist if one.name not in (self.record.finalists or ())]:
+            return others[0]
+        late = self.screening.late([one for one in candidates if one.name not in known])
+        if late is not None:
+            shortlist.append(late)
+            self._keep_candidates(candidates, shortlist)
+        return late
 
     def _tuned(self, finalists: Sequence[_Entrant]) -> list[_Entrant]:
         """Tuned runs of the same pipelines, one after another, each in its share of the time that is left."""
         tunable = [one for one in finalists if one.contender.candidate.pipeline.is_tunable][:_TUNED]
+        self.screening.is_safe = True
+        self.screening.ends = self._clock.budget - self._ending([one.contender for one in finalists])
         tuned: list[_Entrant] = []
         for position, entrant in enumerate(tunable):
             contender = entrant.contender
@@ -274,8 +333,7 @@ class _Search:
     def _seconds_for_trials(self, contender: Contender, finalists: Sequence[_Entrant]) -> float:
         """Seconds for trials of a contender and of those after it; 0 if they are too few."""
         fit = contender.seconds
-        export = _WHOLE * sum(one.contender.seconds for one in finalists)
-        later = self.screening.seconds_of_folds(fit) + export + _RESERVE + _SLACK * self._clock.budget
+        later = self.screening.seconds_of_folds(fit) + self._ending([one.contender for one in finalists])
         left = self._clock.left - later
         tuning = self.experiment.model_copy(update={"trials": None}).tuning(
             has_epochs=bool(contender.candidate.pipeline.rungs)
@@ -283,6 +341,12 @@ class _Search:
         n_inner = tuning.inner_folds if tuning else 1
         trial = n_inner * self.screening.seconds_of_folds(contender.candidate.looked.seconds)
         return left if left > _LEAST_TRIALS * trial + _OUTER * self.screening.seconds_of_folds(fit) else 0.0
+
+    def _ending(self, contenders: Sequence[Contender]) -> float:
+        """Seconds for all after the last run, if these contenders are exported."""
+        fits = _WHOLE * sum(one.seconds for one in contenders)
+        rest = max(_RESERVE, 2 * self.screening.longest_start)
+        return fits + rest + _SLACK * self._clock.budget
 
     def _chosen(self, shortlist: Sequence[Contender], entrants: Sequence[_Entrant]) -> Found:
         """The winner: the ensemble if its inner score is above that of each member, else the best."""
@@ -293,10 +357,11 @@ class _Search:
         for entrant in sorted(entrants, key=lambda one: (one.contender.score, one.run.tuning is None)):
             by_name[entrant.contender.name] = entrant
         best = max(by_name.values(), key=lambda one: one.contender.score)
-        members = best_members([one.contender for one in by_name.values()])
+        members = self._members([one.contender for one in by_name.values()])
         runs = [(one.folder, one.run) for one in entrants]
         inner = [one.contender.predictions for one in entrants]
-        winner, score = (best.folder, best.run), best.contender.score
+        best_run = winner = best.folder, best.run
+        score = best.contender.score
         if len(members) > 1:
             ids = [by_name[one.name].run.run_id for one in members]
             runs.append(self._fused(ids))
@@ -307,9 +372,21 @@ class _Search:
         inner += [one.predictions for one in shortlist if all(one is not run.contender for run in entrants)]
         chosen = self._corrected(runs, inner, runs.index(winner))
         self._keep(winner=Winner(run_id=winner[1].run_id, score=score, chosen=chosen))
-        whole = winner[1].fit_seconds / len(self.plan.protocol.folds) * _WHOLE / _OUTER
-        left = max(0.0, self._clock.left - whole - _RESERVE)
+        exported = members if winner is not best_run else [best.contender]
+        left = max(0.0, (self._clock.left - self._ending(exported)) / 2)
         return Found(winner, runs, self.record, self.path, self.plan.corpus, left)
+
+    def _members(self, contenders: Sequence[Contender]) -> list[Contender]:
+        """Those of the ensemble that there is time to export; a single one for none."""
+        if self.record.members is None:
+            members = best_members(contenders)
+            is_open = self.record.winner is None  # else it was chosen before members were kept
+            while is_open and len(members) > 1 and self._clock.left < self._ending(members):
+                self._say(f"no time to export {members[-1].name} in an ensemble")
+                members.pop()
+            self._keep(members=[one.name for one in members])
+        names = self.record.members or []
+        return sorted((one for one in contenders if one.name in names), key=lambda one: names.index(one.name))
 
     def _corrected(
         self, runs: list[tuple[RunFolder, Run]], inner: list[list[Predictions]], winner: int

@@ -43,6 +43,8 @@ class ScreeningResult(_Pipeline):
     """Seconds of its fits."""
     reason: str = ""
     """Why it was dropped; "" for one of the shortlist."""
+    failure: str = ""
+    """`Failure.kind` if a fit failed; "" for one that was dropped for another reason, or not at all."""
 
 
 class HoldoutScore(_Pipeline):
@@ -83,6 +85,8 @@ class SearchRecord(_Record):
     """Names of the pipelines that became runs."""
     trials: dict[str, float] = {}
     """Seconds for the trials of finalists, by name; 0 where there was no time for them."""
+    members: list[str] | None = None
+    """Names of the pipelines of the ensemble; a single one for none."""
     winner: Winner | None = None
     final: HeldOutScore | None = None
     """None until the winner's bundle has predicted the clips that were held out, if any were."""

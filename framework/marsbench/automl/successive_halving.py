@@ -5,11 +5,13 @@ among themselves, since scores after a few epochs cannot be compared with those 
 rung of epochs the best third continues. The remaining pipelines are scored on a hold-out of every fold.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from math import ceil
+from math import ceil, inf
+from statistics import median
 
+from marsbench.automl.costs import Costs
 from marsbench.automl.selection import Candidate, Contender
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import objective_score
@@ -22,7 +24,7 @@ from marsbench.plugin.registry import Recipe
 from marsbench.progress import Advance
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.ensemble_job import HoldoutPredictions, InnerPredictions
-from marsbench.runner.resources import Resources
+from marsbench.runner.resources import NO_TIME, OUT_OF_TIME, Resources
 from marsbench.tuning.cached_fits import CachedFits
 from marsbench.tuning.search_space import Configuration
 
@@ -31,14 +33,17 @@ _LEAST_LEFT = 4
 """Least number of pipelines without epochs that screening keeps."""
 _FIRST_LOOKS, _RUNGS, _HOLD_OUTS = 0.25, 0.35, 0.5
 """Shares of the time after which no first fit, no further rung, no hold-out of every fold begins."""
-NO_TIME = "no time left for it"
+_FINISH, _LEAST = 0.1, 1.0
+"""Share of the time, and seconds, in which what has begun by then may finish, or it is stopped."""
+TIME_LIMIT = "TimeLimit"
+"""`Failure.kind` of a fit that reached its limit."""
 
 
 @dataclass
 class Screening:
     """Scores candidates inside training parts; fits are stored in `folder` and not repeated.
 
-    However little time there is, one candidate is screened, and the best one gets its hold-outs.
+    However little time there is, candidates are fitted until one has its hold-outs of every fold.
     """
 
     plan: Plan
@@ -46,21 +51,68 @@ class Screening:
     place: Resources
     folder: StudyFolder
     clock: Clock
-    has_looked: bool = False
+    prepared: float = 0.0
+    """Seconds on the clock at which screening began: shares of the time are of what was left then."""
+    costs: Costs = field(default_factory=Costs)
+    ends: float = inf
+    """Seconds on the clock at which fits under way are stopped, once the stage `is_safe`."""
+    is_safe: bool = False
+    """Whether some fit of the stage has succeeded."""
+    is_unlimited: bool = False
+    """Whether the limit of a single fit is lifted."""
+    _has_looked: bool = False
     """Whether the fit of a candidate has begun."""
+    _overheads: list[float] = field(default_factory=list)
+    """Seconds that tasks took beside their fits, such as for the start of a process."""
+
+    def __post_init__(self) -> None:
+        self.place.unopened.longest = self._longest
+        self.place.is_late = self._is_late
+
+    def _longest(self) -> float:
+        """See `Executor.longest`."""
+        limit = None if self.is_unlimited else self.place.asked.unit_timeout
+        left = max(_LEAST, round(self.ends - self.clock.elapsed, 1)) if self.is_safe else inf
+        return min(left, limit or inf)
+
+    def _is_late(self) -> bool:
+        return self.is_safe and self.clock.elapsed > self.ends
+
+    def end_at(self, share: float) -> None:
+        """Let fits of a stage run until a share of the time and a little longer."""
+        self.ends = self._seconds_at(share + _FINISH)
+
+    def in_time(self, share: float, needed: float = 0.0) -> bool:
+        """Whether something that takes `needed` seconds would end within that share of the time."""
+        return self.clock.elapsed + needed <= self._seconds_at(share)
+
+    def _seconds_at(self, share: float) -> float:
+        return self.prepared + share * max(0.0, self.clock.budget - self.prepared)
 
     def look(self, candidates: Sequence[Candidate]) -> None:
         """Fit each candidate, note its score, and drop most of them with a reason."""
-        self.place.scheduler.run([partial(self._extract, candidates)])
         in_one_go = [one for one in candidates if not one.pipeline.rungs]
         with self.place.progress.track("First look, pipelines", len(candidates)) as advance:
-            self._rung(in_one_go, None, None, _FIRST_LOOKS, advance)
-            by_epochs = _promising_first([one for one in candidates if one.pipeline.rungs], in_one_go)
+            self._rung(self._cheapest_first(in_one_go), None, None, _FIRST_LOOKS, advance)
+            by_epochs = [one for one in candidates if one.pipeline.rungs]
+            by_epochs = _promising_first(sorted(by_epochs, key=self.costs.fit), in_one_go)
             for until in sorted({one.pipeline.rungs[0] for one in by_epochs}):
                 here = [one for one in by_epochs if one.pipeline.rungs[0] == until]
                 self._rung(here, until, None, _FIRST_LOOKS, advance)
         _keep_best(in_one_go, max(_LEAST_LEFT, ceil(len(in_one_go) / _REDUCTION)))
         self._climb(by_epochs)
+
+    def cost(self, candidate: Candidate) -> float:
+        """Expected seconds of a candidate's first fit, with the extraction unless its features are there."""
+        is_there = candidate.pipeline.features.key in self.place.extracted
+        return self.costs.fit(candidate) + (0.0 if is_there else self.costs.extraction(candidate))
+
+    def _cheapest_first(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+        waiting = list(candidates)
+        while waiting:
+            cheapest = min(waiting, key=self.cost)
+            waiting.remove(cheapest)
+            yield cheapest
 
     def hold_out(self, candidates: Sequence[Candidate], *, in_any_time: bool = False) -> list[Contender]:
         """Predictions of the remaining candidates on a hold-out inside every fold's training part.
@@ -70,8 +122,10 @@ class Screening:
         shortlist = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
         untuned: list[Configuration] = [{} for _ in self.plan.protocol.folds]
         held_out: dict[str, Contender] = {}
+        self.is_safe = False
+        self.end_at(1 if in_any_time else _HOLD_OUTS)
 
-        def in_time(advance: Advance) -> Iterator[Function]:
+        def those_in_time(advance: Advance) -> Iterator[Function]:
             for position, candidate in enumerate(shortlist):
                 if not position or in_any_time or self._has_time_to_hold_out(candidate):
                     yield partial(self._hold_out, candidate, untuned, held_out, advance)
@@ -80,8 +134,42 @@ class Screening:
 
         n_fits = len(shortlist) * len(untuned)
         with self.place.progress.track("Hold-outs of every fold", n_fits) as advance:
-            self.place.scheduler.run(in_time(advance))
+            self.place.scheduler.run(those_in_time(advance))
         return [held_out[one.name] for one in shortlist if one.name in held_out]
+
+    def late(self, candidates: Sequence[Candidate]) -> Contender | None:
+        """The first of the candidates that can be fitted on all hold-outs, however late it is.
+
+        The best come first, then those not looked at, the cheapest first. The time limit of a fit is lifted
+        for those that it stopped, once the others have failed or the time is up.
+        """
+        alive = [one for one in candidates if not one.looked.failure]
+        stopped = [one for one in candidates if one.looked.failure == TIME_LIMIT]
+        alive.sort(key=lambda one: (-one.score, self.cost(one)))
+        while alive and (self.clock.left > 0 or not stopped):
+            candidate = alive.pop(0)
+            if found := self._one_late(candidate):
+                return found
+            if candidate.looked.failure == TIME_LIMIT:
+                stopped.append(candidate)
+        if not stopped:
+            return None
+        self.lift_limits()
+        remaining = sorted([*stopped, *alive], key=lambda one: (-one.score, self.cost(one)))
+        return next(filter(None, map(self._one_late, remaining)), None)
+
+    def lift_limits(self) -> None:
+        """Let fits take as long as they need; what failed may be tried again."""
+        self.place.progress.say("what would win reached the time limit of one fit: it is lifted")
+        self.is_unlimited = True
+        self.folder.clear_failures()
+        self.place.forget_failures()
+
+    def _one_late(self, candidate: Candidate) -> Contender | None:
+        self.place.progress.say(f"{candidate.name} is tried, as no other pipeline could be fitted")
+        candidate.note(reason="", failure="")
+        untuned: list[Configuration] = [{} for _ in self.plan.protocol.folds]
+        return self.hold_out_tuned(candidate, untuned)
 
     def hold_out_tuned(self, candidate: Candidate, chosen: Sequence[Configuration]) -> Contender | None:
         """The same for the configuration that a tuner chose in each fold; None if a fit fails."""
@@ -104,35 +192,39 @@ class Screening:
         def predict(fold: int) -> None:
             answer = holdouts.of(candidate.units, configurations[fold], fold, self._submit)
             if isinstance(answer, Failure):
-                candidate.note(reason=answer.message)
+                self._note(candidate, answer)
             else:
                 inner[fold] = answer
             advance(1)
 
         folds = range(len(configurations))
-        self.place.scheduler.side_by_side([partial(predict, fold) for fold in folds])
+        predict(0)  # alone: where it fails, the others need no try
+        if inner:
+            self.place.scheduler.side_by_side([partial(predict, fold) for fold in folds[1:]])
+        else:
+            advance(len(folds) - 1)
         if len(inner) == len(folds):
             in_order = tuple(inner[fold] for fold in folds)
             held_out[candidate.name] = Contender(candidate, in_order, self.objective)
+            self.is_safe = True
 
     def seconds_of_folds(self, seconds: float) -> float:
         """Seconds of a fit in every fold, as many at a time as there are slots, if one takes `seconds`."""
-        return seconds * ceil(len(self.plan.protocol.folds) / self.place.executor.slots)
+        n_rounds = ceil(len(self.plan.protocol.folds) / self.place.executor.slots)
+        return n_rounds * (seconds + self.overhead)
+
+    @property
+    def overhead(self) -> float:
+        """Seconds that a task takes beside its fit, usually."""
+        return median(self._overheads) if self._overheads else 0.0
+
+    @property
+    def longest_start(self) -> float:
+        """Seconds that the slowest task took beside its fit, such as to import TensorFlow."""
+        return max(self._overheads, default=0.0)
 
     def _has_time_to_hold_out(self, candidate: Candidate) -> bool:
-        return self.clock.reaches(_HOLD_OUTS, self.seconds_of_folds(candidate.looked.seconds))
-
-    def _extract(self, candidates: Sequence[Candidate]) -> None:
-        """Extract features; candidates whose features fail or come too late are dropped."""
-        for recipe in {one.pipeline.features.key: one.pipeline.features for one in candidates}.values():
-            reason = NO_TIME
-            if recipe is candidates[0].pipeline.features or self.clock.reaches(_FIRST_LOOKS):
-                features = self._features_by(recipe)
-                reason = features.message if isinstance(features, Failure) else ""
-            if reason:
-                for one in candidates:
-                    if one.pipeline.features.key == recipe.key:
-                        one.note(reason=reason)
+        return self.in_time(_HOLD_OUTS, self.seconds_of_folds(candidate.looked.seconds))
 
     def _climb(self, candidates: Sequence[Candidate]) -> None:
         """Further rungs of epochs for the best third of each."""
@@ -154,20 +246,21 @@ class Screening:
 
     def _rung(
         self,
-        candidates: Sequence[Candidate],
+        candidates: Iterable[Candidate],
         until: int | None,
         below: int | None,
         share: float,
         advance: Advance,
     ) -> None:
         """Fit the remaining candidates up to an epoch; those for which there is no time are dropped."""
+        self.end_at(share)
 
         def looks() -> Iterator[Function]:
             for candidate in candidates:
                 if not candidate.goes_on:
                     advance(1)
-                elif not self.has_looked or self.clock.reaches(share):
-                    self.has_looked = True
+                elif not self._has_looked or self.in_time(share):
+                    self._has_looked = True
                     yield partial(self._look, candidate, until, below, advance)
                 else:
                     candidate.note(reason=NO_TIME)
@@ -179,11 +272,21 @@ class Screening:
         """Fit one candidate up to an epoch and note its score."""
         result = self._fit(candidate, until, below)
         if isinstance(result, Failure):
-            candidate.note(reason=result.message)
+            self._note(candidate, result)
         else:
+            self.is_safe = True
             score, seconds = result
             candidate.note(score=score, epochs=until, seconds=candidate.looked.seconds + seconds)
+            if below is None:
+                self.costs.measured(candidate, seconds + self.overhead)
         advance(1)
+
+    def _note(self, candidate: Candidate, failure: Failure) -> None:
+        """Drop a candidate of which a fit failed, or was stopped because the stage had no more time."""
+        if failure.kind == OUT_OF_TIME or (failure.kind == TIME_LIMIT and self._is_late()):
+            candidate.note(reason=NO_TIME)
+        else:
+            candidate.note(reason=failure.message, failure=failure.kind)
 
     def _fit(
         self, candidate: Candidate, until: int | None, below: int | None
@@ -218,8 +321,13 @@ class Screening:
 
     def _submit(self, task: Task) -> Outcome:
         """Outcome of a fit; the time spent is written after each."""
-        outcome = self.place.submit(task)
-        self.folder.write_seconds_spent(self.clock.elapsed)
+        begun: list[float] = []
+        outcome = self.place.submit(task, lambda: begun.append(self.clock.elapsed))
+        now = self.clock.elapsed
+        self.folder.write_seconds_spent(now)
+        if not isinstance(outcome.value, Failure):
+            result, _ = outcome.value
+            self._overheads.append(max(0.0, now - begun[0] - result.fit_seconds - result.predict_seconds))
         return outcome
 
 

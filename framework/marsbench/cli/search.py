@@ -36,7 +36,7 @@ def search(
 
     asked = Search.parse({}, typed=given)
     with TerminalProgress() as progress:
-        found = search_through(asked, progress)
+        found = search_through(asked, progress, before=time.monotonic() - start)
         target = Target()
         plugins = registry_of(asked.plugins)
         bundle, samples = source_of_run(found.winner[0], None, None, target, plugins, progress, found.seconds)

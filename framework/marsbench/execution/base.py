@@ -118,6 +118,9 @@ class Executor(ABC):
     slots: int
     """Number of tasks that run at a time."""
 
+    longest: Callable[[], float | None] = staticmethod(lambda: None)
+    """Seconds that a task which begins now may take; None for the limit that was asked for, inf for none."""
+
     def __enter__(self) -> Self:
         return self
 

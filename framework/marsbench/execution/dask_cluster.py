@@ -100,7 +100,7 @@ class DaskExecutor(Executor):
             future = self._client.submit(
                 _run_on_worker,
                 pickle.dumps(task.work),
-                self._isolation.of(task),
+                self._isolation.of(task, self.longest()),
                 self._topic,
                 key,
                 key=key,

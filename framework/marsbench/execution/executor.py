@@ -103,4 +103,6 @@ class LocalPool(Executor):
     def submit(self, task: Task, bar: EpochBar) -> Outcome:
         """Run the task in a process of its own, or in one that is kept for it, once a slot is free."""
         with self._free:
-            return run_isolated(pickle.dumps(task.work), self._isolation.of(task), bar.started, bar.epoch)
+            return run_isolated(
+                pickle.dumps(task.work), self._isolation.of(task, self.longest()), bar.started, bar.epoch
+            )

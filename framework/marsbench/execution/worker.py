@@ -57,9 +57,10 @@ class Isolation:
     plugin: Called | None = None
     """`Task.plugin`."""
 
-    def of(self, task: Task) -> Self:
-        """For one task."""
-        return replace(self, kept=task.kept, plugin=task.plugin)
+    def of(self, task: Task, longest: float | None = None) -> Self:
+        """For one task, with `Executor.longest` as its limit of time unless that is None."""
+        limits = self.limits if longest is None else replace(self.limits, seconds=longest)
+        return replace(self, limits=limits, kept=task.kept, plugin=task.plugin)
 
     def shared_by(self, n_processes: int) -> Self:
         """With an even share of this machine's memory as the limit, where the user set none."""

@@ -19,6 +19,9 @@ from marsbench.features.store import Extracted, Extraction, FeatureFile, Feature
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress, phase
 
+OUT_OF_TIME, NO_TIME = "OutOfTime", "no time left for it"
+"""Kind and message of the failure of an extraction that `Resources.is_late` stopped."""
+
 
 @dataclass
 class Resources:
@@ -32,6 +35,8 @@ class Resources:
     stack: ExitStack
     extracted: dict[str, FeatureFile | Failure] = field(default_factory=dict)
     """By recipe; each extractor is asked once."""
+    is_late: Callable[[], bool] = lambda: False
+    """Whether an extraction stops after the clips under way, which are kept."""
     _extracting: threading.Lock = field(default_factory=threading.Lock)
     _extractor: Executor | None = None
 
@@ -65,8 +70,16 @@ class Resources:
             self._extractor = self._extractor or self._where_files_are(corpus.clips[0].path)
             with self.scheduler.others_go_on(), self._extracting:
                 if recipe.key not in self.extracted:
-                    self.extracted[recipe.key] = self._extract(corpus, folders, recipe)
+                    found = self._extract(corpus, folders, recipe)
+                    if isinstance(found, Failure) and found.kind == OUT_OF_TIME:
+                        return found  # not for good
+                    self.extracted[recipe.key] = found
         return self.extracted[recipe.key]
+
+    def forget_failures(self) -> None:
+        """Let extractors that failed be asked again."""
+        for key in [key for key, found in self.extracted.items() if isinstance(found, Failure)]:
+            del self.extracted[key]
 
     def _extract(
         self, corpus: CheckedCorpus, folders: tuple[Path, ...], recipe: Recipe
@@ -79,6 +92,8 @@ class Resources:
             raise  # no plugin's fault: nothing else can go on either
         except _ExtractionFailed as failed:
             return failed.failure
+        except _ExtractionLate:
+            return Failure(kind=OUT_OF_TIME, message=NO_TIME)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything; the other runs go on
             return failure(error)
         self.executor.provide(features.files)
@@ -94,6 +109,8 @@ class Resources:
             if isinstance(outcome.value, Failure):
                 raise _ExtractionFailed(outcome.value)
             yield outcome.value
+            if self.is_late():
+                raise _ExtractionLate
 
     def pause(self) -> None:
         """Wait a moment for another process; raises Stopped after Ctrl-C."""
@@ -111,6 +128,10 @@ class Resources:
         if self.executor.sees(path):
             return self.executor
         return self.stack.enter_context(open_executor(self.asked.model_copy(update={"cluster": None})))
+
+
+class _ExtractionLate(Exception):  # noqa: N818 - no fault of the extractor
+    """`Resources.is_late`."""
 
 
 class _ExtractionFailed(Exception):  # noqa: N818 - it carries the failure
