@@ -1,6 +1,7 @@
 """What a fit and an extraction are expected to take: a table, corrected by what a search measures."""
 
 from dataclasses import dataclass, field
+from math import inf
 from statistics import median
 
 from marsbench.automl.selection import Candidate
@@ -17,8 +18,8 @@ _FITS = {
     "res_lstm": 50.0,
     "conformer": 60.0,
 }
-_BASELINES = {"majority": 3.0}
-"""They take no time and can win nothing: after the models that cost little."""
+_BASELINES = {"majority"}
+"""They can win nothing: last, however little time they take."""
 _EXTRACTIONS = {
     "functionals": 0.5,
     "mfcc": 0.5,
@@ -37,9 +38,8 @@ _UNKNOWN, _UNKNOWN_NETWORK = 5.0, 40.0
 
 
 def _in_table(candidate: Candidate) -> float:
-    model = candidate.pipeline.model.name
     usual = _UNKNOWN_NETWORK if candidate.pipeline.rungs else _UNKNOWN
-    return (_FITS | _BASELINES).get(model, usual)
+    return _FITS.get(candidate.pipeline.model.name, usual)
 
 
 @dataclass
@@ -51,11 +51,12 @@ class Costs:
 
     def measured(self, candidate: Candidate, seconds: float) -> None:
         """Note what a fit took."""
-        if candidate.pipeline.model.name not in _BASELINES:
-            self._fits[candidate.pipeline.model.name] = seconds / _in_table(candidate)
+        self._fits[candidate.pipeline.model.name] = seconds / _in_table(candidate)
 
     def fit(self, candidate: Candidate) -> float:
-        """Expected seconds of one fit: a model that was not measured is as fast as the others were."""
+        """Expected seconds of one fit, infinite for a baseline; an unmeasured model is as fast as the others."""
+        if candidate.pipeline.model.name in _BASELINES:
+            return inf
         usual = median(self._fits.values()) if self._fits else 1.0
         return _in_table(candidate) * self._fits.get(candidate.pipeline.model.name, usual)
 

@@ -276,17 +276,18 @@ class _Search:
         The others of the shortlist come first, then all that were dropped before, and at last the
         finalists without the time limit of a fit.
         """
-        self.screening.is_safe = False
         stopped: list[Contender] = []
         while not stopped or self._clock.left > 0:
             if (late := self._next(candidates, shortlist)) is None:
                 break
             self._keep(finalists=[*(self.record.finalists or ()), late.name])
             self._say(f"run of {late.name}, as those before it have failed")
+            self.screening.is_safe = False
             if entrants := self._runs([late]):
                 return entrants
             stopped = [one for one in shortlist if self._was_stopped(one)]
         if stopped := [one for one in shortlist if self._was_stopped(one)]:
+            self.screening.is_safe = False
             self.screening.lift_limits()
         return next(filter(None, (self._runs([one], retry_failed=True) for one in stopped)), [])
 
@@ -344,9 +345,11 @@ class _Search:
 
     def _ending(self, contenders: Sequence[Contender]) -> float:
         """Seconds for all after the last run, if these contenders are exported."""
-        fits = _WHOLE * sum(one.seconds for one in contenders)
-        rest = max(_RESERVE, 2 * self.screening.longest_start)
-        return fits + rest + _SLACK * self._clock.budget
+        return self._exporting(contenders) + _RESERVE + _SLACK * self._clock.budget
+
+    def _exporting(self, contenders: Sequence[Contender]) -> float:
+        """Seconds for the fits of these contenders on all clips."""
+        return _WHOLE * sum(one.seconds for one in contenders) + self.screening.longest_start
 
     def _chosen(self, shortlist: Sequence[Contender], entrants: Sequence[_Entrant]) -> Found:
         """The winner: the ensemble if its inner score is above that of each member, else the best."""
@@ -381,7 +384,7 @@ class _Search:
         if self.record.members is None:
             members = best_members(contenders)
             is_open = self.record.winner is None  # else it was chosen before members were kept
-            while is_open and len(members) > 1 and self._clock.left < self._ending(members):
+            while is_open and len(members) > 1 and self._clock.left < self._exporting(members):
                 self._say(f"no time to export {members[-1].name} in an ensemble")
                 members.pop()
             self._keep(members=[one.name for one in members])

@@ -115,9 +115,9 @@ class Screening:
             yield cheapest
 
     def hold_out(self, candidates: Sequence[Candidate], *, in_any_time: bool = False) -> list[Contender]:
-        """Predictions of the remaining candidates on a hold-out inside every fold's training part.
+        """Predictions of the remaining candidates, best first, on hold-outs in every fold's training part.
 
-        Candidates for which there is no time are left out, unless `in_any_time`.
+        Candidates for which there is no time are left out, unless `in_any_time`: it may be all of them.
         """
         shortlist = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
         untuned: list[Configuration] = [{} for _ in self.plan.protocol.folds]
@@ -126,8 +126,8 @@ class Screening:
         self.end_at(1 if in_any_time else _HOLD_OUTS)
 
         def those_in_time(advance: Advance) -> Iterator[Function]:
-            for position, candidate in enumerate(shortlist):
-                if not position or in_any_time or self._has_time_to_hold_out(candidate):
+            for candidate in shortlist:
+                if in_any_time or self._has_time_to_hold_out(candidate):
                     yield partial(self._hold_out, candidate, untuned, held_out, advance)
                 else:
                     candidate.note(reason=NO_TIME)

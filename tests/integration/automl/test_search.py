@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from marsbench.atomic_files import read_record
-from marsbench.automl.search import Found, search
+from marsbench.automl.search import Found
 from marsbench.automl.selection import SearchRecord
-from marsbench.config import Experiment, Search
+from marsbench.config import Experiment
 from marsbench.errors import BenchError
-from marsbench.evaluation.fit import Unit, fit_and_predict, fit_unit
+from marsbench.evaluation.fit import Unit, fit_and_predict
 from marsbench.pipelines import usable
 from marsbench.planning import Plan, make_plans
 from marsbench.progress import Silent
@@ -25,41 +25,6 @@ from marsbench.runner.runner import run
 Find = Callable[..., Found]
 Spied = list[Unit]
 RESULTS = Path("results")
-
-
-@pytest.fixture
-def find(kit: Path, monkeypatch: pytest.MonkeyPatch) -> Find:
-    """Search among fakes, in time that stands still: too little of it for trials, unless more is given."""
-    monkeypatch.setattr("marsbench.results.plots.plot_history", lambda *_: None)  # slower than the search
-
-    def call(now: Callable[[], float] = lambda: 0.0, **changes: Any) -> Found:
-        values = {
-            "features": "crossings,blocks",
-            "model": "nearest_mean",
-            "data": "tones",
-            "plugins": [kit],
-            "time_budget": 10,
-        }
-        return search(Search.model_validate(values | changes), now=now)
-
-    return call
-
-
-@pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch) -> Spied:
-    """Every fit from now on."""
-    seen: Spied = []
-
-    def spy(fit: Callable[..., Any]) -> Callable[..., Any]:
-        def call(unit: Unit, on_epoch: Any) -> Any:
-            seen.append(unit)
-            return fit(unit, on_epoch)
-
-        return call
-
-    monkeypatch.setattr("marsbench.tuning.cached_fits.fit_and_predict", spy(fit_and_predict))
-    monkeypatch.setattr("marsbench.runner.pipeline_job.fit_unit", spy(fit_unit))
-    return seen
 
 
 def plan_of(kit: Path, **changes: Any) -> Plan:
