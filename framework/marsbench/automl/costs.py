@@ -54,7 +54,7 @@ class Costs:
         self._fits[candidate.pipeline.model.name] = seconds / _in_table(candidate)
 
     def fit(self, candidate: Candidate) -> float:
-        """Expected seconds of one fit, infinite for a baseline; an unmeasured model is as fast as the others."""
+        """Expected seconds of one fit: a model that was not measured is as fast as the others were."""
         if candidate.pipeline.model.name in _BASELINES:
             return inf
         usual = median(self._fits.values()) if self._fits else 1.0
