@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -44,3 +46,17 @@ def test_a_file_served_alone_answers_what_its_pipeline_does() -> None:
     away = [float(line.split()[-1]) for line in shown.splitlines() if "+" in line]
     assert len(away) == 2
     assert max(away) <= 1e-3, shown
+
+
+@pytest.mark.slow
+def test_a_whole_job_and_a_plain_script_score_alike(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label, pitch in (("low", 200.0), ("high", 1800.0)):
+        (tmp_path / label).mkdir()
+        for number in range(10):
+            tone = np.sin(2 * np.pi * pitch * (1 + number / 20) * np.arange(16000) / 16000)
+            noise = random.normal(0, 0.1, 16000)
+            soundfile.write(tmp_path / label / f"{number}.wav", 0.4 * tone + noise * (1 + number % 3), 16000)
+    table = printed("whole_job.py", str(tmp_path)).splitlines()[2:6]
+    assert [line[:10] for line in table] == ["plain cold", "bench cold", "plain warm", "bench warm"]
+    assert min(float(line.split()[-1]) for line in table) >= 80
