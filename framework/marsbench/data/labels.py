@@ -14,13 +14,15 @@ SYNONYMS: Mapping[str, frozenset[str]] = {
     for name, others in {
         "neutral": "neutre neutrale",
         "calm": "calmness relaxed",
-        "happy": "happiness joy joyful cheerful freude joie alegría felicidad gioia",
-        "sad": "sadness sorrow trauer tristesse tristeza tristezza",
-        "angry": "anger ärger wut colère ira enojo rabbia",
-        "fearful": "fear afraid scared angst peur miedo paura",
+        "happy": "happiness joy joyful cheerful freude fröhlich glücklich joie alegría felicidad gioia",
+        "sad": "sadness sorrow trauer traurig tristesse tristeza tristezza",
+        "angry": "anger ärger wut wütend colère ira enojo rabbia",
+        "fearful": "fear afraid scared angst ängstlich peur miedo paura",
         "disgust": "disgusted ekel dégoût asco disgusto",
-        "surprised": ("surprise surprising pleasantsurprise pleasantsurprised überraschung sorpresa"),
-        "bored": "boredom langeweile ennui",
+        "surprised": (
+            "surprise surprising pleasantsurprise pleasantsurprised überraschung überrascht sorpresa"
+        ),
+        "bored": "boredom langeweile gelangweilt ennui",
         "excited": "excitement",
         "frustrated": "frustration",
         "anxious": "anxiety",

@@ -172,6 +172,8 @@ def test_whatever_is_mapped_no_clip_is_lost_without_being_counted(
         ("fearfull", "fearful"),
         (" sad ", "sad"),
         ("a\u0308rger", "angry"),
+        ("Wütend", "angry"),
+        ("traurig", "sad"),
         ("boredom", "bored"),
         ("danger", None),
         ("saw", None),
