@@ -67,6 +67,36 @@ def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], pro
     return names
 
 
+_OF_ENCODER = "encoder", "sha256", "normalise", "level"
+"""Parameters that say which pretrained encoder computes, and what it is given; not which layers are taken."""
+
+
+def share_encoder(
+    settings: Settings, names: Sequence[str] | None, folders: Sequence[Path], progress: Progress
+) -> Settings:
+    """Settings in which the encoder that is set for one extractor serves all that take one and have none.
+
+    `names` are the extractors in use, None for all; `progress` is told which get it.
+    """
+    entries = discover(drop_in_folders(folders)).entries("features")
+    in_use = [entry for entry in entries if names is None or entry.name in names]
+    takers = [entry.name for entry in in_use if _takes_encoder(entry)]
+    first = next((name for name in takers if f"{name}.encoder" in settings), None)
+    others = [name for name in takers if f"{name}.encoder" not in settings]
+    if first is None or not others:
+        return settings
+    progress.say(f"{first}.encoder={settings[f'{first}.encoder']} serves {', '.join(others)} too")
+    shared = {word: settings[f"{first}.{word}"] for word in _OF_ENCODER if f"{first}.{word}" in settings}
+    return {f"{name}.{word}": value for name in others for word, value in shared.items()} | settings
+
+
+def _takes_encoder(entry: Entry) -> bool:
+    try:
+        return "encoder" in entry.plugin.parameter_defaults()
+    except BenchError:
+        return False  # `usable` tells why it is left out
+
+
 def settings_by_plugin(settings: Mapping[str, Any], entries: list[Entry]) -> dict[str, Settings]:
     """Parameters by name of the plugin; raises ConfigError for a setting of a plugin that is not in use."""
     names = [entry.name for entry in entries]

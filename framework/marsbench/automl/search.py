@@ -36,7 +36,7 @@ from marsbench.evaluation.scores import ChosenScore
 from marsbench.evaluation.selection_bias import bias_of_chosen
 from marsbench.execution.executor import n_workers, open_executor
 from marsbench.execution.limits import Clock
-from marsbench.pipelines import usable
+from marsbench.pipelines import share_encoder, usable
 from marsbench.planning import Plan, make_plans
 from marsbench.progress import Progress, Silent
 from marsbench.results.keys import search_id
@@ -156,7 +156,8 @@ def _experiment(asked: Search, progress: Progress) -> Experiment:
     given = {name: getattr(asked, name) for name in asked.model_fields_set & Experiment.model_fields.keys()}
     if asked.cluster or n_workers(asked):  # in this process nothing has a limit
         given.setdefault("unit_timeout", max(_ANY_FIT, _LONGEST_FIT * asked.time_budget))
-    given["features"] = asked.features or usable("features", asked.set, asked.plugins, progress)
+    given["set"] = share_encoder(asked.set, asked.features, asked.plugins, progress)
+    given["features"] = asked.features or usable("features", given["set"], asked.plugins, progress)
     given["model"] = asked.model or usable("models", asked.set, asked.plugins, progress)
     given.pop("time_budget", None)  # the experiment's own is for trials alone
     return Experiment(**given, trials=0)

@@ -14,7 +14,7 @@ from marsbench.automl.selection import SearchRecord
 from marsbench.config import Experiment
 from marsbench.errors import BenchError
 from marsbench.evaluation.fit import Unit, fit_and_predict
-from marsbench.pipelines import usable
+from marsbench.pipelines import share_encoder, usable
 from marsbench.planning import Plan, make_plans
 from marsbench.progress import Silent
 from marsbench.results.leaderboard import leaderboards
@@ -220,6 +220,41 @@ def test_what_cannot_be_used_here_is_left_out_with_its_reason(kit: Path) -> None
 def test_settings_decide_what_can_be_used(kit: Path) -> None:
     names = [usable("features", settings, [kit], Silent()) for settings in ({}, {"mfcc.n_fft": 3})]
     assert set(names[0]) - set(names[1]) == {"mfcc"}
+
+
+ENCODERS = ["speech_encoder", "speech_encoder_frames", "speech_encoder_functionals"]
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "shared"),
+    [
+        ({}, None, {}),
+        ({"encoder": "a"}, None, {"encoder": "a"}),
+        (
+            {"encoder": "a", "sha256": "b", "level": False},
+            None,
+            {"encoder": "a", "sha256": "b", "level": False},
+        ),
+        ({"encoder": "a", "layers": [1]}, None, {"encoder": "a"}),
+        ({"layers": [1]}, None, {}),
+        ({"encoder": "a"}, ["speech_encoder", "mfcc"], {}),
+    ],
+)
+@pytest.mark.parametrize("first", ENCODERS[:2])
+def test_an_encoder_that_is_set_once_serves_every_extractor_that_takes_one(
+    first: str, given: dict[str, Any], names: list[str] | None, shared: dict[str, Any]
+) -> None:
+    settings = {f"{first}.{word}": value for word, value in given.items()} | {"svm.C": 1}
+    others = [name for name in ENCODERS if name != first]
+    expected = {f"{name}.{word}": value for name in others for word, value in shared.items()}
+    names = names and [first, "mfcc"]
+    assert share_encoder(settings, names, [], Silent()) == settings | expected
+
+
+def test_an_extractor_keeps_the_encoder_that_is_set_for_it() -> None:
+    settings = {f"{name}.encoder": name for name in ENCODERS[1:]}
+    shared = share_encoder(settings, None, [], Silent())
+    assert shared == settings | {"speech_encoder.encoder": ENCODERS[1]}
 
 
 def test_a_search_leaves_a_run_folder_that_other_commands_understand(find: Find) -> None:
