@@ -14,6 +14,8 @@ import pytest
 from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.deployment import bundle_files
 from marsbench.deployment.bundle_files import read_bundle, read_bundle_record
+from marsbench.deployment.formats import litert
+from marsbench.deployment.formats.litert import LiteRtFormat
 from marsbench.deployment.formats.onnx import OnnxFormat
 from marsbench.errors import BenchError, PluginError, ResultsError
 from marsbench.plugin import onnx as plugin_onnx
@@ -22,6 +24,7 @@ from marsbench.plugin.registry import Registry, discover
 
 Values = dict[str, Any]
 GIB = 1 << 30
+LITERT = Path(__file__).parents[2] / "fixtures" / "litert"
 
 
 def edit(folder: Path, change: Callable[[Values], object]) -> None:
@@ -180,6 +183,36 @@ def test_an_endless_loop_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(plugin_onnx, "RUN_SECONDS", 0.3)
     with pytest.raises(PluginError, match=r"the model's file cannot be run: .*terminate"):
         predict(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("endless", r"the model's file cannot be run: it took longer than 0\.5 s"),
+        ("computed_size", r"the model's file cannot be run: .*(FILL|2 GiB|memory)"),
+        ("fixed_size", r"fixed_size\.tflite cannot be read in the format 'litert': .*memory"),
+    ],
+)
+def test_a_litert_file_without_bounds_is_stopped(
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    monkeypatch.setattr(litert, "RUN_SECONDS", 0.5)
+    features = Features(np.ones((1, 3), np.float32), np.ones(1, np.int64))
+    with pytest.raises(PluginError, match=message):
+        LiteRtFormat().open(LITERT / f"{name}.tflite", lambda: pytest.fail("needs no plugin")).predict_proba(
+            features
+        )
+
+
+def test_a_litert_file_whose_process_ended_answers_the_next_clip() -> None:
+    pytest.importorskip("ai_edge_litert")
+    process = litert._Process((LITERT / "computed_size.tflite").read_bytes())
+    assert process.input_shape() == (1, 3)
+    process._process.kill()
+    with pytest.raises(ValueError, match="it crashed, or needs more than 2 GiB of memory"):
+        process.run(np.ones(3, np.float32))
+    assert process.input_shape() == (1, 3)
 
 
 def test_functions_that_call_each_other_twice_are_refused(tmp_path: Path) -> None:

@@ -4,25 +4,36 @@ Input: float32 (1, n_frames, n_dims) with as many frames as in training, zeros b
 or (1, n_dims) for vectors.
 """
 
+import os
+import signal
+import sys
+import weakref
 from collections.abc import Callable
-from math import prod
+from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
+from threading import Lock
 from types import MappingProxyType
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
+from marsbench.deployment.formats import _litert_main as litert_main
 from marsbench.deployment.formats.keras import input_signature, scaled_network, silence
 from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind
 from marsbench.environment import import_extra
-from marsbench.errors import ExportError, PluginError, first_line
+from marsbench.errors import ExportError, first_line
+from marsbench.execution.limits import environment_for
 from marsbench.plugin.features import FeatureKind, Floats
 from marsbench.plugin.keras import import_tensorflow, without_noise
 from marsbench.plugin.keras.model import KerasModel
 from marsbench.plugin.model import Model
 
-_MAX_VALUES = 1 << 29
-"""Values of all tensors of a file: 2 GiB."""
+RUN_SECONDS = 60.0
+"""Longest time to load a file, or to run it on a clip."""
+MAX_BYTES = 1 << 31
+"""Memory for the file and its tensors."""
 
 
 class LiteRtFormat(ModelFormat):
@@ -51,25 +62,77 @@ class LiteRtFormat(ModelFormat):
                 ) from error
 
     def read(self, path: Path, plugin: Callable[[], Model]) -> Predictor:
-        """Allocate an interpreter of one thread."""
-        runtime = import_extra("ai_edge_litert.interpreter", "litert")
-        with without_noise():
-            interpreter = runtime.Interpreter(model_content=path.read_bytes(), num_threads=1)
-            _require_bounded(interpreter)
-            interpreter.allocate_tensors()
-        (given,), (asked,) = interpreter.get_input_details(), interpreter.get_output_details()
-
-        def run(clip: Floats) -> Floats:
-            interpreter.set_tensor(given["index"], clip[None])
-            interpreter.invoke()
-            return np.array(interpreter.get_tensor(asked["index"])[0])
-
-        kind = feature_kind(given["shape"][1:])
-        return FileModel(kind, lambda features: np.stack([run(clip) for clip in features.values]))
+        """Allocate an interpreter of one thread, in a process of its own."""
+        import_extra("ai_edge_litert", "litert")
+        process = _Process(path.read_bytes())
+        kind = feature_kind(process.input_shape()[1:])
+        return FileModel(kind, lambda features: np.stack([process.run(clip) for clip in features.values]))
 
 
-def _require_bounded(interpreter: Any) -> None:
-    """Raise PluginError if the tensors of the file need gigabytes."""
-    n_values = sum(prod(map(int, one["shape"])) for one in interpreter.get_tensor_details())
-    if n_values > _MAX_VALUES:
-        raise PluginError(f"the LiteRT model has tensors of {n_values:,} values, too many to be accepted")
+class _Process:
+    """A process that runs one file; it is started when it is needed, and again after it had to end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = np.frombuffer(data, np.uint8)
+        self._lock = Lock()
+        self._owner = 0
+        """Id of the process that started it: a fork of that one must not read its answers."""
+        self._end: Callable[[], object] = lambda: None
+
+    def input_shape(self) -> tuple[int, ...]:
+        """(1, *shape of a clip); raises ValueError as `run`."""
+        with self._lock:
+            return self._started()
+
+    def run(self, clip: Floats) -> Floats:
+        """Outputs for a clip's features, (n_classes,).
+
+        Raises:
+            ValueError: the file cannot be run, or not within the bounds of time and memory.
+        """
+        with self._lock:
+            if self._owner != os.getpid():
+                self._started()
+            return self._answer(clip)
+
+    def _started(self) -> tuple[int, ...]:
+        program = [sys.executable, "-m", litert_main.__name__, str(RUN_SECONDS), str(MAX_BYTES)]
+        self._process = Popen(  # noqa: S603 - this package's own program
+            program, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment_for(1)
+        )
+        self._end = weakref.finalize(self, _end, self._process, os.getpid())
+        shape = self._answer(self._data)
+        self._owner = os.getpid()
+        return tuple(map(int, shape))
+
+    def _answer(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Answer of the process, which ends where there is none: a late one would be the next clip's."""
+        requests, answers = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
+        answer = None
+        try:
+            with suppress(OSError):  # it has ended: there is no answer
+                litert_main.send(requests, array)
+            answer = litert_main.receive(answers)
+        finally:
+            if answer is None:
+                self._owner = 0
+                self._end()
+        if answer is None:
+            raise ValueError(_how_it_ended(self._process.wait()))
+        if answer.dtype.kind == "U":
+            raise ValueError(str(answer))
+        return answer
+
+
+def _how_it_ended(code: int) -> str:
+    if hasattr(signal, "SIGALRM") and code == -signal.SIGALRM:
+        return f"it took longer than {RUN_SECONDS:g} s"
+    return f"it crashed, or needs more than {MAX_BYTES >> 30} GiB of memory"
+
+
+def _end(process: "Popen[bytes]", owner: int) -> None:
+    """End a process, if it was not started by the one of which this is a fork."""
+    if os.getpid() == owner:
+        process.kill()
+        with suppress(OSError):  # what was not sent cannot be flushed
+            process.communicate()
