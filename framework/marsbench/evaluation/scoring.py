@@ -11,12 +11,13 @@ t interval on the scale of log odds is included, and that of single clips, since
 Simulated corpora of four speakers hold the truth in 95 to 99 % of intervals so. What counts is the number of
 speakers that a score rests on: of a class's recall those who have the class, of a mean over classes the
 harmonic mean of these numbers. A rate of 0 or 1 has no spread at all: so the interval of a share of clips is
-never narrower than Wilson's (1927) score interval.
+never narrower than Wilson's (1927) score interval, and a mean over classes that is equal on every draw, as
+where all clips are given one class, has the interval that those of the classes' recalls make.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 from statistics import harmonic_mean
 from typing import TYPE_CHECKING, Any
 
@@ -219,6 +220,25 @@ def wilson_floor(score: Score, n_clips: int) -> Score:
     return Score(value=share, low=low, high=high)
 
 
+def recalls_floor(score: Score, pooled: Confusion) -> Score:
+    """A mean over classes; without any spread, its interval is as wide as that of the mean recall.
+
+    From Wilson's intervals of the recalls by the method of variance estimates recovery (Zou & Donner 2008,
+    Statistics in Medicine 27, 1693-1702): distances of ends add up as standard errors do.
+    """
+    if score.low < score.high:
+        return score
+    known = pooled.n_clips > 0
+    recalls = [
+        wilson_floor(Score(value=recall, low=recall, high=recall), n_clips)
+        for recall, n_clips in zip(pooled.recall[known].tolist(), pooled.n_clips[known].tolist(), strict=True)
+    ]
+    below = hypot(*(one.value - one.low for one in recalls)) / len(recalls)
+    above = hypot(*(one.high - one.value for one in recalls)) / len(recalls)
+    low, high = max(0.0, score.value - below), min(1.0, score.value + above)
+    return Score(value=score.value, low=low, high=high)
+
+
 def confidences(draws: Draws, criteria: Criteria, labels: Sequence[str]) -> dict[str, float | None]:
     """How sure it is that each criterion is met, by its name; see `Draws.confidence`."""
     found = {
@@ -256,8 +276,9 @@ def scores_of(predictions: Predictions, metrics: Iterable[Metric], draws: Draws 
             continue
         draws = draws or resample(predictions)
         score = draws.interval(float(metric.of(pooled)), metric.of, draws.n_behind(metric))
+        share = metric.is_share_of_clips
         n_clips = len(predictions.targets)
-        scores[metric.name] = wilson_floor(score, n_clips) if metric.is_share_of_clips else score
+        scores[metric.name] = wilson_floor(score, n_clips) if share else recalls_floor(score, pooled)
     return scores
 
 

@@ -120,12 +120,42 @@ def test_all_right_of_five_clips_is_not_certainty() -> None:
     assert metrics.classes[0].recall.low == pytest.approx(0.566, abs=0.001)  # Wilson (1927) for 5 of 5
 
 
+@pytest.mark.parametrize("n_speakers", [2, 12, 40])
+@pytest.mark.parametrize(
+    ("n_clips", "low", "high"),
+    [
+        # Wilson's ends are z² / (n + z²) from 0 or 1; of four recalls, one is 1 and three are 0
+        (40, 0.25 - 0.2775 / 4, 0.25 + 3**0.5 * 0.2775 / 4),
+        (400, 0.25 - 0.0370 / 4, 0.25 + 3**0.5 * 0.0370 / 4),
+    ],
+)
+def test_mean_recall_of_clips_that_all_get_one_class_is_not_certain(
+    n_clips: int, low: float, high: float, n_speakers: int
+) -> None:
+    targets, speakers = np.arange(n_clips) % 4, [f"s{row // 4 % n_speakers}" for row in range(n_clips)]
+    score = score_predictions(made(targets, one_hot([2] * n_clips), speakers=speakers))["uar"]
+    assert (score.value, score.low, score.high) == pytest.approx((0.25, low, high), abs=5e-4)
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "uar"])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_all_right_is_no_certain_mean_over_classes_and_more_clips_make_it_surer(
+    name: str, n_classes: int
+) -> None:
+    given = [
+        made(targets, np.eye(n_classes)[targets]) for targets in (np.arange(n) % n_classes for n in (16, 160))
+    ]
+    few, many = (score_predictions(one)[name] for one in given)
+    assert few.high == many.high == 1
+    assert few.low < many.low - 0.03 < 0.97
+
+
 def test_a_class_that_a_draw_or_a_fold_lacks_does_not_count_against_it() -> None:
     targets = [0] * 8 + [1, 2, 3]
     speakers = [f"s{row}" for row in range(8)] + ["s8"] * 3
     given_predictions = made(targets, one_hot(targets), np.arange(11) // 8, speakers)
     metrics = score_predictions(given_predictions)
-    assert metrics["macro_f1"].low == 1.0
+    assert resample(given_predictions).interval(1.0, METRICS["macro_f1"].of).low == 1.0
     assert [fold.scores["uar"] for fold in metrics.folds] == [1.0, 1.0]
 
 
