@@ -11,11 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from marsbench.atomic_files import at_work, home, locked, read_record, require_writable, write_checksummed
-from marsbench.automl.holdout import held_out_line, held_out_score, without_held_out
+from marsbench.automl.found import Found
+from marsbench.automl.holdout import held_out_line, without_held_out
 from marsbench.automl.selection import (
     Candidate,
     Contender,
@@ -28,7 +26,6 @@ from marsbench.automl.selection import (
 )
 from marsbench.automl.successive_halving import TIME_LIMIT, Screening
 from marsbench.config import Experiment, Fusion, Search
-from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, TrainingError
 from marsbench.evaluation.metrics import RANKED_BY, objective_title
 from marsbench.evaluation.predictions import Predictions
@@ -41,6 +38,7 @@ from marsbench.planning import Plan, make_plans
 from marsbench.progress import Progress, Silent
 from marsbench.results.keys import search_id
 from marsbench.results.predictions import read_predictions
+from marsbench.results.reproduce import command
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
@@ -65,44 +63,6 @@ _RESERVE, _SLACK = 10.0, 0.02
 """Least seconds, and a share of the time, kept for what is no fit: ensemble, bundle, its check."""
 _LONGEST_FIT, _ANY_FIT = 0.1, 30.0
 """Share of the time that one fit may take, and seconds that it may take however short the time."""
-
-
-class Found(NamedTuple):
-    """The result of a search."""
-
-    winner: tuple[RunFolder, Run]
-    runs: list[tuple[RunFolder, Run]]
-    """All runs that were made: finalists, tuned ones, the ensemble."""
-    record: SearchRecord
-    path: Path
-    """The record's file."""
-    corpus: CheckedCorpus
-    """What was searched on; its `held_out` clips were kept away."""
-    seconds: float = 0.0
-    """For fits that find the best configuration of the winner over all folds, beside the fit on all clips."""
-
-    @property
-    def has_final_score(self) -> bool:
-        """Whether no held-out clips wait for the winner's predictions."""
-        final = self.record.final
-        known = final is not None and (final.run_id, final.clips) == (self.winner[1].run_id, self._held_out)
-        return known or not self._held_out
-
-    @property
-    def _held_out(self) -> list[str]:
-        return [clip.id for clip in self.corpus.held_out]
-
-    def with_final_score(self, probabilities: NDArray[np.floating]) -> "Found":
-        """Score the winner's bundle on the held-out clips, and keep that in the record.
-
-        Args:
-            probabilities: of these clips, in order, (n_clips, n_classes).
-        """
-        clips, labels = self.corpus.held_out, self.corpus.labels
-        final = held_out_score(self.winner[1].run_id, clips, labels, probabilities)
-        record = self.record.model_copy(update={"final": final})
-        write_checksummed(self.path, record.model_dump_json(indent=1))
-        return self._replace(record=record)
 
 
 def search(
@@ -140,7 +100,8 @@ def _searched(asked: Search, progress: Progress, now: Callable[[], float], start
     path = _path(asked, plan)
     prepared = now() - start
     with locked(path.parent, "another process is searching for the same", progress):
-        record = read_record(path, SearchRecord) if path.exists() else SearchRecord(asked=_words(asked))
+        known = read_record(path, SearchRecord) if path.exists() else None
+        record = known or SearchRecord(asked=_words(asked), command=_command(asked))
         study = StudyFolder(path.parent / "study")
         clock = Clock(asked.time_budget, study.seconds_spent + prepared, now)
         try:
@@ -168,6 +129,13 @@ def _path(asked: Search, plan: Plan) -> Path:
     pipelines = [(one.features, one.model, one.hyperparameters) for one in plan.pipelines]
     name = search_id(plan.protocol.hash, pipelines, _words(asked))
     return asked.results / plan.corpus.name / plan.protocol.name / name / "search.json"
+
+
+def _command(asked: Search) -> str:
+    try:
+        return command("bench search", Search, dict(asked), ("data", "time_budget"))
+    except ValueError:  # what Python said and `--set` cannot
+        return ""
 
 
 def _words(asked: Search) -> dict[str, object]:

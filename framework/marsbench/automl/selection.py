@@ -79,6 +79,8 @@ class SearchRecord(_Record):
 
     schema_version: Literal[1] = 1
     asked: dict[str, Any]
+    command: str = ""
+    """The shell command that resumes it; "" in older records."""
     looked: list[ScreeningResult] | None = None
     held_out: list[HoldoutScore] | None = None
     finalists: list[str] | None = None

@@ -1,7 +1,7 @@
 """`bench status`, `bench plan` and `bench retry`: runs that are not finished."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,22 +10,42 @@ from marsbench.cli.output import print_json, print_text, tell_left_out
 from marsbench.cli.run import print_report
 from marsbench.config import Execution, Experiment, read_experiment_file
 
+if TYPE_CHECKING:
+    from marsbench.automl.status import SearchState
+
 
 def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
-    """Show the progress of runs, the time left, and which processes are at work."""
+    """Show the progress of runs and searches, the time left, and which processes are at work.
+
+    With --json only the runs.
+    """
     from marsbench.atomic_files import who_is_at_work
     from marsbench.report.terminal.console import out
-    from marsbench.report.terminal.runs import state_table
+    from marsbench.report.terminal.runs import search_table, state_table
     from marsbench.runner.status import states
 
-    found, unreadable = states(results)
-    tell_left_out(unreadable)
+    searched, damaged = _searches(results)
+    found, unreadable = states(results, may_be_none=bool(searched))
+    tell_left_out([*damaged, *unreadable])
     if as_json:
         print_json([state.as_row() for state in found])
     else:
         out.print(state_table(found, finished_too=False))
+        if searched:
+            out.print(search_table(searched))
+        for search in searched:
+            if search.state == "cut off" and search.record.command:
+                print_text(f"To resume: {search.record.command}")
         for line in who_is_at_work(results):
             print_text(f"At work: {line}")
+
+
+def _searches(results: Path) -> "tuple[list[SearchState], list[str]]":
+    if not any(results.glob("*/*/search-*/search.json")):
+        return [], []  # without importing all that searches
+    from marsbench.automl.status import searches
+
+    return searches(results)
 
 
 @takes(Experiment, "results", "workers")

@@ -85,11 +85,11 @@ class RunState:
         return self.status_counts.done >= self.plan.n_folds
 
 
-def states(root: Path) -> tuple[list[RunState], list[str]]:
+def states(root: Path, *, may_be_none: bool = False) -> tuple[list[RunState], list[str]]:
     """Every planned run below a results folder, and what could not be read of them.
 
     Raises:
-        ResultsError: there are none, and no process is at work there.
+        ResultsError: there are none, no process is at work there, and not `may_be_none`.
     """
     found: list[RunState] = []
     unreadable: list[str] = []
@@ -99,7 +99,7 @@ def states(root: Path) -> tuple[list[RunState], list[str]]:
             found.append(state_of(folder, folder.read_plan(), working))
         except ResultsError as error:
             unreadable.append(str(error))
-    if not found and not unreadable and not working:
+    if not (found or unreadable or working or may_be_none):
         raise ResultsError(f"no runs in {root.absolute()}; make one with: bench run")
     return found, unreadable
 

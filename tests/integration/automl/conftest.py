@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from marsbench.automl.search import Found, search
+from marsbench.automl.found import Found
+from marsbench.automl.search import search
 from marsbench.config import Search
 from marsbench.evaluation.fit import Unit, fit_and_predict, fit_unit
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from marsbench.atomic_files import read_record
-from marsbench.automl.search import Found
+from marsbench.automl.found import Found
 from marsbench.automl.selection import SearchRecord
 from marsbench.config import Experiment
 from marsbench.errors import BenchError

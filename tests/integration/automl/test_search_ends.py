@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from marsbench.automl.search import Found
+from marsbench.automl.found import Found
+from marsbench.automl.selection import Candidate
+from marsbench.automl.status import searches
 from marsbench.automl.successive_halving import Screening
 from marsbench.config import Experiment
 from marsbench.errors import BenchError
@@ -108,11 +111,17 @@ def test_features_are_extracted_once_a_pipeline_that_is_begun_needs_them(find: F
     assert [path.name.rpartition("-")[0] for path in (home / "features").iterdir()] == ["crossings"]
 
 
-def test_cheap_pipelines_are_looked_at_first(find: Find, fits: Spied) -> None:
+def test_cheap_pipelines_are_looked_at_first(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
+    look, names = Screening._look, list[str]()
+
+    def looking(screening: Screening, candidate: Candidate, *given: Any) -> None:
+        names.append(candidate.name)
+        look(screening, candidate, *given)
+
+    monkeypatch.setattr(Screening, "_look", looking)
     find(features="crossings,functionals", model="majority,random_forest,pca_lda,nearest_mean")
-    looks = [(unit.features.path.parent.name.rpartition("-")[0], unit.model.name) for unit in fits[:8]]
-    assert looks[:2] == [("functionals", name) for name in ("pca_lda", "random_forest")]
-    assert {model for _, model in looks[-2:]} == {"majority"}
+    assert names[:2] == ["functionals + pca_lda", "functionals + random_forest"]
+    assert all("majority" in name for name in names[-2:])
 
 
 def test_an_extraction_stops_once_it_is_late_and_goes_on_from_there(kit: Path) -> None:
@@ -145,3 +154,34 @@ def test_a_fit_gets_what_its_stage_has_left_once_one_has_succeeded(
         screening.is_safe = is_safe
         screening.end_at(0.5)
         assert place.executor.longest() == longest
+
+
+@pytest.mark.parametrize(
+    ("stage", "shown"),
+    [
+        ("look", "screening"),
+        ("hold_out", "2 pipelines screened"),
+        ("hold_out_tuned", "2 held out, 2 chosen for runs, 1 with trials"),
+    ],
+)
+def test_status_tells_of_a_search_that_was_cut_off_and_of_its_end(
+    find: Find, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, stage: str, shown: str
+) -> None:
+    def cut(*_: object, **_words: object) -> None:
+        raise KeyboardInterrupt
+
+    asked = {"model": "knobs", "set": {"knobs.widest": 0.5}, "time_budget": 14}
+    with monkeypatch.context() as patch:
+        patch.setattr(Screening, stage, cut)
+        with pytest.raises(KeyboardInterrupt):
+            find(**asked)
+    (state,), unreadable = searches(Path("results"))
+    assert not unreadable
+    assert (state.state, shown in state.done) == ("cut off", True)
+    said = " ".join(bench("status").stdout.split())
+    assert "tones, stratified5 cut off" in said
+    assert re.search("To resume: bench search .*--model knobs --data tones --set knobs.widest=0.5", said)
+    found = find(**asked)
+    (state,), _ = searches(Path("results"))
+    assert (state.state, state.done) == ("finished", f"winner {found.winner[1].run_id}")
+    assert "To resume" not in bench("status").stdout

@@ -21,6 +21,7 @@ from marsbench.results.schema import EnsembleRecord, Run, normalised
 
 if TYPE_CHECKING:  # what searches, runs and draws takes up to a second to import
     from marsbench.automl.selection import HoldoutScore, SearchRecord
+    from marsbench.automl.status import SearchState
     from marsbench.report.run_view import ValueScores
     from marsbench.results.comparison import Comparison
     from marsbench.runner.status import RunState
@@ -320,6 +321,20 @@ def state_table(states: "Sequence[RunState]", *, finished_too: bool) -> Renderab
     made = table("features + model", "corpus, protocol", numbers=numbers, rows=map(_state_cells, shown))
     lines = [f"{len(states) - len(unfinished)} run(s) finished, {len(unfinished)} not.", *_hints(unfinished)]
     return Group(*([made] if shown else []), *map(Text, lines))
+
+
+def search_table(states: "Sequence[SearchState]") -> Table:
+    """One row for each search."""
+    rows = (
+        (
+            ", ".join(one.path.parts[-4:-2]),
+            one.state,
+            f"{duration(one.seconds)} of {duration(float(one.record.asked['time_budget']))}",
+            one.done,
+        )
+        for one in states
+    )
+    return table("search on", "state", "time", folded=["done"], rows=rows, title="\nSearches")
 
 
 def _state_cells(state: "RunState") -> tuple[object, ...]:
