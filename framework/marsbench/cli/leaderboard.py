@@ -24,6 +24,10 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables (booktabs).")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Explain every sign, column and row of the table.")
+    ] = False,
     across: Annotated[
         bool, typer.Option("--across", help="One table of pipelines by corpora, for one protocol.")
     ] = False,
@@ -35,11 +39,15 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     ] = 30,
 ) -> None:
     """Rank finished runs, one table for each corpus and protocol."""
-    if as_json + as_csv + as_markdown > 1:
-        raise typer.BadParameter("--json, --csv and --markdown exclude each other; give one of them")
+    if as_json + as_csv + as_markdown + as_latex + explain > 1:
+        raise typer.BadParameter(
+            "--json, --csv, --markdown, --latex and --explain exclude each other; give one of them"
+        )
     if across:
-        if data is not None or older:
-            raise typer.BadParameter("--across shows all corpora: leave --data and --all out")
+        if data is not None or older or as_latex or explain:
+            raise typer.BadParameter(
+                "--across shows all corpora: leave --data, --all, --latex and --explain out"
+            )
         form = "json" * as_json + "csv" * as_csv + "markdown" * as_markdown
         _print_across(results, protocol, criteria, top, form)
         return
@@ -53,16 +61,16 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
     elif as_csv:
         rows = ([_cell(row.get(key)) for key in data_keys()] for row in data_rows(boards))
         print_csv([data_keys(), *rows])
-    elif as_markdown:
-        from marsbench.report.boards import markdown_board
+    elif as_markdown or as_latex:
+        from marsbench.report.boards import latex_board, markdown_board
 
-        print_text("\n\n".join(markdown_board(board, top) for board in boards))
+        print_text("\n\n".join((latex_board if as_latex else markdown_board)(board, top) for board in boards))
     else:
-        from marsbench.report.boards import terminal_board
+        from marsbench.report.terminal.board import TerminalBoard
         from marsbench.report.terminal.console import out
 
         for board in boards:
-            out.print(terminal_board(board, top, out.width))
+            out.print(TerminalBoard(board, top, explain))
 
 
 def _print_across(

@@ -79,8 +79,8 @@ def print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
 
 
 def _print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
-    from marsbench.report.boards import terminal_board
     from marsbench.report.matrix import terminal_matrices
+    from marsbench.report.terminal.board import TerminalBoard
     from marsbench.report.terminal.console import out, print_path
     from marsbench.report.terminal.runs import corpus_notes, protocol_notes, run_summary
     from marsbench.results.leaderboard import leaderboards
@@ -100,6 +100,6 @@ def _print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
         print_path("Files", folder.path)
     for board in boards:
         if board.hash in shown:
-            out.print(terminal_board(board, width=out.width))
+            out.print(TerminalBoard(board))
     if found := matrices(runs)[0]:
         out.print(terminal_matrices(found))

@@ -6,7 +6,7 @@ everywhere. Whatever else a row tells is added in this file, by an entry that sa
     Column("fingerprint", lambda row: row.board.fingerprint, "corpus digest", outputs={"data", "page"})
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from operator import attrgetter
@@ -29,8 +29,10 @@ _NOT_SHOWN: dict[str, AbstractSet[Output]] = {
 }
 """Where a metric would make tables too wide; one that is not named here is shown in every output."""
 _MOST_DIGITS = 6
-_MIN_WIDTH = {"uar": 100}
-"""Columns that a terminal must have before it shows a metric."""
+_MIN_WIDTH = {RANKED_BY: 0, "accuracy": 108, "calibration_error": 129, "log_loss": 170}
+"""From which width on a terminal shows a metric; one that is not named here from `_WIDE` on."""
+_WIDE = 130
+_OFTEN_EMPTY = {"new_speakers"}
 
 
 class Cell(NamedTuple):
@@ -77,10 +79,8 @@ class Column:
     criterion: str = ""
     """Name of its threshold in `Criteria`; empty if it has none."""
     note: Callable[[Row], str | None] | None = None
-    below: str = ""
-    """Column under whose value a terminal shows this one, to save width; empty for a column of its own."""
     min_width: int = 0
-    """Columns that a terminal must have before it shows this one."""
+    """From which width on a terminal shows it; of columns that do not fit, the highest go first."""
 
     def cell(self, row: Row, criteria: Criteria) -> Cell:
         """The entry of a row; `criteria` are the board's."""
@@ -112,6 +112,15 @@ def shown_in(output: Output, width: int | None = None) -> list[Column]:
     """The columns of one output, in order; of a terminal those that its `width` has room for."""
     fits = (column for column in columns() if width is None or width >= column.min_width)
     return [column for column in fits if output in column.outputs]
+
+
+def filled(output: Output, rows: Sequence[Row], width: int | None = None) -> list[Column]:
+    """The columns of one output that tell something of the rows, or that every board has."""
+    return [
+        column
+        for column in shown_in(output, width)
+        if column.name not in _OFTEN_EMPTY or any(column.cell(row, Criteria()).text for row in rows)
+    ]
 
 
 def data_keys() -> list[str]:
@@ -181,8 +190,7 @@ def _of_metric(metric: Metric) -> Column:
         _EVERYWHERE - _NOT_SHOWN.get(metric.name, set()),
         has_interval=metric.from_confusion is not None,
         criterion=metric.name if is_graded else "",
-        below="" if is_graded else "verdict",
-        min_width=_MIN_WIDTH.get(metric.name, 0),
+        min_width=_MIN_WIDTH.get(metric.name, _WIDE),
     )
 
 
@@ -204,9 +212,9 @@ _IDENTITY = (
     Column(
         "letters", lambda row: row.letters and "".join(row.letters), "same", "no significant difference",
         "Two rows share a letter if and only if they have no significant difference.", outputs=_EVERYWHERE,
-        below="rank",
+        min_width=134,
     ),
-    Column("pipeline", lambda row: f"{row.features} + {row.model}", "pipeline", outputs=_TABLES),
+    Column("pipeline", attrgetter("pipeline"), "pipeline", outputs=_TABLES),
     *(Column(name, attrgetter(name)) for name in ("run_id", "run_ids", "finished")),
     *(Column(name, attrgetter(f"board.{name}")) for name in BoardKey._fields),
     *(Column(name, attrgetter(name)) for name in ("features", "model", "settings", "normalise", "seeds")),
@@ -218,25 +226,28 @@ _COSTS = (
     Column(
         WORST_RECALL, None, "worst class", "recall of the worst class",
         "Share of the clips of the class that is recognised worst.", "share", outputs=_EVERYWHERE,
-        has_interval=True, criterion="class_recall", note=lambda row: row.worst_class,
+        has_interval=True, criterion="class_recall", note=lambda row: row.worst_class, min_width=109,
     ),
     Column("worst_class", lambda row: row.worst_class),
     Column(
-        "train_seconds", None, "training", "training time", "Seconds of fitting, summed over the folds.",
-        "seconds", outputs={"data", "terminal", "page"},
+        "new_speakers", lambda row: row.on_new_speakers, "new speakers",
+        f"{METRICS[RANKED_BY].title} of the same pipeline on new speakers",
+        "Scored under a protocol by speaker, if there is such a run.", "share",
+        outputs={"data", "terminal", "markdown"}, min_width=110,
     ),
     Column(
-        "parameters", None, "parameters", "trained parameters", unit="count", outputs={"data", "terminal"},
-        below="train_seconds",
+        "train_seconds", None, "training", "training time", "Seconds of fitting, summed over the folds.",
+        "seconds", outputs={"data", "terminal", "page"}, min_width=180,
     ),
+    Column("parameters", unit="count"),
     Column(
         "model_bytes", None, "size", "model size", "Bytes of the saved model, mean over folds.", "bytes",
-        outputs={"data", "terminal", "page"}, below="train_seconds",
+        outputs={"data", "terminal", "page"}, min_width=128,
     ),
     Column(
         "milliseconds_per_clip", None, "latency", "time from a clip's file to its class",
         "Features one clip at a time, the model many clips at a time, on the machine that made the run.",
-        "milliseconds", outputs={"data", "terminal", "page"}, below="train_seconds",
+        "milliseconds", outputs={"data", "terminal", "page"}, min_width=127,
     ),
 )  # fmt: skip
 _VERDICT = (
@@ -245,13 +256,13 @@ _VERDICT = (
     Column(
         "pass_confidence", None, "P", "how sure the weakest criterion is met, %",
         "From the draws behind the intervals: above 97.5 for a pass, below 2.5 for a fail.", "share", 0,
-        outputs={"data", "terminal", "page"}, below="verdict",
+        outputs={"data", "terminal", "page"}, min_width=171,
     ),
 )  # fmt: skip
 _MORE = (
     Column(
         "fold_spread", None, "±", "standard deviation over folds", unit="share",
-        outputs={"data", "terminal"}, below=RANKED_BY,
+        outputs={"data", "terminal"}, min_width=172,
     ),
     *(Column(name) for name in ("seed_spread", "trials", "gain", "log_loss_change", "optimism")),
     *(Column(name, attrgetter(name)) for name in ("tuner", "asked", "ensemble", "members", "members_chosen")),
@@ -264,5 +275,5 @@ _MORE = (
     Column("n_candidates", lambda row: row.chosen.n_candidates if row.chosen else None),
     Column("gap", lambda row: row.speaker_gap),
     Column("views", lambda row: {view.board.protocol: view.ranked_score for view in row.views} or None),
-    Column("run", lambda row: row.short_id, "run", outputs={"markdown"}),
+    Column("run", lambda row: row.short_id, "run", outputs={"terminal", "markdown"}, min_width=126),
 )  # fmt: skip

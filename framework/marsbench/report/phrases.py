@@ -19,7 +19,7 @@ from marsbench.evaluation.scores import (
 )
 from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
-from marsbench.results.schema import NORMALISED, ProtocolRecord, Standing, TuningRecord, normalised
+from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord, normalised
 
 if TYPE_CHECKING:  # importing what searches takes half a second
     from marsbench.automl.selection import SearchRecord
@@ -211,8 +211,7 @@ def pipeline_phrase(row: Row) -> str:
     words += [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
     words += ["tuned"] if row.tuner else []
     words += [normalised(row.normalise)] if row.normalise else []
-    words += [f"{len(row.members)} members"] if row.members else []
-    return ", ".join([f"{row.features} + {row.model}", *words])
+    return ", ".join([row.pipeline, *words])
 
 
 def _seeds(row: Row) -> list[str]:
@@ -232,10 +231,10 @@ def _tuning(row: Row) -> list[str]:
     objective = row.tuning.asked.objective if row.tuning else RANKED_BY
     aim = "" if objective == RANKED_BY else f" for {METRICS[objective].title}"
     lines = [f"tuned{aim}, {row.scores['trials']} trials", *([", ".join(words)] if words else [])]
-    return [*lines, *([f"log loss {rise:.2f} worse"] if (rise := _rise_of_log_loss(row)) else [])]
+    return [*lines, *([f"log loss {rise:.2f} worse"] if (rise := rise_of_log_loss(row)) else [])]
 
 
-def _rise_of_log_loss(row: Row) -> float:
+def rise_of_log_loss(row: Row) -> float:
     """By how much tuning worsened log loss, in nats; 0 unless it shows in two decimal places."""
     return max(0.0, round(row.scores.get("log_loss_change", 0.0), 2))
 
@@ -246,7 +245,7 @@ def tuning_lines(tuning: TuningRecord | None, row: Row | None) -> list[str]:
     if folds := tuning.untuned_folds if tuning else []:
         which = f"fold{'s' * (len(folds) > 1)} {_listed([str(number) for number in folds], 12)}"
         lines.append(f"Tuning found nothing better on {which}: the untuned configuration is used there.")
-    if row and row.untuned and len(row.run_ids) == 1 and (rise := _rise_of_log_loss(row)):
+    if row and row.untuned and len(row.run_ids) == 1 and (rise := rise_of_log_loss(row)):
         title, before = METRICS[RANKED_BY].title, row.untuned.scores["log_loss"]
         lines.append(
             f"Tuning changed {title} by {100 * row.scores['gain']:+.1f} and worsened log loss by {rise:.2f} "
@@ -280,33 +279,6 @@ def _views(row: Row) -> list[str]:
         gap = row.speaker_gap if view is row.other else None
         words = "" if gap is None else f", gap {100 * gap:+.1f}"
         lines.append(f"{view.board.protocol} {100 * view.scores[RANKED_BY]:.1f}{words}")
-    return lines
-
-
-def board_notes(shown: Board, rows: Sequence[Row]) -> list[str]:
-    """What is not shown, what train and test share, and what the words in the shown `rows` mean."""
-    ranked_by = METRICS[RANKED_BY].title
-    lines = [*chosen_lines(shown.rows[0].chosen), *shared_lines(shown)]
-    if hidden := shown.rows[len(rows) :]:
-        n_failed = sum(row.status == "failed" for row in hidden)
-        failed = f" ({n_failed:,} failed)" if n_failed else ""
-        lines.insert(0, f"… and {len(hidden):,} more{failed}; --top 0 shows all.")
-    lines += letter_lines(shown)
-    if any(len(row.seeds) > 1 for row in rows):
-        lines.append(f"seeds: scores are means over the seeds; ± is the standard deviation of {ranked_by}.")
-    if any(row.tuner for row in rows):
-        lines.append(f"gain: {ranked_by} over the untuned run.")
-    if any("optimism" in row.scores for row in rows):
-        lines.append(OPTIMISM)
-    lines += dict.fromkeys(f"{NORMALISED[row.normalise]}." for row in rows if row.normalise)
-    if any(row.members for row in rows):
-        lines.append("ensemble: % is a member's share of the weights, mean over folds.")
-    if any(row.members_chosen == "by hand" for row in rows):
-        lines.append(f"chosen by hand: {CHOSEN['by hand']}")
-    if any(row.speaker_gap is not None for row in rows):
-        lines.append(f"gap: {ranked_by} with shared speakers minus {ranked_by} on new speakers.")
-    if shown.n_older:
-        lines.append(f"{shown.n_older} run(s) of older code are not shown; --all shows them.")
     return lines
 
 

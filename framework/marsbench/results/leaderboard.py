@@ -68,6 +68,23 @@ class Board:
     unconfirmed: Unconfirmed | None = None
 
     @property
+    def shown_rows(self) -> tuple[Row, ...]:
+        """The rows without those tuned ones that are the same as their untuned row, see `folded`."""
+        return tuple(row for row in self.rows if not self._is_folded(row))
+
+    def folded(self, row: Row) -> list[Row]:
+        """Tuned rows whose tuning found nothing better than this untuned one."""
+        return [
+            one
+            for one in self.rows
+            if one.untuned_configuration == row.configuration and self._is_folded(one)
+        ]
+
+    def _is_folded(self, row: Row) -> bool:
+        untuned = (one for one in self.rows if one.configuration == row.untuned_configuration)
+        return row.found_nothing and any(set(row.seeds) <= set(one.seeds) for one in untuned)
+
+    @property
     def finished(self) -> str:
         """When its last run was finished, UTC, ISO 8601."""
         return max(row.finished for row in self.rows)

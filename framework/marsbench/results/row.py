@@ -127,6 +127,21 @@ class Row(NamedTuple):
         """Beginning of the run id's digest, by which commands find the run."""
         return short_id_of(self.run_id)
 
+    @property
+    def pipeline(self) -> str:
+        """Features and model, or of how many runs an ensemble is."""
+        return f"ensemble of {len(self.members)}" if self.members else f"{self.features} + {self.model}"
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether tuning chose the untuned configuration on every fold: the scores are the untuned row's."""
+        return (
+            self.tuning is not None
+            and len(self.tuning.untuned_folds) == len(self.tuning.folds)
+            and self.scores.get("gain") == 0
+            and len(self.run_ids) == 1
+        )
+
     def is_level_with(self, other: "Row") -> bool:
         """Whether the two were compared and have no significant difference."""
         return not set(self.letters or ()).isdisjoint(other.letters or ())
@@ -141,6 +156,11 @@ class Row(NamedTuple):
         """The view by speaker if this row's is not; else that of random clips, or of new utterances."""
         apart = self.board.speakers_apart
         return next((view for view in reversed(self.views) if view.board.speakers_apart != apart), None)
+
+    @property
+    def on_new_speakers(self) -> float | None:
+        """The ranking metric of the same configuration by speaker, if this board is not."""
+        return self.other.ranked_score if self.other and self.other.board.speakers_apart else None
 
     @property
     def stricter(self) -> "Row | None":

@@ -33,7 +33,7 @@ def tuned(tuned_results: Path) -> str:
 
 
 def test_the_tuned_and_the_untuned_run_stand_side_by_side(bench: Bench, tuned: str) -> None:
-    text = bench("leaderboard").stdout
+    text = bench("leaderboard", "--explain").stdout
     assert "tuned, 40 trials" in text
     assert "gain +" in text
     assert "optimism " in text

@@ -10,7 +10,8 @@ import pytest
 from fixtures.made_runs import metrics
 from marsbench.config import Criteria
 from marsbench.evaluation.scores import Metrics, grade
-from marsbench.report.phrases import board_notes, row_details, tuning_lines
+from marsbench.report.board_notes import board_notes
+from marsbench.report.phrases import row_details, tuning_lines
 from marsbench.results.leaderboard import leaderboards, row_beside_others
 from marsbench.results.row import Row
 from marsbench.results.schema import FoldTuning, TuningRecord

@@ -10,7 +10,8 @@ import pytest
 from fixtures.made_runs import metrics
 from marsbench.config import Criteria
 from marsbench.evaluation.scores import grade
-from marsbench.report.phrases import board_notes, row_details
+from marsbench.report.board_notes import board_notes
+from marsbench.report.phrases import row_details
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row
 from marsbench.results.schema import LeakageRecord, ProtocolRecord
