@@ -7,6 +7,7 @@ import typer
 
 from marsbench.atomic_files import write_text
 from marsbench.cli.options import DEFAULT_RESULTS, CriteriaOption, Plugins, folder
+from marsbench.cli.output import tell_left_out
 from marsbench.config import parse_criteria
 from marsbench.plugin.registry import drop_in_folders
 
@@ -46,4 +47,5 @@ def report(
         chosen = selections.select_run(results or DEFAULT_RESULTS, subject, asked)
     folders = drop_in_folders([*(plugins or ()), *chosen.folders])
     write_text(output, build_page(chosen, asked, audio=audio, folders=folders))
+    tell_left_out(chosen.notes)
     print_path("Report", output)

@@ -85,3 +85,14 @@ def test_the_same_command_writes_them_anew_without_a_fit(
     assert bench(*fuse).exit_code == 0
     assert {path: path.read_bytes() for path in before} == before
     assert bench("compare", *ids).exit_code == 0
+
+
+@pytest.mark.parametrize("words", ["report", "report b"])
+def test_a_report_says_on_the_terminal_which_runs_it_leaves_out(
+    bench: Bench, damaged: RunFolder, words: str
+) -> None:
+    flip(damaged.path / "run.json")
+    result = bench(*words.split())
+    assert result.exit_code == 0
+    assert "left out: " in result.stderr
+    assert "a/run.json is damaged: its checksum does not match" in result.stderr.replace("\n", "")
