@@ -1,7 +1,9 @@
 """Options as fields of models, and the texts of their values."""
 
+import json
 import re
 import shlex
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path, PurePath
 from types import NoneType
@@ -13,9 +15,11 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from marsbench.api import options as api_options
+from marsbench.cli.main import app as cli_app
 from marsbench.cli.options import Given, takes
 from marsbench.config import Criteria, Experiment, Fusion, Search
 from marsbench.corpus_options import COLUMNS
@@ -275,3 +279,27 @@ def test_what_is_no_whole_number_is_none_from_numpy_either(value: Any) -> None:
 )
 def test_values_of_json_are_left_as_they_are(value: Any) -> None:
     assert api_options.plain(value) == value
+
+
+def test_help_shows_every_command_once_in_a_group(bench: Callable[..., Any]) -> None:
+    text = bench("--help").stdout
+    commands, _, examples = text.partition("\nRun:")[2].partition("Examples:")
+    titles = [
+        title.rstrip(":") for title in commands.splitlines() if title.endswith(":") and title[:1] != " "
+    ]
+    assert titles == ["Look", "Ship", "Manage"]
+    names = [line.split()[0] for line in commands.splitlines() if line.startswith("  ") and line[2] != " "]
+    assert sorted(names) == sorted(get_command(cli_app).commands)  # type: ignore[attr-defined]
+    assert names.index("run") < names.index("leaderboard") < names.index("export") < names.index("plugins")
+    assert "bench run --data demo" in examples
+
+
+def test_the_schema_has_every_key_of_the_file_and_takes_texts_as_the_command_line_does(
+    bench: Callable[..., Any],
+) -> None:
+    schema = json.loads(bench("schema").stdout)
+    assert {option.key for option in options_of(Experiment).values()} <= schema["properties"].keys()
+    assert schema["additionalProperties"] is False
+    for key in ("time-budget", "unit-memory", "features", "criteria", "set"):
+        assert {"type": "string"} in schema["properties"][key]["anyOf"]
+    assert schema["properties"]["seed"]["type"] == "integer"

@@ -2,7 +2,9 @@
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +20,7 @@ from marsbench.cli.matrix import matrix
 from marsbench.cli.output import drop_unwritten, print_text, replace_unknown_characters, warn
 from marsbench.cli.predict import predict
 from marsbench.cli.report import report
-from marsbench.cli.run import ensemble, run
+from marsbench.cli.run import ensemble, run, schema
 from marsbench.cli.search import search
 from marsbench.cli.show import compare, show
 from marsbench.cli.status import plan, retry, status
@@ -27,6 +29,23 @@ from marsbench.errors import BenchError, StorageError, cleaned, telling_machine_
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""
+
+
+_GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Run": (run, search, plan, status, retry, ensemble),
+    "Look": (leaderboard, show, compare, report, matrix),
+    "Ship": (export, evaluate, predict, app_command),
+    "Manage": (schema,),
+}
+"""Commands by what they are for; those that have commands of their own follow the last."""
+_FURTHER = (plugins, data, models, protocols, cache)
+_EXAMPLES = (
+    "bench run --data demo --features functionals --model svm",
+    "bench search --data PATH --time-budget 1h",
+    "bench leaderboard --explain",
+    "bench export --best -o bundle",
+    "bench predict bundle clip.wav",
+)
 
 
 class _Commands(TyperGroup):
@@ -50,6 +69,19 @@ class _Commands(TyperGroup):
         drop_unwritten()
         sys.exit(code)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Commands in groups, one line each, and examples."""
+        left = list(self.list_commands(ctx))
+        for title, members in _GROUPS.items():
+            names = left if title == "Manage" else left[: len(members)]
+            left = left[len(names) :]
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl([(name, one.get_short_help_str(64)) for name, one in commands if one])
+        with formatter.section("Examples"):
+            for line in _EXAMPLES:
+                formatter.write(f"  {line}\n")
+
     def invoke(self, ctx: Any) -> Any:
         try:
             with telling_machine_faults():
@@ -72,17 +104,14 @@ def _show_usage(error: Any) -> int:
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # help texts are plain: brackets mean brackets
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Compare feature extractors and models for speech emotion recognition, and export the best.",
 )
-for command in (run, search, plan, status, retry, ensemble, leaderboard, matrix, show, compare, report):
+for command in chain(*_GROUPS.values()):
     app.command()(command)
-for command in (export, predict, evaluate, app_command):
-    app.command()(command)
-for group in (plugins, data, models, protocols, cache):
+for group in _FURTHER:
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

@@ -16,7 +16,7 @@ def matrix(
     results: Results = DEFAULT_RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Show scores by training and test corpus, of runs on several corpora.
+    """Show scores by training and test corpus.
 
     `bench run --data A --data B --protocol across_pairs` makes such runs. A table for each pipeline: what it
     was trained on in rows, what it was tested on in columns.

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from marsbench.cli.options import Given, RetryFailed, Verbose, takes
+from marsbench.cli.output import print_json
 from marsbench.config import Experiment, Fusion, read_experiment_file
+from marsbench.options import options_of
 from marsbench.progress import phase
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
@@ -63,6 +65,23 @@ def ensemble(given: Given, retry_failed: RetryFailed = False, verbose: Verbose =
         with TerminalProgress() as progress:
             fused = fuse(asked, progress, retry_failed=retry_failed)
         print_report([fused], asked.results)
+
+
+def schema() -> None:
+    """Print the JSON Schema of the TOML file of bench run."""
+    made = Experiment.model_json_schema()
+    made.pop("required", None)  # the command line may give it
+    text: dict[str, object] = {"type": "string"}
+    for option in options_of(Experiment).values():
+        if (
+            option.is_repeated or option.hint.texts or option.kind is list
+        ):  # may be written as on a command line
+            texts = {"type": "array", "items": {"type": ["string", "object"]}}
+            made["properties"][option.key] = {
+                "description": option.field.description or "",
+                "anyOf": [made["properties"][option.key], text, texts],
+            }
+    print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **made})
 
 
 def print_report(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:

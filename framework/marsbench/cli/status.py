@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
-    """Show the progress of runs and searches, the time left, and which processes are at work.
+    """Show progress, time left and processes of runs and searches.
 
     With --json only the runs.
     """
