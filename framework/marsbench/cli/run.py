@@ -34,12 +34,14 @@ def run(
     reused. Interrupted? Rerun the same command to resume.
     """
     from marsbench.report.terminal.console import TerminalProgress, telling_phases
-    from marsbench.runner.runner import run as run_experiment
 
     values = read_experiment_file(experiment) if experiment else {}
     asked = Experiment.parse(values, str(experiment or ""), given)
     with telling_phases(verbose):
         with TerminalProgress() as progress:
+            with progress.track("Starting", 1, passing=True):  # the import takes seconds
+                from marsbench.runner.runner import run as run_experiment
+
             runs = run_experiment(asked, progress, retry_failed=retry_failed)
         print_report(runs, asked.results)
 
