@@ -1,0 +1,102 @@
+"""Make the pictures of README and documentation again: python docs/make_pictures.py BUNDLE CLIP.
+
+BUNDLE is a folder that `bench export` wrote, CLIP an audio file for its page. Board and report are those of the
+published runs in results/reference. Playwright and Chromium take the pictures of pages.
+"""  # noqa: INP001 - a script beside what it makes
+
+import io
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+from rich.console import Console
+
+from marsbench.report.boards import terminal_board
+from marsbench.results.leaderboard import leaderboards
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+RUNS = ROOT / "results" / "reference" / "ravdess"
+BENCH = [str(Path(sys.executable).with_name("bench"))]
+WIDTH = 110
+N_COLOURS = 64
+N_TRIES = 120
+
+
+def draw_board() -> None:
+    """The board by speaker in a terminal, as SVG."""
+    boards, _ = leaderboards(RUNS, protocol="speaker5")
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, emoji=False)
+    console.print(terminal_board(boards[0], 6, WIDTH))
+    console.save_svg(str(PICTURES / "leaderboard.svg"), title="bench leaderboard")
+
+
+def save(page: Page, name: str) -> None:
+    """What the page shows, as a PNG of few colours."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(N_COLOURS).save(PICTURES / f"{name}.png", optimize=True)
+
+
+def draw_report(page: Page, folder: Path) -> None:
+    """The top of the report."""
+    path = folder / "report.html"
+    subprocess.run([*BENCH, "report", "--results", str(RUNS), "-o", str(path)], check=True)
+    page.goto(path.as_uri())
+    save(page, "report")
+
+
+def draw_app(page: Page, bundle: str, clip: str) -> None:
+    """The page with the answer for a clip."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen([*BENCH, "app", bundle, "--port", str(port)]) as server:
+        try:
+            wait_for(f"http://localhost:{port}/_stcore/health")
+            page.goto(f"http://localhost:{port}")
+            page.locator("input[type=file]").set_input_files(clip)
+            page.locator(".answer").wait_for()
+            page.wait_for_timeout(3000)  # its pictures are loaded after the words
+            save(page, "app")
+        finally:
+            server.terminate()
+
+
+def wait_for(address: str) -> None:
+    """Return when the address answers; raises OSError if it does not within a minute."""
+    for remaining in reversed(range(N_TRIES)):
+        try:
+            urllib.request.urlopen(address, timeout=5).close()  # noqa: S310 - our own page
+        except OSError:
+            if not remaining:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
+def main(bundle: str, clip: str) -> None:
+    """Make every picture."""
+    PICTURES.mkdir(exist_ok=True)
+    draw_board()
+    with sync_playwright() as playwright, TemporaryDirectory() as folder:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        page = chromium.new_page(viewport={"width": 1280, "height": 860})
+        page.set_default_timeout(120_000)
+        draw_report(page, Path(folder))
+        draw_app(page, bundle, clip)
+        chromium.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python docs/make_pictures.py BUNDLE CLIP")
+    main(*sys.argv[1:])
