@@ -1,7 +1,7 @@
-"""Make the pictures of README and documentation again: python docs/make_pictures.py BUNDLE CLIP.
+"""Make the pictures of README and documentation again: python docs/make_pictures.py [BUNDLE CLIP].
 
-BUNDLE is a folder that `bench export` wrote, CLIP an audio file for its page. Board and report are those of the
-published runs in results/reference. Playwright and Chromium take the pictures of pages.
+Without arguments the board alone, of the published runs in results/reference; with a folder that
+`bench export` wrote and an audio file for its page, report and page too, by Playwright and Chromium.
 """  # noqa: INP001 - a script beside what it makes
 
 import io
@@ -14,51 +14,55 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 
-from marsbench.report.boards import terminal_board
+from marsbench.report.terminal.board import TerminalBoard
 from marsbench.results.leaderboard import leaderboards
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 RUNS = ROOT / "results" / "reference" / "ravdess"
 BENCH = [str(Path(sys.executable).with_name("bench"))]
 WIDTH = 110
+N_ROWS = 8
 N_COLOURS = 64
 N_TRIES = 120
 
 
-def draw_board() -> None:
+def draw_board() -> str:
     """The board by speaker in a terminal, as SVG."""
     boards, _ = leaderboards(RUNS, protocol="speaker5")
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, emoji=False)
-    console.print(terminal_board(boards[0], 6, WIDTH))
-    console.save_svg(str(PICTURES / "leaderboard.svg"), title="bench leaderboard")
+    console.print(TerminalBoard(boards[0], N_ROWS))
+    return console.export_svg(title="bench leaderboard --protocol speaker5", unique_id="board")
 
 
-def save(page: Page, name: str) -> None:
+def save(page: "Page", name: str) -> None:
     """What the page shows, as a PNG of few colours."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.quantize(N_COLOURS).save(PICTURES / f"{name}.png", optimize=True)
 
 
-def draw_report(page: Page, folder: Path) -> None:
+def draw_report(page: "Page", folder: Path) -> None:
     """The top of the report."""
     path = folder / "report.html"
-    subprocess.run([*BENCH, "report", "--results", str(RUNS), "-o", str(path)], check=True)
+    subprocess.run([*BENCH, "report", "--results", str(RUNS), "-o", str(path)], check=True)  # noqa: S603 - our own command
     page.goto(path.as_uri())
     save(page, "report")
 
 
-def draw_app(page: Page, bundle: str, clip: str) -> None:
+def draw_app(page: "Page", bundle: str, clip: str) -> None:
     """The page with the answer for a clip."""
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with subprocess.Popen([*BENCH, "app", bundle, "--port", str(port)]) as server:
+    with subprocess.Popen([*BENCH, "app", bundle, "--port", str(port)]) as server:  # noqa: S603
         try:
             wait_for(f"http://localhost:{port}/_stcore/health")
             page.goto(f"http://localhost:{port}")
@@ -83,20 +87,22 @@ def wait_for(address: str) -> None:
             return
 
 
-def main(bundle: str, clip: str) -> None:
-    """Make every picture."""
-    PICTURES.mkdir(exist_ok=True)
-    draw_board()
-    with sync_playwright() as playwright, TemporaryDirectory() as folder:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        page = chromium.new_page(viewport={"width": 1280, "height": 860})
-        page.set_default_timeout(120_000)
-        draw_report(page, Path(folder))
-        draw_app(page, bundle, clip)
-        chromium.close()
+def main(*pages: str) -> None:
+    """Make the board's picture, and those of report and page where a bundle and a clip are given."""
+    (PICTURES / "leaderboard.svg").write_text(draw_board(), "utf-8")
+    if pages:
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright, TemporaryDirectory() as folder:
+            chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+            page = chromium.new_page(viewport={"width": 1280, "height": 860})
+            page.set_default_timeout(120_000)
+            draw_report(page, Path(folder))
+            draw_app(page, *pages)
+            chromium.close()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python docs/make_pictures.py BUNDLE CLIP")
+    if len(sys.argv) not in {1, 3}:
+        sys.exit("usage: python docs/make_pictures.py [BUNDLE CLIP]")
     main(*sys.argv[1:])

@@ -2,19 +2,35 @@
 
 import ast
 import re
+import runpy
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+import marsbench
+from marsbench.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-# The third is tried by framework/export/test_serving.py.
-PLUGIN, PROGRAM, _ = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-DOCS = "".join(path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
-COMMANDS = re.findall(r"^(?:.*bin/)?(bench .*?)(?:\s+#.*)?$", README + DOCS, flags=re.MULTILINE)
+PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+DOCS = "".join(PAGES.values())
+PLUGIN, *_ = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PROGRAM, *_ = re.findall(r"```python\n(.*?)```", PAGES["api"], flags=re.DOTALL)
+PUBLISHED = (ROOT / "results" / "reference" / "ravdess" / "README.md").read_text("utf-8")
+SESSIONS = "".join(re.findall(r"```console\n(.*?)```", README + DOCS + PUBLISHED, flags=re.DOTALL)).replace(
+    "\\\n", ""
+)
+COMMANDS = dict.fromkeys(re.findall(r"^(?:.*bin/)?(bench .*)$", SESSIONS, flags=re.MULTILINE))
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
+PICTURES = ROOT / "docs" / "pictures"
 
 
 @pytest.fixture
@@ -56,12 +72,115 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_shown_is_a_command(bench: Callable[..., Any], command: str) -> None:
-    words = [word for word in command.replace("`", " ").split() if word.isalpha() and word.islower()][1:3]
-    names = words if words[0] in {"plugins", "data", "protocols", "cache"} else words[:1]
-    assert bench(*names, "--help").exit_code == 0
+def test_every_command_shown_has_the_options_that_are_given(command: str) -> None:
+    found: Any = get_command(app)
+    _, *words = shlex.split(command, comments=True)
+    while hasattr(found, "commands"):
+        found = found.commands[words.pop(0)]
+    context = found.context_class(found)
+    found.make_parser(context).parse_args(words)
+
+
+@pytest.mark.parametrize("command", ["bench run --no-such-option 1", "bench leaderboard --top"])
+def test_an_option_that_does_not_exist_or_lacks_its_value_would_be_noticed(command: str) -> None:
+    with pytest.raises(TyperException):
+        test_every_command_shown_has_the_options_that_are_given(command)
 
 
 @pytest.mark.parametrize("program", re.findall(r"```python\n(.*?)```", DOCS, flags=re.DOTALL))
 def test_every_program_of_the_docs_is_python(program: str) -> None:
     assert ast.parse(program).body
+
+
+def test_the_readme_is_one_screen_with_pictures() -> None:
+    assert len(README.split()) <= 800
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert len(shown) >= 3
+    assert {(ROOT / path).parent for path in shown} == {PICTURES}
+
+
+def test_the_board_in_the_picture_is_that_of_the_published_runs() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "make_pictures.py"))
+    message = "run: python docs/make_pictures.py"
+    assert (PICTURES / "leaderboard.svg").read_text("utf-8") == script["draw_board"](), message
+
+
+@pytest.mark.slow
+def test_the_first_output_of_the_docs_is_what_is_printed(bench: Callable[..., Any]) -> None:
+    (shown,) = re.findall(r"<!-- output -->\n\n```text\n(.*?)```", PAGES["get_started"], flags=re.DOTALL)
+    printed = bench(*["run", "--features", "functionals", "--model", "svm", "--trials", "0"])
+    assert [line.rstrip() for line in printed.stdout.strip().splitlines()] == shown.strip().splitlines()
+
+
+def test_every_picture_is_made_by_the_script_shown_and_small() -> None:
+    script = (ROOT / "docs" / "make_pictures.py").read_text("utf-8")
+    made = {path.name for path in PICTURES.iterdir()}
+    assert made == set(re.findall(r"pictures/([\w.]+)", PAGES["gallery"]))
+    assert all(f'"{name}"' in script or f'"{Path(name).stem}"' in script for name in made)
+    assert sum(path.stat().st_size for path in PICTURES.iterdir()) < 600_000
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_links_between_files_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text("utf-8"))
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation, built as `mkdocs build --strict` does: every warning is an error."""
+    pytest.importorskip("material", reason="no mkdocs-material: pip install 'marsbench[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    words = ["-m", "mkdocs", "build", "--strict", "-q", "-f", str(ROOT / "mkdocs.yml"), "-d", str(folder)]
+    built = subprocess.run([sys.executable, *words], check=False, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def test_the_site_asks_no_other_host(site: Path) -> None:
+    asked = r"<(?:script|img|iframe)[^>]* src=\"?https?:|<link[^>]*rel=\"?(?:stylesheet|preload)[^>]*https?:"
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(PAGES)
+    assert [page.name for page in pages if re.search(asked, page.read_text("utf-8"))] == []
+
+
+def test_the_site_has_every_command_and_every_name_of_the_api(site: Path) -> None:
+    commands = (site / "cli.html").read_text("utf-8")
+    assert all(f"bench {name}" in commands for name in ("run", "plugins check", "cache clear", "export"))
+    assert "--protocol" in commands
+    api = (site / "api.html").read_text("utf-8")
+    assert all(
+        re.search(rf'id="marsbench\.api\.\w+\.{name}"', api)
+        for name in set(marsbench.__all__) - {"BenchError"}
+    )
+    plugin_api = (site / "plugin_api.html").read_text("utf-8")
+    assert "marsbench.plugin.features.FeatureExtractor.extract" in plugin_api
+
+
+def test_every_page_is_in_the_sites_navigation() -> None:
+    settings = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert set(re.findall(r": (\w+)\.md$", settings, flags=re.MULTILINE)) == set(PAGES)
+
+
+def test_citation_and_changelog_name_the_packages_version() -> None:
+    (wanted,) = re.findall(
+        r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text("utf-8"), flags=re.MULTILINE
+    )
+    (cited,) = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text("utf-8"), flags=re.MULTILINE)
+    newest = re.findall(r"^## (\S+), (?:unreleased|\d{4}-\d\d-\d\d)$", CHANGELOG, flags=re.MULTILINE)[0]
+    assert (cited, newest) == (wanted, wanted)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CITATION.cff", ".pre-commit-config.yaml", ".github/workflows/ci.yml", ".github/ISSUE_TEMPLATE/bug.yml"],
+)
+def test_settings_of_other_programs_are_valid_yaml(name: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    assert isinstance(yaml.safe_load((ROOT / name).read_text("utf-8")), dict)
+
+
+def test_the_workflow_does_what_is_done_before_a_change_lands() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    assert re.findall(r"- run: (.*)", workflow) == [".ci/run"]

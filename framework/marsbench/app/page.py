@@ -43,12 +43,13 @@ _SYNTHETIC = (
     "This model was trained on **synthetic voices**: it shows how the page works and will not recognise "
     "people."
 )
+# Comments, not strings: Streamlit would show those on the page.
+# In Hz. Streamlit's default of 16,000 loses frequencies that a model may need; with None, the browser's own
+# rate, come noise suppression and automatic gain.
 _MICROPHONE_RATE = 48_000
-"""In Hz. Streamlit's default of 16,000 loses frequencies that a model may need; with None, the browser's own
-rate, come noise suppression and automatic gain."""
 _LIMITS = f"{MAX_MEGABYTES} MB and {MAX_SECONDS / 60:.0f} minutes"
+# Formats that are offered where PyAV is installed.
 _NEEDS_PYAV = ", ".join(sorted(suffix[1:].upper() for suffix in COMPRESSED))
-"""Formats that are offered where PyAV is installed."""
 
 
 def parse_options(words: Sequence[str]) -> Namespace:

@@ -1,4 +1,4 @@
-"""The README's example of serving, in an environment that has numpy and onnxruntime and nothing else."""
+"""The example of docs/serve.md, in an environment that has numpy and onnxruntime and nothing else."""
 
 import json
 import re
@@ -31,7 +31,9 @@ onnx: Any = pytest.importorskip("onnx", reason="onnx, of the extra export, is no
 pytest.importorskip("onnxruntime", reason="onnxruntime, of the extra export, is not installed")
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)[-1]
+SCRIPT = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serve.md").read_text("utf-8"), flags=re.DOTALL)[
+    -1
+]
 RATE = 22_050
 LABELS = ["low", "höher", "high"]
 STRANGERS = ["librosa", "marsbench", "onnx", "pip", "scipy", "sklearn", "soundfile", "tensorflow"]
