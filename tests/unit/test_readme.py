@@ -106,7 +106,10 @@ def test_the_board_in_the_picture_is_that_of_the_published_runs() -> None:
 
 
 @pytest.mark.slow
-def test_the_first_output_of_the_docs_is_what_is_printed(bench: Callable[..., Any]) -> None:
+def test_the_first_output_of_the_docs_is_what_is_printed(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.report.terminal.console.out.width", 80)
     (shown,) = re.findall(r"<!-- output -->\n\n```text\n(.*?)```", PAGES["get_started"], flags=re.DOTALL)
     printed = bench(*["run", "--features", "functionals", "--model", "svm", "--trials", "0"])
     assert [line.rstrip() for line in printed.stdout.strip().splitlines()] == shown.strip().splitlines()
