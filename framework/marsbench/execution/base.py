@@ -137,6 +137,12 @@ class Executor(ABC):
             ExecutionError: the workers are gone.
         """
 
+    def start(self, plugin: Called) -> None:  # noqa: B027 - not every executor starts any itself
+        """Start processes that import a plugin, for tasks to come; before the context is entered."""
+
+    def close(self) -> None:  # noqa: B027 - as above
+        """End the processes that `start` started, where the context may not have been entered."""
+
     def sees(self, path: Path) -> bool:
         """Whether the file is there under that path wherever tasks run."""
         return path.exists()

@@ -4,13 +4,14 @@ import os
 import pickle
 import threading
 import uuid
+from dataclasses import replace
 
 from marsbench.config import Execution
 from marsbench.environment import import_extra
 from marsbench.errors import ConfigError
-from marsbench.execution.base import EpochBar, Executor, Outcome, Task, attempt
+from marsbench.execution.base import Called, EpochBar, Executor, Outcome, Task, attempt
 from marsbench.execution.limits import Limits, limited_threads, memory_limit, n_cores
-from marsbench.execution.worker import Isolation, close_session, run_isolated
+from marsbench.execution.worker import Isolation, close_session, run_isolated, start_processes
 
 WORKERS_VARIABLE = "MARSBENCH_WORKERS"
 _MEMORY_A_WORKER = 2e9
@@ -98,6 +99,14 @@ class LocalPool(Executor):
         self._free = threading.BoundedSemaphore(workers)
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, plugin: Called) -> None:
+        """Start the processes, which import the plugin if it is built in."""
+        start_processes(self.slots, replace(self._isolation, plugin=plugin))
+
+    def close(self) -> None:
+        """End the processes, busy or idle."""
         close_session(self._isolation.session)
 
     def submit(self, task: Task, bar: EpochBar) -> Outcome:

@@ -101,6 +101,15 @@ def run_isolated(
     return Outcome(Failure(kind="WorkerDied", message=_story(deaths)), "".join(logs))
 
 
+def start_processes(count: int, isolation: Isolation) -> None:
+    """Start processes that import what the plugin of `isolation` needs, for tasks to come."""
+    processes = [_processes.take(isolation) for _ in range(count)]
+    for process in filter(None, processes):
+        with contextlib.suppress(WorkerDied):  # the first task will tell
+            process.prepare(isolation.plugin)
+        _processes.give_back(isolation.session, process)
+
+
 def _story(deaths: list[str]) -> str:
     if not deaths:
         return "the run was stopped"
@@ -141,6 +150,7 @@ class WorkerProcess:
         """The process, and the copy of it that does the task."""
         self._libraries: list[str] = []
         """What the process should import before the next task."""
+        self._is_preparing = False
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -153,6 +163,7 @@ class WorkerProcess:
             WorkerDied: the process is gone.
         """
         limits = isolation.limits
+        self._await_prepared()
         deadline = time.monotonic() + (limits.seconds or float("inf"))
         self._send(Request(payload, isolation.kept, isolation.plugin, self._libraries))
         self.kept, self._libraries, answer = isolation.kept, [], None
@@ -170,6 +181,20 @@ class WorkerProcess:
                 answer = kind, value
             elif kind in {"ended", "died"}:
                 return self._value(answer, kind == "ended")
+
+    def prepare(self, plugin: Called | None) -> None:
+        """Let it import what a plugin needs; raises WorkerDied if it is gone."""
+        if can_fork():  # else what it imports may be another task's
+            self._send(Request(b"", "", plugin, []))
+            self._is_preparing = True
+
+    def _await_prepared(self) -> None:
+        """Wait for its imports: it would read a request that comes meanwhile too early, and not see it."""
+        while self._is_preparing:
+            kind, _ = self._next_answer()
+            if kind == "died":
+                raise WorkerDied(self._how_it_ended())
+            self._is_preparing = kind != "prepared"
 
     def _value(self, answer: tuple[str, Any] | None, lives_on: bool) -> Any:
         """What the task answered before it ended."""

@@ -49,7 +49,7 @@ class Request(NamedTuple):
     """Work as it comes in."""
 
     payload: bytes
-    """The pickled work."""
+    """The pickled work; empty if the process shall only import what work to come will need."""
     kept: str
     """`Task.kept`."""
     plugin: Called | None
@@ -146,8 +146,12 @@ def _serve_by_copies(answers: IO[bytes]) -> NoReturn:
             os._exit(0)
 
 
-def _hand_over(request: Request, copy: _Copy | None, answers: IO[bytes]) -> _Copy:
+def _hand_over(request: Request, copy: _Copy | None, answers: IO[bytes]) -> _Copy | None:
     """The copy that does the request: the one that is there if it is kept for it, else a new one."""
+    if not request.payload:
+        _import(request)
+        _answer(answers, "prepared")
+        return copy
     if copy is not None and copy.kept == request.kept:
         pickle.dump(tuple(request), copy.requests)
         copy.requests.flush()
@@ -162,12 +166,13 @@ def _hand_over(request: Request, copy: _Copy | None, answers: IO[bytes]) -> _Cop
 
 def _import(request: Request) -> None:
     """Import what the copy will need, but nothing that a plugin of another package would run."""
-    for name in request.libraries:
-        with suppress(Exception):  # a plugin may have made a module of such a name
-            importlib.import_module(name)
+    libraries = list(request.libraries)
     with suppress(PluginError):  # the copy will tell
         if request.plugin is not None and request.plugin.entry.is_builtin:
-            request.plugin.entry.source  # noqa: B018 - it is kept with the entry
+            libraries += request.plugin.entry.plugin.late_imports
+    for name in libraries:
+        with suppress(Exception):  # a plugin may have made a module of such a name
+            importlib.import_module(name)
 
 
 def _new_copy(request: Request, answers: IO[bytes]) -> _Copy:

@@ -22,6 +22,8 @@ class Plugin:
 
     requires: ClassVar[tuple[str, ...]] = ()
     """Names on PyPI of the packages whose version affects what the plugin computes."""
+    late_imports: ClassVar[tuple[str, ...]] = ()
+    """Modules that its methods import; a process imports them once for all fits of a built-in plugin."""
 
     @property
     def name(self) -> str:

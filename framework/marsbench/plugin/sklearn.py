@@ -69,6 +69,7 @@ class SklearnModel(Model):
 
     accepts: ClassVar[FeatureKind] = "vector"
     requires: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+    late_imports: ClassVar[tuple[str, ...]] = ("scipy.optimize", "skops.io")
     trusted: ClassVar[tuple[str, ...]] = ()
     """Full names of further types that a saved estimator of this plugin may contain."""
 

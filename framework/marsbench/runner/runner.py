@@ -5,7 +5,8 @@ One way for data: names -> plugins -> corpus -> protocol (all in `planning`) -> 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 from marsbench.atomic_files import at_work, home, require_writable
 from marsbench.config import Experiment, Fusion
 from marsbench.errors import ResultsError
+from marsbench.execution.base import Called, Executor
 from marsbench.execution.executor import open_executor
 from marsbench.execution.limits import Clock
 from marsbench.planning import make_plans
+from marsbench.plugin.registry import drop_in_folders
 from marsbench.progress import Progress, Silent
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run
@@ -42,12 +45,29 @@ def run(
     progress = progress or Silent()
     require_writable(experiment.results)
     executor = open_executor(experiment)
-    with at_work("a run", experiment.results, home()):
+    with at_work("a run", experiment.results, home()), _started_early(executor, experiment):
         plans = make_plans(experiment, progress, check=partial(require_tunable, experiment))
         jobs = [job for plan in plans for job in jobs_of(plan, experiment, progress)]
         with Resources.opened(experiment, executor, progress) as place:
             make_jobs(jobs, place, Clock(experiment.time_budget or math.inf), retry_failed=retry_failed)
     return [(job.folder, job.record) for job in jobs]
+
+
+@contextmanager
+def _started_early(executor: Executor, experiment: Experiment) -> Iterator[None]:
+    """Worker processes that import the models while the corpus is checked.
+
+    Where runs of such a name are there already, they may be finished: then no process may be needed.
+    """
+    features, models = experiment.features, experiment.model
+    folders = drop_in_folders(experiment.plugins)
+    try:
+        if not any(any(experiment.results.glob(f"*/*/{one}-{two}-*")) for one in features for two in models):
+            for model in models:
+                executor.start(Called("models", model, folders))
+        yield
+    finally:
+        executor.close()
 
 
 def retried(

@@ -17,10 +17,11 @@ import pytest
 
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit_result import Failure
-from marsbench.execution.base import EpochBar, Outcome, Task, Work
+from marsbench.execution.base import Called, EpochBar, Outcome, Task, Work
 from marsbench.execution.executor import LocalPool
 from marsbench.execution.limits import Limits
 from marsbench.execution.worker import Isolation, close_session, run_isolated
+from marsbench.execution.worker_main import can_fork
 from marsbench.progress import Silent
 
 Run = Callable[..., Outcome]
@@ -68,6 +69,20 @@ def test_tasks_at_the_same_time_have_processes_of_their_own(run: Run, works: Any
     for thread in threads:
         thread.join()
     assert len(set(pids)) == 3
+
+
+@pytest.mark.skipif(not can_fork(), reason="processes are started without what they import")
+def test_processes_that_are_started_early_have_the_plugin_imported_but_not_tensorflow(works: Any) -> None:
+    pool = LocalPool(2, 1, Limits())
+    pool.start(Called("models", "svm", ()))
+    early = {child.pid for child in psutil.Process().children()}
+    names = ("sklearn.svm", "skops.io", "tensorflow", "keras", "librosa")
+    asked = f"[__import__('os').getppid(), *(name in __import__('sys').modules for name in {names})]"
+    server, *imported = pool.submit(Task("asks", works.call(eval, asked)), EpochBar(Silent(), "asks")).value
+    pool.close()
+    assert server in early
+    assert imported == [True, True, False, False, False]
+    assert not any(psutil.pid_exists(pid) for pid in early & {server})
 
 
 @pytest.mark.parametrize("spoil", ["exhaust_time", "die", "be_killed_while_idle"])
