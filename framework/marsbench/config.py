@@ -22,7 +22,7 @@ from pydantic import (
     field_validator,
 )  # fmt: skip
 
-from marsbench.corpus_options import Reading
+from marsbench.data.corpus_options import Reading
 from marsbench.errors import ConfigError, shown, shown_path, unknown
 from marsbench.hashing import digest
 from marsbench.options import (

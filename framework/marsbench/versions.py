@@ -63,7 +63,7 @@ OFFERED = {
 
 PARTS = KEYS | OFFERED
 INERT = (
-    *("atomic_files", "corpus_options", "environment", "errors", "plugin.identity", "plugin.registry"),
+    *("atomic_files", "data.corpus_options", "environment", "errors", "plugin.identity", "plugin.registry"),
     *("progress", "versions"),
 )
 """Modules that compute no result: messages, files, what is found where."""

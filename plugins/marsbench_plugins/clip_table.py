@@ -81,7 +81,7 @@ def read_table(path: Path, given: Mapping[str, str]) -> tuple[list[Row], list[st
 
     Args:
         path: the table.
-        given: names of columns by role (`corpus_options.COLUMNS`), where they are not to be guessed.
+        given: names of columns by role (`data.corpus_options.COLUMNS`), where they are not to be guessed.
 
     Raises:
         CorpusError: no text, a column missing or ambiguous, no rows, a row with too few or too many fields,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from marsbench.corpus_options import COLUMNS
+from marsbench.data.corpus_options import COLUMNS
 from marsbench.errors import shown, suggestion
 
 PATH, LABEL, SPEAKER, SPLIT = "path", "label", "speaker", "split"

@@ -22,7 +22,7 @@ from marsbench.api import options as api_options
 from marsbench.cli.main import app as cli_app
 from marsbench.cli.options import Given, takes
 from marsbench.config import Criteria, Experiment, Fusion, Search
-from marsbench.corpus_options import COLUMNS
+from marsbench.data.corpus_options import COLUMNS
 from marsbench.errors import ConfigError
 from marsbench.options import Hint, Options, options_of, seconds, size
 from marsbench.results.reproduce import command

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from marsbench.api.options import Data, Names, asked_for, places_of, plain
-from marsbench.corpus_options import Channel, Reading
 from marsbench.data.audio_validation import OnBad
 from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.corpus_options import Channel, Reading
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import AnyBundle, Sample, golden_samples, read_bundle, read_samples
 from marsbench.deployment.evaluate import Evaluation

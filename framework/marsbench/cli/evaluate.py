@@ -8,7 +8,7 @@ import typer
 from marsbench.cli.options import Given, Json, Plugins, Settings, registry_of, takes
 from marsbench.cli.output import print_json, warn
 from marsbench.config import parse_settings
-from marsbench.corpus_options import Reading
+from marsbench.data.corpus_options import Reading
 
 
 @takes(Reading)

@@ -8,7 +8,7 @@ import typer
 from marsbench.cli.options import Given, Json, Plugins, Settings, registry_of, takes
 from marsbench.cli.output import print_json
 from marsbench.config import parse_settings
-from marsbench.corpus_options import Reading
+from marsbench.data.corpus_options import Reading
 
 app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, show, write to a file.")
 

@@ -17,9 +17,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from marsbench.corpus_options import Channel
 from marsbench.data.compressed import HEAD, as_wav, container_of
 from marsbench.data.compressed import SUFFIXES as COMPRESSED
+from marsbench.data.corpus_options import Channel
 from marsbench.data.limited_reader import LimitedReader
 from marsbench.environment import without_lines
 from marsbench.errors import AudioError

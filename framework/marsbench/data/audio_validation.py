@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
-from marsbench.corpus_options import Channel
 from marsbench.data.audio import (
     DECODER,
     Waveform,
@@ -24,6 +23,7 @@ from marsbench.data.audio import (
 )
 from marsbench.data.compressed import HEAD, decoder_of, pyav
 from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, ClipSource, Corpus
+from marsbench.data.corpus_options import Channel
 from marsbench.data.duplicates import compute_fingerprint, fingerprint_vector, near_duplicates
 from marsbench.data.segments import SegmentedFile, content_of
 from marsbench.errors import AudioError, CorpusError, DamagedError, raise_machine_fault

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.corpus_options import Channel
+from marsbench.data.corpus_options import Channel
 from marsbench.errors import CorpusError, is_plain, shown, unknown
 from marsbench.hashing import digest, slug
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from marsbench.corpus_options import Reading
 from marsbench.data.corpus import Clip, Corpus
+from marsbench.data.corpus_options import Reading
 from marsbench.data.labels import in_order, standard_name
 from marsbench.data.reading import apply_reading
 from marsbench.errors import ConfigError, CorpusError, unknown

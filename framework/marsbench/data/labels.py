@@ -5,7 +5,7 @@ import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from marsbench.corpus_options import pair_texts
+from marsbench.data.corpus_options import pair_texts
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The eight classes of RAVDESS in its own order."""

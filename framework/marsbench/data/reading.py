@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from marsbench.corpus_options import Reading
+from marsbench.data.corpus_options import Reading
 from marsbench.data.labels import alike_note, in_order
 from marsbench.errors import ConfigError, shown, unknown
 

@@ -15,7 +15,6 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from marsbench.corpus_options import Channel
 from marsbench.data.audio import (
     BLOCK,
     MAX_SECONDS,
@@ -35,6 +34,7 @@ from marsbench.data.audio import (
 )
 from marsbench.data.compressed import HEAD, as_wav, container_of, decoder_of
 from marsbench.data.corpus import ClipSource
+from marsbench.data.corpus_options import Channel
 from marsbench.errors import AudioError
 
 _TOLERANCE = 0.01

@@ -16,8 +16,8 @@ from pydantic import (
 )
 
 from marsbench.config import Criteria
-from marsbench.corpus_options import Channel
 from marsbench.data.audio import MAX_SECONDS, RATES
+from marsbench.data.corpus_options import Channel
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.model_format import ModelFormat, find_format
 from marsbench.evaluation.metrics import objective_title

@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.corpus_options import Channel
 from marsbench.data.audio import (
     MAX_BYTES,
     SUFFIXES,
@@ -22,6 +21,7 @@ from marsbench.data.audio import (
     read_bytes,
     taken,
 )
+from marsbench.data.corpus_options import Channel
 from marsbench.errors import AudioError, shown, shown_path
 
 MAX_CHANNELS = 64

@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from marsbench.corpus_options import AS_LISTED
+from marsbench.data.corpus_options import AS_LISTED
 from marsbench.errors import ConfigError, PluginError, unknown
 
 if TYPE_CHECKING:  # listing plugins reads no audio

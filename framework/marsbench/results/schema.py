@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_validator
 
 from marsbench.config import Criteria, Normalise, Tuning, is_transductive
-from marsbench.corpus_options import AS_LISTED, Reading
+from marsbench.data.corpus_options import AS_LISTED, Reading
 from marsbench.data.voices import UNKNOWN
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import maximised

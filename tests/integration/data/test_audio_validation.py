@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
-from marsbench.corpus_options import Channel
 from marsbench.data import audio_validation
 from marsbench.data.audio_validation import check_audio, describe_bad, examine
 from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, Corpus
+from marsbench.data.corpus_options import Channel
 from marsbench.errors import CorpusError
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marsbench.corpus_options import Reading
 from marsbench.data.corpus import Clip, Corpus
+from marsbench.data.corpus_options import Reading
 from marsbench.data.labels import SYNONYMS, in_order, standard_name
 from marsbench.data.reading import apply_reading
 from marsbench.errors import ConfigError

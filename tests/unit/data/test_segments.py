@@ -8,10 +8,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marsbench.corpus_options import Channel, Reading
 from marsbench.data import audio
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, ClipSource, Corpus
+from marsbench.data.corpus_options import Channel, Reading
 from marsbench.data.reading import apply_reading
 from marsbench.data.segments import LastFile, SegmentedFile, read_clip
 from marsbench.errors import AudioError, StorageError

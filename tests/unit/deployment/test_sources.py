@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from marsbench.corpus_options import Channel
+from marsbench.data.corpus_options import Channel
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.sources import waveform_of
 from marsbench.errors import AudioError

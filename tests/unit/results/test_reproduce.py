@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from marsbench.config import Criteria, Tuning
-from marsbench.corpus_options import Reading
+from marsbench.data.corpus_options import Reading
 from marsbench.options import setting_text
 from marsbench.plugin.registry import Recipe
 from marsbench.results.reproduce import reproduce

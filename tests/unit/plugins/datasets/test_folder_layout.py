@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from marsbench.corpus_options import Reading
 from marsbench.data.corpus import Corpus
+from marsbench.data.corpus_options import Reading
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.planning import listed_corpus, resolve_dataset
 from marsbench.plugin.registry import discover, drop_in_folders

@@ -8,9 +8,9 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marsbench.corpus_options import Reading
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import Corpus
+from marsbench.data.corpus_options import Reading
 from marsbench.data.labels import EMOTIONS
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.planning import listed_corpus

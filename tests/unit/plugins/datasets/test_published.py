@@ -8,8 +8,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from marsbench.corpus_options import Reading
 from marsbench.data.corpus import AudioFacts, CheckedCorpus, Corpus
+from marsbench.data.corpus_options import Reading
 from marsbench.errors import CorpusError
 from marsbench.planning import resolve_dataset, resolve_datasets
 from marsbench.plugin.base import Dataset
