@@ -27,6 +27,7 @@ LAYERS = [
     {"automl", "deployment"},
     {"report"},
     {"cli", "api", "app"},
+    {"sklearn"},
 ]
 FLOOR = {part: floor for floor, parts in enumerate(LAYERS) for part in parts}
 FILES = sorted(FRAMEWORK.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""The page's script, run by `bench app`, or: streamlit run framework/marsbench/app/page.py -- BUNDLE.
+"""The page's script, run by `bench app`; `streamlit run app.py -- BUNDLE` shows the same.
 
 Only this module imports Streamlit.
 """

@@ -187,7 +187,7 @@ def _no_bundle(folder: Path) -> str:
         found = f"it has no {RECORD}"
     else:
         found = "it is a file" if folder.exists() else "there is no such folder"
-    return f"{folder} is not a bundle: {found}; bench export writes bundles"
+    return f"{folder} is not a bundle: {found}; bench search or bench export --best writes one"
 
 
 def read_samples(folder: Path, record: BaseRecord) -> list[Sample]:

@@ -29,6 +29,7 @@ from marsbench.deployment.export import fit_bundle
 from marsbench.pipelines import make_pipeline
 from marsbench.plugin.registry import Registry, discover
 
+ROOT = Path(__file__).parents[3]
 SCRIPT = str(Path(next(iter(marsbench.app.__path__)), "page.py"))
 Opened = Callable[..., AppTest]
 
@@ -132,6 +133,25 @@ def test_no_bundle_offers_the_demo_model_and_trains_it(
     page.button[0].click().run()
     assert page.file_uploader
     assert "synthetic voices" in page.warning[0].value
+
+
+def test_app_py_shows_the_bundle_that_was_exported_here_and_says_what_to_do_without_one(
+    folder: Path, tmp_path: Path, kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    shutil.copytree(kit, tmp_path / "plugins")
+    script = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    (error,) = script.run().error
+    assert error.value.endswith("bench search or bench export --best writes one")
+    shutil.copytree(folder, tmp_path / "bundle")
+    page = script.run()
+    assert not page.error
+    assert page.file_uploader
+
+
+def test_streamlit_has_the_page_s_settings_at_the_top_of_the_repository() -> None:
+    here, there = ROOT / ".streamlit" / "config.toml", Path(SCRIPT).parent / ".streamlit" / "config.toml"
+    assert here.read_text("utf-8") == there.read_text("utf-8")
 
 
 def test_a_recording_without_the_high_tones_of_the_training_is_told_with_a_warning(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 Bench = Callable[..., Any]
-WRITES = "; bench export writes bundles"
+WRITES = "; bench search or bench export --best writes one"
 
 
 @pytest.fixture(autouse=True)
