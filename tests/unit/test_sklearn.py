@@ -54,8 +54,35 @@ def classifier(model: str = "nearest_mean", **options: Any) -> AudioClassifier:
 # scikit-learn's own checks
 
 
+ECHO = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from marsbench.plugin import FeatureExtractor, FeatureKind, Floats
+
+
+@dataclass
+class Echo(FeatureExtractor):
+    kind: ClassVar[FeatureKind] = "vector"
+    sample_rate: int = 1000
+
+    def extract(self, waveform: Floats, sample_rate: int) -> Floats:
+        return np.array(waveform[1 : 1 + round(float(waveform[0]))], np.float32)
+"""
+
+
+@pytest.fixture
+def echo(home: Path) -> None:
+    """An extractor that gives the numbers that a waveform was made of; its first sample says how many."""
+    path = home.parent / "plugins" / "features" / "echo.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(ECHO)
+
+
 def audible(rows: NDArray[Any]) -> list[Waveform]:
-    """Waveforms of which the kit's `echo` gives the numbers of a row."""
+    """Waveforms of which `echo` gives the numbers of a row."""
     return [Waveform(np.resize(np.array([len(row), *row], np.float32), 200), 1000) for row in rows]
 
 
@@ -85,6 +112,7 @@ class ClassifierOfRows(_TakesRows, AudioClassifier):
         return super().predict_proba(audible(validate_data(self, X, reset=False)))
 
 
+@pytest.mark.usefixtures("echo")
 @pytest.mark.filterwarnings("ignore")  # a check's own, such as that of a column of labels
 @pytest.mark.parametrize(
     "estimator",
@@ -310,6 +338,7 @@ def test_labels_of_one_class_are_refused(paths: list[Path]) -> None:
         classifier().fit(paths, ["a"] * len(paths))
 
 
+@pytest.mark.usefixtures("echo")
 def test_features_of_different_widths_are_refused() -> None:
     X = [Waveform(np.resize(np.array([width, *range(width)], np.float32), 200), 1000) for width in (2, 3)]  # noqa: N806
     with pytest.raises(PluginError, match="echo gives different numbers of features"):
