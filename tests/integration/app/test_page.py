@@ -251,7 +251,7 @@ def test_a_bundle_of_an_ensemble_is_shown_and_answers_like_any_other(
     page = upload(opened("bundle"), clip.name, clip.read_bytes())
     assert "mean of blocks + nearest" in page.caption[0].value
     assert "<strong>high</strong>" in words_of(page)
-    assert re.search('<tr class="focus"><td>1</td><td>[a-z-]+</td><td>ensemble [+] mean', words_of(page))
+    assert re.search('<tr class="focus"><td>1</td><td>[a-z-]+</td><td>ensemble of 2', words_of(page))
 
 
 def test_the_limit_is_the_one_that_the_command_tells_the_server() -> None:
