@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 from marsbench.config import Experiment
 from marsbench.evaluation.fit import Unit, fit_unit
 from marsbench.features.store import FeatureStore
-from marsbench.planning import make_plans
+from marsbench.planning.plans import make_plans
 from marsbench.progress import Silent
 from marsbench.runner.pipeline_job import Units
 

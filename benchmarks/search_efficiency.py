@@ -24,7 +24,7 @@ import numpy as np
 from marsbench.config import Experiment, Tuning
 from marsbench.evaluation.fit_result import UnitResult
 from marsbench.features.store import FeatureStore
-from marsbench.planning import make_plans
+from marsbench.planning.plans import make_plans
 from marsbench.plugin.search_space import Dimension
 from marsbench.progress import Silent
 from marsbench.runner.pipeline_job import Units

@@ -20,7 +20,6 @@ LAYERS = [
     {"evaluation"},
     {"results"},
     {"execution"},
-    {"pipelines"},
     {"planning"},
     {"tuning"},
     {"runner"},

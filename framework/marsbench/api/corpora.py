@@ -20,8 +20,8 @@ from marsbench.deployment.export import Target, fit_bundle
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.execution.limits import limited_threads
 from marsbench.features.store import FeatureStore
-from marsbench.pipelines import make_pipeline
-from marsbench.planning import checked_corpus, resolve_datasets
+from marsbench.planning.pipelines import make_pipeline
+from marsbench.planning.plans import checked_corpus, resolve_datasets
 from marsbench.plugin.features import Features
 from marsbench.plugin.registry import Registry, discover, drop_in_folders
 from marsbench.progress import progress_for

@@ -12,8 +12,8 @@ from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_files import AnyBundle, golden_samples, write_bundle
 from marsbench.deployment.export import fit_bundle
 from marsbench.errors import AudioError
-from marsbench.pipelines import make_pipeline
-from marsbench.planning import checked_corpus
+from marsbench.planning.pipelines import make_pipeline
+from marsbench.planning.plans import checked_corpus
 from marsbench.plugin.registry import Registry
 from marsbench.progress import Silent
 

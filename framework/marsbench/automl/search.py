@@ -33,8 +33,8 @@ from marsbench.evaluation.scores import ChosenScore
 from marsbench.evaluation.selection_bias import bias_of_chosen
 from marsbench.execution.executor import n_workers, open_executor
 from marsbench.execution.limits import Clock
-from marsbench.pipelines import share_encoder, usable
-from marsbench.planning import Plan, make_plans
+from marsbench.planning.pipelines import share_encoder, usable
+from marsbench.planning.plans import Plan, make_plans
 from marsbench.progress import Progress, Silent
 from marsbench.results.keys import search_id
 from marsbench.results.predictions import read_predictions

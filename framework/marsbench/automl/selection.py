@@ -13,7 +13,7 @@ from marsbench.evaluation.ensembling import fit_weights, pool
 from marsbench.evaluation.metrics import objective_score
 from marsbench.evaluation.predictions import Predictions, stacked
 from marsbench.evaluation.scores import ChosenScore, Metrics
-from marsbench.pipelines import Pipeline
+from marsbench.planning.pipelines import Pipeline
 from marsbench.runner.ensemble_job import InnerPredictions
 from marsbench.runner.pipeline_job import Units
 

@@ -36,7 +36,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Open every file: counts, durations, duplicates, bad files."""
-    from marsbench.planning import checked_corpus
+    from marsbench.planning.plans import checked_corpus
     from marsbench.report.terminal.console import TerminalProgress, out
     from marsbench.report.terminal.listings import corpus_facts, corpus_report
 

@@ -39,7 +39,7 @@ def evaluate(
     """
     from marsbench.deployment.bundle_files import read_bundle, read_bundle_record, read_samples
     from marsbench.deployment.evaluate import evaluate as evaluate_bundle
-    from marsbench.planning import checked_corpus
+    from marsbench.planning.plans import checked_corpus
     from marsbench.report import evaluation
     from marsbench.report.terminal.console import TerminalProgress, out
 

@@ -48,7 +48,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the folds of a protocol on a corpus, and what train and test share."""
-    from marsbench.planning import checked_corpus
+    from marsbench.planning.plans import checked_corpus
     from marsbench.protocols.apply import apply_protocol, find_protocol
     from marsbench.protocols.protocol_file import require_json, write_protocol_file
     from marsbench.report.terminal.console import TerminalProgress, out, print_path

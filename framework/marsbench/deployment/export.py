@@ -47,7 +47,7 @@ from marsbench.evaluation.fit import Unit, features_of, fit_model
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.execution.limits import limited_threads
 from marsbench.features.store import FeatureStore
-from marsbench.pipelines import Pipeline
+from marsbench.planning.pipelines import Pipeline
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Registry, make

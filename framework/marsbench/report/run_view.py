@@ -24,7 +24,7 @@ from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Grade, Outcome, Score, grade, verdict
 from marsbench.evaluation.scoring import scores_of
-from marsbench.planning import Source, listed_sources
+from marsbench.planning.plans import Source, listed_sources
 from marsbench.plugin.registry import discover
 from marsbench.report.charts import (
     RATE,

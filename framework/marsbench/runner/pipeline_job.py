@@ -22,8 +22,8 @@ from marsbench.execution.base import Called, Outcome, Task
 from marsbench.execution.executor import n_workers
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import derived_seed
-from marsbench.pipelines import Pipeline
-from marsbench.planning import Plan
+from marsbench.planning.pipelines import Pipeline
+from marsbench.planning.plans import Plan
 from marsbench.plugin.registry import Recipe, holds_plugins
 from marsbench.progress import Progress
 from marsbench.protocols.inner_splits import inner_folds, validation_split

@@ -21,7 +21,7 @@ from marsbench.evaluation.scoring import (
     score_predictions,
     speakers_of,
 )
-from marsbench.planning import Plan
+from marsbench.planning.plans import Plan
 from marsbench.protocols.protocol import Protocol
 from marsbench.results.schema import (
     NORMALISED,

@@ -10,8 +10,8 @@ from marsbench.config import Experiment, Places, each_place
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import BenchError, CorpusError, ResultsError, unknown
 from marsbench.evaluation.predictions import Predictions
-from marsbench.pipelines import Pipeline, make_pipeline
-from marsbench.planning import (
+from marsbench.planning.pipelines import Pipeline, make_pipeline
+from marsbench.planning.plans import (
     Source,
     checked_sources,
     listed_sources,

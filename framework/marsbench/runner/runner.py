@@ -17,7 +17,7 @@ from marsbench.errors import ResultsError
 from marsbench.execution.base import Called, Executor
 from marsbench.execution.executor import open_executor
 from marsbench.execution.limits import Clock
-from marsbench.planning import make_plans
+from marsbench.planning.plans import make_plans
 from marsbench.plugin.registry import drop_in_folders
 from marsbench.progress import Progress, Silent
 from marsbench.results.schema import Run

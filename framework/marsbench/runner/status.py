@@ -8,7 +8,7 @@ from statistics import fmean, median
 from marsbench.atomic_files import is_locked, who_is_at_work
 from marsbench.config import Experiment
 from marsbench.errors import ResultsError
-from marsbench.planning import make_plans
+from marsbench.planning.plans import make_plans
 from marsbench.progress import Progress
 from marsbench.results.schema import RunPlan
 from marsbench.results.store import RunFolder, StatusCounts, find_planned

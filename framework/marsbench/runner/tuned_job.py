@@ -16,8 +16,8 @@ from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Task
 from marsbench.features.store import FeatureFile
-from marsbench.pipelines import Pipeline
-from marsbench.planning import Plan
+from marsbench.planning.pipelines import Pipeline
+from marsbench.planning.plans import Plan
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import discover
 from marsbench.progress import Advance, Progress

@@ -17,7 +17,7 @@ from marsbench.config import Experiment, Tuning
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.metrics import objective_score
-from marsbench.pipelines import Pipeline
+from marsbench.planning.pipelines import Pipeline
 from marsbench.results.studies import Study, Trial, TrialState
 from marsbench.tuning.cached_fits import CachedFits
 from marsbench.tuning.search_space import Configuration, SearchSpace

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, cast
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Called, Outcome, Task, attempt
 from marsbench.hashing import derived_seed
-from marsbench.pipelines import Pipeline
+from marsbench.planning.pipelines import Pipeline
 from marsbench.plugin.keras import import_keras
 from marsbench.plugin.model import Model, OnEpoch
 from marsbench.plugin.registry import make

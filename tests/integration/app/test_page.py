@@ -26,7 +26,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import golden_samples, write_bundle
 from marsbench.deployment.export import fit_bundle
-from marsbench.pipelines import make_pipeline
+from marsbench.planning.pipelines import make_pipeline
 from marsbench.plugin.registry import Registry, discover
 
 ROOT = Path(__file__).parents[3]

@@ -14,8 +14,8 @@ from marsbench.automl.selection import SearchRecord
 from marsbench.config import Experiment
 from marsbench.errors import BenchError
 from marsbench.evaluation.fit import Unit, fit_and_predict
-from marsbench.pipelines import share_encoder, usable
-from marsbench.planning import Plan, make_plans
+from marsbench.planning.pipelines import share_encoder, usable
+from marsbench.planning.plans import Plan, make_plans
 from marsbench.progress import Silent
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row

@@ -20,7 +20,7 @@ from marsbench.evaluation.fit import Unit, fit_and_predict, fit_unit
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.executor import open_executor
 from marsbench.execution.limits import Clock
-from marsbench.planning import Plan, make_plans
+from marsbench.planning.plans import Plan, make_plans
 from marsbench.progress import Silent
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.resources import Resources

@@ -12,7 +12,7 @@ import soundfile
 from marsbench.automl.search import search
 from marsbench.config import Experiment, Search
 from marsbench.errors import BenchError
-from marsbench.planning import make_plans
+from marsbench.planning.plans import make_plans
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent
 from marsbench.report.matrix import trained_phrase

@@ -13,7 +13,7 @@ from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import golden_samples, read_bundle, write_bundle
 from marsbench.deployment.export import fit_bundle
 from marsbench.errors import ResultsError
-from marsbench.pipelines import make_pipeline
+from marsbench.planning.pipelines import make_pipeline
 from marsbench.plugin.registry import Registry, discover
 from marsbench.results.store import RunFolder, find_runs
 

@@ -22,7 +22,7 @@ from marsbench.deployment.formats.onnx import OnnxFormat
 from marsbench.deployment.sources import Source
 from marsbench.errors import BenchError, ExportError, PluginError, ResultsError
 from marsbench.evaluation.ensembling import average, pool
-from marsbench.pipelines import make_pipeline
+from marsbench.planning.pipelines import make_pipeline
 from marsbench.plugin.registry import Registry, discover
 
 RATE = 16_000

@@ -21,7 +21,7 @@ from marsbench.deployment.bundle_files import golden_samples, read_bundle, write
 from marsbench.deployment.export import fit_bundle
 from marsbench.deployment.model_format import Predictor, find_format
 from marsbench.errors import ExportError, PluginError, ResultsError
-from marsbench.pipelines import make_pipeline
+from marsbench.planning.pipelines import make_pipeline
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureKind, Features
 from marsbench.plugin.keras import import_keras

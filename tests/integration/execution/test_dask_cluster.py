@@ -19,7 +19,7 @@ from marsbench.execution.base import EpochBar, Executor, Outcome, Task, Work
 from marsbench.execution.dask_cluster import DaskExecutor
 from marsbench.execution.limits import Limits
 from marsbench.features.store import FeatureStore
-from marsbench.planning import make_plans
+from marsbench.planning.plans import make_plans
 from marsbench.progress import Silent
 from marsbench.runner.runner import run
 

@@ -18,7 +18,7 @@ from marsbench.data.audio import decode, read_bytes, resample
 from marsbench.errors import ResultsError
 from marsbench.evaluation.ensembling import fit_weights, pool
 from marsbench.evaluation.fit import Unit, fit_and_predict
-from marsbench.planning import Plan, make_plans
+from marsbench.planning.plans import Plan, make_plans
 from marsbench.plugin.registry import discover
 from marsbench.progress import Lines, Silent
 from marsbench.results.leaderboard import leaderboards

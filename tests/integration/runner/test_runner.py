@@ -9,7 +9,7 @@ from marsbench.config import Experiment
 from marsbench.errors import BenchError, StorageError
 from marsbench.evaluation.fit import Unit, fit_unit
 from marsbench.evaluation.fit_result import UnitResult
-from marsbench.planning import make_plans
+from marsbench.planning.plans import make_plans
 from marsbench.plugin.model import OnEpoch
 from marsbench.progress import Silent
 from marsbench.results.predictions import data_frame, read_predictions

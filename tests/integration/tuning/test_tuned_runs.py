@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from marsbench.config import Experiment
 from marsbench.data.audio import decode, read_bytes, resample
 from marsbench.errors import ConfigError
-from marsbench.planning import Plan, make_plans
+from marsbench.planning.plans import Plan, make_plans
 from marsbench.progress import Silent
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_runs

@@ -8,7 +8,7 @@ import pytest
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle_files import golden_samples, write_bundle
 from marsbench.deployment.export import fit_bundle
-from marsbench.pipelines import make_pipeline
+from marsbench.planning.pipelines import make_pipeline
 from marsbench.plugin.registry import Registry
 
 PROGRAM = Path(__file__).with_name("hostile.py")

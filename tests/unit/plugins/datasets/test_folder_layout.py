@@ -8,7 +8,7 @@ import pytest
 from marsbench.data.corpus import Corpus
 from marsbench.data.corpus_options import Reading
 from marsbench.errors import ConfigError, CorpusError
-from marsbench.planning import listed_corpus, resolve_dataset
+from marsbench.planning.plans import listed_corpus, resolve_dataset
 from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench_plugins.datasets.folder import Folder
 from marsbench_plugins.datasets.ravdess import Ravdess

@@ -13,7 +13,7 @@ from marsbench.data.corpus import Corpus
 from marsbench.data.corpus_options import Reading
 from marsbench.data.labels import EMOTIONS
 from marsbench.errors import ConfigError, CorpusError
-from marsbench.planning import listed_corpus
+from marsbench.planning.plans import listed_corpus
 from marsbench.plugin.registry import discover
 from marsbench_plugins.datasets.folder import Folder
 

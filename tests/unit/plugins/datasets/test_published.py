@@ -11,7 +11,7 @@ import pytest
 from marsbench.data.corpus import AudioFacts, CheckedCorpus, Corpus
 from marsbench.data.corpus_options import Reading
 from marsbench.errors import CorpusError
-from marsbench.planning import resolve_dataset, resolve_datasets
+from marsbench.planning.plans import resolve_dataset, resolve_datasets
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.registry import discover, drop_in_folders
 from marsbench.protocols.apply import apply_protocol

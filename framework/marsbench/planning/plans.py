@@ -18,7 +18,7 @@ from marsbench.data.reading import apply_reading
 from marsbench.data.voices import voice_notes
 from marsbench.errors import BenchError, ConfigError, PluginError, unknown
 from marsbench.evaluation.normalisation import groups_of
-from marsbench.pipelines import Pipeline, Settings, pairs_of, settings_by_plugin
+from marsbench.planning.pipelines import Pipeline, Settings, pairs_of, settings_by_plugin
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.progress import Progress, Silent, phase
