@@ -137,6 +137,7 @@ class Options(BaseModel):
         for key, value in (typed or {}).items():
             is_table = isinstance(value, list) and isinstance(merged.get(key), dict)
             merged[key] = [merged[key], *value] if is_table else value
+        merged |= dict.fromkeys(cls._said_to_be_none(merged))
         try:
             return cls.model_validate(merged)
         except (OverflowError, RecursionError) as error:
@@ -144,6 +145,13 @@ class Options(BaseModel):
         except ValidationError as error:
             hint = "; `bench plugins list` shows what there is"
             raise ConfigError(first_problem(error, cls, source, typed, hint)) from error
+
+    @classmethod
+    def _said_to_be_none(cls, values: Mapping[str, Any]) -> list[str]:
+        """The keys whose value is the word that a help text has for None."""
+        options = [one for one in options_of(cls).values() if one.field.default is None]
+        keys = {key for one in options if one.hint.if_none == "none" for key in (one.name, one.key)}
+        return [key for key in keys & values.keys() if isinstance(values[key], str) and values[key] == "none"]
 
 
 def _words(value: object) -> object:

@@ -101,7 +101,13 @@ def _plain(name: str) -> str:
 
 def _missing(role: str, names: Sequence[str], given: Mapping[str, str]) -> str:
     asked = given.get(role)
-    found = [shown(name) for name in names if name]
+    found = [shown(name) for name in names if name and (asked or name not in given.values())]
+    if not asked and role in given.values():
+        other = next(key for key, name in given.items() if name == role)
+        return (
+            f"column '{role}' is given as the {other}; name the one of the {role}: --columns {role}=NAME. "
+            f"Left: {', '.join(found) or 'none'}"
+        )
     what = f"no column '{shown(asked)}'" if asked else f"no column '{role}'"
     how = "" if asked else f" Name the right one: --columns {role}=NAME"
     return f"the header has {what}. {suggestion(asked or role, found)}{how}"

@@ -42,6 +42,15 @@ def test_a_wrong_key_or_value_is_one_line_with_what_there_is(values: dict[str, A
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["normalise", "time-budget", "unit-timeout", "unit_timeout"])
+def test_the_word_that_help_has_for_no_value_is_taken_and_wins_over_a_file(key: str) -> None:
+    at_default = Experiment.parse(LEAST)
+    assert Experiment.parse({**LEAST, key: "none"}) == at_default
+    assert Experiment.parse({**LEAST, "normalise": "corpus"}, typed={"normalise": "none"}) == at_default
+    with pytest.raises(ConfigError):
+        Experiment.parse({**LEAST, key: "nothing"})
+
+
 def test_features_and_model_must_be_named() -> None:
     with pytest.raises(ConfigError, match="'model' is missing"):
         Experiment.parse({"features": "mfcc"}, "here")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from marsbench.errors import unknown
+from marsbench.errors import shown, unknown
 from marsbench.hashing import slug
 from marsbench.options import Hint, Options, read_toml, toml_text
 
@@ -64,7 +64,13 @@ def _names(value: object) -> object:
         return value
     if value.lstrip().startswith("["):
         return read_toml(f"value = {value}")["value"]
-    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"the class '{shown(repeated[0])}' is given twice")
+    return names
 
 
 def _name_texts(names: Sequence[str]) -> list[str]:
@@ -82,7 +88,11 @@ def _corpus_name(name: str) -> str:
 Expression = Annotated[str, AfterValidator(_expression), Hint("REGEX")]
 Pairs = Annotated[dict[str, str], BeforeValidator(_table), Hint("FROM=TO,...", texts=pair_texts)]
 ClassNames = Annotated[
-    tuple[str, ...], BeforeValidator(_names), Field(min_length=1), Hint("NAME,...", "all", _name_texts)
+    tuple[str, ...],
+    BeforeValidator(_names),
+    AfterValidator(_once),
+    Field(min_length=1),
+    Hint("NAME,...", "all", _name_texts),
 ]
 
 

@@ -121,6 +121,8 @@ def test_classes_stand_as_ravdess_has_them_by_size_or_by_the_alphabet(
         ({"label": "(a"}, "is not a regular expression: missing"),
         ({"min-clips": 0}, "should be greater than or equal to 1"),
         ({"classes": ""}, "should have at least 1 item"),
+        ({"classes": "calm, calm,sad"}, "the class 'calm' is given twice"),
+        ({"classes": ["calm", "sad", "calm"]}, "the class 'calm' is given twice"),
     ],
 )
 def test_an_option_without_a_meaning_is_refused(values: dict[str, Any], message: str) -> None:

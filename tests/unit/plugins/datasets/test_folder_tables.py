@@ -16,6 +16,7 @@ from marsbench.errors import ConfigError, CorpusError
 from marsbench.planning.plans import listed_corpus
 from marsbench.plugin.registry import discover
 from marsbench_plugins.datasets.folder import Folder
+from marsbench_plugins.table_columns import find_columns
 
 
 def table(tmp_path: Path, text: str | bytes, name: str = "clips.csv") -> str:
@@ -84,6 +85,19 @@ def test_a_listed_file_that_is_missing_is_reported_by_the_audio_check(tmp_path: 
 
     bad = check_audio(Folder(table(tmp_path, text)).load()).bad
     assert [(clip.id, clip.reason) for clip in bad] == [("gone.wav", "no such file")]
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "message"),
+    [
+        ("file,label", "path=label", "'label' is given as the path; .* --columns label=NAME. Left: file"),
+        ("path,label", "label=path", "'path' is given as the label; .* --columns path=NAME. Left: label"),
+        ("label", "path=label", "'label' is given as the path; .* Left: none"),
+    ],
+)
+def test_a_column_given_another_role_is_not_offered_again(header: str, columns: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_columns(header.split(","), Reading.parse({"columns": columns}).columns)
 
 
 @pytest.mark.parametrize(
