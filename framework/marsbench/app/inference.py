@@ -20,7 +20,7 @@ from marsbench.progress import Silent
 MAX_MEGABYTES = 50
 MAX_SECONDS = 600.0
 _PLAIN_SUFFIXES = ("wav", "flac", "ogg", "oga", "opus", "mp3")
-"""Of files that browsers can play."""
+"""Suffixes of files that every browser can play."""
 DEMO_CORPUS, DEMO_FEATURES, DEMO_MODEL = "demo", "functionals", "svm"
 _LOCK = Lock()
 """Each visitor has a thread, but a prediction sets the number of threads of the whole process, decoding may

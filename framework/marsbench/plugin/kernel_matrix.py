@@ -17,7 +17,7 @@ _MOST_BYTES = 512 << 20
 _FEWEST_CLIPS = 32
 """Fewer are asked one by one, which costs less than the matrix's preparation."""
 _LARGEST_EXPONENT = 1e4
-"""Of exp(-gamma |x|^2): above it, the rounding of |x|^2 in either way would show in the result."""
+"""Largest gamma |x|^2; above it, the rounding of |x|^2 in either way would show in the result."""
 _CLOSE = 1e-8
 """How close the two machines' decision values are for the clip that is tried."""
 
