@@ -54,6 +54,20 @@ class _Head:
         self._file.close()
 
 
+class _Chunks:
+    """A connection's file after the head: lines, which give the sizes of chunks, are bounded there too."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readline(self, limit: int) -> bytes:
+        """The next line, bounded by itself; raises HTTPException as `_Head.readline`."""
+        return _Head(self._file).readline(limit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 class _Response(HTTPResponse):
     def begin(self) -> None:
         """Read the lines before the content."""
@@ -63,7 +77,10 @@ class _Response(HTTPResponse):
             super().begin()
         finally:
             if self.fp is not None:  # it is where there is no content
-                self.fp = file
+                self.fp = _Chunks(file)  # type: ignore[assignment] # the same but for `readline`
+
+    def _read_and_discard_trailer(self) -> None:
+        """Leave what is behind the last chunk, which may be without end: the connection is closed."""
 
 
 class _Http(HTTPConnection):

@@ -131,6 +131,23 @@ def test_a_small_file_that_comes_a_byte_at_a_time_is_given_up(
         read_small(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx"), 1000)
 
 
+def test_the_size_of_a_chunk_that_comes_a_byte_at_a_time_is_given_up(
+    answering: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Impatient(bounded_http._Head):
+        def readline(self, limit: int) -> bytes:
+            self._deadline = -1.0 if self._file.peek(1)[:1] == b"0" else self._deadline  # type: ignore[attr-defined]
+            return super().readline(limit)
+
+    monkeypatch.setattr(bounded_http, "_Head", Impatient)
+    with pytest.raises(FetchError, match="the server sent no content within"):
+        read_small(answering(chunks(b"0000000")), 1000)
+
+
+def test_lines_without_end_behind_the_last_chunk_are_not_read(answering: Serve) -> None:
+    assert read_small(answering(chunks(b"2\r\nok\r\n0\r\n" + b"X: y\r\n" * 50_000)), 10) == b"ok"
+
+
 def test_an_answer_after_100_continue_is_read(answering: Serve) -> None:
     assert (
         read_small(answering(CONTINUE * 3 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), 10) == b"ok"
