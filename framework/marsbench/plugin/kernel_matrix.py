@@ -28,7 +28,8 @@ def fit_machine(estimator: Any, values: Values, targets: NDArray[np.int64]) -> A
     """Fit a classifier or pipeline, by a kernel matrix if its last step is a machine where that is equal."""
     machine = _machine_of(estimator)
     if machine is None or values.ndim != 2:
-        return estimator.fit(values, targets)
+        estimator.fit(values, targets)
+        return estimator
     if machine is not estimator and len(estimator.steps) > 1:
         values = estimator[:-1].fit_transform(values, targets)
     if not _fit_by_matrix(machine, values, targets):

@@ -18,6 +18,8 @@ from marsbench.plugin.model import Examples, FitContext, Model, Probabilities
 from marsbench.plugin.search_space import HyperParameters
 
 _FILE = "model.skops"
+_ROUNDING = 1e-9
+"""Largest negative probability that may be one of rounding."""
 _CALIBRATION_FOLDS = 5
 _FEWER_CALIBRATION_FOLDS = 3
 """For estimators with `predict_proba`, among which trees take long to fit; as good in trials on RAVDESS."""
@@ -120,7 +122,7 @@ class SklearnModel(Model):
         probabilities = np.zeros((len(features), self.n_classes_))
         if len(features):
             values = features.values.astype(np.float64)
-            probabilities[:, self.estimator_.classes_] = self._probabilities(values)
+            probabilities[:, _classes_of(self.estimator_)] = self._probabilities(values)
         if not np.isfinite(probabilities).all():
             raise TrainingError(f"{self.name}: the estimator's probabilities are NaN or infinite")
         return probabilities
@@ -161,6 +163,8 @@ class SklearnModel(Model):
         returned = f"{self.name}.build returned {getattr(estimator, '__name__', type(estimator).__name__)}"
         if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
             raise PluginError(f"{returned}; an unfitted scikit-learn classifier is needed")
+        if getattr(_last_step(estimator), "decision_function_shape", None) == "ovo":
+            raise PluginError(f"{returned} with decision_function_shape='ovo'; 'ovr' is needed")
         if hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function"):
             return
         if is_classifier(estimator):
@@ -252,7 +256,7 @@ class _Clips(NamedTuple):
 
 def _fitted(estimator: Any, clips: _Clips, seed: int, dev: _Clips | None = None) -> Any:
     """The estimator, fitted; if it stops early, by `dev` or, with groups, by whole groups of every class."""
-    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    last = _last_step(estimator)
     stops_early = _stops_early(last, len(clips.targets))
     if stops_early and dev is not None:
         return _fitted_by(estimator, clips, dev.of_classes(np.unique(clips.targets)))
@@ -264,7 +268,7 @@ def _fitted(estimator: Any, clips: _Clips, seed: int, dev: _Clips | None = None)
             break
     else:  # some class is in a single group: it cannot be learnt and held out
         last.set_params(early_stopping=False)
-        return estimator.fit(clips.values, clips.targets)
+        return fit_machine(estimator, clips.values, clips.targets)
     return _fitted_by(estimator, fit, held_out)
 
 
@@ -272,7 +276,7 @@ def _fitted_by(estimator: Any, fit: _Clips, held_out: _Clips) -> Any:
     """The estimator, fitted with early stopping by clips that are held out."""
     from sklearn.utils.class_weight import compute_sample_weight
 
-    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    last = _last_step(estimator)
     values, held_out_values = fit.values, held_out.values
     if len(getattr(estimator, "steps", ())) > 1:
         values = estimator[:-1].fit_transform(values, fit.targets)
@@ -356,13 +360,40 @@ def _scores(estimator: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
     if hasattr(estimator, "predict_proba"):
         return np.log(np.maximum(_own_probabilities(estimator, values), LEAST_PROBABILITY))
     decisions = decision_values(estimator, values)
+    n_classes = len(_classes_of(estimator))
     # Of two classes scikit-learn returns only (n_clips,).
+    shape = (len(values),) if n_classes == 2 else (len(values), n_classes)
+    _require_numbers(decisions, "decision_function", shape)
     return np.column_stack([np.zeros_like(decisions), decisions]) if decisions.ndim == 1 else decisions
 
 
 def _own_probabilities(estimator: Any, values: NDArray[np.float64]) -> Probabilities:
-    probabilities: Probabilities = np.asarray(estimator.predict_proba(values), np.float64)
+    returned = estimator.predict_proba(values)
+    _require_numbers(returned, "predict_proba", (len(values), len(_classes_of(estimator))))
+    probabilities: Probabilities = np.asarray(returned, np.float64)
+    if (probabilities < -_ROUNDING).any():
+        raise TrainingError("predict_proba returned negative probabilities")
     return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True), np.float64)
+
+
+def _require_numbers(returned: Any, method: str, shape: tuple[int, ...]) -> None:
+    """Raise TrainingError if an estimator returned anything else than real numbers of this shape."""
+    array = np.asanyarray(returned)
+    what = "a masked array" if np.ma.isMaskedArray(array) else f"{array.dtype} of shape {array.shape}"
+    if array.dtype.kind not in "fiu" or array.shape != shape or np.ma.isMaskedArray(array):
+        raise TrainingError(f"{method} returned {what}; real numbers of shape {shape} are needed")
+
+
+def _classes_of(estimator: Any) -> Any:
+    """Classes of the columns; raises TrainingError if the estimator names none."""
+    try:
+        return estimator.classes_
+    except AttributeError as error:
+        raise TrainingError(f"the fitted {type(estimator).__name__} has no classes_") from error
+
+
+def _last_step(estimator: Any) -> Any:
+    return estimator[-1] if hasattr(estimator, "steps") else estimator
 
 
 def _softmax(scores: NDArray[np.float64]) -> Probabilities:
@@ -372,7 +403,7 @@ def _softmax(scores: NDArray[np.float64]) -> Probabilities:
 
 def _count_parameters(estimator: Any) -> int | None:
     """Size of the coefficients, or support vectors and dual coefficients, and intercepts; None for others."""
-    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    last = _last_step(estimator)
     names = ("support_vectors_", "dual_coef_") if hasattr(last, "support_vectors_") else ("coef_",)
     if not hasattr(last, names[0]):
         return None

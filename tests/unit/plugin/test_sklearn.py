@@ -341,6 +341,49 @@ def test_nan_is_no_probability() -> None:
         fitted(Unsure).predict_proba(examples().features)
 
 
+class Answers(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
+    """Returns something made of its probabilities, and None from `fit`."""
+
+    def __init__(self, change: Any = None) -> None:
+        super().__init__()
+        self.change = change
+
+    def fit(self, X: Any, y: Any) -> None:  # noqa: N803 - scikit-learn's name
+        super().fit(X, y)
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
+        return self.change(super().predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        pytest.param(np.negative, "negative probabilities", id="negative"),
+        pytest.param(lambda p: np.ma.masked_less(p, 0.1), "masked array", id="masked"),
+        pytest.param(lambda p: p + 0j, "complex128 of shape", id="complex"),
+        pytest.param(lambda p: p.astype(str), "<U32 of shape", id="text"),
+        pytest.param(lambda p: p > 0.5, "bool of shape", id="bool"),
+        pytest.param(lambda p: p[:, :2], r"shape \(36, 2\); real numbers of shape \(36, 3\)", id="columns"),
+        pytest.param(lambda p: p.T, r"shape \(3, 36\)", id="transposed"),
+        pytest.param(lambda p: p.max(axis=1), r"shape \(36,\)", id="one number a clip"),
+    ],
+)
+def test_what_is_no_probability_is_refused(change: Callable[..., Any], told: str) -> None:
+    with pytest.raises(TrainingError, match=told) as caught:
+        fitted(lambda: Answers(change)).predict_proba(examples().features)
+    assert "\n" not in str(caught.value)
+
+
+def test_fit_need_not_return_the_estimator() -> None:
+    usual = fitted(LogisticRegression).predict_proba(examples().features)
+    assert np.array_equal(fitted(lambda: Answers(np.array)).predict_proba(examples().features), usual)
+
+
+def test_decision_values_of_pairs_of_classes_are_refused() -> None:
+    with pytest.raises(PluginError, match="with decision_function_shape='ovo'; 'ovr' is needed"):
+        fitted(lambda: make_pipeline(StandardScaler(), SVC(decision_function_shape="ovo")))
+
+
 def test_no_clips_get_no_rows() -> None:
     assert fitted(svm).predict_proba(examples((0, 0, 0)).features).shape == (0, 3)
 
