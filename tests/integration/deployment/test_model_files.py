@@ -19,6 +19,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import golden_samples, read_bundle, write_bundle
 from marsbench.deployment.export import fit_bundle
+from marsbench.deployment.formats.keras import silence
 from marsbench.deployment.model_format import Predictor, find_format
 from marsbench.errors import ExportError, PluginError, ResultsError
 from marsbench.planning.pipelines import make_pipeline
@@ -141,6 +142,18 @@ def test_what_is_no_model_is_one_line(form: str, data: bytes, tmp_path: Path) ->
     with pytest.raises(PluginError, match="cannot be read in the format") as caught:
         opened(form, path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_keras_file_with_a_layer_of_enormous_output_is_refused(tmp_path: Path, nested: bool) -> None:
+    keras, path = import_keras(), tmp_path / "model.keras"
+    layers = [keras.Input((N_DIMS,)), keras.layers.RepeatVector(10**12), keras.layers.LSTM(2)]
+    network = keras.Sequential(layers)
+    with silence():
+        (keras.Sequential([keras.Input((N_DIMS,)), network]) if nested else network).save(path)
+    with pytest.raises(PluginError, match=r"gives values of shape \(None, 1000000000000, 5\)") as refused:
+        opened("keras", path)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_keras_file_that_is_no_network_is_one_line(tmp_path: Path) -> None:

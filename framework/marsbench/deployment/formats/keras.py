@@ -16,7 +16,7 @@ import numpy as np
 from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind
 from marsbench.plugin.features import FEATURES, FeatureKind
 from marsbench.plugin.keras import import_keras
-from marsbench.plugin.keras.model import KerasModel, without_optimiser
+from marsbench.plugin.keras.model import KerasModel, load_network, without_optimiser
 from marsbench.plugin.keras.trainer import trainer_for
 from marsbench.plugin.model import Model
 
@@ -33,8 +33,8 @@ class KerasFormat(ModelFormat):
             scaled_network(cast("KerasModel", model)).save(path)
 
     def read(self, path: Path, plugin: Callable[[], Model]) -> Predictor:
-        """Load it without its optimiser; code in it is refused."""
-        network = import_keras().saving.load_model(path, compile=False, safe_mode=True)
+        """Load it without its optimiser; code and layers of enormous outputs are refused."""
+        network = load_network(path)
         kind = feature_kind(network.input_shape[1:])
         return FileModel(kind, lambda features: trainer_for(network).predict(features.values))
 

@@ -1,9 +1,9 @@
 """Base of Keras models: a subclass implements `build`."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import ceil, cos, isfinite, isnan, pi
+from math import ceil, cos, isfinite, isnan, pi, prod
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,8 @@ from marsbench.plugin.search_space import HyperParameters, OtherDefaults, Scalar
 
 _NETWORK = "model.keras"
 _SCALING = "scaling.npz"
+_MOST_VALUES = 1 << 28
+"""Values that a layer of a stored network may give for a clip: 1 GiB."""
 _RUNGS = (1 / 8, 3 / 8, 1.0)
 """Shares of all epochs after which a tuner may stop a trial."""
 
@@ -174,10 +176,9 @@ class KerasModel(Model):
         Raises:
             PluginError: not a network, or one that would execute code.
         """
-        keras = import_keras()
         self.scaling_ = Scaling.load(folder / _SCALING)
         try:
-            self.network_ = keras.saving.load_model(folder / _NETWORK, compile=False, safe_mode=True)
+            self.network_ = load_network(folder / _NETWORK)
         except (OSError, ValueError, TypeError, KeyError) as error:
             reason = first_line(error)
             raise PluginError(f"{folder / _NETWORK} is not a network of {self.name}: {reason}") from error
@@ -264,6 +265,28 @@ class KerasModel(Model):
                 what = "NaN" if isnan(value) else "infinite"
                 where = f"epoch {epoch + 1} of {self.epochs}"
                 raise TrainingError(f"{self.name}: {name} is {what} in {where}; lower the learning rate")
+
+
+def load_network(path: Path) -> Any:
+    """A network that Keras saved, read in its safe mode, which executes no code from the file.
+
+    Raises:
+        ValueError: code in it, or a layer that gives more values for a clip than any network needs.
+    """
+    network = import_keras().saving.load_model(path, compile=False, safe_mode=True)
+    for shape in _output_shapes(network):
+        if prod(size or 1 for size in shape) > _MOST_VALUES:
+            raise ValueError(f"a layer gives values of shape {shape}; a clip may have {_MOST_VALUES:,}")
+    return network
+
+
+def _output_shapes(network: Any) -> Iterator[tuple[int | None, ...]]:
+    """Shapes of what all layers give, also those of networks in it; None for the clips."""
+    for layer in network.layers:
+        if hasattr(layer, "layers"):
+            yield from _output_shapes(layer)
+        for node in layer._inbound_nodes:  # noqa: SLF001 - `layer.output` fails for a layer that is used twice
+            yield from (tensor.shape for tensor in import_keras().tree.flatten(node.output_tensors))
 
 
 def without_optimiser(network: Any) -> Any:
