@@ -83,7 +83,7 @@ MORE = f"{FEW} --features crossings --set tones.n_takes=2"
 """Six extractions and fifteen units."""
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_run_whose_workers_are_killed_at_any_moment_completes(
     place: Places, undisturbed: Places, seed: int
 ) -> None:

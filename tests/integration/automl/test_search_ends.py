@@ -111,6 +111,11 @@ def test_features_are_extracted_once_a_pipeline_that_is_begun_needs_them(find: F
     assert [path.name.rpartition("-")[0] for path in (home / "features").iterdir()] == ["crossings"]
 
 
+def cut(*_: object, **_words: object) -> None:
+    """Stand in for a stage that is interrupted."""
+    raise KeyboardInterrupt
+
+
 def test_cheap_pipelines_are_looked_at_first(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
     look, names = Screening._look, list[str]()
 
@@ -119,7 +124,9 @@ def test_cheap_pipelines_are_looked_at_first(find: Find, monkeypatch: pytest.Mon
         look(screening, candidate, *given)
 
     monkeypatch.setattr(Screening, "_look", looking)
-    find(features="crossings,functionals", model="majority,random_forest,pca_lda,nearest_mean")
+    monkeypatch.setattr(Screening, "hold_out", cut)
+    with pytest.raises(KeyboardInterrupt):
+        find(features="crossings,functionals", model="majority,random_forest,pca_lda,nearest_mean")
     assert names[:2] == ["functionals + pca_lda", "functionals + random_forest"]
     assert all("majority" in name for name in names[-2:])
 
@@ -159,17 +166,14 @@ def test_a_fit_gets_what_its_stage_has_left_once_one_has_succeeded(
 @pytest.mark.parametrize(
     ("stage", "shown"),
     [
-        ("look", "screening"),
-        ("hold_out", "2 pipelines screened"),
+        pytest.param("look", "screening", marks=pytest.mark.slow),
+        pytest.param("hold_out", "2 pipelines screened", marks=pytest.mark.slow),
         ("hold_out_tuned", "2 held out, 2 chosen for runs, 1 with trials"),
     ],
 )
 def test_status_tells_of_a_search_that_was_cut_off_and_of_its_end(
     find: Find, bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, stage: str, shown: str
 ) -> None:
-    def cut(*_: object, **_words: object) -> None:
-        raise KeyboardInterrupt
-
     asked = {"model": "knobs", "set": {"knobs.widest": 0.5}, "time_budget": 14}
     with monkeypatch.context() as patch:
         patch.setattr(Screening, stage, cut)
