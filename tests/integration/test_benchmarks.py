@@ -24,6 +24,7 @@ def test_extraction_takes_less_than_a_gigabyte_however_many_clips_there_are(n_cl
     assert int(peak) < 1000, shown
 
 
+@pytest.mark.slow
 def test_tuning_finds_what_a_random_search_does_for_a_quarter_of_the_fits() -> None:
     shown = printed("search_efficiency.py", "--searches", "20")
     ratios = [float(ratio) for ratio in re.findall(r"ratio ([\d.]+)", shown)]
@@ -38,6 +39,7 @@ def test_the_ways_of_training_come_to_equal_quality() -> None:
     assert "marsbench, 2 workers" in shown
 
 
+@pytest.mark.slow
 def test_a_file_served_alone_answers_what_its_pipeline_does() -> None:
     for name in ("onnx", "onnxruntime", "skl2onnx"):
         pytest.importorskip(name, reason=f"{name}, of the extra export, is not installed")
