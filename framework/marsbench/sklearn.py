@@ -10,7 +10,6 @@ array (n_clips, n_samples), or a list with one for each clip, (n_samples,) or wi
 """
 # ruff: noqa: N803 - X is scikit-learn's name
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral
@@ -30,7 +29,7 @@ from marsbench.api.options import plain
 from marsbench.atomic_files import home, write_atomically
 from marsbench.data.audio import MAX_SECONDS, Waveform, decode, read_bytes
 from marsbench.data.audio_validation import check_audio, describe_bad
-from marsbench.data.compressed import HEAD, decoder_of
+from marsbench.data.compressed import file_key
 from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.data.segments import content_of
 from marsbench.deployment.sources import waveform_of
@@ -209,12 +208,11 @@ def _features_of(recording: Recording, row: int, extractor: FeatureExtractor, kn
 def _read(path: Path, known: Stored) -> tuple[str, Waveform | None]:
     """What a file is known by in the store, as `CheckedCorpus.audio_keys`; its waveform if that is needed."""
     data = read_bytes(path)
-    key = hashlib.sha256(data).hexdigest()
-    is_stable = not decoder_of(data[:HEAD])
-    if is_stable and key in known:
+    key = file_key(data)
+    if key and key in known:
         return key, None
     waveform = decode(data)
-    return (key if is_stable else content_of(waveform)), waveform
+    return key or content_of(waveform), waveform
 
 
 class AudioClassifier(ClassifierMixin, _OfRecordings):  # type: ignore[misc]

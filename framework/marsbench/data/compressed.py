@@ -5,6 +5,7 @@ formats (some of which read other files), nothing but the given bytes is read, a
 computing time are bounded.
 """
 
+import hashlib
 import io
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -60,6 +61,14 @@ def has_pyav() -> bool:
 def decoder_of(head: bytes) -> str:
     """What decodes a file that begins so, as `pyav` says; empty for formats that libsndfile decodes."""
     return pyav() if container_of(head) else ""
+
+
+def file_key(data: bytes) -> str | None:
+    """sha256 of a file, by which its audio is known; None if PyAV decodes it.
+
+    Another version of PyAV may make other samples: such audio is known by the samples.
+    """
+    return None if decoder_of(data[:HEAD]) else hashlib.sha256(data).hexdigest()
 
 
 def as_wav(data: bytes, container: str, max_seconds: float) -> bytes:

@@ -35,7 +35,7 @@ from marsbench.atomic_files import (
     write_checksummed,
 )
 from marsbench.data.audio import DECODER, Waveform, decode, read_bytes, resample
-from marsbench.data.compressed import HEAD, decoder_of
+from marsbench.data.compressed import file_key
 from marsbench.data.corpus import CheckedCorpus, Clip, ClipSource
 from marsbench.data.segments import LastFile, content_of
 from marsbench.errors import AudioError, BenchError, DamagedError, PluginError, StorageError, reason_of
@@ -107,8 +107,8 @@ def _waveform(key: str, source: ClipSource, opened: LastFile) -> Waveform | None
         waveform = opened.waveform(source)
         return waveform if content_of(waveform) == key else None
     data = read_bytes(source.path)
-    if not decoder_of(data[:HEAD]):
-        return decode(data) if hashlib.sha256(data).hexdigest() == key else None
+    if known := file_key(data):
+        return decode(data) if known == key else None
     waveform = decode(data)
     return waveform if content_of(waveform) == key else None
 
