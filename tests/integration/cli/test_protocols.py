@@ -9,7 +9,7 @@ import pytest
 from marsbench.protocols import builtin
 
 Bench = Callable[..., Any]
-TRUST = Path(__file__).parents[3] / "docs" / "trust.md"
+PAGE = Path(__file__).parents[3] / "docs" / "protocols.md"
 APART = {"across", "across_pairs", "from_NAME", "within5", "loso", "luna5", "speaker5", "emobox6"} | {
     f"emobox_{corpus}" for corpus in ("esd", "iemocap", "emovo", "jl", "savee")
 }
@@ -181,7 +181,7 @@ def test_statement2_splits_the_embedded_corpus(bench: Bench) -> None:
 def test_a_protocol_in_code_is_one_new_file_such_as_that_of_the_docs(
     bench: Bench, kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = re.findall("```python\n(.*?)```", TRUST.read_text("utf-8"), re.DOTALL)
+    (code,) = re.findall("```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "takes.py").write_text(code)
     # As if the file stood in the folder of the built-in protocols.
