@@ -12,6 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.plugin.kernel_approximation import (
+    approximate_decisions,
+    fit_approximation,
+    is_approximation,
+    machine_of,
+)
+
 _MOST_BYTES = 512 << 20
 """Largest matrix; above it, at 8,192 clips, libsvm computes the rows that it needs."""
 _FEWEST_CLIPS = 32
@@ -26,7 +33,9 @@ Values = NDArray[np.float64]
 
 def fit_machine(estimator: Any, values: Values, targets: NDArray[np.int64]) -> Any:
     """Fit a classifier or pipeline, by a kernel matrix if its last step is a machine where that is equal."""
-    machine = _machine_of(estimator)
+    if is_approximation(estimator):
+        return fit_approximation(estimator, values, targets)
+    machine = machine_of(estimator)
     if machine is None or values.ndim != 2:
         estimator.fit(values, targets)
         return estimator
@@ -39,7 +48,9 @@ def fit_machine(estimator: Any, values: Values, targets: NDArray[np.int64]) -> A
 
 def decision_values(estimator: Any, values: Values) -> Values:
     """`estimator.decision_function` of many clips, (n_clips, n_classes), of two classes (n_clips,)."""
-    machine = _machine_of(estimator)
+    if is_approximation(estimator):
+        return approximate_decisions(estimator, values)
+    machine = machine_of(estimator)
     if machine is None or values.ndim != 2 or len(values) < _FEWEST_CLIPS:
         return np.asarray(estimator.decision_function(values))
     if machine is not estimator and len(estimator.steps) > 1:
@@ -51,17 +62,6 @@ def decision_values(estimator: Any, values: Values) -> Values:
     twin.support_, twin.support_vectors_ = np.arange(n_vectors, dtype=np.int32), np.empty((0, 0))
     twin.shape_fit_, twin.n_features_in_ = (n_vectors, n_vectors), n_vectors
     return np.asarray(twin.decision_function(kernel))
-
-
-def _machine_of(estimator: Any) -> Any:
-    """The RBF machine that is an estimator or its last step; None for others."""
-    from sklearn.pipeline import Pipeline
-    from sklearn.svm import SVC
-
-    # Pipelines of other packages may do more with their steps than transform.
-    last = estimator[-1] if type(estimator) is Pipeline else estimator
-    is_plain = type(last) is SVC and last.kernel == "rbf"
-    return last if is_plain and last.probability in (False, "deprecated") else None
 
 
 def _fit_by_matrix(machine: Any, values: Any, targets: NDArray[np.int64]) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from marsbench.errors import PluginError, TrainingError, first_line
 from marsbench.plugin.features import FeatureKind, Features
+from marsbench.plugin.kernel_approximation import of_size
 from marsbench.plugin.kernel_matrix import decision_values, fit_machine
 from marsbench.plugin.model import Examples, FitContext, Model, Probabilities
 from marsbench.plugin.search_space import HyperParameters
@@ -101,11 +102,11 @@ class SklearnModel(Model):
             )
         estimator = self.build(hp, train.features.input_shape, context.n_classes)
         self._require_classifier(estimator)
-        seed_estimator(estimator, context.seed)
-        clips = _Clips.of(train, context)
-        dev = _Clips.dev(context)
+        clips, dev = _Clips.of(train, context), _Clips.dev(context)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            estimator = of_size(estimator, len(train))
+            seed_estimator(estimator, context.seed)
             self.estimator_ = _fitted(estimator, clips, context.seed, dev)
             self.temperature_ = _temperature(estimator, clips, context, dev)
         self.warnings_ = tuple(dict.fromkeys(first_line(entry.message) for entry in caught))

@@ -31,6 +31,7 @@ from marsbench.plugin.features import (
     for_model,
 )
 from marsbench.plugin.keras.model import KerasModel
+from marsbench.plugin.kernel_approximation import is_approximation
 from marsbench.plugin.model import Model, Probabilities
 from marsbench.plugin.onnx import OPSET, Graph, Value, chained, import_onnx, onnx_session, run_bounded
 from marsbench.plugin.registry import Entry
@@ -198,6 +199,8 @@ def _estimator_graph(estimator: Any, name: str) -> Any:
     if isinstance(estimator, DummyClassifier) and estimator.strategy == "prior":
         return _prior_graph(estimator)
     import_onnx()
+    if is_approximation(estimator):  # skl2onnx 1.20 has no Nystroem
+        return _approximation_graph(estimator, name)
     estimator = _with_regression(estimator)
     problem = ""
     for input_type, is_mapped in product((np.float64, np.float32), (True, False)):
@@ -281,6 +284,30 @@ def _prior_graph(estimator: Any) -> Any:
     values = graph.input("values", np.float64, [1, "n_dims"])
     nothing = values.part(0, 0, axis=1).sum(1, keep=True)
     graph.output("answer", nothing + estimator.class_prior_[None], [1, "n_classes"])
+    return graph.model()
+
+
+def _approximation_graph(estimator: Any, name: str) -> Any:
+    """Graph of what stands for an RBF machine of many clips, behind a StandardScaler or nothing."""
+    from sklearn.preprocessing import StandardScaler
+
+    *before, kernel, linear = estimator
+    if not all(type(step) is StandardScaler for step in before):
+        steps = " and ".join(type(step).__name__ for step in before)
+        raise ExportError(f"{name}: an approximated RBF machine behind {steps} cannot be converted to ONNX")
+    graph = Graph("machine")
+    values = graph.input("values", np.float64, [1, "n_dims"])
+    for scaler in before:
+        values = values - (0 if scaler.mean_ is None else scaler.mean_)
+        values = values / (1 if scaler.scale_ is None else scaler.scale_)
+    marks = kernel.components_
+    distances = (values * values).sum(1, keep=True) - (values @ marks.T) * 2 + (marks**2).sum(axis=1)
+    gamma = 1 / marks.shape[1] if kernel.gamma is None else kernel.gamma
+    weights = kernel.normalization_.T @ np.atleast_2d(linear.coef_).T
+    decisions = (distances * -gamma).apply("Exp") @ weights + linear.intercept_
+    if len(linear.classes_) == 2:  # a column a class, as skl2onnx has it
+        decisions = decisions * [[-1, 1]]
+    graph.output("answer", decisions, [1, "n_columns"])
     return graph.model()
 
 
