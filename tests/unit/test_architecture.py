@@ -25,7 +25,8 @@ LAYERS = [
     {"runner"},
     {"automl", "deployment"},
     {"report"},
-    {"cli", "api", "app"},
+    {"api", "app"},
+    {"cli"},
     {"sklearn"},
 ]
 FLOOR = {part: floor for floor, parts in enumerate(LAYERS) for part in parts}

@@ -8,9 +8,9 @@ from marsbench.atomic_files import home
 from marsbench.data.audio import Waveform, decode
 from marsbench.data.compressed import SUFFIXES as COMPRESSED
 from marsbench.data.compressed import has_pyav
-from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_files import AnyBundle, golden_samples, write_bundle
 from marsbench.deployment.export import fit_bundle
+from marsbench.deployment.prediction import Prediction
 from marsbench.errors import AudioError
 from marsbench.planning.pipelines import make_pipeline
 from marsbench.planning.plans import checked_corpus

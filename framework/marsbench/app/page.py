@@ -27,9 +27,9 @@ from marsbench.app.inference import (
 )
 from marsbench.data.compressed import SUFFIXES as COMPRESSED
 from marsbench.data.compressed import has_pyav
-from marsbench.deployment.bundle import beyond_full_scale
 from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
 from marsbench.deployment.bundle_record import BaseRecord, Origin
+from marsbench.deployment.prediction import beyond_full_scale
 from marsbench.errors import AudioError, BenchError
 from marsbench.evaluation.scores import grade
 from marsbench.plugin.registry import discover, drop_in_folders

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from marsbench.data.audio import Waveform
-from marsbench.deployment.bundle import Prediction
+from marsbench.deployment.prediction import Prediction
 from marsbench.report.charts import SHADES, Plot, nice_ticks, png_uri
 from marsbench.report.columns import formatted, threshold_text
 from marsbench.results.schema import normalised

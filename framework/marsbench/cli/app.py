@@ -41,7 +41,7 @@ def app(
         raise ConfigError("bench app needs streamlit, which is not installed: pip install 'marsbench[app]'")
     if bundle is not None:  # a missing or damaged one is reported here, not in the browser
         read_bundle_record(bundle)
-    _require_free(port)
+    require_free(_ADDRESS, port)
     # Absolute paths: the server is started in another folder.
     words = [*([str(bundle.absolute())] if bundle else []), "--results", str(results.absolute())]
     for folder in filter(holds_plugins, drop_in_folders(plugins or ())):
@@ -49,9 +49,10 @@ def app(
     raise typer.Exit(_serve([*_server(port), "--", *words], _environment()))
 
 
-def _require_free(port: int) -> None:
+def require_free(address: str, port: int) -> None:
+    """Raise ConfigError if a server cannot listen there."""
     try:
-        socket.create_server((_ADDRESS, port)).close()
+        socket.create_server((address, port)).close()
     except OSError as error:
         raise ConfigError(
             f"port {port} cannot be used: {os.strerror(error.errno or 0)}; choose another with --port"

@@ -22,6 +22,7 @@ from marsbench.cli.predict import predict
 from marsbench.cli.report import report
 from marsbench.cli.run import ensemble, run, schema
 from marsbench.cli.search import search
+from marsbench.cli.serve import serve
 from marsbench.cli.show import compare, show
 from marsbench.cli.status import plan, retry, status
 from marsbench.environment import SAFE_PATH
@@ -34,7 +35,7 @@ INTERRUPTED = 130
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run": (run, search, plan, status, retry, ensemble),
     "Look": (leaderboard, show, compare, report, matrix),
-    "Ship": (export, evaluate, predict, app_command),
+    "Ship": (export, evaluate, predict, app_command, serve),
     "Manage": (schema,),
 }
 """Commands by what they are for; those that have commands of their own follow the last."""

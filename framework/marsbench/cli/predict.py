@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,8 @@ from marsbench.cli.output import print_csv, print_json, warn
 from marsbench.errors import BenchError
 
 if TYPE_CHECKING:  # a command imports what computes when it is called
-    from marsbench.deployment.bundle import Prediction
     from marsbench.deployment.bundle_record import BaseRecord
+    from marsbench.deployment.prediction import Prediction
 
 _MOST_NAMED = 5
 """Files that are unlike the training clips, each named in a line."""
@@ -56,7 +56,7 @@ def predict(
                 advance(1)
     if as_json:
         tested = loaded.record.origin and loaded.record.origin.tested._asdict()
-        print_json([_values(*entry) | {"tested": tested} for entry in predictions])
+        print_json([{"file": str(path), **one.as_dict(), "tested": tested} for path, one in predictions])
     elif as_csv:
         print_csv(_csv_rows(predictions, loaded.record))
     else:
@@ -74,7 +74,7 @@ def predict(
 
 def _warnings(predictions: "list[tuple[Path, Prediction]]") -> Iterator[str]:
     """What may make predictions wrong."""
-    from marsbench.deployment.bundle import beyond_full_scale
+    from marsbench.deployment.prediction import beyond_full_scale
 
     if n_narrow := sum(prediction.is_narrowband for _, prediction in predictions):
         yield (
@@ -96,28 +96,6 @@ def _unlike(predictions: "list[tuple[Path, Prediction]]") -> Iterator[str]:
         yield f"{path} is {unlike_phrase(novelty)}"
     if (more := len(unlike) - _MOST_NAMED) > 0:
         yield f"{more} more of {len(predictions)} files are unlike the training clips, see --csv or --json"
-
-
-def _values(path: Path, prediction: "Prediction") -> dict[str, Any]:
-    return {
-        "file": str(path),
-        "label": prediction.label,
-        "confidence": prediction.confidence,
-        "probabilities": prediction.by_label(),
-        "seconds": prediction.seconds,
-        "is_narrowband": prediction.is_narrowband,
-        "novelty": prediction.novelty,
-        "is_unlike": prediction.is_unlike,
-        "windows": [
-            {
-                "start": window.start,
-                "end": window.end,
-                "probabilities": prediction.by_label(window.probabilities),
-                "novelty": window.novelty,
-            }
-            for window in prediction.windows
-        ],
-    }
 
 
 def _csv_rows(predictions: list[tuple[Path, "Prediction"]], record: "BaseRecord") -> Iterator[list[object]]:

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple, SupportsIndex, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.data.audio import Waveform, is_far_beyond_full_scale, resample
+from marsbench.data.audio import Waveform, resample
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord, EnsembleBundleRecord
 from marsbench.deployment.model_format import Predictor
-from marsbench.deployment.novelty import UNLIKE, Novelty, mean_novelty
+from marsbench.deployment.novelty import Novelty, mean_novelty
+from marsbench.deployment.prediction import Prediction, Window, beyond_full_scale
 from marsbench.deployment.sources import Source, is_several, waveform_of
 from marsbench.errors import BenchError, PluginError
 from marsbench.execution.limits import limited_threads
@@ -40,72 +41,6 @@ Span = tuple[int, int]
 """First sample of a window and the one after its last, at the recording's rate."""
 WindowFeatures = dict[str, Floats]
 """Features of a window, (n_frames, n_dims) or (n_dims,), by the key of their recipe."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of a recording with the probability of each class."""
-
-    start: float
-    """In seconds."""
-    end: float
-    """In seconds."""
-    probabilities: NDArray[np.float64]
-    """(n_classes,)."""
-    novelty: float | None = None
-    """As in `Prediction`."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The probability of each class, of the whole recording and over time."""
-
-    labels: tuple[str, ...]
-    probabilities: NDArray[np.float64]
-    """(n_classes,); the mean over windows."""
-    windows: tuple[Window, ...]
-    """In order; a single one for a recording about as long as the training clips."""
-    seconds: float
-    is_narrowband: bool
-    """Whether its sample rate is lower than that of any training clip, which may change the prediction."""
-    peak: float = 0.0
-    """Largest absolute sample, where full scale is 1."""
-    novelty: float | None = None
-    """Share of the training clips that are nearer to those of other speakers than this recording is, from 0
-    to 1; the median over windows. None if the bundle does not measure it."""
-
-    @property
-    def is_unlike(self) -> bool | None:
-        """Whether it is unlike the training clips: its novelty is above 0.99; None if that is not known."""
-        return None if self.novelty is None else self.novelty > UNLIKE
-
-    @property
-    def is_far_beyond_full_scale(self) -> bool:
-        """Whether the samples are probably integers that were stored as floats, unscaled."""
-        return is_far_beyond_full_scale(self.peak)
-
-    @property
-    def label(self) -> str:
-        """The most probable class; the first of several."""
-        return self.labels[int(self.probabilities.argmax())]
-
-    @property
-    def confidence(self) -> float:
-        """Probability of the most probable class."""
-        return float(self.probabilities.max())
-
-    def by_label(self, probabilities: NDArray[np.float64] | None = None) -> dict[str, float]:
-        """Probability by class, of the whole or of one window's array."""
-        values = self.probabilities if probabilities is None else probabilities
-        return dict(zip(self.labels, values.tolist(), strict=True))
-
-
-def beyond_full_scale(peak: float) -> str:
-    """A warning on samples far beyond full scale."""
-    return (
-        f"the largest sample is {peak:,.3g} times full scale: floats are expected in [-1, 1]; if they are "
-        "unscaled integers, divide them by 32768 (16 bits)"
-    )
 
 
 class _Recording(NamedTuple):

@@ -20,9 +20,9 @@ import numpy as np
 from marsbench.data.corpus import BadClip, CheckedCorpus, Clip
 from marsbench.data.labels import standard_name
 from marsbench.data.segments import LastFile, content_of
-from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_files import AnyBundle, Sample
 from marsbench.deployment.bundle_record import BaseRecord, Origin
+from marsbench.deployment.prediction import Prediction
 from marsbench.errors import BenchError, CorpusError, DamagedError
 from marsbench.evaluation.formulas import Confusion, confusion
 from marsbench.evaluation.metrics import METRICS, RANKED_BY

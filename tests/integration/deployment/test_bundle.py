@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.data.corpus import CheckedCorpus
-from marsbench.deployment.bundle import Bundle, Prediction
+from marsbench.deployment.bundle import Bundle
+from marsbench.deployment.prediction import Prediction
 from marsbench.errors import AudioError
 
 RATE = 22_050

@@ -11,7 +11,7 @@ from marsbench.app.views import (
     timeline,
 )
 from marsbench.data.audio import Waveform
-from marsbench.deployment.bundle import Prediction, Window
+from marsbench.deployment.prediction import Prediction, Window
 
 
 def prediction(*rows: tuple[float, float, float], labels: tuple[str, str] = ("calm", "sad")) -> Prediction:

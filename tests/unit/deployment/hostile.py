@@ -24,8 +24,8 @@ import numpy as np
 import soundfile
 
 from marsbench.app.inference import predict_bytes
-from marsbench.deployment.bundle import Prediction
 from marsbench.deployment.bundle_files import AnyBundle, read_bundle
+from marsbench.deployment.prediction import Prediction
 from marsbench.errors import BenchError
 from marsbench.plugin.registry import discover
 

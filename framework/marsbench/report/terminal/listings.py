@@ -31,7 +31,7 @@ from marsbench.report.phrases import limit_lines, metrics_phrase
 from marsbench.report.terminal.console import frameless, table
 
 if TYPE_CHECKING:
-    from marsbench.deployment.bundle import Prediction
+    from marsbench.deployment.prediction import Prediction
 
 _INPUT_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vector": (59,)}
 """Shapes of the reference features, since a search space may depend on the shape."""
