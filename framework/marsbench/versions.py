@@ -43,7 +43,8 @@ OFFERED = {
         1,
         (
             *("plugin.base:Dataset", "data.corpus", "data.labels", "data.reading:found_in"),
-            *("data.download:unpack", "data.download:Archive", "data.tables:table_of_dataset"),
+            *("data.download:unpack", "data.download:Archive", "data.folders:files_below"),
+            "data.tables:table_of_dataset",
         ),
     ),
     "features": Part(1, ("plugin.features", "data.audio")),

@@ -16,6 +16,7 @@ from marsbench.atomic_files import home
 from marsbench.data.audio import SUFFIXES
 from marsbench.data.corpus import Clip, Corpus
 from marsbench.data.download import unpack
+from marsbench.data.folders import files_below
 from marsbench.errors import CorpusError, shown_path
 from marsbench.hashing import digest
 from marsbench.plugin.base import Dataset
@@ -43,8 +44,6 @@ def counts(text: str) -> Mapping[str, int]:
 _LABEL, _SPEAKER = "label", "speaker"
 _LOSSLESS = frozenset({".wav", ".flac"})
 _ZIP = frozenset({".zip"})
-_MAX_DEPTH = 32
-"""Levels of folders that are searched."""
 _EXAMINED = 20_000
 """Files that are looked at to recognise a corpus."""
 
@@ -147,7 +146,7 @@ class PublishedCorpus(Dataset):
         """
         if path.is_file():
             return path.name in cls._zip_folders()
-        files = list(files_below(path, SUFFIXES | cls.suffixes | _ZIP, _EXAMINED))
+        files = files_below(path, SUFFIXES | cls.suffixes | _ZIP, _EXAMINED)
         audio = [file for file in files if file.suffix.lower() not in _ZIP]
         named = sum(cls._match(path, file) is not None for file in audio)
         if not audio:
@@ -192,7 +191,7 @@ class PublishedCorpus(Dataset):
 
         Of several files of one id the lossless and least nested one is chosen.
         """
-        audio = list(files_below(root, SUFFIXES | self.suffixes))
+        audio = files_below(root, SUFFIXES | self.suffixes)
         named = [(path, match) for path in audio if (match := self._match(root, path))]
         named.sort(key=lambda pair: (pair[0].suffix.lower() not in _LOSSLESS, len(pair[0].parts), pair[0]))
         found: dict[str, tuple[Path, dict[str, str]]] = {}
@@ -259,32 +258,3 @@ class PublishedCorpus(Dataset):
 def _is_users_table(path: Path) -> bool:
     """Whether it is a table of clips, other than those of audformat, in which corpora are published."""
     return is_table(path) and not (path.parent / "db.yaml").exists()
-
-
-def files_below(root: Path, suffixes: frozenset[str], most: int | None = None) -> Iterator[Path]:
-    """Files below `root` with these endings (lower case, with the dot), sorted, each folder once.
-
-    A folder's files come before those of its sub-folders; symbolic links are followed, names that begin with
-    a dot, as macOS adds some to archives, are left out. Nothing if `root` is not a folder. `most` limits how
-    many files of any ending are looked at.
-
-    Raises:
-        CorpusError: folders nested too deep.
-    """
-    seen: set[tuple[int, int]] = set()
-    depth = str(root).count(os.sep) + _MAX_DEPTH
-    for folder, below, names in os.walk(root, followlinks=True):
-        if folder.count(os.sep) > depth:
-            raise CorpusError(
-                f"{root}: its folders are nested more than {_MAX_DEPTH} deep; move the audio further up"
-            )
-        stat = os.stat(folder)  # noqa: PTH116 - a Path for each folder takes longer than the rest
-        if (stat.st_dev, stat.st_ino) in seen or (most is not None and most <= 0):
-            below.clear()
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        below.sort()
-        for name in sorted(names)[:most]:
-            if f".{name.rpartition('.')[2].lower()}" in suffixes and not name.startswith("."):
-                yield Path(folder, name)
-        most = most and most - len(names)

@@ -13,6 +13,7 @@ from marsbench.config import Experiment
 from marsbench.data.audio_validation import OnBad, check_audio
 from marsbench.data.corpus import CheckedCorpus, Corpus
 from marsbench.data.corpus_options import AS_LISTED, Reading
+from marsbench.data.folders import walked_once
 from marsbench.data.join import join_as_read
 from marsbench.data.reading import apply_reading
 from marsbench.data.voices import voice_notes
@@ -189,12 +190,13 @@ def resolve_dataset(
 
 
 def _recognising(registry: Registry, path: Path, reading: Reading) -> Entry:
-    datasets = registry.entries("datasets")
+    datasets = [entry for entry in registry.entries("datasets") if entry.may_recognise]
     if reading.label or reading.columns:
         datasets = [
             entry for entry in datasets if not _answers(entry, lambda dataset: dataset.labels_by_name)
         ]
-    entries = [entry for entry in datasets if _answers(entry, lambda dataset: dataset.recognises(path))]
+    with walked_once():
+        entries = [entry for entry in datasets if _answers(entry, lambda dataset: dataset.recognises(path))]
     fallbacks = [entry for entry in datasets if _answers(entry, lambda dataset: dataset.fallback)]
     specific = [entry for entry in entries if entry not in fallbacks]
     # If none recognises it, the fallback's own error says what the path lacks.
@@ -210,7 +212,7 @@ def _recognising(registry: Registry, path: Path, reading: Reading) -> Entry:
 def _answers(entry: Entry, question: Callable[[type[Dataset]], bool]) -> bool:
     """Whether a dataset answers yes; one that fails does not: it must not keep the others from the path."""
     try:
-        return question(cast("type[Dataset]", entry.plugin))
+        return question(cast("type[Dataset]", entry.unidentified))
     except Exception:  # noqa: BLE001 - a plugin may raise anything
         return False
 
@@ -287,7 +289,8 @@ def listed_corpus(entry: Entry, parameters: Settings, reading: Reading = AS_LIST
         dataset = cast("Dataset", entry.plugin.create(parameters))
         _require_columns(dataset, reading)
         object.__setattr__(dataset, "reading", reading)  # it may be a frozen dataclass
-        corpus = dataset.load()
+        with walked_once():
+            corpus = dataset.load()
     except BenchError:
         raise
     except (Exception, SystemExit) as error:

@@ -8,6 +8,7 @@ import ast
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ Kind = Literal["datasets", "features", "models"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GROUP = "marsbench.plugins"
 DROP_IN_FOLDER = "plugins"
+_IMPORTS_DATASET = re.compile(r"^from marsbench\.plugin(\.base)? import (.*, )?Dataset(,|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,26 @@ class Entry:
             tree = ast.parse(self.file.read_bytes())
         except (SyntaxError, ValueError, OSError) as error:
             return f"cannot be read: {error}"
-        public = [n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
-        described: list[ast.ClassDef | ast.Module] = [*public[::-1], tree]
+        described: list[ast.ClassDef | ast.Module] = [*_public_classes(tree)[::-1], tree]
         texts = [ast.get_docstring(node) for node in described]
         return next((text.splitlines()[0] for text in texts if text), "")
+
+    @property
+    def may_recognise(self) -> bool:
+        """Whether its class may recognise paths, or be a fallback, as far as its file shows unimported.
+
+        It does not if the framework's `Dataset` is its only base and the file says nothing of that kind.
+        """
+        try:
+            text = self.file.read_text("utf-8")
+            if "recognise" in text or "fallback" in text or not _IMPORTS_DATASET.search(text):
+                return True
+            classes = _public_classes(ast.parse(text))
+        except (SyntaxError, ValueError, OSError):
+            return True  # importing it tells
+        made_with = [part for one in classes for part in (*one.bases, *one.keywords, *one.decorator_list)]
+        names = {ast.unparse(part).partition("(")[0] for part in made_with}
+        return not classes or not names <= {"Dataset", "dataclass"}
 
     @property
     def plugin(self) -> type[Plugin]:
@@ -96,9 +114,24 @@ class Entry:
         """Digest of its code, taken when the class is imported; raises PluginError as `plugin` does."""
         return self._loaded[1].digest
 
+    @property
+    def unidentified(self) -> type[Plugin]:
+        """`plugin` for a question to many of which one is used: no digest of an installed one's code is made.
+
+        That takes longer than the import. Raises PluginError as `plugin` does.
+        """
+        return self.plugin if self.is_drop_in else self._class
+
     @cached_property
     def _loaded(self) -> tuple[type[Plugin], Identity]:
         """The class with the identity of the code that it was made from, though its file be edited later."""
+        identity = identity_of(self._class, _local_packages(self._class))
+        if self.is_drop_in:
+            _refuse_mixed_helpers(identity.files, self.top)
+        return self._class, identity
+
+    @cached_property
+    def _class(self) -> type[Plugin]:
         module = _import(self)
         base: type[Plugin] = getattr(importlib.import_module("marsbench.plugin"), _BASES[self.kind])
         classes = [
@@ -115,10 +148,7 @@ class Entry:
                 f"{self.file} must define one public {base.__name__} class; found {found} "
                 "(the name of a file that is no plugin begins with _)"
             )
-        identity = identity_of(classes[0], _local_packages(classes[0]))
-        if self.is_drop_in:
-            _refuse_mixed_helpers(identity.files, self.top)
-        return classes[0], identity
+        return classes[0]
 
     def recipe(self, parameters: dict[str, Any]) -> Recipe:
         """The plugin with `parameters` set and all others at their defaults; raises ConfigError."""
@@ -339,6 +369,10 @@ def _local_packages(plugin: type) -> dict[str, Path]:
     modules = {base.__module__: sys.modules.get(base.__module__) for base in plugin.__mro__}
     folders = {name: Path(getattr(module, "__file__", None) or "").parent for name, module in modules.items()}
     return _packages | {name: folder for name, folder in folders.items() if str(folder) in _appended}
+
+
+def _public_classes(tree: ast.Module) -> list[ast.ClassDef]:
+    return [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
 
 
 _packages: dict[str, Path] = {}

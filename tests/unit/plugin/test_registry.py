@@ -96,6 +96,38 @@ def test_a_drop_in_that_would_hide_something_is_refused_with_the_reason(
             found.find(name)
 
 
+PLAIN = """from dataclasses import dataclass
+from marsbench.plugin import Dataset
+raise RuntimeError("imported")
+@dataclass(frozen=True)
+class Sines(Dataset):
+    n_clips: int = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "may"),
+    [
+        ("", "", False),
+        ("marsbench.plugin import", "marsbench.plugin.base import", False),
+        ("n_clips: int = 3", "def recognises(cls, path): return True", True),
+        ("n_clips: int = 3", "fallback = True", True),
+        ("Sines(Dataset)", "Sines(Dataset, Mixed)", True),
+        ("Sines(Dataset)", "Sines(Dataset, metaclass=Mixed)", True),
+        ("Sines(Dataset)", "Sines(Waves)", True),
+        ("@dataclass", "@registered\n@dataclass", True),
+        ("from marsbench.plugin ", "from helpers ", True),
+        ("class Sines", "class _Sines", True),
+        ("class Sines", "class (", True),
+    ],
+)
+def test_a_dataset_that_can_recognise_no_path_is_told_by_its_file(
+    tmp_path: Path, old: str, new: str, may: bool
+) -> None:
+    drop(tmp_path / "plugins", "datasets", "sines", PLAIN.replace(old, new, 1))
+    assert discover(drop_in_folders()).get("datasets", "sines").may_recognise is may
+
+
 def test_files_that_begin_with_an_underscore_are_no_plugins(tmp_path: Path) -> None:
     drop(tmp_path / "plugins", "features", "_shared")
     assert "_shared" not in discover(drop_in_folders()).names("features")

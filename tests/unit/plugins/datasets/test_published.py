@@ -1,5 +1,6 @@
 """Corpora of the field: recognised by their published layouts and names, and by nothing else."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -196,6 +197,31 @@ def test_a_published_layout_is_recognised_by_its_plugin_and_by_no_other(
     lay_out(tmp_path / outer, name, number)
     assert recognising(tmp_path) == [name]
     assert resolve_dataset(REGISTRY, str(tmp_path))[0].name == name
+
+
+def test_a_folder_is_walked_once_and_only_plugins_that_may_recognise_it_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(tmp_path, "savee")
+    walked: list[object] = []
+    walk = os.walk
+
+    def recorded(root: Path, **how: Any) -> Any:
+        walked.append(root)
+        return walk(root, **how)
+
+    monkeypatch.setattr(os, "walk", recorded)
+    registry = discover.__wrapped__(())
+    assert resolve_dataset(registry, str(tmp_path))[0].name == "savee"
+    assert walked == [tmp_path]
+    assert [e.name for e in registry.entries("datasets") if "_class" not in vars(e)] == ["demo", "hf"]
+
+
+def test_a_folder_that_has_changed_is_walked_again(tmp_path: Path) -> None:
+    lay_out(tmp_path, "savee")
+    assert resolve_dataset(REGISTRY, str(tmp_path))[0].name == "savee"
+    (tmp_path / "mine.csv").write_text("path,label\nx.wav,a\ny.wav,b\n")
+    assert resolve_dataset(REGISTRY, str(tmp_path))[0].name == "folder"
 
 
 @pytest.mark.parametrize("name", CASES)
