@@ -22,6 +22,14 @@ from marsbench.runner.pipeline_job import Units
 
 PROTOTYPE = 0.8065
 N_EPOCHS = 40
+RECIPE = {
+    "cnn_lstm.epochs": N_EPOCHS,
+    "cnn_lstm.patience": N_EPOCHS,
+    "cnn_lstm.batch_size": 32,
+    "cnn_lstm.pooling": "last",
+    "cnn_lstm.schedule": "constant",
+    "cnn_lstm.learning_rate": 1e-3,
+}
 
 
 def units(data: str, n_splits: int) -> list[Unit]:
@@ -33,7 +41,7 @@ def units(data: str, n_splits: int) -> list[Unit]:
         "model": "cnn_lstm",
         "data": data,
         "protocol": "holdout80",
-        "set": {"cnn_lstm.epochs": N_EPOCHS, "cnn_lstm.patience": N_EPOCHS},
+        "set": RECIPE,
     }
     (plan,) = make_plans(Experiment.parse(values, "prototype_luck"), Silent())
     pipeline, targets = plan.pipelines[0], plan.corpus.targets

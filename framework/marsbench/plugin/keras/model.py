@@ -23,6 +23,10 @@ _NETWORK = "model.keras"
 _SCALING = "scaling.npz"
 _MOST_VALUES = 1 << 28
 """Values that a layer of a stored network may give for a clip: 1 GiB."""
+_STEPS, _BATCHES = 24, (8, 64)
+"""Steps of an epoch, and the least and largest batch, if the batch size is chosen by the number of clips."""
+_RISE = 0.25
+"""Share of the epochs in which the rate of one cycle rises to `learning_rate`, linearly from 0."""
 _RUNGS = (1 / 8, 3 / 8, 1.0)
 """Shares of all epochs after which a tuner may stop a trial."""
 
@@ -32,20 +36,31 @@ class _Schedule:
     """How a network is trained, besides its optimiser and loss."""
 
     batch_size: int
+    """Clips per step; 0 to choose it by the number of clips."""
     early_stopping: bool
     """Whether validation clips decide when to stop; if not, they are added to the training clips."""
     class_weights: bool
     augmentation: Augmentation | None
     learning_rate: float | None
     """Initial learning rate; None if `build` compiled the network with its own optimiser."""
-    is_cosine: bool
-    """Whether the rate decreases to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
+    course: str
+    """How the rate changes: constant; cosine, along half a cosine to 0 (Loshchilov & Hutter 2017,
+    arXiv:1608.03983); or one_cycle, which rises before (Smith & Topin 2018, arXiv:1708.07120)."""
+
+    def clips_per_step(self, n_clips: int) -> int:
+        """The batch size for so many training clips."""
+        return self.batch_size or min(max(n_clips // _STEPS, _BATCHES[0]), _BATCHES[1])
 
     def rate(self, epoch: int, epochs: int) -> float | None:
         """Learning rate of an epoch, counted from 0; None to leave it unchanged."""
-        if self.learning_rate is None or not self.is_cosine:
+        if self.learning_rate is None or self.course == "constant":
             return None
-        return self.learning_rate * 0.5 * (1 + cos(pi * epoch / epochs))
+        if self.course == "cosine":
+            return self.learning_rate * 0.5 * (1 + cos(pi * epoch / epochs))
+        done = (epoch + 0.5) / epochs  # the middle of the epoch
+        if done < _RISE:
+            return self.learning_rate * done / _RISE
+        return self.learning_rate * 0.5 * (1 + cos(pi * (done - _RISE) / (1 - _RISE)))
 
 
 @dataclass
@@ -57,7 +72,8 @@ class KerasModel(Model):
 
     Args:
         epochs: maximum number of epochs.
-        batch_size: clips per step.
+        batch_size: clips per step; 0 for a 24th of the training clips, from 8 to 64, so that few epochs are
+            enough steps on small corpora, too.
         patience: epochs without a lower validation loss before training stops; the weights of the best epoch
             are kept. With 0, or without validation clips, all epochs are trained and the last weights kept.
         standardise: scale each dimension by mean and standard deviation over the training clips' real frames.
@@ -80,7 +96,7 @@ class KerasModel(Model):
     """Total number of training steps; 0 for a loaded network."""
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 0), ("patience", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
@@ -127,7 +143,7 @@ class KerasModel(Model):
         self.scaling_ = (Scaling.fit if self.standardise else Scaling.identity)(train.features)
         self.n_parameters_ = self.network_.count_params()
         checkpoint = Checkpoint.from_bytes(context.checkpoint) if context.checkpoint else Checkpoint()
-        self._n_steps = self.epochs * ceil(len(train) / schedule.batch_size)
+        self._n_steps = self.epochs * ceil(len(train) / schedule.clips_per_step(len(train)))
         trainer = trainer_for(self.network_, self._n_steps)
         if checkpoint.values:
             trainer.values = checkpoint.values
@@ -206,7 +222,7 @@ class KerasModel(Model):
                 f"(None, {n_classes}) is needed"
             )
         hp = OtherDefaults(hp, self.training)
-        rate, is_cosine = (None, False) if network.compiled else _compile(network, hp)
+        rate, course = (None, "constant") if network.compiled else _compile(network, hp)
         batch_sizes = sorted({16, 32, 64, 128, self.batch_size})
         schedule = _Schedule(
             batch_size=hp.Choice("batch_size", batch_sizes, default=self.batch_size),
@@ -214,7 +230,7 @@ class KerasModel(Model):
             class_weights=hp.Boolean("class_weights", default=False),
             augmentation=Augmentation.declare(hp, has_frames=len(input_shape) > 1),
             learning_rate=rate,
-            is_cosine=is_cosine,
+            course=course,
         )
         if hp.undeclared:
             raise PluginError(
@@ -235,6 +251,7 @@ class KerasModel(Model):
         weights = _class_weights(train.targets) if schedule.class_weights else np.ones(len(train), np.float32)
         real = train.features.is_real if train.features.kind == "frames" else np.ones(len(train), np.bool_)
         validation = self._arrays(context.validation, context.n_classes) if context.validation else None
+        batch_size = schedule.clips_per_step(len(train))
         last = min(context.until or self.epochs, self.epochs)
         for epoch in range(len(checkpoint.history), last):
             if validation and self.patience and checkpoint.history and checkpoint.waited >= self.patience:
@@ -246,7 +263,7 @@ class KerasModel(Model):
             examples = values, targets
             if schedule.augmentation:
                 examples = schedule.augmentation.apply(values, real, targets, random)
-            metrics = trainer.epoch(*examples, weights, random.permutation(len(train)), schedule.batch_size)
+            metrics = trainer.epoch(*examples, weights, random.permutation(len(train)), batch_size)
             if validation:
                 metrics |= trainer.assess(*validation)
             checkpoint.history.append(metrics)
@@ -294,11 +311,11 @@ def without_optimiser(network: Any) -> Any:
     return import_keras().Model(network.inputs, network.outputs, name=network.name)
 
 
-def _compile(network: Any, hp: HyperParameters) -> tuple[float, bool]:
-    """Compile with Adam and cross-entropy; returns the learning rate and whether it follows a cosine."""
+def _compile(network: Any, hp: HyperParameters) -> tuple[float, str]:
+    """Compile with Adam and cross-entropy; returns the learning rate and how it changes."""
     keras = import_keras()
     rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
-    schedule = hp.Choice("schedule", ["constant", "cosine"])
+    schedule = hp.Choice("schedule", ["constant", "cosine", "one_cycle"])
     decay = hp.Choice("weight_decay", [0.0, 1e-3, 1e-2, 1e-1])
     smoothing = hp.Float("label_smoothing", 0.0, 0.2, step=0.05)
     # Compiling with XLA takes longer than training these small networks.
@@ -308,7 +325,7 @@ def _compile(network: Any, hp: HyperParameters) -> tuple[float, bool]:
         metrics=["accuracy"],
         jit_compile=False,
     )
-    return rate, schedule == "cosine"
+    return rate, schedule
 
 
 def _class_weights(targets: NDArray[np.int64]) -> Floats:

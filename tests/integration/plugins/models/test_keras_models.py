@@ -59,8 +59,8 @@ def test_a_network_keeps_its_contract(plugin: type[KerasModel]) -> None:
     assert [entry for entry in check(plugin) if entry.problem] == []
 
 
-def test_the_untuned_reference_network_is_the_published_one() -> None:
-    network = CnnLstm().build(Defaults(), (174, 59), 8)
+def test_the_reference_network_at_its_last_step_is_the_published_one() -> None:
+    network = CnnLstm().build(Defaults({"pooling": "last"}), (174, 59), 8)
     layers = [(type(layer).__name__, tuple(layer.output.shape[1:])) for layer in network.layers[1:]]
     block = ["Conv1D", "BatchNormalization", "MaxPooling1D", "Dropout"]
     head = ["Bidirectional", "Dense", "Dropout", "Dense"]
@@ -68,6 +68,14 @@ def test_the_untuned_reference_network_is_the_published_one() -> None:
     widths = [shape[-1] for _, shape in layers]
     assert widths == [64] * 4 + [128] * 4 + [128, 128, 128, 8]
     assert network.layers[1].kernel_size == (5,)
+
+
+def test_the_untuned_reference_network_trains_all_clips_in_one_cycle_of_few_epochs() -> None:
+    hp, model = Defaults(), CnnLstm()
+    model.declare(hp, (12, 5), 3)
+    assert not model.wants_validation
+    assert (model.epochs, hp.values["batch_size"], hp.values["schedule"]) == (9, 0, "one_cycle")
+    assert (hp.values["pooling"], hp.values["augment"]) == ("attention", False)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (300, 2)])

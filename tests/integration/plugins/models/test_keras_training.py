@@ -464,6 +464,7 @@ def test_a_network_with_a_step_of_its_own_is_refused_in_one_line() -> None:
         {"label_smoothing": 0.1},
         {"weight_decay": 0.1},
         {"schedule": "cosine"},
+        {"schedule": "one_cycle"},
         {"learning_rate": 0.005},
         {"augment": True},
         {"augment": True, "mixup": 0.0},
