@@ -26,6 +26,8 @@ RECIPE = {
     "cnn_lstm.epochs": N_EPOCHS,
     "cnn_lstm.patience": N_EPOCHS,
     "cnn_lstm.batch_size": 32,
+    "cnn_lstm.dropout": 0.3,
+    "cnn_lstm.norm_momentum": 0.99,
     "cnn_lstm.pooling": "last",
     "cnn_lstm.schedule": "constant",
     "cnn_lstm.learning_rate": 1e-3,

@@ -11,15 +11,15 @@ start included; CPU seconds are those of all processes. Macro F1 is that of the 
 """
 
 import argparse
+import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from marsbench.config import Execution, Experiment
 from marsbench.evaluation.fit import Unit, fit_unit
-from marsbench.evaluation.fit_result import Failure
+from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.metrics import objective_score
 from marsbench.execution.base import EpochBar, Task
 from marsbench.execution.executor import open_executor
@@ -36,6 +36,7 @@ from marsbench.execution.limits import THREAD_VARIABLES
 from marsbench.features.store import FeatureStore
 from marsbench.planning.plans import make_plans
 from marsbench.plugin.keras import import_keras
+from marsbench.plugin.model import OnEpoch
 from marsbench.progress import Silent
 from marsbench.runner.pipeline_job import Units
 
@@ -79,9 +80,10 @@ def reference_network(shape: tuple[int, ...], n_classes: int) -> Any:
     return network
 
 
-def by_plain_keras(units: list[Unit]) -> Iterator[NDArray[Any]]:
-    """Predictions of each fold, by Keras's own loop."""
+def by_plain_keras(units: list[Unit]) -> tuple[list[NDArray[Any]], float]:
+    """Predictions of each fold, by Keras's own loop; no CPU seconds of other processes."""
     keras = import_keras()
+    answers = []
     for unit in units:
         keras.utils.set_random_seed(unit.seed % 2**32)
         values, others = (unit.features.read(rows).values for rows in (unit.train, unit.test))
@@ -89,39 +91,47 @@ def by_plain_keras(units: list[Unit]) -> Iterator[NDArray[Any]]:
         network = reference_network(values.shape[1:], unit.n_classes)
         targets = keras.utils.to_categorical(unit.train_targets, unit.n_classes)
         network.fit((values - mean) / deviation, targets, batch_size=_BATCH_SIZE, epochs=_EPOCHS, verbose=0)
-        yield network.predict((others - mean) / deviation, verbose=0)
+        answers.append(network.predict((others - mean) / deviation, verbose=0))
+    return answers, 0.0
 
 
-def by_marsbench(units: list[Unit]) -> Iterator[NDArray[Any]]:
-    """Predictions of each fold, by worker processes."""
-    tasks = [Task(f"fold {unit.fold}", partial(fit_unit, unit)) for unit in units]
+def fit_in_worker(unit: Unit, on_epoch: OnEpoch) -> tuple[UnitResult, int, float]:
+    """Fit as a run does; also gives the process and the CPU seconds that it has used since its start."""
+    return fit_unit(unit, on_epoch), os.getpid(), time.process_time()
+
+
+def by_marsbench(units: list[Unit]) -> tuple[list[NDArray[Any]], float]:
+    """Predictions of each fold, by worker processes, and their CPU seconds."""
+    work = importlib.import_module(Path(__file__).stem).fit_in_worker  # `__main__` is another in a worker
+    tasks = [Task(f"fold {unit.fold}", partial(work, unit)) for unit in units]
+    answers, used = [], dict[int, float]()
     with open_executor(Execution(workers=_WORKERS)) as executor, ThreadPoolExecutor(_WORKERS) as pool:
         for outcome in pool.map(lambda task: executor.submit(task, EpochBar(Silent(), task.name)), tasks):
             if isinstance(outcome.value, Failure):
                 raise SystemExit(f"{outcome.value.message}\n{outcome.value.traceback}\n{outcome.log}")
-            yield outcome.value.probabilities
+            result, process, seconds = outcome.value
+            answers.append(result.probabilities)
+            used[process] = max(seconds, used.get(process, 0.0))
+    return answers, sum(used.values())
 
 
 def go(way: str, data: str, seed: int, n_folds: int) -> Outcome:
     """Train all folds one way."""
     units, targets = units_of(data, seed, n_folds)
-    wall, cpu = time.perf_counter(), cpu_seconds()
-    answers = list((by_plain_keras if way == "plain" else by_marsbench)(units))
-    seconds = {"wall": time.perf_counter() - wall, "cpu": cpu_seconds() - cpu}
+    wall, cpu = time.perf_counter(), time.process_time()
+    answers, of_workers = (by_plain_keras if way == "plain" else by_marsbench)(units)
+    seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu + of_workers}
     rows = [row for unit in units for row in unit.test]
     answer = np.concatenate(answers).astype(np.float32)
     return seconds | {"macro F1": objective_score("macro_f1", answer, targets[rows])}
 
 
-def cpu_seconds() -> float:
-    """CPU seconds of this process so far, and of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
 def in_own_process(way: str, asked: argparse.Namespace, seed: int) -> Outcome:
     """`go` in a new process, which has TensorFlow's own number of threads."""
     environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     command = [sys.executable, __file__, asked.path, "--folds", str(asked.folds), "--way", way, str(seed)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - our own command
     outcome: Outcome = json.loads(done.stdout.splitlines()[-1])

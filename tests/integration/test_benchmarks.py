@@ -30,6 +30,9 @@ def test_tuning_finds_what_a_random_search_does_for_a_quarter_of_the_fits() -> N
     ratios = [float(ratio) for ratio in re.findall(r"ratio ([\d.]+)", shown)]
     assert len(ratios) == 3
     assert ratios[-1] <= 0.25, shown
+    of_raced = [float(ratio) for ratio in re.findall(r"marsbench ([\d.]+) of it", shown)]
+    assert len(of_raced) == 3
+    assert max(of_raced) < 0.8, shown
 
 
 @pytest.mark.slow
@@ -37,6 +40,12 @@ def test_the_ways_of_training_come_to_equal_quality() -> None:
     shown = printed("training_speed.py", "--epochs", "3", "--clips", "256", "--folds", "2")
     assert "plain Keras" in shown
     assert "marsbench, 2 workers" in shown
+
+
+@pytest.mark.slow
+def test_both_ways_to_a_quality_are_measured() -> None:
+    shown = printed("time_to_quality.py", "demo", "--folds", "1", "--seeds", "1")
+    assert "marsbench / plain" in shown
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ _FITS = {
     "random_forest": 2.0,
     "gradient_boosting": 6.0,
     "cnn2d": 20.0,
+    "cnn_lstm": 25.0,
     "res_cnn2d": 30.0,
-    "cnn_lstm": 40.0,
     "res_lstm": 50.0,
     "conformer": 60.0,
 }

@@ -38,12 +38,14 @@ class CnnLstm(KerasModel):
         layers = keras.layers
         filters = hp.Int("filters", 32, 128, step=32, default=64)
         kernel = hp.Choice("kernel", [3, 5, 7], default=5)
-        dropout = hp.Float("dropout", 0.1, 0.5, step=0.1, default=0.3)
+        dropout = hp.Float("dropout", 0.1, 0.5, step=0.1, default=0.2)
+        # With so few steps, the running averages of Keras's default, 0.99, lag behind the weights.
+        momentum = hp.Choice("norm_momentum", [0.9, 0.99])
         pooling = hp.Choice("pooling", ["last", "mean", "attention"], default="attention")
         inputs = values = keras.Input(input_shape)
         for width in (filters, 2 * filters):
             values = layers.Conv1D(width, kernel, padding="same", activation="relu")(values)
-            values = layers.BatchNormalization()(values)
+            values = layers.BatchNormalization(momentum=momentum)(values)
             values = layers.MaxPooling1D(2, padding="same")(values)  # "same" also works for a single frame
             values = layers.Dropout(dropout)(values)
         units = hp.Int("lstm_units", 32, 128, step=32, default=64)
