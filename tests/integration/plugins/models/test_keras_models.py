@@ -78,6 +78,13 @@ def test_the_untuned_reference_network_trains_all_clips_in_one_cycle_of_few_epoc
     assert (hp.values["pooling"], hp.values["augment"]) == ("attention", False)
 
 
+@pytest.mark.parametrize("point", CnnLstm.starting_points, ids=str)
+def test_every_starting_point_of_the_reference_network_is_a_configuration(point: dict[str, Scalar]) -> None:
+    hp = Defaults(point)
+    CnnLstm().declare(hp, (12, 5), 3)
+    hp.refuse_unused("cnn_lstm")
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (300, 2)])
 @pytest.mark.parametrize("plugin", [CnnLstm, Cnn2d])
 def test_a_network_can_be_built_for_any_shape(plugin: type[KerasModel], shape: tuple[int, int]) -> None:
