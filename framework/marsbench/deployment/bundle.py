@@ -28,6 +28,7 @@ from marsbench.execution.limits import limited_threads
 from marsbench.features.store import extracted
 from marsbench.plugin.base import Plugin
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
+from marsbench.plugin.onnx_sharing import shared_runs
 from marsbench.plugin.registry import Kind, Recipe, discover
 
 MAX_SECONDS = 3600.0
@@ -238,8 +239,13 @@ class Bundle(BaseBundle):
 
     def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[WindowFeatures]:
         """Features of each window; raises PluginError."""
+        return list(self.extracted(recorded, spans))
+
+    def extracted(self, recorded: Waveform, spans: Sequence[Span]) -> Iterator[WindowFeatures]:
+        """Features of one window after the other; raises PluginError."""
         resampled, key = resample(recorded, self.record.sample_rate), self.record.features.key
-        return [{key: extracted(self.extractor, _window(resampled, recorded, span))} for span in spans]
+        for span in spans:
+            yield {key: extracted(self.extractor, _window(resampled, recorded, span))}
 
     def probabilities(self, windows: Sequence[WindowFeatures]) -> NDArray[np.float64]:
         """Probability of each class, (n_windows, n_classes); raises PluginError as the base class says."""
@@ -296,11 +302,16 @@ class EnsembleBundle(BaseBundle):
         return tuple(dict.fromkeys(name for member in self.members for name in member.changed))
 
     def extract(self, recorded: Waveform, spans: Sequence[Span]) -> list[WindowFeatures]:
-        """Features of each window for all members; members with equal extractors share them."""
-        windows: list[WindowFeatures] = [{} for _ in spans]
-        for member in {member.record.features.key: member for member in self.members}.values():
-            for window, features in zip(windows, member.extract(recorded, spans), strict=True):
-                window.update(features)
+        """Features of each window for all members.
+
+        Members with equal extractors share them, extractors of one encoder its answer to the same samples.
+        """
+        members = {member.record.features.key: member for member in self.members}.values()
+        by_member = [member.extracted(recorded, spans) for member in members]
+        windows: list[WindowFeatures] = []
+        for _ in spans:
+            with shared_runs():
+                windows.append({key: array for one in by_member for key, array in next(one).items()})
         return windows
 
     def probabilities(self, windows: Sequence[WindowFeatures]) -> NDArray[np.float64]:

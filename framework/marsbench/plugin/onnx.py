@@ -10,7 +10,7 @@ The package onnx, of the extra `export`, is imported by `Graph.model`, not befor
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from importlib import import_module
 from threading import Timer
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from marsbench.environment import import_extra
+from marsbench.plugin.onnx_sharing import SharedSession, fields, is_shared
 
 OPSET = 18
 """Newest version that onnxruntime, tf2onnx and skl2onnx all support."""
@@ -31,8 +32,6 @@ RUN_SECONDS = 60.0
 """Longest run of a model that is not trusted."""
 _FUNCTIONS = 25
 """Number of the field `functions` in an `onnx.ModelProto`."""
-_FIXED = {1: 8, 5: 4}
-"""Bytes of numbers of fixed size, by their wire type."""
 LARGEST = np.iinfo(np.int64).max
 """End of a part that extends to the end of its axis."""
 
@@ -230,7 +229,8 @@ def onnx_session(data: bytes, extra: str, *, is_trusted: bool = True) -> Any:
     """An `onnxruntime.InferenceSession` on one core, so that results do not depend on the number of cores.
 
     Weights in other files, to which `data` may refer, are not read. A model that is not trusted gets at most
-    `_MAX_BYTES` of memory for its tensors; `run_bounded` bounds the time of each run.
+    `_MAX_BYTES` of memory for its tensors; `run_bounded` bounds the time of each run. Inside
+    `shared_runs` the session of a trusted one shares its runs.
 
     Raises:
         ExportError: onnxruntime is not installed; `extra` of marsbench installs it.
@@ -242,14 +242,20 @@ def onnx_session(data: bytes, extra: str, *, is_trusted: bool = True) -> Any:
     options.log_severity_level = _SILENT
     optimisers = []
     if not is_trusted:
-        if _FUNCTIONS in _field_numbers(data):  # n of them, each calling the one before twice: 2 ** n nodes
+        if any(
+            number == _FUNCTIONS for number, *_ in fields(data)
+        ):  # n of them, each calling the one before twice: 2 ** n nodes
             raise ValueError("it defines functions of its own, which is not accepted")
         _bound_memory(runtime)
         options.add_session_config_entry("session.use_env_allocators", "1")
         optimisers = ["ConstantFolding"]  # computes while a file is read, without the bounds
-    return runtime.InferenceSession(
-        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=optimisers
+    opened = partial(
+        runtime.InferenceSession,
+        sess_options=options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=optimisers,
     )
+    return SharedSession(data, opened) if is_trusted and is_shared() else opened(data)
 
 
 def run_bounded(session: Any, inputs: dict[str, Any]) -> list[Any]:
@@ -274,40 +280,6 @@ def _bound_memory(runtime: Any) -> None:
     )
     limits = runtime.OrtArenaCfg({"max_mem": _MAX_BYTES, "arena_extend_strategy": 1})
     runtime.create_and_register_allocator(where, limits)
-
-
-def _field_numbers(data: bytes) -> set[int]:
-    """Numbers of the fields at the top of a message in the wire format of Protocol Buffers.
-
-    Raises:
-        ValueError: it is no such message.
-    """
-    found, place = set(), 0
-    try:
-        while place < len(data):
-            key, place = _varint(data, place)
-            found.add(key >> 3)
-            if key & 7 == 2:
-                size, place = _varint(data, place)
-                place += size
-            elif key & 7 == 0:
-                _, place = _varint(data, place)
-            else:
-                place += _FIXED[key & 7]
-    except LookupError as error:
-        raise ValueError("not an ONNX model") from error
-    return found
-
-
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """The number at a place, 7 bits a byte, the lowest first, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 0x80:
-            return value, place
 
 
 def chained(parts: Sequence[Any]) -> Any:
