@@ -2,10 +2,11 @@
 
     python benchmarks/execution.py [--units N] [--times K]
 
-N units that do next to nothing (the test kit's nearest_mean) are run in this process and by one worker; their
-overhead is the time from the first to the last, less what fitting and predicting took. Eight units of about
-a second in one thread are then run by one worker and by two, and the same work by one and two plain
-processes: what the machine has to give at that moment. All take turns; the best of K turns counts.
+N units that do next to nothing (the test kit's nearest_mean) are run in this process, by one worker and by
+one worker of a Dask cluster on this machine; their overhead is the time from the first to the last, less what
+fitting and predicting took. Eight units of about a second in one thread are then run by one worker and by
+two, and the same work by one and two plain processes: what the machine has to give at that moment. All take
+turns; the best of K turns counts.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from distributed import LocalCluster
 
 from marsbench.config import Experiment
 from marsbench.progress import Silent
@@ -70,8 +73,11 @@ def write_protocol(folder: Path, n_folds: int, n_takes: int) -> Path:
     return path
 
 
-def timed_run(model: str, n_units: int, workers: int, plugins: Path) -> tuple[float, float]:
-    """Seconds that the units took together, and those that they say themselves."""
+def timed_run(model: str, n_units: int, where: int | str, plugins: Path) -> tuple[float, float]:
+    """Seconds that the units took together, and those that they say themselves.
+
+    `where` is a number of workers, or the address of a cluster.
+    """
     watch, n_takes = Stopwatch(), 2 + n_units // 15
     with tempfile.TemporaryDirectory() as results:
         experiment = Experiment(
@@ -82,15 +88,15 @@ def timed_run(model: str, n_units: int, workers: int, plugins: Path) -> tuple[fl
             protocol=[str(write_protocol(plugins, n_units, n_takes))],
             plugins=[_KIT, plugins],
             results=Path(results),
-            workers=workers,
+            **({"cluster": where} if isinstance(where, str) else {"workers": where}),
         )
         ((_, done),) = run(experiment, watch)
     return watch.seconds, done.fit_seconds + done.predict_seconds
 
 
-def overhead(n_units: int, workers: int, plugins: Path) -> float:
+def overhead(n_units: int, where: int | str, plugins: Path) -> float:
     """Milliseconds a unit beside its own work."""
-    wall, own = timed_run("nearest_mean", n_units, workers, plugins)
+    wall, own = timed_run("nearest_mean", n_units, where, plugins)
     return 1e3 * (wall - own) / n_units
 
 
@@ -130,12 +136,15 @@ def main() -> None:
 
 
 def print_overheads(n_units: int, times: int, plugins: Path) -> None:
-    """In this process and by one worker, in turns."""
+    """In this process, by one worker and by one of a cluster, in turns."""
     timed_run("nearest_mean", n_units, 0, plugins)  # extracts, and imports what runs need
-    turns = [[overhead(n_units, workers, plugins) for workers in (0, 1)] for _ in range(times)]
-    here, worker = (min(column) for column in zip(*turns, strict=True))
+    with LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster:
+        places = (0, 1, cluster.scheduler_address)
+        turns = [[overhead(n_units, where, plugins) for where in places] for _ in range(times)]
+    here, worker, remote = (min(column) for column in zip(*turns, strict=True))
     print(f"overhead a unit, {n_units} units:      in this process {here:6.1f} ms")
     print(f"                               by one worker   {worker:6.1f} ms   (target: under 50)")
+    print(f"                               by a cluster's  {remote:6.1f} ms   (target: under 50)")
 
 
 def print_gains(times: int, plugins: Path, script: str) -> None:
