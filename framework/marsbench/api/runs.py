@@ -20,10 +20,12 @@ from marsbench.api.options import (
     takes,
 )
 from marsbench.atomic_files import write_text
-from marsbench.automl import search as automl
+from marsbench.automl import found as automl
+from marsbench.automl.delivery import search_and_export
 from marsbench.automl.members import ensemble as fuse
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.data.segments import LastFile
+from marsbench.deployment.bundle_files import AnyBundle
 from marsbench.deployment.export import Target, source_of_run
 from marsbench.errors import ConfigError, ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
@@ -173,10 +175,15 @@ def search(*, verbose: bool = False, **options: Unpack[SearchOptions]) -> Found:
         BenchError: an option or name that does not exist, unusable audio, nothing that could be fitted.
     """
     asked, progress = asked_for(Search, options, "marsbench.search"), progress_for(verbose)
-    found = automl.search(asked, progress)
-    if not found.has_final_score:
-        registry = discover(drop_in_folders(asked.plugins))
-        bundle, _ = source_of_run(found.winner[0], None, None, Target(), registry, progress, found.seconds)
+    registry = discover(drop_in_folders(asked.plugins))
+
+    def fitted(found: automl.Found) -> AnyBundle | None:
+        if found.has_final_score:
+            return None
+        return source_of_run(found.winner[0], None, None, Target(), registry, progress, found.seconds)[0]
+
+    found, bundle = search_and_export(asked, fitted, progress)
+    if bundle is not None and not found.has_final_score:
         with LastFile() as opened:
             clips = (opened.recording(clip.source) for clip in found.corpus.held_out)
             found = found.with_final_score(bundle.class_probabilities(clips))

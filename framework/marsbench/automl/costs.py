@@ -48,6 +48,8 @@ class Costs:
 
     _fits: dict[str, float] = field(default_factory=dict)
     """Measured seconds over those of the table, by model."""
+    _extractions: dict[str, float] = field(default_factory=dict)
+    """The same by extractor."""
 
     def measured(self, candidate: Candidate, seconds: float) -> None:
         """Note what a fit took."""
@@ -62,5 +64,13 @@ class Costs:
 
     @staticmethod
     def extraction(candidate: Candidate) -> float:
-        """Expected seconds of the extraction, by the table."""
+        """Seconds of the extraction by the table."""
         return _EXTRACTIONS.get(candidate.pipeline.features.name, _UNKNOWN)
+
+    def extracted(self, candidate: Candidate, seconds: float) -> None:
+        """Note what an extraction took."""
+        self._extractions[candidate.pipeline.features.name] = seconds / self.extraction(candidate)
+
+    def seconds_to_extract(self, candidate: Candidate) -> float:
+        """The same if it is as slow here as the others were; 0 while there was none."""
+        return median(self._extractions.values() or [0.0]) * self.extraction(candidate)

@@ -5,13 +5,15 @@ influence. The finalists are the same in all folds, chosen by scores inside the 
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from marsbench.atomic_files import at_work, home, locked, read_record, require_writable, write_checksummed
+from marsbench.automl.asked import experiment_of, new_record, path_of
 from marsbench.automl.found import Found
 from marsbench.automl.holdout import held_out_line, without_held_out
 from marsbench.automl.selection import (
@@ -21,24 +23,22 @@ from marsbench.automl.selection import (
     SearchRecord,
     Winner,
     best_members,
+    gain_of,
     mean_score,
     pooled_predictions,
 )
 from marsbench.automl.successive_halving import TIME_LIMIT, Screening
 from marsbench.config import Experiment, Fusion, Search
-from marsbench.errors import ConfigError, TrainingError
+from marsbench.errors import ConfigError, ExportError, TrainingError
 from marsbench.evaluation.metrics import RANKED_BY, objective_title
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import ChosenScore
 from marsbench.evaluation.selection_bias import bias_of_chosen
-from marsbench.execution.executor import n_workers, open_executor
+from marsbench.execution.executor import open_executor
 from marsbench.execution.limits import Clock
-from marsbench.planning.pipelines import share_encoder, usable
 from marsbench.planning.plans import Plan, make_plans
 from marsbench.progress import Progress, Silent
-from marsbench.results.keys import search_id
 from marsbench.results.predictions import read_predictions
-from marsbench.results.reproduce import command
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
@@ -61,8 +61,6 @@ _OUTER, _WHOLE = 1.4, 1.8
 """Times as long as on a hold-out: a fit on a fold's training part, and one on all clips; both have more."""
 _RESERVE, _SLACK = 10.0, 0.02
 """Least seconds, and a share of the time, kept for what is no fit: ensemble, bundle, its check."""
-_LONGEST_FIT, _ANY_FIT = 0.1, 30.0
-"""Share of the time that one fit may take, and seconds that it may take however short the time."""
 
 
 def search(
@@ -71,23 +69,28 @@ def search(
     *,
     now: Callable[[], float] = time.monotonic,
     before: float = 0.0,
+    refused: Mapping[str, str] = MappingProxyType({}),
 ) -> Found:
     """Search through pipelines for the time that was given; what an earlier call finished is reused.
 
-    `now` is the time in seconds, `before` what of the time was spent before this call.
+    `now` is the time in seconds, `before` what of the time was spent before this call. The runs of `refused`,
+    by id with the reason, cannot be exported: none of them wins.
 
     Raises:
-        BenchError: what was asked for cannot be planned, a result cannot be written, nothing could be fitted.
+        BenchError: what was asked for cannot be planned, a result cannot be written, nothing could be fitted
+            that is not `refused`.
         KeyboardInterrupt: after Ctrl-C, once running fits are finished and written.
     """
     progress = progress or Silent()
     require_writable(asked.results)
     with at_work("a search", asked.results, home()):
-        return _searched(asked, progress, now, now() - before)
+        return _searched(asked, progress, now, now() - before, dict(refused))
 
 
-def _searched(asked: Search, progress: Progress, now: Callable[[], float], start: float) -> Found:
-    experiment = _experiment(asked, progress)
+def _searched(
+    asked: Search, progress: Progress, now: Callable[[], float], start: float, refused: dict[str, str]
+) -> Found:
+    experiment = experiment_of(asked, progress)
     held_out = partial(without_held_out, asked=asked)
     plan, *others = make_plans(experiment, progress, tell_of_pairs=False, reduce=held_out)
     if others:
@@ -97,11 +100,11 @@ def _searched(asked: Search, progress: Progress, now: Callable[[], float], start
         )
     if plan.corpus.held_out:
         progress.say(held_out_line(plan.corpus))
-    path = _path(asked, plan)
+    path = path_of(asked, plan)
     prepared = now() - start
     with locked(path.parent, "another process is searching for the same", progress):
         known = read_record(path, SearchRecord) if path.exists() else None
-        record = known or SearchRecord(asked=_words(asked), command=_command(asked))
+        record = (known or new_record(asked)).model_copy(update={"not_exported": refused})
         study = StudyFolder(path.parent / "study")
         clock = Clock(asked.time_budget, study.seconds_spent + prepared, now)
         try:
@@ -110,38 +113,6 @@ def _searched(asked: Search, progress: Progress, now: Callable[[], float], start
                 return _Search(experiment, plan, screening, path, record).found()
         finally:
             study.write_seconds_spent(clock.elapsed)
-
-
-def _experiment(asked: Search, progress: Progress) -> Experiment:
-    """All pairs of extractors and models that can be used, without trials."""
-    given = {name: getattr(asked, name) for name in asked.model_fields_set & Experiment.model_fields.keys()}
-    if asked.cluster or n_workers(asked):  # in this process nothing has a limit
-        given.setdefault("unit_timeout", max(_ANY_FIT, _LONGEST_FIT * asked.time_budget))
-    given["set"] = share_encoder(asked.set, asked.features, asked.plugins, progress)
-    given["features"] = asked.features or usable("features", given["set"], asked.plugins, progress)
-    given["model"] = asked.model or usable("models", asked.set, asked.plugins, progress)
-    given.pop("time_budget", None)  # the experiment's own is for trials alone
-    return Experiment(**given, trials=0)
-
-
-def _path(asked: Search, plan: Plan) -> Path:
-    """File of the record, in another folder whenever anything differs that could change what is found."""
-    pipelines = [(one.features, one.model, one.hyperparameters) for one in plan.pipelines]
-    name = search_id(plan.protocol.hash, pipelines, _words(asked))
-    return asked.results / plan.corpus.name / plan.protocol.name / name / "search.json"
-
-
-def _command(asked: Search) -> str:
-    try:
-        return command("bench search", Search, dict(asked), ("data", "time_budget"))
-    except ValueError:  # what Python said and `--set` cannot
-        return ""
-
-
-def _words(asked: Search) -> dict[str, object]:
-    """The options that influence the result."""
-    words = {"data", "protocol", "seed", "set", "objective", "time_budget", "threads", "bad_audio"}
-    return asked.model_dump(mode="json", include=words)
 
 
 class _Entrant(NamedTuple):
@@ -173,7 +144,10 @@ class _Search:
         self._keep()
         shortlist = self._shortlist(candidates)
         finalists = self._finalists(shortlist) or self._late(candidates, shortlist)
-        return self._chosen(shortlist, [*finalists, *self._tuned(finalists)])
+        entrants = [*finalists, *self._tuned(finalists)]
+        if not self._usable(entrants):
+            entrants += self._late(candidates, shortlist)
+        return self._chosen(shortlist, entrants)
 
     def _shortlist(self, candidates: Sequence[Candidate]) -> list[Contender]:
         """Pipelines with their predictions on hold-outs of every fold, best first."""
@@ -320,14 +294,21 @@ class _Search:
         """Seconds for the fits of these contenders on all clips."""
         return _WHOLE * sum(one.seconds for one in contenders) + self.screening.longest_start
 
+    def _usable(self, entrants: Sequence[_Entrant]) -> list[_Entrant]:
+        """Those that may win."""
+        return [one for one in entrants if one.run.run_id not in self.record.not_exported]
+
     def _chosen(self, shortlist: Sequence[Contender], entrants: Sequence[_Entrant]) -> Found:
         """The winner: the ensemble if its inner score is above that of each member, else the best."""
-        if not entrants:
+        if not (usable := self._usable(entrants)):
+            if refused := self.record.not_exported:
+                raise ExportError(f"no run can be exported: {'; '.join(dict.fromkeys(refused.values()))}")
             raise TrainingError("every finalist's run has failed; `bench status` lists the reasons")
-        by_name: dict[str, _Entrant] = {}
-        # The better of the tuned and the untuned run of a pipeline; of equal ones the untuned.
-        for entrant in sorted(entrants, key=lambda one: (one.contender.score, one.run.tuning is None)):
-            by_name[entrant.contender.name] = entrant
+        by_name = {one.contender.name: one for one in usable if one.run.tuning is None}
+        for one in usable:  # tuned inside the same clips, its score is high partly by chance
+            untuned = by_name.setdefault(one.contender.name, one)
+            if one is not untuned and gain_of(one.contender, untuned.contender).is_real:
+                by_name[one.contender.name] = one
         best = max(by_name.values(), key=lambda one: one.contender.score)
         members = self._members([one.contender for one in by_name.values()])
         runs = [(one.folder, one.run) for one in entrants]
@@ -339,7 +320,11 @@ class _Search:
             runs.append(self._fused(ids))
             if runs[-1][1].metrics:
                 inner.append(pooled_predictions(members))
-                if (pooled := mean_score(self.screening.objective, inner[-1])) > score:
+                pooled, is_refused = (
+                    mean_score(self.screening.objective, inner[-1]),
+                    runs[-1][1].run_id in self.record.not_exported,
+                )
+                if pooled > score and not is_refused:
                     winner, score = runs[-1], pooled
         inner += [one.predictions for one in shortlist if all(one is not run.contender for run in entrants)]
         chosen = self._corrected(runs, inner, runs.index(winner))

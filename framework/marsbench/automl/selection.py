@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict
 
 from marsbench.evaluation.ensembling import fit_weights, pool
 from marsbench.evaluation.metrics import objective_score
-from marsbench.evaluation.predictions import Predictions, stacked
+from marsbench.evaluation.predictions import Predictions, joined, stacked
 from marsbench.evaluation.scores import ChosenScore, Metrics
 from marsbench.planning.pipelines import Pipeline
+from marsbench.protocols.splitting import groups_of
 from marsbench.runner.ensemble_job import InnerPredictions
 from marsbench.runner.pipeline_job import Units
+from marsbench.tuning.tuned_or_untuned import Gain, paired_gain
 
 
 class _Record(BaseModel):
@@ -90,6 +92,8 @@ class SearchRecord(_Record):
     members: list[str] | None = None
     """Names of the pipelines of the ensemble; a single one for none."""
     winner: Winner | None = None
+    not_exported: dict[str, str] = {}
+    """Why runs that would have won cannot be exported, by run id, the best first."""
     final: HeldOutScore | None = None
     """None until the winner's bundle has predicted the clips that were held out, if any were."""
 
@@ -158,6 +162,16 @@ class Contender(NamedTuple):
         return HoldoutScore(
             features=looked.features, model=looked.model, score=self.score, seconds=self.seconds
         )
+
+
+def gain_of(one: Contender, other: Contender) -> Gain:
+    """By how much one is better than the other, clip by clip of the first folds that both have predicted."""
+    units = one.candidate.units
+    n_folds = min(len(one.inner), len(other.inner))
+    better, worse = (joined(contender.predictions[:n_folds]) for contender in (one, other))
+    row_of = {clip.id: row for row, clip in enumerate(units.corpus.clips)}
+    rows = np.array([row_of[clip] for clip in better.clips], np.int64)
+    return paired_gain(better, worse, one.objective, groups_of(units.corpus, rows, units.together))
 
 
 def mean_score(objective: str, folds: Sequence[Predictions]) -> float:

@@ -12,7 +12,7 @@ from math import ceil, inf
 from statistics import median
 
 from marsbench.automl.costs import Costs
-from marsbench.automl.selection import Candidate, Contender
+from marsbench.automl.selection import Candidate, Contender, gain_of
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import objective_score
 from marsbench.execution.base import Outcome, Task
@@ -60,6 +60,8 @@ class Screening:
     """Whether some fit of the stage has succeeded."""
     is_unlimited: bool = False
     """Whether the limit of a single fit is lifted."""
+    is_race: bool = False
+    """Whether a candidate that is clearly worse than the best one on its first hold-outs gets no others."""
     _has_looked: bool = False
     """Whether the fit of a candidate has begun."""
     _overheads: list[float] = field(default_factory=list)
@@ -104,8 +106,11 @@ class Screening:
 
     def cost(self, candidate: Candidate) -> float:
         """Expected seconds of a candidate's first fit, with the extraction unless its features are there."""
-        is_there = candidate.pipeline.features.key in self.place.extracted
+        is_there = self._has_features(candidate)
         return self.costs.fit(candidate) + (0.0 if is_there else self.costs.extraction(candidate))
+
+    def _has_features(self, candidate: Candidate) -> bool:
+        return candidate.pipeline.features.key in self.place.extracted
 
     def _cheapest_first(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
         waiting = list(candidates)
@@ -122,7 +127,7 @@ class Screening:
         shortlist = sorted((one for one in candidates if one.goes_on), key=lambda one: -one.score)
         untuned: list[Configuration] = [{} for _ in self.plan.protocol.folds]
         held_out: dict[str, Contender] = {}
-        self.is_safe = False
+        self.is_safe, self.is_race = False, not in_any_time
         self.end_at(1 if in_any_time else _HOLD_OUTS)
 
         def those_in_time(advance: Advance) -> Iterator[Function]:
@@ -168,6 +173,7 @@ class Screening:
     def _one_late(self, candidate: Candidate) -> Contender | None:
         self.place.progress.say(f"{candidate.name} is tried, as no other pipeline could be fitted")
         candidate.note(reason="", failure="")
+        self.is_safe = False
         untuned: list[Configuration] = [{} for _ in self.plan.protocol.folds]
         return self.hold_out_tuned(candidate, untuned)
 
@@ -197,16 +203,35 @@ class Screening:
                 inner[fold] = answer
             advance(1)
 
-        folds = range(len(configurations))
-        predict(0)  # alone: where it fails, the others need no try
-        if inner:
-            self.place.scheduler.side_by_side([partial(predict, fold) for fold in folds[1:]])
-        else:
-            advance(len(folds) - 1)
-        if len(inner) == len(folds):
-            in_order = tuple(inner[fold] for fold in folds)
+        n_folds, begun = len(configurations), 0
+        for together in self._rounds(n_folds):
+            self.place.scheduler.side_by_side([partial(predict, fold) for fold in together])
+            begun = together.stop
+            if len(inner) < begun or (begun < n_folds and self._is_beaten(candidate, inner, held_out)):
+                break
+        advance(n_folds - begun)
+        if len(inner) == n_folds:
+            in_order = tuple(inner[fold] for fold in range(n_folds))
             held_out[candidate.name] = Contender(candidate, in_order, self.objective)
             self.is_safe = True
+
+    def _rounds(self, n_folds: int) -> Iterator[range]:
+        """The first fold alone: where it fails, the others need no try; then as many as there are slots."""
+        yield range(1)
+        for first in range(1, n_folds, slots := self.place.executor.slots):
+            yield range(first, min(n_folds, first + slots))
+
+    def _is_beaten(
+        self, candidate: Candidate, inner: dict[int, InnerPredictions], held_out: dict[str, Contender]
+    ) -> bool:
+        """Whether the best so far is clearly better on the first folds; it is noted."""
+        if not self.is_race or not held_out:
+            return False
+        best = max(list(held_out.values()), key=lambda one: one.score)
+        in_order = tuple(inner[fold] for fold in range(len(inner)))
+        if is_worse := gain_of(best, Contender(candidate, in_order, self.objective)).is_clear:
+            candidate.note(reason=f"clearly worse than {best.name} on {len(in_order)} hold-out(s)")
+        return is_worse
 
     def seconds_of_folds(self, seconds: float) -> float:
         """Seconds of a fit in every fold, as many at a time as there are slots, if one takes `seconds`."""
@@ -259,7 +284,7 @@ class Screening:
             for candidate in candidates:
                 if not candidate.goes_on:
                     advance(1)
-                elif not self._has_looked or self.in_time(share):
+                elif not self._has_looked or self._has_time_to_look(candidate, share):
                     self._has_looked = True
                     yield partial(self._look, candidate, until, below, advance)
                 else:
@@ -267,6 +292,11 @@ class Screening:
                     advance(1)
 
         self.place.scheduler.run(looks())
+
+    def _has_time_to_look(self, candidate: Candidate, share: float) -> bool:
+        """Whether a fit may begin, and the extraction before it is expected to end before it is stopped."""
+        needed = 0.0 if self._has_features(candidate) else self.costs.seconds_to_extract(candidate)
+        return self.in_time(share) and self.in_time(share + _FINISH, needed)
 
     def _look(self, candidate: Candidate, until: int | None, below: int | None, advance: Advance) -> None:
         """Fit one candidate up to an epoch and note its score."""
@@ -292,10 +322,13 @@ class Screening:
         self, candidate: Candidate, until: int | None, below: int | None
     ) -> tuple[float, float] | Failure:
         """Score and seconds of a fit up to an epoch on the hold-out of the first fold."""
-        features = self._features_by(candidate.pipeline.features)
+        pipeline, is_there = candidate.pipeline, self._has_features(candidate)
+        begun = self.clock.elapsed
+        features = self._features_by(pipeline.features)
         if isinstance(features, Failure):
             return features
-        pipeline = candidate.pipeline
+        if not is_there:
+            self.costs.extracted(candidate, self.clock.elapsed - begun)
         units, targets = candidate.units.inner(0, features, 1, self.objective)
         fits = CachedFits(
             name=f"{candidate.name}, first look",

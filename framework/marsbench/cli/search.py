@@ -27,20 +27,28 @@ def search(
     command to resume.
     """
     start = time.monotonic()
-    from marsbench.automl.search import search as search_through
+    from marsbench.automl.delivery import search_and_export
+    from marsbench.automl.found import Found
     from marsbench.data.segments import LastFile
+    from marsbench.deployment.bundle_files import AnyBundle, require_bundle_folder
     from marsbench.deployment.export import Target, source_of_run
     from marsbench.report.phrases import winner_lines
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
     from marsbench.report.terminal.runs import search_summary
 
     asked = Search.parse({}, typed=given)
+    require_bundle_folder(output)
+    target, plugins = Target(), registry_of(asked.plugins)
     with TerminalProgress() as progress:
-        found = search_through(asked, progress, before=time.monotonic() - start)
-        target = Target()
-        plugins = registry_of(asked.plugins)
-        bundle, samples = source_of_run(found.winner[0], None, None, target, plugins, progress, found.seconds)
-        target.write(bundle, samples, output)
+
+        def export(found: Found) -> AnyBundle:
+            bundle, samples = source_of_run(
+                found.winner[0], None, None, target, plugins, progress, found.seconds
+            )
+            target.write(bundle, samples, output)
+            return bundle
+
+        found, bundle = search_and_export(asked, export, progress, before=time.monotonic() - start)
         if not found.has_final_score:
             with LastFile() as opened:
                 clips = (opened.recording(clip.source) for clip in found.corpus.held_out)

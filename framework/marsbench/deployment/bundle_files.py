@@ -27,7 +27,13 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 import soundfile
 
-from marsbench.atomic_files import read_record, replaced_folder, restore_folder, write_checksummed
+from marsbench.atomic_files import (
+    read_record,
+    replaced_folder,
+    require_writable,
+    restore_folder,
+    write_checksummed,
+)
 from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.segments import read_clip
@@ -98,10 +104,7 @@ def write_bundle(
         StorageError: the folder cannot be written, or holds something else than a bundle.
         ResultsError: what was written gives other probabilities to the golden clips than `bundle` does.
     """
-    if folder.is_file():
-        raise StorageError(f"{folder} is a file; name a folder")
-    if folder.exists() and any(folder.iterdir()) and not is_bundle(folder):
-        raise StorageError(f"{folder} holds something else than a bundle; name another folder")
+    require_bundle_folder(folder)
     try:
         with replaced_folder(folder) as new:
             _fill(new, bundle, samples, find_format(form), quantised)
@@ -109,6 +112,15 @@ def write_bundle(
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {reason_of(error)}") from error
     return written.record
+
+
+def require_bundle_folder(folder: Path) -> None:
+    """Raise StorageError unless a bundle can be written as `folder`."""
+    if folder.is_file():
+        raise StorageError(f"{folder} is a file; name a folder")
+    if folder.exists() and any(folder.iterdir()) and not is_bundle(folder):
+        raise StorageError(f"{folder} holds something else than a bundle; name another folder")
+    require_writable(folder.absolute().parent)
 
 
 def _fill(

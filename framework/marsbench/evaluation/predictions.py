@@ -103,6 +103,18 @@ class Predictions:
         return replace(self, probabilities=probabilities.astype(np.float32))
 
 
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """All rows of several predictions, one after another; their folds are the numbers of the parts."""
+    return replace(
+        parts[0],
+        clips=tuple(clip for part in parts for clip in part.clips),
+        speakers=tuple(speaker for part in parts for speaker in part.speakers),
+        folds=np.repeat(np.arange(len(parts)), [len(part.clips) for part in parts]),
+        targets=np.concatenate([part.targets for part in parts]),
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+    )
+
+
 def stacked(models: Sequence[Predictions]) -> NDArray[np.float32]:
     """Probabilities that several models give the same clips, (n_models, n_clips, n_classes)."""
     return np.stack([model.probabilities for model in models])

@@ -29,11 +29,24 @@ class Gain(NamedTuple):
     """Mean over clips: share of clips that are right, for log loss nats."""
     error: float
     """Standard error of the mean; infinite if a single group was predicted."""
+    n_groups: int
+    """Groups of clips that the standard error is from."""
 
     @property
     def is_real(self) -> bool:
         """Whether it is above 0 by at least a standard error."""
         return self.mean > 0 and self.mean >= self.error
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether its 95 % interval, by Student's t, is above 0."""
+        from scipy.special import stdtrit  # slow to import
+
+        return (
+            self.mean > 0
+            and self.n_groups > 1
+            and self.mean >= stdtrit(self.n_groups - 1, 0.975) * self.error
+        )
 
 
 def paired_gain(better: Predictions, worse: Predictions, objective: str, groups: Rows) -> Gain:
@@ -52,7 +65,7 @@ def paired_gain(better: Predictions, worse: Predictions, objective: str, groups:
     sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=gains)
     n = len(sums)
     error = float(sums.std(ddof=1)) * sqrt(n) / len(gains) if n > 1 else inf
-    return Gain(float(gains.mean()), error)
+    return Gain(float(gains.mean()), error, n)
 
 
 def _merits(predictions: Predictions, objective: str) -> NDArray[np.float64]:

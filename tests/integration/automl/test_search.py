@@ -21,6 +21,7 @@ from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row
 from marsbench.results.store import RunFolder
 from marsbench.runner.runner import run
+from marsbench.tuning.tuned_or_untuned import Gain
 
 Find = Callable[..., Found]
 Spied = list[Unit]
@@ -125,6 +126,14 @@ def test_finalists_that_can_be_tuned_get_trials_in_the_time_that_is_left(find: F
         "blocks + knobs": True,
     }
     assert [run.tuning is not None for _, run in found.runs].count(True) == 2
+
+
+@pytest.mark.parametrize(("gain", "is_tuned"), [(Gain(0.01, 0.02, 9), False), (Gain(0.05, 0.02, 9), True)])
+def test_a_tuned_run_wins_only_if_its_hold_outs_are_better_beyond_noise(
+    find: Find, monkeypatch: pytest.MonkeyPatch, gain: Gain, is_tuned: bool
+) -> None:
+    monkeypatch.setattr("marsbench.automl.search.gain_of", lambda *_: gain)
+    assert (find(**TUNED, features="crossings").winner[1].tuning is not None) == is_tuned
 
 
 def test_without_time_there_are_no_trials_but_a_winner(find: Find) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from marsbench.automl.costs import Costs
 from marsbench.automl.found import Found
-from marsbench.automl.selection import Candidate
+from marsbench.automl.selection import Candidate, ScreeningResult
 from marsbench.automl.status import searches
 from marsbench.automl.successive_halving import Screening
 from marsbench.config import Experiment
@@ -29,9 +30,9 @@ Find = Callable[..., Found]
 Spied = list[Unit]
 
 
-def plan_of(kit: Path) -> Plan:
+def plan_of(kit: Path, **changes: str) -> Plan:
     asked = {"features": "crossings", "model": "knobs", "data": "tones", "plugins": [kit]}
-    return make_plans(Experiment.model_validate(asked), Silent())[0]
+    return make_plans(Experiment.model_validate(asked | changes), Silent())[0]
 
 
 class TimeLimit(Exception):  # noqa: N818 - failures are named by it
@@ -111,6 +112,41 @@ def test_features_are_extracted_once_a_pipeline_that_is_begun_needs_them(find: F
     assert [path.name.rpartition("-")[0] for path in (home / "features").iterdir()] == ["crossings"]
 
 
+def test_an_extraction_that_is_not_expected_to_end_in_time_does_not_begin(
+    find: Find, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Costs, "seconds_to_extract", lambda *_: 1000.0)
+    looked = find(features="crossings,blocks", model="nearest_mean").record.looked or ()
+    assert [one.reason for one in looked].count("no time left for it") == 1
+    assert len(list((home / "features").iterdir())) == 1
+
+
+def test_extractions_are_expected_to_be_as_slow_as_those_before(kit: Path) -> None:
+    slow, slower = (
+        Candidate(pipeline, Any, ScreeningResult(features="", model=""))  # type: ignore[arg-type]
+        for name in ("mfcc", "librosa_features")
+        for pipeline in plan_of(kit, features=name, model="svm").pipelines
+    )
+    costs = Costs()
+    assert costs.seconds_to_extract(slower) == 0
+    costs.extracted(slow, 10 * costs.extraction(slow))
+    assert costs.seconds_to_extract(slower) == pytest.approx(10 * costs.extraction(slower))
+
+
+def test_a_pipeline_that_is_clearly_worse_on_its_first_hold_outs_gets_no_others(
+    find: Find, fits: Spied
+) -> None:
+    untuned = {"set": {"nearest_mean.sharpness": 1.0}, "time_budget": 2000}
+    record = find(features="crossings", model="nearest_mean,majority", **untuned).record
+    (reason,) = (one.reason for one in record.looked or () if one.model == "majority")
+    assert reason.startswith("clearly worse than crossings + nearest_mean on ")
+    assert [one.model for one in record.held_out or ()] == ["nearest_mean"]
+    n_held_out = {
+        name: sum(unit.model.name == name for unit in fits) for name in ("nearest_mean", "majority")
+    }
+    assert n_held_out["majority"] < n_held_out["nearest_mean"] / 2
+
+
 def cut(*_: object, **_words: object) -> None:
     """Stand in for a stage that is interrupted."""
     raise KeyboardInterrupt
@@ -181,7 +217,7 @@ def test_status_tells_of_a_search_that_was_cut_off_and_of_its_end(
             find(**asked)
     (state,), unreadable = searches(Path("results"))
     assert not unreadable
-    assert (state.state, shown in state.done) == ("cut off", True)
+    assert (state.state, shown in state.done) == ("cut off", True), state.done
     said = " ".join(bench("status").stdout.split())
     assert "tones, stratified5 cut off" in said
     assert re.search("To resume: bench search .*--model knobs --data tones --set knobs.widest=0.5", said)

@@ -65,7 +65,7 @@ def test_the_standard_error_is_that_of_a_mean_of_paired_differences() -> None:
     gain = paired_gain(
         answering(targets, targets), answering(targets, [1] * 10 + [0] * 90), "accuracy", np.arange(100)
     )
-    assert gain == pytest.approx((0.1, sqrt(0.1 * 0.9 / 99)))
+    assert gain == pytest.approx((0.1, sqrt(0.1 * 0.9 / 99), 100))
 
 
 def test_clips_of_one_group_are_no_independent_evidence() -> None:
@@ -80,7 +80,7 @@ def test_clips_of_one_group_are_no_independent_evidence() -> None:
 
 def test_a_single_group_cannot_tell() -> None:
     pair = [answering([0] * 9, [answer] * 9) for answer in (0, 1)]
-    assert paired_gain(pair[0], pair[1], "accuracy", np.zeros(9, int)) == (1.0, inf)
+    assert paired_gain(pair[0], pair[1], "accuracy", np.zeros(9, int)) == (1.0, inf, 1)
     assert not paired_gain(pair[0], pair[1], "accuracy", np.zeros(9, int)).is_real
     assert paired_gain(pair[0], pair[1], "accuracy", np.arange(9)).is_real
 
@@ -92,7 +92,25 @@ def test_a_single_group_cannot_tell() -> None:
 def test_a_gain_is_real_from_one_standard_error_above_nothing_on(
     mean: float, error: float, is_real: bool
 ) -> None:
-    assert Gain(mean, error).is_real == is_real
+    assert Gain(mean, error, 50).is_real == is_real
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "n_groups", "is_clear"),
+    [
+        (0.1, 0.04, 100, True),
+        (0.1, 0.06, 100, False),
+        (0.1, 0.04, 3, False),
+        (0.5, 0.0, 2, True),
+        (0.0, 0.0, 9, False),
+        (-0.1, 0.01, 99, False),
+        (0.1, inf, 1, False),
+    ],
+)
+def test_a_gain_is_clear_if_its_interval_by_the_groups_is_above_0(
+    mean: float, error: float, n_groups: int, is_clear: bool
+) -> None:
+    assert Gain(mean, error, n_groups).is_clear == is_clear
 
 
 def trial(number: int, score: float | None, state: str = "complete") -> Trial:

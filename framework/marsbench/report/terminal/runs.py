@@ -222,7 +222,10 @@ def search_summary(record: "SearchRecord") -> RenderableType:
     made = table("pipeline", "hold-out, %", numbers=["per fold"], folded=["run"], rows=rows, title=title)
     reasons = Counter(one.reason for one in looked if one.reason)
     dropped = (Text(f"{count} dropped: {reason}", "dim") for reason, count in reasons.most_common())
-    return Group(made, *dropped)
+    refused = (
+        Text(f"{run_id} cannot be exported: {reason}") for run_id, reason in record.not_exported.items()
+    )
+    return Group(made, *dropped, *refused)
 
 
 def _then(one: "HoldoutScore", record: "SearchRecord") -> str:
