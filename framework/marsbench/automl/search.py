@@ -320,11 +320,8 @@ class _Search:
             runs.append(self._fused(ids))
             if runs[-1][1].metrics:
                 inner.append(pooled_predictions(members))
-                pooled, is_refused = (
-                    mean_score(self.screening.objective, inner[-1]),
-                    runs[-1][1].run_id in self.record.not_exported,
-                )
-                if pooled > score and not is_refused:
+                pooled = mean_score(self.screening.objective, inner[-1])
+                if pooled > score and runs[-1][1].run_id not in self.record.not_exported:
                     winner, score = runs[-1], pooled
         inner += [one.predictions for one in shortlist if all(one is not run.contender for run in entrants)]
         chosen = self._corrected(runs, inner, runs.index(winner))
