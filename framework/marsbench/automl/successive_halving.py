@@ -205,7 +205,10 @@ class Screening:
 
         n_folds, begun = len(configurations), 0
         for together in self._rounds(n_folds):
-            self.place.scheduler.side_by_side([partial(predict, fold) for fold in together])
+            if len(together) == 1:  # keeps its turn: which candidates have raced does not depend on threads
+                predict(together[0])
+            else:
+                self.place.scheduler.side_by_side([partial(predict, fold) for fold in together])
             begun = together.stop
             if len(inner) < begun or (begun < n_folds and self._is_beaten(candidate, inner, held_out)):
                 break
