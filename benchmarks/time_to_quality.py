@@ -1,13 +1,14 @@
-"""Seconds to a quality: the prototype's recipe in plain Keras, and marsbench's default, on RAVDESS.
+"""Seconds to a quality on RAVDESS: the prototype's recipe in plain Keras, and courses of `cnn_lstm`.
 
-    python benchmarks/time_to_quality.py PATH_TO_RAVDESS [--folds K] [--seeds N]
+    python benchmarks/time_to_quality.py PATH_TO_RAVDESS [--folds K] [--seeds N] [--ways WAY ...]
 
-Both train on the same features (`mfcc_chroma_contrast`, extracted before) and folds (`stratified5`). Plain
+All train on the same features (`mfcc_chroma_contrast`, extracted before) and folds (`stratified5`). Plain
 Keras fits the prototype's network and recipe (last step of the LSTM, batches of 32, Adam at a constant rate,
 40 epochs), fold after fold in one process with TensorFlow's own number of threads. marsbench fits the untuned
-`cnn_lstm` as `bench run` does, in two worker processes of one thread. Each way and seed has a process of its
-own. Seconds are from features in memory to predictions of the last fold, TensorFlow's import and workers'
-start included; CPU seconds are those of all processes. Macro F1 is that of the predictions of all folds.
+`cnn_lstm` as `bench run` does, in two worker processes of one thread: its default, the same with 16 epochs,
+and the slow course, 40 epochs with mixup. Each way and seed has a process of its own. Seconds are from
+features in memory to predictions of the last fold, TensorFlow's import and workers' start included; CPU
+seconds are those of all processes. Macro F1 is that of the predictions of all folds.
 """
 
 import argparse
@@ -37,23 +38,38 @@ from marsbench.features.store import FeatureStore
 from marsbench.planning.plans import make_plans
 from marsbench.plugin.keras import import_keras
 from marsbench.plugin.model import OnEpoch
+from marsbench.plugin.search_space import Scalar
 from marsbench.progress import Silent
 from marsbench.runner.pipeline_job import Units
 
-_WAYS = {"plain": "plain Keras, prototype's recipe", "marsbench": "marsbench, default"}
+_PLAIN = "plain"
+_NAMES = {
+    _PLAIN: "plain Keras, prototype's recipe",
+    "default": "marsbench, default",
+    "longer": "marsbench, 16 epochs",
+    "slow": "marsbench, 40 epochs, mixup",
+}
+_COURSES: dict[str, dict[str, Scalar]] = {
+    _PLAIN: {},
+    "default": {},
+    "longer": {"cnn_lstm.epochs": 16},
+    "slow": {"cnn_lstm.epochs": 40, "cnn_lstm.augment": True},
+}
+"""Settings by way."""
 _BATCH_SIZE, _EPOCHS, _WORKERS = 32, 40, 2
 
 Outcome = dict[str, float]
 """Wall and CPU seconds, and macro F1."""
 
 
-def units_of(data: str, seed: int, n_folds: int) -> tuple[list[Unit], NDArray[np.int64]]:
+def units_of(way: str, data: str, seed: int, n_folds: int) -> tuple[list[Unit], NDArray[np.int64]]:
     """The fits of the untuned pipeline, one a fold, and the class of every clip."""
     values = {
         "features": "mfcc_chroma_contrast",
         "model": "cnn_lstm",
         "data": data,
         "protocol": "stratified5",
+        "set": _COURSES[way],
     }
     (plan,) = make_plans(Experiment.parse(values, "time_to_quality"), Silent())
     pipeline = plan.pipelines[0]
@@ -117,9 +133,9 @@ def by_marsbench(units: list[Unit]) -> tuple[list[NDArray[Any]], float]:
 
 def go(way: str, data: str, seed: int, n_folds: int) -> Outcome:
     """Train all folds one way."""
-    units, targets = units_of(data, seed, n_folds)
+    units, targets = units_of(way, data, seed, n_folds)
     wall, cpu = time.perf_counter(), time.process_time()
-    answers, of_workers = (by_plain_keras if way == "plain" else by_marsbench)(units)
+    answers, of_workers = (by_plain_keras if way == _PLAIN else by_marsbench)(units)
     seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu + of_workers}
     rows = [row for unit in units for row in unit.test]
     answer = np.concatenate(answers).astype(np.float32)
@@ -147,30 +163,32 @@ def line(name: str, outcomes: list[Outcome]) -> str:
 
 def compare(asked: argparse.Namespace) -> None:
     """Let the ways take turns, seed by seed, and print what each came to."""
-    found: dict[str, list[Outcome]] = {way: [] for way in _WAYS}
+    found: dict[str, list[Outcome]] = {way: [] for way in asked.ways}
     for seed in range(asked.seeds):
-        for way, name in _WAYS.items():
-            found[way].append(in_own_process(way, asked, seed))
-            print(f"seed {seed}, {line(name, found[way][-1:])}", flush=True)
+        for way, outcomes in found.items():
+            outcomes.append(in_own_process(way, asked, seed))
+            print(f"seed {seed}, {line(_NAMES[way], outcomes[-1:])}", flush=True)
     print(f"\n{asked.folds} of 5 folds, {asked.seeds} seeds, {os.cpu_count()} cores; macro F1 in %")
     print(f"{'':34} {'wall s':>7} {'CPU s':>7}   macro F1")
-    for way, name in _WAYS.items():
-        print(line(name, found[way]))
-    wall, cpu = (
-        fmean(one[key] for one in found["marsbench"]) / fmean(one[key] for one in found["plain"])
-        for key in ("wall", "cpu")
-    )
-    print(f"{'marsbench / plain':34} {wall:7.2f} {cpu:7.2f}")
+    for way, outcomes in found.items():
+        print(line(_NAMES[way], outcomes))
+    for way in found if _PLAIN in found else ():
+        wall, cpu = (
+            fmean(one[key] for one in found[way]) / fmean(one[key] for one in found[_PLAIN])
+            for key in ("wall", "cpu")
+        )
+        print(f"{f'{way} / {_PLAIN}':34} {wall:7.2f} {cpu:7.2f}")
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print both ways' seconds and macro F1; or go one way, for the process that compares."""
+    """Print the ways' seconds and macro F1; or go one way, for the process that compares."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("path", help="RAVDESS")
+    parser.add_argument("path", help="RAVDESS, or demo")
     parser.add_argument("--folds", type=int, default=5, choices=range(1, 6), help="the first of the folds")
     parser.add_argument("--seeds", type=int, default=3, choices=range(1, 100), metavar="N")
+    parser.add_argument("--ways", nargs="+", choices=_NAMES, default=list(_NAMES), metavar="WAY")
     parser.add_argument("--way", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args(words)
     if asked.way:
