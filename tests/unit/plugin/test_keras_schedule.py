@@ -49,15 +49,38 @@ def test_a_network_with_an_optimiser_of_its_own_keeps_its_rate(course: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("n_clips", "clips"), [(1, 8), (100, 8), (240, 10), (1000, 41), (1536, 64), (1952, 64), (10**6, 64)]
+    ("n_clips", "passes", "clips"),
+    [
+        (1, 512, 21),
+        (30, 18, 22),
+        (192, 3, 24),
+        (256, 2, 21),
+        (511, 2, 42),
+        (512, 1, 21),
+        (1000, 1, 41),
+        (1536, 1, 64),
+        (1952, 1, 64),
+        (10**6, 1, 64),
+    ],
 )
-def test_a_chosen_batch_gives_24_steps_an_epoch_within_8_to_64_clips(n_clips: int, clips: int) -> None:
-    assert schedule().clips_per_step(n_clips) == clips
+def test_small_corpora_are_passed_several_times_in_batches_of_a_24th(
+    n_clips: int, passes: int, clips: int
+) -> None:
+    assert (schedule().passes(n_clips), schedule().clips_per_step(n_clips)) == (passes, clips)
+
+
+@given(st.integers(1, 10**6))
+def test_an_epoch_has_at_least_24_steps_of_8_to_64_clips(n_clips: int) -> None:
+    chosen = schedule()
+    assert 8 <= chosen.clips_per_step(n_clips) <= 64
+    assert chosen.steps(n_clips) >= 24
+    assert chosen.passes(n_clips) * n_clips >= 512
 
 
 @pytest.mark.parametrize("n_clips", [1, 100, 10**6])
 def test_a_batch_size_that_is_set_holds_for_any_number_of_clips(n_clips: int) -> None:
-    assert schedule(batch_size=32).clips_per_step(n_clips) == 32
+    chosen = schedule(batch_size=32)
+    assert (chosen.clips_per_step(n_clips), chosen.passes(n_clips)) == (32, 1)
 
 
 def test_other_networks_keep_their_batch_size_of_32() -> None:

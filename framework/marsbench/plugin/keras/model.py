@@ -23,8 +23,9 @@ _NETWORK = "model.keras"
 _SCALING = "scaling.npz"
 _MOST_VALUES = 1 << 28
 """Values that a layer of a stored network may give for a clip: 1 GiB."""
-_STEPS, _BATCHES = 24, (8, 64)
-"""Steps of an epoch, and the least and largest batch, if the batch size is chosen by the number of clips."""
+_STEPS, _BATCHES, _EPOCH = 24, (8, 64), 512
+"""If the batch size is chosen by the number of clips: steps of an epoch, the least and largest batch, and the
+least number of clips in an epoch, which goes through fewer clips several times."""
 _RISE = 0.25
 """Share of the epochs in which the rate of one cycle rises to `learning_rate`, linearly from 0."""
 _RUNGS = (1 / 8, 3 / 8, 1.0)
@@ -49,7 +50,15 @@ class _Schedule:
 
     def clips_per_step(self, n_clips: int) -> int:
         """The batch size for so many training clips."""
-        return self.batch_size or min(max(n_clips // _STEPS, _BATCHES[0]), _BATCHES[1])
+        return self.batch_size or min(max(self.passes(n_clips) * n_clips // _STEPS, _BATCHES[0]), _BATCHES[1])
+
+    def passes(self, n_clips: int) -> int:
+        """How often an epoch goes through so many training clips."""
+        return 1 if self.batch_size else ceil(_EPOCH / n_clips)
+
+    def steps(self, n_clips: int) -> int:
+        """Steps of an epoch on so many training clips."""
+        return ceil(self.passes(n_clips) * n_clips / self.clips_per_step(n_clips))
 
     def rate(self, epoch: int, epochs: int) -> float | None:
         """Learning rate of an epoch, counted from 0; None to leave it unchanged."""
@@ -72,8 +81,8 @@ class KerasModel(Model):
 
     Args:
         epochs: maximum number of epochs.
-        batch_size: clips per step; 0 for a 24th of the training clips, from 8 to 64, so that few epochs are
-            enough steps on small corpora, too.
+        batch_size: clips per step; 0 for a 24th of an epoch's clips, from 8 to 64. An epoch then goes through
+            fewer than 512 clips several times, so that few epochs are enough on small corpora, too.
         patience: epochs without a lower validation loss before training stops; the weights of the best epoch
             are kept. With 0, or without validation clips, all epochs are trained and the last weights kept.
         standardise: scale each dimension by mean and standard deviation over the training clips' real frames.
@@ -143,7 +152,7 @@ class KerasModel(Model):
         self.scaling_ = (Scaling.fit if self.standardise else Scaling.identity)(train.features)
         self.n_parameters_ = self.network_.count_params()
         checkpoint = Checkpoint.from_bytes(context.checkpoint) if context.checkpoint else Checkpoint()
-        self._n_steps = self.epochs * ceil(len(train) / schedule.clips_per_step(len(train)))
+        self._n_steps = self.epochs * schedule.steps(len(train))
         trainer = trainer_for(self.network_, self._n_steps)
         if checkpoint.values:
             trainer.values = checkpoint.values
@@ -251,7 +260,7 @@ class KerasModel(Model):
         weights = _class_weights(train.targets) if schedule.class_weights else np.ones(len(train), np.float32)
         real = train.features.is_real if train.features.kind == "frames" else np.ones(len(train), np.bool_)
         validation = self._arrays(context.validation, context.n_classes) if context.validation else None
-        batch_size = schedule.clips_per_step(len(train))
+        batch_size, passes = schedule.clips_per_step(len(train)), schedule.passes(len(train))
         last = min(context.until or self.epochs, self.epochs)
         for epoch in range(len(checkpoint.history), last):
             if validation and self.patience and checkpoint.history and checkpoint.waited >= self.patience:
@@ -263,7 +272,8 @@ class KerasModel(Model):
             examples = values, targets
             if schedule.augmentation:
                 examples = schedule.augmentation.apply(values, real, targets, random)
-            metrics = trainer.epoch(*examples, weights, random.permutation(len(train)), batch_size)
+            order = np.concatenate([random.permutation(len(train)) for _ in range(passes)])
+            metrics = trainer.epoch(*examples, weights, order, batch_size)
             if validation:
                 metrics |= trainer.assess(*validation)
             checkpoint.history.append(metrics)

@@ -489,6 +489,21 @@ def test_the_learning_rate_stays_or_falls_along_half_a_cosine(
     assert told == pytest.approx(rates)
 
 
+def test_an_epoch_goes_through_a_small_corpus_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders: list[Any] = []
+    original = Trainer.epoch
+
+    def kept(self: Trainer, values: Any, targets: Any, weights: Any, order: Any, size: int) -> Any:
+        orders.append((order, size))
+        return original(self, values, targets, weights, order, size)
+
+    monkeypatch.setattr(Trainer, "epoch", kept)
+    fitted(Tiny(epochs=1, batch_size=0))
+    ((order, size),) = orders
+    assert (len(order), size) == (9 * 60, 22)  # the least multiple of 60 clips above 512, in 24 steps
+    assert all(sorted(part) == list(range(60)) for part in np.split(order, 9))
+
+
 def test_without_early_stopping_the_validation_clips_are_trained_on_too() -> None:
     context = FitContext(3, 0, vectors(seed=1))
     model = fitted(Tiny(epochs=3), context, early_stopping=False)
