@@ -100,7 +100,10 @@ class Dataset(Plugin):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:  # noqa: ARG003 - for subclasses
-        """Whether `--data PATH` should use this plugin; must be fast and open no audio."""
+        """Whether `--data PATH` should use this plugin; must be fast and open no audio.
+
+        `marsbench.data.folders.files_below` lists a folder once for all plugins that are asked.
+        """
         return False
 
 
