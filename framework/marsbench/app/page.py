@@ -28,7 +28,7 @@ from marsbench.app.inference import (
 from marsbench.data.compressed import SUFFIXES as COMPRESSED
 from marsbench.data.compressed import has_pyav
 from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
-from marsbench.deployment.bundle_record import BaseRecord, Origin
+from marsbench.deployment.bundle_record import BaseRecord, Origin, worth_phrase
 from marsbench.deployment.prediction import beyond_full_scale
 from marsbench.errors import AudioError, BenchError
 from marsbench.evaluation.scores import grade
@@ -182,7 +182,7 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
         _html(views.table("prediction", answer.prediction))
         kind = guess_type(file or "recording.wav")[0] or "audio/wav"
         st.audio(data, format=kind.replace("video/", "audio/"))
-        st.caption(escaped(phrases.worth_phrase(bundle.record.origin)))
+        st.caption(escaped(worth_phrase(bundle.record.origin)))
     with right:
         _html(
             views.as_image(views.draw_waveform(answer.waveform), "Waveform")

@@ -22,8 +22,8 @@ from swagger_ui_bundle import swagger_ui_path
 
 from marsbench.app.inference import MAX_MEGABYTES, MAX_SECONDS, predict_bytes
 from marsbench.deployment.bundle_files import AnyBundle
+from marsbench.deployment.bundle_record import worth_phrase
 from marsbench.errors import BenchError
-from marsbench.report.phrases import worth_phrase
 
 MAX_WAITING = 8
 """Recordings that are predicted or wait for it; they are predicted one at a time."""

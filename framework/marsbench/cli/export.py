@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from marsbench.cli.options import DEFAULT_RESULTS, Plugins, Results, folder, registry_of
+from marsbench.cli.output import print_text
 from marsbench.deployment.formats import DEFAULT_FORMAT, format_names
 from marsbench.results.store import find_run
 
@@ -66,6 +67,10 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
         str | None,
         typer.Option(metavar="TYPE", help="Smaller weights: int8 (onnx, litert) or float16 (litert)."),
     ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="Upload the bundle to the Hugging Face Hub, private if new."),
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     plugins: Plugins = None,
 ) -> None:
@@ -83,12 +88,18 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
         raise typer.BadParameter("--end-to-end needs --format onnx")
     if end_to_end and quantise is not None:
         raise typer.BadParameter("--quantise cannot be used with --end-to-end")
+    if end_to_end and push_to_hub is not None:
+        raise typer.BadParameter("--push-to-hub cannot be used with --end-to-end: it uploads a bundle")
     from marsbench.deployment.bundle_files import is_bundle
     from marsbench.deployment.export import Target, source_of_bundle, source_of_run
+    from marsbench.deployment.hub import push_to_hub as upload
+    from marsbench.deployment.hub import require_hub
     from marsbench.report.terminal.console import TerminalProgress, out, print_path
     from marsbench.report.terminal.listings import bundle_summary
     from marsbench.results.best import best_run_or_moved
 
+    if push_to_hub is not None:
+        require_hub(push_to_hub)
     registry = registry_of(plugins)
     target = Target(form, quantise, end_to_end)
     path = output or Path("pipeline.onnx" if end_to_end else "bundle")
@@ -107,3 +118,5 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
         record = target.write(bundle, samples, path)
     out.print(bundle_summary(record, len(samples), target.tolerance))
     print_path("Written", path)
+    if push_to_hub is not None:
+        print_text(f"Uploaded to {upload(path, push_to_hub)}")

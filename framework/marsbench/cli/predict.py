@@ -35,8 +35,8 @@ def predict(
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv cannot be used together")
     from marsbench.deployment.bundle_files import read_bundle, read_bundle_record
+    from marsbench.deployment.bundle_record import worth_phrase
     from marsbench.deployment.sources import audio_files
-    from marsbench.report.phrases import worth_phrase
     from marsbench.report.terminal import listings
     from marsbench.report.terminal.console import TerminalProgress, out
 

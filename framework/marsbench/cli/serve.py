@@ -36,7 +36,7 @@ def serve(
     with TerminalProgress() as progress:
         loaded = read_bundle(bundle, registry_of(plugins), progress)
     from marsbench.app.server import make_server
-    from marsbench.report.phrases import worth_phrase
+    from marsbench.deployment.bundle_record import worth_phrase
 
     local = _is_loopback(host)
     print_text(f"{loaded.record.title} at http://{host}:{port}: POST /predict, GET /health, page /docs")

@@ -100,7 +100,7 @@ def _print_values(
     folder: RunFolder, run: Run, by: str, data: list[str] | None, plugins: list[Path] | None, *, as_json: bool
 ) -> None:
     """Print scores by value of an attribute."""
-    from marsbench.report.run_view import by_value
+    from marsbench.evaluation.by_group import by_value
     from marsbench.report.terminal import runs
     from marsbench.report.terminal.console import out
     from marsbench.results.predictions import read_predictions

@@ -1,6 +1,7 @@
 """A bundle as a folder.
 
 bundle.json     `BundleRecord`, with a checksum of itself and of all other files
+README.md       a model card, see `model_card`
 model/          what the model's plugin saved
 emotion_NAME.*  or the model in another format, see `formats`
 novelty.f32     what tells how unlike the training clips a recording is, see `novelty`
@@ -46,6 +47,7 @@ from marsbench.deployment.bundle_record import (
     GoldenClip,
 )
 from marsbench.deployment.formats import DEFAULT_FORMAT
+from marsbench.deployment.model_card import CARD, model_card
 from marsbench.deployment.model_format import ModelFormat, find_format
 from marsbench.deployment.novelty import NOVELTY_FILE, Novelty
 from marsbench.errors import (
@@ -142,8 +144,9 @@ def _fill(
     made: dict[str, Any] = {"form": form.name, "quantised": quantised, "golden": golden}
     if measure is not None:
         made["novelty"] = measure.record
-    made["files"] = _checksums(folder)
     record = bundle.record.model_copy(update=made)
+    (folder / CARD).write_text(model_card(record), "utf-8")
+    record = record.model_copy(update={"files": _checksums(folder)})
     write_checksummed(folder / RECORD, record.model_dump_json(indent=1))
 
 

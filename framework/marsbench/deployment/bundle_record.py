@@ -20,6 +20,7 @@ from marsbench.data.audio import MAX_SECONDS, RATES
 from marsbench.data.corpus_options import Channel
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.model_format import ModelFormat, find_format
+from marsbench.evaluation.by_group import ValueScores
 from marsbench.evaluation.metrics import objective_title
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.plugin.registry import Recipe
@@ -85,6 +86,15 @@ class Origin(_Record):
         validation_alias=AliasChoices("pass_confidence", "pass_probability")
     )
     """As in `results.schema.Standing`."""
+    groups: dict[str, list[ValueScores]] = {}
+    """Scores by value of each attribute of the corpus that has 2 to 10 values; {} in older records."""
+
+    @property
+    def tested_on(self) -> str:
+        """For whom the scores hold."""
+        if self.corpora_apart:
+            return "new speakers of another corpus"
+        return "new speakers" if self.by_speaker else "speakers it was trained on (expect less on new ones)"
 
     @property
     def tested(self) -> Tested:
@@ -92,6 +102,22 @@ class Origin(_Record):
         accuracy = self.metrics["accuracy"]
         bounds = accuracy.low, accuracy.high
         return Tested(self.protocol, self.by_speaker, accuracy.value, *bounds, self.verdict)
+
+
+def worth_phrase(origin: Origin | None) -> str:
+    """How often a bundle's model was right when it was tested, and for whom, in one line.
+
+    Args:
+        origin: the run that the bundle is from; None for one that was not tested.
+    """
+    if origin is None:
+        return "How often this model is right is not known: it was not exported from a run."
+    tested = origin.tested
+    value, low, high = (f"{100 * number:.1f}" for number in (tested.accuracy, tested.low, tested.high))
+    return (
+        f"When tested ({origin.protocol}), {value} % of clips ({low} to {high}) of {origin.tested_on} were "
+        f"recognised: {origin.verdict.upper()}."
+    )
 
 
 class GoldenClip(_Record):

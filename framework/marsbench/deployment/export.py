@@ -42,7 +42,8 @@ from marsbench.deployment.formats.onnx import TOLERANCE, end_to_end, require_gra
 from marsbench.deployment.model_format import find_format
 from marsbench.deployment.novelty import novelty_of
 from marsbench.environment import environment
-from marsbench.errors import BenchError, ConfigError, ExportError
+from marsbench.errors import BenchError, ConfigError, ExportError, ResultsError
+from marsbench.evaluation.by_group import ValueScores, by_attributes
 from marsbench.evaluation.fit import Unit, features_of, fit_model
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.execution.limits import limited_threads
@@ -52,6 +53,7 @@ from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Registry, make
 from marsbench.progress import Progress
+from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import EnsembleRecord, Run
 from marsbench.results.store import RunFolder
 from marsbench.runner import reload
@@ -229,8 +231,19 @@ class _Refit:
         run = folder.read_run()
         reload.require_complete(run)
         if run.ensemble is not None:
-            return self._ensemble(folder, run, run.ensemble, number)
-        return self._pipeline(folder, number).bundle
+            bundle: AnyBundle = self._ensemble(folder, run, run.ensemble, number)
+        else:
+            bundle = self._pipeline(folder, number).bundle
+        origin = _origin(run).model_copy(update={"groups": self._groups(folder, run)})
+        return replace(bundle, record=bundle.record.model_copy(update={"origin": origin}))
+
+    def _groups(self, folder: RunFolder, run: Run) -> dict[str, list[ValueScores]]:
+        attributes = {clip.id: clip.attributes for clip in self.corpus.clips}
+        try:
+            return by_attributes(read_predictions(folder, run), attributes)
+        except ResultsError as error:
+            self.progress.say(f"No scores by group in the model card: {error}")
+            return {}
 
     def _pipeline(self, folder: RunFolder, number: int | None) -> _Fitted:
         if number is not None:

@@ -8,11 +8,11 @@ from rich.text import Text
 
 from marsbench.deployment.evaluate import HELD, Evaluation, Promise
 from marsbench.deployment.novelty import UNLIKE
+from marsbench.evaluation.by_group import ValueScores, by_value
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.scores import Score
 from marsbench.evaluation.scoring import new_speaker
 from marsbench.report.phrases import new_speaker_phrase
-from marsbench.report.run_view import ValueScores, by_value
 from marsbench.report.terminal import runs
 from marsbench.report.terminal.console import table
 

@@ -23,7 +23,6 @@ from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord, nor
 
 if TYPE_CHECKING:  # importing what searches takes half a second
     from marsbench.automl.selection import SearchRecord
-    from marsbench.deployment.bundle_record import Origin
 
 _MOST_GROWTH = 11
 """Beyond, the number of further speakers is a guess."""
@@ -92,24 +91,6 @@ def by_reason(failures: Iterable[Failure]) -> list[list[Failure]]:
 def fold_numbers(failures: Iterable[Failure]) -> str:
     """The folds that failed, counted from 1."""
     return ", ".join(str(failure.fold + 1) for failure in failures if failure.fold is not None)
-
-
-def worth_phrase(origin: "Origin | None") -> str:
-    """How often a bundle's model was right when it was tested, and for whom, in one line.
-
-    Args:
-        origin: the run that the bundle is from; None for one that was not tested.
-    """
-    if origin is None:
-        return "How often this model is right is not known: it was not exported from a run."
-    tested = origin.tested
-    value, low, high = (f"{100 * number:.1f}" for number in (tested.accuracy, tested.low, tested.high))
-    whom = "new speakers" if origin.by_speaker else "speakers it was trained on (expect less on new ones)"
-    whom = "new speakers of another corpus" if origin.corpora_apart else whom
-    return (
-        f"When tested ({origin.protocol}), {value} % of clips ({low} to {high}) of {whom} were recognised: "
-        f"{origin.verdict.upper()}."
-    )
 
 
 def unlike_phrase(novelty: float) -> str:

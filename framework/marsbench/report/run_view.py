@@ -5,7 +5,7 @@ Among it the clips that it is most wrong about, and its scores by speaker and by
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,12 +18,10 @@ from marsbench.data.audio import Waveform, resample
 from marsbench.data.corpus import ClipSource
 from marsbench.data.segments import read_clip
 from marsbench.errors import AudioError, BenchError, ResultsError
+from marsbench.evaluation.by_group import SpeakerScores, ValueScores, by_attributes, by_speaker
 from marsbench.evaluation.fit_result import Failure
-from marsbench.evaluation.formulas import confusion
-from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import Grade, Outcome, Score, grade, verdict
-from marsbench.evaluation.scoring import scores_of
+from marsbench.evaluation.scores import Grade, Outcome, grade, verdict
 from marsbench.planning.plans import Source, listed_sources
 from marsbench.plugin.registry import discover
 from marsbench.report.charts import (
@@ -41,8 +39,6 @@ from marsbench.results.row import Row
 from marsbench.results.schema import CorpusRecord, Run
 from marsbench.results.store import RunFolder
 
-_MOST_VALUES = 10
-"""Values of an attribute; one with more is not shown."""
 MOST_SPEAKERS = 100
 """Speakers in the table; beyond as many, the plot of recalls leaves them out."""
 _MAX_BYTES = 40_000
@@ -82,62 +78,6 @@ def most_misclassified(predictions: Predictions, n_clips: int = 10) -> list[Misc
         )
         for row in rows
     ]
-
-
-@dataclass(frozen=True)
-class SpeakerScores:
-    """Scores of one speaker's clips."""
-
-    speaker: str
-    n_clips: int
-    accuracy: float
-    recalls: list[float | None]
-    """Recall of each class; None for a class of which the speaker has no clips."""
-
-
-def _grouped(predictions: Predictions, keys: Iterable[str | None]) -> dict[str | None, Predictions]:
-    """The predictions of the clips of each key."""
-    rows: dict[str | None, list[int]] = {}
-    for row, key in enumerate(keys):
-        rows.setdefault(key, []).append(row)
-    return {key: predictions.of_rows(np.array(found)) for key, found in rows.items()}
-
-
-def by_speaker(predictions: Predictions) -> list[SpeakerScores]:
-    """Every known speaker, worst accuracy first; empty if no clip names one."""
-    scores = []
-    for speaker, clips in _grouped(predictions, predictions.speakers).items():
-        if speaker is not None:
-            matrix = confusion(clips.targets, clips.probabilities)
-            recalls = [None if np.isnan(recall) else float(recall) for recall in matrix.recall]
-            scores.append(SpeakerScores(speaker, len(clips.clips), float(matrix.accuracy), recalls))
-    return sorted(scores, key=lambda entry: (entry.accuracy, entry.speaker))
-
-
-@dataclass(frozen=True)
-class ValueScores:
-    """Scores of the clips that have one value of an attribute."""
-
-    value: str | None
-    """None for the clips that name none."""
-    n_clips: int
-    scores: dict[str, Score]
-    """Accuracy and UAR (over the classes that these clips have), with their 95 % intervals."""
-
-
-def by_value(predictions: Predictions, values: Sequence[str | None]) -> list[ValueScores]:
-    """Scores by value of an attribute, in the order of the values; clips without one last.
-
-    Args:
-        predictions: out-of-fold.
-        values: of each of their clips.
-    """
-    found = []
-    for value, clips in _grouped(predictions, values).items():
-        scores = scores_of(clips, [METRICS["accuracy"], METRICS["uar"]])
-        kept = {name: score for name, score in scores.items() if isinstance(score, Score)}
-        found.append(ValueScores(value, len(clips.clips), kept))
-    return sorted(found, key=lambda entry: (entry.value is None, entry.value or ""))
 
 
 @dataclass(frozen=True)
@@ -291,19 +231,9 @@ def view_run(
         speakers=by_speaker(predictions),
         calibration=calibration(predictions),
         misclassified=[_clip_view(clip, corpus, playable) for clip in most_misclassified(predictions)],
-        attributes=_by_attribute(predictions, corpus),
+        attributes=by_attributes(predictions, corpus.attributes),
         audio_problem=corpus.problem,
     )
-
-
-def _by_attribute(predictions: Predictions, corpus: CorpusAudio) -> dict[str, list[ValueScores]]:
-    clips = [corpus.attributes.get(clip, {}) for clip in predictions.clips]
-    columns = {name: [clip.get(name) for clip in clips] for name in sorted(set().union(*clips))}
-    return {
-        name: by_value(predictions, values)
-        for name, values in columns.items()
-        if 1 < len(set(values)) <= _MOST_VALUES
-    }
 
 
 def _clip_view(clip: Misclassified, corpus: CorpusAudio, playable: bool) -> ClipView:

@@ -8,8 +8,9 @@ from matplotlib.image import imread
 
 from fixtures.results import made
 from marsbench.data.audio import Waveform
+from marsbench.evaluation.by_group import by_speaker
 from marsbench.report.charts import RATE, calibration, draw_spectrogram, mark, nice_ticks, png_uri, shades
-from marsbench.report.run_view import by_speaker, most_misclassified, player
+from marsbench.report.run_view import most_misclassified, player
 
 PREDICTIONS = made(
     targets=[0, 1, 1, 0],

@@ -22,7 +22,7 @@ from marsbench.results.schema import EnsembleRecord, Run, normalised
 if TYPE_CHECKING:  # what searches, runs and draws takes up to a second to import
     from marsbench.automl.selection import HoldoutScore, SearchRecord
     from marsbench.automl.status import SearchState
-    from marsbench.report.run_view import ValueScores
+    from marsbench.evaluation.by_group import ValueScores
     from marsbench.results.comparison import Comparison
     from marsbench.runner.status import RunState
 
