@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,7 +235,8 @@ class _Refit:
         else:
             bundle = self._pipeline(folder, number).bundle
         origin = _origin(run).model_copy(update={"groups": self._groups(folder, run)})
-        return replace(bundle, record=bundle.record.model_copy(update={"origin": origin}))
+        record: Any = bundle.record.model_copy(update={"origin": origin})  # of the bundle's own kind
+        return replace(bundle, record=record)
 
     def _groups(self, folder: RunFolder, run: Run) -> dict[str, list[ValueScores]]:
         attributes = {clip.id: clip.attributes for clip in self.corpus.clips}

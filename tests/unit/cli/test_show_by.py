@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fixtures.results import made
-from marsbench.report.run_view import by_value
+from marsbench.evaluation.by_group import by_value
 from marsbench.results.store import RunFolder, find_runs
 
 Bench = Callable[..., Any]
