@@ -172,7 +172,7 @@ def compare(asked: argparse.Namespace) -> None:
     print(f"{'':34} {'wall s':>7} {'CPU s':>7}   macro F1")
     for way, outcomes in found.items():
         print(line(_NAMES[way], outcomes))
-    for way in found if _PLAIN in found else ():
+    for way in [way for way in found if _PLAIN in found and way != _PLAIN]:
         wall, cpu = (
             fmean(one[key] for one in found[way]) / fmean(one[key] for one in found[_PLAIN])
             for key in ("wall", "cpu")
