@@ -100,6 +100,17 @@ def opened_encoder(name: str, sha256: str, path: Path, layers: tuple[Layer, ...]
     return OpenedEncoder(EncoderFile(name, sha256, path), layers)
 
 
+def layer_graph(file: EncoderFile) -> tuple[Any, list[str]]:
+    """The `onnx.GraphProto` of a file, and its layers' tensors: input of the first, output of each.
+
+    Raises:
+        ConfigError: the file cannot be read or has another checksum.
+        PluginError: it is not a speech encoder in a single file.
+    """
+    parsed = _Parsed(file)
+    return parsed._graph, parsed._layers()  # noqa: SLF001 - of this module
+
+
 class _Audio(NamedTuple):
     """The audio input of a graph: log-mel (batch, bands, frames) or samples (batch, n_samples)."""
 

@@ -8,7 +8,7 @@ from marsbench.plugin.registry import KINDS, Entry, discover
 # The networks are held against it in models/, where TensorFlow is loaded, librosa's features with librosa;
 # RAVDESS has nothing to load here and is held against it with made-up files of its own.
 ELSEWHERE = {
-    *("cnn_lstm", "cnn2d", "conformer", "res_cnn2d", "res_lstm"),
+    *("cnn_lstm", "cnn2d", "conformer", "encoder_finetune", "res_cnn2d", "res_lstm"),
     *("librosa_features", "librosa_frames"),
     *("speech_encoder", "speech_encoder_frames", "speech_encoder_functionals"),
 }
