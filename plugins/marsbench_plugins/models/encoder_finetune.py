@@ -42,7 +42,7 @@ class EncoderFinetune(KerasModel):
         ValueError: a parameter is out of range.
     """
 
-    training = MIXUP | {"label_smoothing": 0.1}
+    training = {**MIXUP, "label_smoothing": 0.1}
     starting_points = ({"rank": 32}, {"rank": 0, "learning_rate": 2e-4})
 
     epochs: int = 15

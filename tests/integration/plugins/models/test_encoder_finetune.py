@@ -119,14 +119,15 @@ class Writer:
             return self.graph.node("LayerNormalization", value, *parts, kind=np.float32, epsilon=1e-3)
         centred = value - value.mean(2, keep=True)
         variance = self.graph.node("Pow", centred, centred.like(2), kind=np.float32).mean(2, keep=True)
-        return centred / (variance + 1e-3).apply("Sqrt") * gamma + beta
+        deviation: Value = (variance + 1e-3).apply("Sqrt")
+        return centred / deviation * value.like(gamma) + value.like(beta)
 
     def gelu(self, value: Value) -> Value:
         if self.form.gelu == "one operator":
             return value.apply("Gelu")
         if self.form.gelu == "tanh":
             return value.apply("Tanh")
-        return value * (((value / np.sqrt(2)).apply("Erf") + 1) * 0.5)
+        return value * (((value / 2**0.5).apply("Erf") + 1) * 0.5)
 
 
 def write_encoder(path: Path, form: Form = FORMS[0], *, width: int = 8, seed: int = 0) -> Path:
