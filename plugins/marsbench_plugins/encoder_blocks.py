@@ -90,15 +90,16 @@ class _Reader:
     def block(self, start: str, end: str) -> Block:
         """The block between two tensors."""
         middle, branch = self._residual(end, lambda name: start in self._inputs_of(name))
-        narrow, activated, _ = self._linear(branch)
-        wide, normed, _ = self._linear(self._before_gelu(activated))
+        narrow, activated = self._unscaled(branch)
+        wide, normed = self._unscaled(self._before_gelu(activated))
         _, branch = self._residual(middle, lambda name: name == start)
-        attended, joined, _ = self._linear(branch)
+        attended, joined = self._unscaled(branch)
         mixed = self._node(joined, _SAME_VALUES, "MatMul")
         weights = self._node(mixed.input[0], _UNCHANGED, "Softmax")
         scores = self._node(weights.input[0], _SAME_VALUES, "MatMul")
-        query, key, value = map(self._linear, (*scores.input, mixed.input[1]))
-        norms = [self._norm(source, start) for _, source, _ in (query, key, value)]
+        query, key = map(self._linear, scores.input)
+        value = self._unscaled(mixed.input[1])
+        norms = [self._norm(part[1], start) for part in (query, key, value)]
         # Their product is 1 / sqrt(dimensions of a head).
         n_heads = len(attended.bias) * (query[2] * key[2]) ** 2
         if abs(n_heads - round(n_heads)) > 1e-3 or not round(n_heads):
@@ -133,13 +134,22 @@ class _Reader:
             raise self._refusal(f"{name} is no {wanted}")
         return node
 
+    def _unscaled(self, name: str) -> tuple[Linear, str]:
+        """The linear map that gives `name`, and its input."""
+        linear, source, factor = self._linear(name)
+        if factor != 1:
+            raise self._refusal(f"{name} is multiplied by {factor:g}")
+        return linear, source
+
     def _linear(self, name: str) -> tuple[Linear, str, float]:
         """The linear map that gives `name`, its input, and the factor by which its result is multiplied."""
         factor, bias = 1.0, np.zeros((), np.float32)
         while (node := self._makers.get(name)) is not None:
             if node.op_type in {"Gemm", "MatMul"}:
                 kernel, own = self._weights(node)
-                total = (bias + factor * own) / factor
+                total = ((bias + factor * own) / factor).reshape(-1)
+                if total.size not in {1, kernel.shape[1]}:
+                    raise self._refusal(f"what is added to {name} differs between frames")
                 return Linear(kernel, np.broadcast_to(total, kernel.shape[1:])), node.input[0], factor
             if node.op_type in _SAME_VALUES:
                 name = node.input[0]
@@ -155,11 +165,11 @@ class _Reader:
 
     def _operands(self, node: Any) -> tuple[str, NDArray[np.float32]]:
         """The input of a binary operator that is computed, and the one that is constant."""
-        constants = [self._constant(name) for name in node.input]
+        constants = [self._constant(name) for name in node.input] if node is not None else []
         for place, constant in enumerate(constants):
             if len(constants) == 2 and constant is not None:
                 return node.input[1 - place], constant
-        raise self._refusal(f"{node.op_type} without a constant")
+        raise self._refusal(f"{node.op_type if node is not None else 'an input'} without a constant")
 
     def _weights(self, node: Any) -> tuple[Floats, Floats]:
         """Kernel (n_in, n_out) and bias of a matrix product."""
@@ -182,7 +192,7 @@ class _Reader:
             if node.op_type == "Gelu" and _attributes(node).get("approximate", b"none") == b"none":
                 return str(node.input[0])
             if node.op_type == "Erf":
-                return self._operands(self._makers[node.input[0]])[0]
+                return self._operands(self._makers.get(node.input[0]))[0]
             if node.op_type in _ELEMENTWISE:
                 waiting += node.input
         raise self._refusal("the activation is not GELU")
@@ -192,7 +202,7 @@ class _Reader:
         while (node := self._makers.get(name)) is not None and node.op_type in _UNCHANGED:
             name = node.input[0]
         if node is not None and node.op_type == "LayerNormalization":
-            gamma, beta = (self._constant(part) for part in node.input[1:3])
+            gamma, beta = [*map(self._constant, node.input[1:3]), None][:2]
             epsilon, source = _attributes(node).get("epsilon", 1e-5), node.input[0]
         else:
             node = self._node(name, frozenset(), "Add")
@@ -200,7 +210,7 @@ class _Reader:
             ratio, gamma = self._operands(self._node(scaled, frozenset(), "Mul"))
             centred, deviation = self._node(ratio, frozenset(), "Div").input
             variance = self._node(deviation, frozenset(), "Sqrt").input[0]
-            epsilon = float(self._operands(self._node(variance, frozenset(), "Add"))[1])
+            epsilon = self._operands(self._node(variance, frozenset(), "Add"))[1].item()
             source = self._node(centred, frozenset(), "Sub").input[0]
         if source != start or gamma is None or beta is None:
             raise self._refusal(f"{name} is no layer normalisation of {start}")

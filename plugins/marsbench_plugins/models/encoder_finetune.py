@@ -1,5 +1,6 @@
 """Blocks of a pretrained speech encoder, trained further."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -15,11 +16,12 @@ from marsbench.plugin.base import Plugin
 from marsbench.plugin.keras import import_keras
 from marsbench.plugin.keras.model import KerasModel
 from marsbench.plugin.model import Examples, FitContext
-from marsbench.plugin.search_space import HyperParameters
+from marsbench.plugin.search_space import HyperParameters, Scalar
 from marsbench_plugins.encoder_blocks import Block, Linear, Norm, encoder_blocks
 from marsbench_plugins.networks import MIXUP, batch_normalised
 
 _LEAST_VARIANCE = 1e-6
+_TRAINING: Mapping[str, Scalar] = {**MIXUP, "label_smoothing": 0.1}
 
 
 @dataclass
@@ -42,7 +44,7 @@ class EncoderFinetune(KerasModel):
         ValueError: a parameter is out of range.
     """
 
-    training = {**MIXUP, "label_smoothing": 0.1}
+    training = _TRAINING
     starting_points = ({"rank": 32}, {"rank": 0, "learning_rate": 2e-4})
 
     epochs: int = 15

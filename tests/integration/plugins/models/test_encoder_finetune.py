@@ -224,11 +224,23 @@ def with_computed_weights(path: Path) -> Path:
     return path
 
 
+def with_a_scaled_branch(path: Path) -> Path:
+    model = onnx.load(str(write_encoder(path)))
+    place, product = [item for item in enumerate(model.graph.node) if item[1].op_type == "MatMul"][-1]
+    scaled = onnx.helper.make_node("Mul", ["product", "factor"], [*product.output])
+    product.output[0] = "product"
+    model.graph.node.insert(place + 1, scaled)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.5), "factor"))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 @pytest.mark.parametrize(
     ("write", "layer", "n_blocks", "told"),
     [
         (with_tanh, 0, 1, "the activation is not GELU"),
         (with_computed_weights, 1, 1, "the weights of .* are no constants"),
+        (with_a_scaled_branch, 1, 1, "is multiplied by 0.5"),
         (write_encoder, 2, 1, "encoder a has 2 layers: no 1 after layer 2 can be trained"),
         (write_encoder, 1, 2, "encoder a has 2 layers: no 2 after layer 1 can be trained"),
     ],
