@@ -26,7 +26,8 @@ from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.execution.base import EpochBar, Task
 from marsbench.execution.executor import LocalPool
 from marsbench.execution.limits import Limits
-from marsbench.features.store import Extracted, Extraction, FeatureStore
+from marsbench.features.extraction import Extracted, Extraction
+from marsbench.features.store import FeatureStore
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent
 

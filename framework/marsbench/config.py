@@ -9,7 +9,7 @@ the command that repeats a run (`results.reproduce`).
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -63,11 +63,35 @@ _THRESHOLD = Hint("NAME=NUMBER", texts=_criteria_texts)
 
 Objective = Literal["macro_f1", "accuracy", "uar", "log_loss"]
 Normalise = Literal["corpus", "speaker", "training-speakers"]
+VersionKind = Literal["speed", "pitch", "vtl", "room", "noise"]
 
 
 def is_transductive(by: Normalise | None) -> bool:
     """Whether features of test clips are normalised by statistics of further test clips."""
     return by in {"corpus", "speaker"}
+
+
+class Versions(BaseModel):
+    """Changed versions of clips (`features.clip_versions`) that a pipeline is trained on beside the clips."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kinds: tuple[VersionKind, ...] = Field(min_length=1)
+    averaged: bool = False
+    """Whether a prediction is the mean over a clip and its versions, instead of that of the clip alone."""
+
+    @property
+    def phrase(self) -> str:
+        """What a run was trained on and how it predicts, in a few words."""
+        return f"versions {','.join(self.kinds)}{' (predictions averaged)' if self.averaged else ''}"
+
+
+def _in_order(kinds: list[str]) -> list[str]:
+    """Each kind once and in one order, so that the order in which they are named makes no other run."""
+    for kind in kinds:
+        if kind not in get_args(VersionKind):
+            raise ValueError(unknown("version", kind, get_args(VersionKind)))
+    return [kind for kind in get_args(VersionKind) if kind in kinds]
 
 
 def tuner_names() -> list[str]:
@@ -212,7 +236,31 @@ class _Tuned(Options):
     """Time for the whole experiment, such as 30m; it cuts trials, never folds."""
 
 
-class Experiment(_Bench, _Tuned, Execution):
+class _Versioned(Options):
+    """Whether pipelines are trained on changed versions of the training clips, too."""
+
+    versions: Annotated[
+        Words | None, AfterValidator(lambda kinds: kinds and _in_order(kinds)), Hint("NAME,...", "none")
+    ] = None
+    """Train on changed versions of each training clip too: speed, pitch, vtl, room, noise."""
+    average_versions: bool = False
+    """Predict the mean over a clip and its versions; costs their extraction for each prediction."""
+
+    @field_validator("average_versions")
+    @classmethod
+    def _has_versions(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("versions"):
+            raise ValueError("there are no versions to average over; name some, such as --versions speed")
+        return value
+
+    @property
+    def clip_versions(self) -> Versions | None:
+        """The versions of both options; None for none."""
+        kinds = self.versions
+        return Versions.model_validate({"kinds": kinds, "averaged": self.average_versions}) if kinds else None
+
+
+class Experiment(_Bench, _Tuned, _Versioned, Execution):
     """A grid of pipelines on one corpus under one protocol; every pair of features and model is run."""
 
     features: Words
@@ -252,7 +300,7 @@ def _share_or_number(value: float) -> float:
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_share_or_number)]
 
 
-class Search(_Bench, Execution):
+class Search(_Bench, _Versioned, Execution):
     """Pipelines to search through on one corpus under one protocol, within a time."""
 
     time_budget: Seconds = Field(default=1800.0, ge=LEAST_SEARCH)

@@ -35,7 +35,8 @@ from marsbench.data.segments import content_of
 from marsbench.deployment.sources import waveform_of
 from marsbench.errors import BenchError, ConfigError, PluginError
 from marsbench.execution.limits import limited_threads
-from marsbench.features.store import FeatureFile, FeatureStore, extracted
+from marsbench.features.extraction import extracted
+from marsbench.features.store import FeatureFile, FeatureStore
 from marsbench.planning.pipelines import make_pipeline
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.registry import Recipe, discover, drop_in_folders, make

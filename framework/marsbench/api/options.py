@@ -48,6 +48,8 @@ class _Bench(_Shared, total=False):
     set: Mapping[str, Any]
     bad_audio: Literal["skip", "fail"]
     objective: Objective
+    versions: Names | None
+    average_versions: bool
     threads: int
 
 

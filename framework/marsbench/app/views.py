@@ -15,7 +15,7 @@ from marsbench.data.audio import Waveform
 from marsbench.deployment.prediction import Prediction
 from marsbench.report.charts import SHADES, Plot, nice_ticks, png_uri
 from marsbench.report.columns import formatted, threshold_text
-from marsbench.results.schema import normalised
+from marsbench.results.schema import training_words
 
 WIDTH, HEIGHT = 300, 170
 """In pixels; those of the spectrogram of `report.charts`, which is shown below the waveform."""
@@ -121,6 +121,6 @@ def _macros() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["threshold"] = threshold_text
-    environment.filters["normalised"] = normalised
+    environment.filters["training_words"] = training_words
     environment.filters["share"] = lambda share, threshold: formatted(share, "share", threshold=threshold)
     return environment.get_template("tables.html.j2").module

@@ -5,6 +5,7 @@ from math import inf
 from statistics import median
 
 from marsbench.automl.selection import Candidate
+from marsbench.features.clip_versions import names_of
 
 _FITS = {
     "svm": 1.0,
@@ -39,7 +40,12 @@ _UNKNOWN, _UNKNOWN_NETWORK = 5.0, 40.0
 
 def _in_table(candidate: Candidate) -> float:
     usual = _UNKNOWN_NETWORK if candidate.pipeline.rungs else _UNKNOWN
-    return _FITS.get(candidate.pipeline.model.name, usual)
+    return _FITS.get(candidate.pipeline.model.name, usual) * _n_versions(candidate)
+
+
+def _n_versions(candidate: Candidate) -> int:
+    """How many clips there are for each of the corpus: itself and its versions."""
+    return 1 + len(names_of(candidate.pipeline.versions))
 
 
 @dataclass
@@ -65,7 +71,7 @@ class Costs:
     @staticmethod
     def extraction(candidate: Candidate) -> float:
         """Seconds of the extraction by the table."""
-        return _EXTRACTIONS.get(candidate.pipeline.features.name, _UNKNOWN)
+        return _EXTRACTIONS.get(candidate.pipeline.features.name, _UNKNOWN) * _n_versions(candidate)
 
     def extracted(self, candidate: Candidate, seconds: float) -> None:
         """Note what an extraction took."""

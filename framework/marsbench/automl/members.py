@@ -136,5 +136,7 @@ def _contenders(
 
 
 def _candidate(member: Member, units: Units) -> Candidate:
-    names = ScreeningResult(features=member.run.features.name, model=member.run.model.name)
+    names = ScreeningResult(
+        features=member.run.features.name, model=member.run.model.name, options=units.pipeline.options
+    )
     return Candidate(units.pipeline, units, names)

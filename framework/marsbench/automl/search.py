@@ -98,6 +98,9 @@ def _searched(
         raise ConfigError(
             f"a search has one protocol, and {asked.protocol[0]} stands for {names}: name one of them"
         )
+    if asked.versions:
+        alone = [replace(pipeline, versions=None) for pipeline in plan.pipelines]
+        plan = replace(plan, pipelines=(*alone, *plan.pipelines))
     if plan.corpus.held_out:
         progress.say(held_out_line(plan.corpus))
     path = path_of(asked, plan)
@@ -182,7 +185,9 @@ class _Search:
                 pipeline,
                 Units.of(self.plan, pipeline, self.experiment.seed),
                 known.get(pipeline.name)
-                or ScreeningResult(features=pipeline.features.name, model=pipeline.model.name),
+                or ScreeningResult(
+                    features=pipeline.features.name, model=pipeline.model.name, options=pipeline.options
+                ),
             )
             for pipeline in self.plan.pipelines
         ]

@@ -27,11 +27,13 @@ class _Record(BaseModel):
 class _Pipeline(_Record):
     features: str
     model: str
+    options: str = ""
+    """`Pipeline.options`."""
 
     @property
     def name(self) -> str:
         """Name of the pipeline."""
-        return f"{self.features} + {self.model}"
+        return f"{self.features} + {self.model}{self.options}"
 
 
 class ScreeningResult(_Pipeline):
@@ -158,10 +160,8 @@ class Contender(NamedTuple):
     @property
     def record(self) -> HoldoutScore:
         """Its entry in the search's record."""
-        looked = self.candidate.looked
-        return HoldoutScore(
-            features=looked.features, model=looked.model, score=self.score, seconds=self.seconds
-        )
+        names = self.candidate.looked.model_dump(include={"features", "model", "options"})
+        return HoldoutScore(**names, score=self.score, seconds=self.seconds)
 
 
 def gain_of(one: Contender, other: Contender) -> Gain:

@@ -13,6 +13,7 @@ from statistics import median
 
 from marsbench.automl.costs import Costs
 from marsbench.automl.selection import Candidate, Contender, gain_of
+from marsbench.config import Versions
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import objective_score
 from marsbench.execution.base import Outcome, Task
@@ -24,7 +25,7 @@ from marsbench.plugin.registry import Recipe
 from marsbench.progress import Advance
 from marsbench.results.studies import StudyFolder
 from marsbench.runner.ensemble_job import HoldoutPredictions, InnerPredictions
-from marsbench.runner.resources import NO_TIME, OUT_OF_TIME, Resources
+from marsbench.runner.resources import NO_TIME, OUT_OF_TIME, Resources, extracted_key
 from marsbench.tuning.cached_fits import CachedFits
 from marsbench.tuning.search_space import Configuration
 
@@ -110,7 +111,8 @@ class Screening:
         return self.costs.fit(candidate) + (0.0 if is_there else self.costs.extraction(candidate))
 
     def _has_features(self, candidate: Candidate) -> bool:
-        return candidate.pipeline.features.key in self.place.extracted
+        pipeline = candidate.pipeline
+        return extracted_key(pipeline.features, pipeline.versions) in self.place.extracted
 
     def _cheapest_first(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
         waiting = list(candidates)
@@ -326,8 +328,8 @@ class Screening:
     ) -> tuple[float, float] | Failure:
         """Score and seconds of a fit up to an epoch on the hold-out of the first fold."""
         pipeline, is_there = candidate.pipeline, self._has_features(candidate)
-        begun = self.clock.elapsed
-        features = self._features_by(pipeline.features)
+        begun, features_by = self.clock.elapsed, partial(self._features_by, pipeline.versions)
+        features = features_by(pipeline.features)
         if isinstance(features, Failure):
             return features
         if not is_there:
@@ -341,7 +343,7 @@ class Screening:
             key=candidate.units.key(self.plan.protocol.hash, self.place.asked.threads).screening_fits,
             folder=self.folder,
             others=(),
-            features_by=self._features_by,
+            features_by=features_by,
             submit=self._submit,
             say=self.place.progress.say,
         )
@@ -352,8 +354,8 @@ class Screening:
         score = objective_score(self.objective, result.probabilities, targets[0])
         return score, result.fit_seconds + result.predict_seconds
 
-    def _features_by(self, recipe: Recipe) -> FeatureFile | Failure:
-        return self.place.features_of(self.plan.corpus, self.plan.folders, recipe)
+    def _features_by(self, versions: Versions | None, recipe: Recipe) -> FeatureFile | Failure:
+        return self.place.features_of(self.plan.corpus, self.plan.folders, versions, recipe)
 
     def _submit(self, task: Task) -> Outcome:
         """Outcome of a fit; the time spent is written after each."""

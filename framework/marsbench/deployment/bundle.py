@@ -25,7 +25,8 @@ from marsbench.deployment.prediction import Prediction, Window, beyond_full_scal
 from marsbench.deployment.sources import Source, is_several, waveform_of
 from marsbench.errors import BenchError, PluginError
 from marsbench.execution.limits import limited_threads
-from marsbench.features.store import extracted
+from marsbench.features.clip_versions import names_of, version_of
+from marsbench.features.extraction import extracted
 from marsbench.plugin.base import Plugin
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.onnx_sharing import shared_runs
@@ -245,11 +246,25 @@ class Bundle(BaseBundle):
         """Features of one window after the other; raises PluginError."""
         resampled, key = resample(recorded, self.record.sample_rate), self.record.features.key
         for span in spans:
-            yield {key: extracted(self.extractor, _window(resampled, recorded, span))}
+            window = {key: extracted(self.extractor, _window(resampled, recorded, span))}
+            cut = Waveform(recorded.samples[slice(*span)], recorded.sample_rate)
+            for name, version_key in self.averaged.items():
+                window[version_key] = extracted(self.extractor, version_of(cut, name))
+            yield window
+
+    @property
+    def averaged(self) -> dict[str, str]:
+        """Keys of features by version that a prediction is the mean over, beside those of the clip."""
+        versions = self.record.versions
+        names = names_of(versions) if versions and versions.averaged else ()
+        return {name: f"{self.record.features.key} {name}" for name in names}
 
     def probabilities(self, windows: Sequence[WindowFeatures]) -> NDArray[np.float64]:
         """Probability of each class, (n_windows, n_classes); raises PluginError as the base class says."""
-        key = self.record.features.key
+        keys = self.record.features.key, *self.averaged.values()
+        return np.asarray(np.mean([self._probabilities(windows, key) for key in keys], axis=0))
+
+    def _probabilities(self, windows: Sequence[WindowFeatures], key: str) -> NDArray[np.float64]:
         n_frames = None if self.record.model_format.any_length else self.record.input_shape[0]
         features = [window[key] for window in windows]
         batches = [features[start : start + BATCH] for start in range(0, len(features), BATCH)]
@@ -306,7 +321,7 @@ class EnsembleBundle(BaseBundle):
 
         Members with equal extractors share them, extractors of one encoder its answer to the same samples.
         """
-        members = {member.record.features.key: member for member in self.members}.values()
+        members = {(one.record.features.key, *one.averaged): one for one in self.members}.values()
         by_member = [member.extracted(recorded, spans) for member in members]
         windows: list[WindowFeatures] = []
         for _ in spans:

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from marsbench.config import Criteria
+from marsbench.config import Criteria, Versions
 from marsbench.data.audio import MAX_SECONDS, RATES
 from marsbench.data.corpus_options import Channel
 from marsbench.deployment.formats import DEFAULT_FORMAT
@@ -23,6 +23,7 @@ from marsbench.deployment.model_format import ModelFormat, find_format
 from marsbench.evaluation.by_group import ValueScores
 from marsbench.evaluation.metrics import objective_title
 from marsbench.evaluation.scores import Metrics, Outcome
+from marsbench.features.clip_versions import names_of
 from marsbench.plugin.registry import Recipe
 
 _Rate = Annotated[int, Field(ge=RATES.start, lt=RATES.stop)]
@@ -232,6 +233,8 @@ class BundleRecord(BaseRecord):
     input_shape: Annotated[list[_Size], Field(min_length=1, max_length=2)]
     """Shape of one training clip's features, (n_frames, n_dims) or (n_dims,)."""
     seed: int
+    versions: Versions | None = None
+    """Changed versions of training clips that it was trained on, too; if averaged, it predicts by them."""
     choice: ChoiceRecord | None = None
     """None for an untuned run, for the configuration of one fold, and in older bundles."""
     novelty: NoveltyRecord | None = None
@@ -247,6 +250,22 @@ class BundleRecord(BaseRecord):
     def title(self) -> str:
         """The names of its plugins."""
         return f"{self.features.name} + {self.model.name}"
+
+    @property
+    def versions_sentence(self) -> str:
+        """What versions it was trained on, and what a prediction is made from; empty without any."""
+        if self.versions is None:
+            return ""
+        n_versions = len(names_of(self.versions))
+        trained = (
+            f"Trained on {n_versions} changed versions of each clip, too: {', '.join(self.versions.kinds)}."
+        )
+        if not self.versions.averaged:
+            return f"{trained} A recording is predicted as it is."
+        return (
+            f"{trained} A prediction is the mean over a recording and its versions, so that it extracts "
+            f"features {n_versions + 1} times."
+        )
 
 
 class BundledMember(_Record):

@@ -17,7 +17,7 @@ from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.metrics import objective_score
 from marsbench.execution.base import Outcome, Task, attempt
 from marsbench.execution.limits import limited_threads
-from marsbench.features.store import FeatureFile, FeatureStore
+from marsbench.features.store import FeatureFile, stored_features
 from marsbench.hashing import canonical_json
 from marsbench.plugin.registry import Recipe, Registry
 from marsbench.progress import Progress
@@ -87,14 +87,14 @@ def _fits(
 ) -> list[CachedFits]:
     """The fits on the inner splits of every fold, made in this process."""
 
+    def stored(recipe: Recipe) -> FeatureFile:
+        return stored_features(units.corpus, recipe, units.folders, units.pipeline.versions, progress)
+
     def features_of(recipe: Recipe) -> FeatureFile | Failure:
-        store = FeatureStore(recipe, units.folders)
-        return cast(
-            "FeatureFile | Failure", attempt(lambda _: store.features_of(units.corpus, progress), _ignore)
-        )
+        return cast("FeatureFile | Failure", attempt(lambda _: stored(recipe), _ignore))
 
     objective = tuning.asked.objective
-    features = FeatureStore(units.pipeline.features, units.folders).features_of(units.corpus, progress)
+    features = stored(units.pipeline.features)
     return [
         CachedFits(
             name=f"{units.pipeline.name}, fold {fold + 1}",

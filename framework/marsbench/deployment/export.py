@@ -44,10 +44,10 @@ from marsbench.deployment.novelty import novelty_of
 from marsbench.environment import environment
 from marsbench.errors import BenchError, ConfigError, ExportError, ResultsError
 from marsbench.evaluation.by_group import ValueScores, by_attributes
-from marsbench.evaluation.fit import Unit, features_of, fit_model
+from marsbench.evaluation.fit import Unit, fit_model, probabilities_of
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.execution.limits import limited_threads
-from marsbench.features.store import FeatureStore
+from marsbench.features.store import stored_features
 from marsbench.planning.pipelines import Pipeline
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model
@@ -93,6 +93,7 @@ class Target:
             title = f"{one.features.name} + {one.model.name}"
             with naming_member(number, title) if is_ensemble else nullcontext():
                 if self.end_to_end:
+                    _require_single_clip(one)
                     require_graph(registry.get("features", one.features.name))
                 find_format(self.form).require(registry.get("models", one.model.name), self.quantised)
 
@@ -118,12 +119,22 @@ def _not_one_file(n_members: int) -> str:
     )
 
 
+def _require_single_clip(pipeline: Run | BundleRecord) -> None:
+    if pipeline.versions and pipeline.versions.averaged:
+        raise ExportError(
+            "one ONNX file predicts a clip, not the mean over its versions; leave --end-to-end out for a "
+            "bundle that does, or export a run made without --average-versions"
+        )
+
+
 def _write_end_to_end(bundle: Bundle, samples: Sequence[Sample], path: Path) -> BaseRecord:
     record = bundle.record
     clips = [resample(sample.waveform, record.sample_rate).samples for sample in samples]
     facts = {"corpus": record.corpus.name, "licence": record.corpus.licence}
     if record.origin is not None:
         facts["run"] = record.origin.run_id
+    if record.versions is not None:
+        facts["trained_on"] = f"clips and {record.versions.phrase}"
     data = end_to_end(bundle.extractor, bundle.model, bundle.labels, clips, facts).SerializeToString()
     write_atomically(path, lambda file: file.write(data))
     return record
@@ -270,7 +281,7 @@ class _Refit:
         bundle, unit = _fit(units, reload.chosen_by(run, fold), self.progress, run=run, fold=fold)
         model = cast("Model", bundle.model)
         clips = [self.corpus.clips[row].id for row in unit.test]
-        probabilities = model.predict_proba(features_of(unit, model, unit.test))
+        probabilities = probabilities_of(unit, model, unit.test)
         reload.compare_with_run(folder, fold, clips, probabilities, self.progress, always=has_changed)
         return _Fitted(bundle, clips, probabilities)
 
@@ -309,10 +320,10 @@ def _fit(
     fold: int | None = None,
 ) -> tuple[Bundle, Unit]:
     """Fit on all clips, or on the training part of a fold, from 0."""
-    corpus, folders = units.corpus, units.folders
+    corpus, folders, versions = units.corpus, units.folders, units.pipeline.versions
     recipe = tuned_features(units.pipeline.features, folders, configuration)
     with limited_threads(run.threads if run else 1):
-        features = FeatureStore(recipe, folders).features_of(corpus, progress)
+        features = stored_features(corpus, recipe, folders, versions, progress)
         if fold is None:
             unit = units.whole(features, configuration)
         else:
@@ -330,6 +341,7 @@ def _fit(
         origin=_origin(run) if run else None,
         fold=fold,
         seed=units.seed,
+        versions=versions,
         environment=environment(),
     )
     measure = novelty_of(features, corpus, [*unit.train, *unit.validation])

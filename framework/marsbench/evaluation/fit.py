@@ -23,7 +23,7 @@ from marsbench.evaluation.normalisation import Groups, aligned, standardised
 from marsbench.evaluation.predictions import flaw_in
 from marsbench.features.store import FeatureFile
 from marsbench.hashing import digest
-from marsbench.plugin.features import Features
+from marsbench.plugin.features import Features, stacked
 from marsbench.plugin.model import Examples, FitContext, Model, OnEpoch, Probabilities
 from marsbench.plugin.registry import Recipe, make
 from marsbench.plugin.search_space import Defaults, Scalar
@@ -66,6 +66,8 @@ class Unit:
     """Group of each clip of the feature file, by whose statistics features are standardised; empty: none."""
     aligned_in: Groups = ()
     """Group of each training clip whose features are aligned, see `evaluation.normalisation`; empty: none."""
+    is_averaged: bool = False
+    """Whether probabilities are the mean over a clip and its versions."""
 
 
 def fit_version() -> str:
@@ -89,7 +91,7 @@ def fit_and_predict(
     """
     model, hyperparameters, fit_seconds = fit_model(unit, on_epoch)
     start = time.perf_counter()
-    given = model.predict_proba(features_of(unit, model, unit.test))
+    given = probabilities_of(unit, model, unit.test)
     result = UnitResult(
         fold=unit.fold,
         probabilities=_checked(given, (len(unit.test), unit.n_classes), unit.model.name),
@@ -101,7 +103,7 @@ def fit_and_predict(
         environment=environment(),
         fit_seconds=fit_seconds,
         predict_seconds=time.perf_counter() - start,
-        extraction_seconds=unit.features.seconds_per_clip,
+        extraction_seconds=sum(file.seconds_per_clip for file in _predicted_from(unit)),
         model_bytes=None if unit.is_draft else _saved_bytes(model),
     )
     return result, model.checkpoint_
@@ -122,7 +124,8 @@ def fit_model(
     random.seed(unit.seed)
     np.random.seed(unit.seed)  # noqa: NPY002 - the global generator is the point
     model = cast("Model", make("models", unit.model, unit.folders))
-    train = Examples(_training_features(unit, model), np.array(unit.train_targets, np.int64))
+    train = _training_examples(unit, model)
+    is_version = np.arange(len(train)) >= len(unit.train)
     hp = Defaults(unit.hyperparameters, unit.proposed)
     validation = _validation(unit, model) if unit.validation else None
     start = time.perf_counter()
@@ -135,7 +138,8 @@ def fit_model(
         is_draft=unit.is_draft,
         until=unit.until,
         checkpoint=unit.checkpoint,
-        groups=np.array(unit.train_groups, np.int64),
+        groups=_groups(unit),
+        is_version=is_version if is_version.any() else None,
     )
     model.fit(train, hp, context)
     hp.refuse_unused(unit.model.name)
@@ -167,11 +171,37 @@ def _validation(unit: Unit, model: Model) -> Examples:
     return Examples(features_of(unit, model, unit.validation), np.array(unit.validation_targets, np.int64))
 
 
-def _training_features(unit: Unit, model: Model) -> Features:
-    features = _read(unit, unit.train)
+def _training_examples(unit: Unit, model: Model) -> Examples:
+    """The training clips, then each version of them: a version is of its clip's class and group."""
+    parts = [_read(unit, unit.train), *_read_versions(unit, unit.train)]
     if unit.aligned_in:
-        features = aligned(features, np.array(unit.aligned_in, np.int64))
-    return _as_taken(features, model)
+        parts = [aligned(stacked(parts), _for_versions(unit, unit.aligned_in))]
+    features = stacked([_as_taken(part, model) for part in parts])
+    return Examples(features, _for_versions(unit, unit.train_targets))
+
+
+def _for_versions(unit: Unit, numbers: tuple[int, ...]) -> NDArray[np.int64]:
+    """Numbers of the training clips, and again those for each version."""
+    return np.tile(np.array(numbers, np.int64), 1 + len(unit.features.versions))
+
+
+def _groups(unit: Unit) -> NDArray[np.int64]:
+    """Group of each training clip and version; a single group is divided, but no clip from its versions."""
+    is_divided = bool(unit.features.versions) and len(set(unit.train_groups)) == 1
+    return _for_versions(unit, tuple(range(len(unit.train))) if is_divided else unit.train_groups)
+
+
+def probabilities_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Probabilities:
+    """Class probabilities of some clips, (n_clips, n_classes), if asked for the mean over their versions."""
+    clips = model.predict_proba(features_of(unit, model, rows))
+    if not unit.is_averaged:
+        return clips
+    versions = [model.predict_proba(_as_taken(part, model)) for part in _read_versions(unit, rows)]
+    return np.asarray(np.mean([clips, *versions], axis=0))
+
+
+def _predicted_from(unit: Unit) -> list[FeatureFile]:
+    return [unit.features, *(unit.features.versions if unit.is_averaged else ())]
 
 
 def features_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
@@ -180,7 +210,15 @@ def features_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
 
 
 def _read(unit: Unit, rows: tuple[int, ...]) -> Features:
-    features = unit.features.read(rows)
+    return _standardised(unit, unit.features.read(rows), rows)
+
+
+def _read_versions(unit: Unit, rows: tuple[int, ...]) -> list[Features]:
+    return [_standardised(unit, version, rows) for version in unit.features.versions_of(rows)]
+
+
+def _standardised(unit: Unit, features: Features, rows: tuple[int, ...]) -> Features:
+    """By the clips' own statistics, for versions too."""
     if not unit.standardised_in:
         return features
     return standardised(features, unit.features, rows, unit.standardised_in)

@@ -7,19 +7,19 @@ The key covers everything that decides the features: the extractor's name, param
 versions, and the decoder; clips are identified by the sha256 of their audio bytes, or of the decoded samples
 if they are segments of a file or decoded by PyAV. So stale features are never read. Extraction writes partial
 files of the same format; an interrupted extraction resumes from them, and other corpora reuse the clips that
-they share.
+they share. Changed versions of the clips (`features.clip_versions`) are extractions of their own, in folders
+of their own keys.
 """
 
 import hashlib
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,12 @@ from marsbench.atomic_files import (
     write_atomically,
     write_checksummed,
 )
-from marsbench.data.audio import DECODER, Waveform, decode, read_bytes, resample
-from marsbench.data.compressed import file_key
-from marsbench.data.corpus import CheckedCorpus, Clip, ClipSource
-from marsbench.data.segments import LastFile, content_of
-from marsbench.errors import AudioError, BenchError, DamagedError, PluginError, StorageError, reason_of
+from marsbench.config import Versions
+from marsbench.data.audio import DECODER
+from marsbench.data.corpus import CheckedCorpus, Clip
+from marsbench.errors import DamagedError, PluginError, StorageError, reason_of
+from marsbench.features.clip_versions import code_of, names_of
+from marsbench.features.extraction import Extracted, ExtractedClip, Extraction, RunAll, run_here
 from marsbench.hashing import digest
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
 from marsbench.plugin.registry import Recipe, make
@@ -49,90 +50,6 @@ _CHUNK = 16
 """Clips per extraction task."""
 _PART = 512
 """Clips per partial file; an interruption loses fewer than that."""
-_RERUN = "run the same command again once it is whole"
-
-
-class ExtractedClip(NamedTuple):
-    """Features of one clip."""
-
-    array: Floats
-    """(n_frames, n_dims) or (n_dims,)."""
-    seconds: float
-    """Time to read, decode and extract."""
-
-
-Extracted = dict[str, ExtractedClip]
-"""Extracted clips by `CheckedCorpus.audio_keys`."""
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """A picklable task that extracts features of a few clips in any process."""
-
-    recipe: Recipe
-    folders: tuple[Path, ...]
-    clips: tuple[tuple[str, ClipSource], ...]
-    """Key and place of the audio of each clip; segments of one file in order."""
-
-    def __call__(self, _on_epoch: object = None) -> Extracted:
-        """Features by key; the progress callback is not used.
-
-        Raises:
-            PluginError: the extractor failed; names the clip.
-            StorageError: an audio file has vanished or changed since the corpus was checked.
-        """
-        extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
-        with LastFile() as opened:
-            return {key: _extract(extractor, key, source, opened) for key, source in self.clips}
-
-
-def _extract(extractor: FeatureExtractor, key: str, source: ClipSource, opened: LastFile) -> ExtractedClip:
-    start = time.perf_counter()
-    try:
-        waveform = _waveform(key, source, opened)
-    except AudioError as error:
-        raise StorageError(f"audio file {source.path} can be read no more: {error}; {_RERUN}") from error
-    if waveform is None:
-        raise StorageError(f"audio file {source.path} changed during the run; {_RERUN}")
-    try:
-        array = extracted(extractor, waveform)
-    except BenchError as error:
-        raise PluginError(f"{error} (clip {source.path})") from error
-    return ExtractedClip(array, time.perf_counter() - start)
-
-
-def _waveform(key: str, source: ClipSource, opened: LastFile) -> Waveform | None:
-    """The waveform of a clip; None if it is not the one that was checked."""
-    if not source.is_whole:
-        waveform = opened.waveform(source)
-        return waveform if content_of(waveform) == key else None
-    data = read_bytes(source.path)
-    if known := file_key(data):
-        return decode(data) if known == key else None
-    waveform = decode(data)
-    return waveform if content_of(waveform) == key else None
-
-
-def extracted(extractor: FeatureExtractor, waveform: Waveform) -> Floats:
-    """Features of a waveform of any sample rate; raises PluginError for any exception of the extractor."""
-    resampled = resample(waveform, extractor.sample_rate)
-    try:
-        return extractor.checked_extract(resampled.samples, resampled.sample_rate)
-    except BenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{extractor.name}.extract failed: {what}") from error
-
-
-RunAll = Callable[[Iterable[Extraction]], Iterable[Extracted]]
-"""Executes extraction tasks in any process and yields their results in any order."""
-
-
-def run_here(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
-    """Execute extraction tasks in this process, one after the other."""
-    for extraction in extractions:
-        yield extraction()
 
 
 @dataclass(frozen=True)
@@ -140,9 +57,11 @@ class FeatureFile:
     """Features of clips in a fixed order, in one memory-mapped file."""
 
     path: Path
+    versions: tuple["FeatureFile", ...] = ()
+    """Features of changed versions of the same clips in the same order, which are for training alone."""
 
-    def __reduce__(self) -> tuple[Callable[[Path], "FeatureFile"], tuple[Path]]:
-        return _feature_file, (self.path,)  # a worker process maps the file itself
+    def __reduce__(self) -> tuple[Callable[..., "FeatureFile"], tuple[Path, tuple["FeatureFile", ...]]]:
+        return _feature_file, (self.path, self.versions)  # a worker process maps the file itself
 
     @property
     def kind(self) -> FeatureKind:
@@ -161,9 +80,10 @@ class FeatureFile:
         return (self._index["n_frames"], n_dims) if self.kind == "frames" else (n_dims,)
 
     @property
-    def files(self) -> tuple[Path, Path]:
-        """The paths of the array and its index."""
-        return self.path, self.path.with_suffix(".json")
+    def files(self) -> tuple[Path, ...]:
+        """The paths of the array and its index, then those of the versions."""
+        of_versions = (path for version in self.versions for path in version.files)
+        return self.path, self.path.with_suffix(".json"), *of_versions
 
     @property
     def seconds_per_clip(self) -> float:
@@ -182,9 +102,19 @@ class FeatureFile:
         except (OSError, StorageError):
             return False
 
-    def read(self, positions: Iterable[int]) -> Features:
-        """Features of the clips at `positions`, padded to one length."""
-        return pad([self.array(position) for position in positions], self._index["n_frames"])
+    def read(self, positions: Iterable[int], n_frames: int | None = None) -> Features:
+        """Features of the clips at `positions`, padded to one length: `n_frames`, or that of the file.
+
+        What is longer than `n_frames` is cut, as it is of recordings that are longer than the training clips.
+        """
+        n_frames = n_frames or self._index["n_frames"]
+        arrays = [self.array(position) for position in positions]
+        return pad([array[:n_frames] if array.ndim == 2 else array for array in arrays], n_frames)
+
+    def versions_of(self, positions: Sequence[int]) -> list[Features]:
+        """Features of each version of the clips at `positions`, of the shape of `read`."""
+        n_frames = self._index["n_frames"]
+        return [version.read(positions, n_frames) for version in self.versions]
 
     def array(self, position: int) -> Floats:
         """One clip's features, unpadded, as a view of the mapped file."""
@@ -229,18 +159,22 @@ def local_place(path: Path) -> Path:
     return store_root() / path.parent.name / path.name
 
 
-def _feature_file(path: Path) -> FeatureFile:
-    return FeatureFile(path if path.exists() else local_place(path))
+def _feature_file(path: Path, versions: tuple[FeatureFile, ...]) -> FeatureFile:
+    return FeatureFile(path if path.exists() else local_place(path), versions)
 
 
 class FeatureStore:
-    """The cache of one extractor with one set of parameters."""
+    """The cache of one extractor with one set of parameters, for clips or for one version of each."""
 
-    def __init__(self, recipe: Recipe, folders: tuple[Path, ...], root: Path | None = None) -> None:
-        self._recipe = recipe
+    def __init__(
+        self, recipe: Recipe, folders: tuple[Path, ...], root: Path | None = None, version: str = ""
+    ) -> None:
+        self._recipe, self._version = recipe, version
+        self._title = recipe.name + (f", {version}" if version else "")
         self._folders = folders
         self._extractor = cast("FeatureExtractor", make("features", recipe, folders))
-        key = digest([recipe.key, DECODER, *versions_of("extraction")])
+        of_version = code_of([version] if version else [])
+        key = digest([recipe.key, DECODER, *versions_of("extraction"), *of_version])
         self.folder = (root or store_root()) / f"{recipe.name}-{key[:24]}"
 
     def features_of(
@@ -260,15 +194,15 @@ class FeatureStore:
         progress = progress or Silent()
         wanted = list(corpus.audio_keys)
         whole = FeatureFile(self.folder / f"{digest(wanted)[:24]}.f32")
-        with locked(self.folder, f"{self._recipe.name}: another process extracts it", progress, between):
+        with locked(self.folder, f"{self._title}: another process extracts it", progress, between):
             if whole.is_whole():
-                progress.say(f"{self._recipe.name}: all {len(wanted)} clips from the store")
+                progress.say(f"{self._title}: all {len(wanted)} clips from the store")
                 return whole
             for leftover in self.folder.glob(".*.f32.*"):  # temporary files of a process that was killed
                 leftover.unlink(missing_ok=True)
             known = _places(self._whole_files())
             n_known = sum(sha256 in known for sha256 in wanted)
-            progress.say(f"{self._recipe.name}: {n_known} of {len(wanted)} clips from the store")
+            progress.say(f"{self._title}: {n_known} of {len(wanted)} clips from the store")
             clips = dict(zip(wanted, corpus.clips, strict=True))
             missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
             self._extract(missing, progress, run_all)
@@ -294,7 +228,7 @@ class FeatureStore:
     def _extract(self, missing: dict[str, Clip], progress: Progress, run_all: RunAll) -> None:
         waiting: Extracted = {}
         try:
-            with progress.track(f"Extracting {self._recipe.name}", len(missing)) as advance:
+            with progress.track(f"Extracting {self._title}", len(missing)) as advance:
                 for extracted in run_all(self._extractions(missing)):
                     waiting |= extracted
                     advance(len(extracted))
@@ -309,7 +243,8 @@ class FeatureStore:
         clips = [(key, clip.source) for key, clip in missing.items()]
         clips.sort(key=lambda clip: (str(clip[1].path), clip[1].start or 0.0))
         for start in range(0, len(clips), _CHUNK):
-            yield Extraction(self._recipe, self._folders, tuple(clips[start : start + _CHUNK]))
+            chunk = tuple(clips[start : start + _CHUNK])
+            yield Extraction(self._recipe, self._folders, chunk, self._version)
 
     def _write_part(self, clips: Extracted) -> None:
         self._write(self.folder / f"part-{digest(list(clips))[:24]}.f32", clips.items())
@@ -343,6 +278,23 @@ class FeatureStore:
             "seconds": seconds,
         }
         write_checksummed(path.with_suffix(".json"), json.dumps(index))
+
+
+def stored_features(
+    corpus: CheckedCorpus,
+    recipe: Recipe,
+    folders: tuple[Path, ...],
+    versions: Versions | None,
+    progress: Progress | None = None,
+    run_all: RunAll = run_here,
+    between: Callable[[], None] = pause,
+) -> FeatureFile:
+    """Features of all clips and of their versions, each extracted once; raises as `FeatureStore` does."""
+    clips, *others = (
+        FeatureStore(recipe, folders, version=version).features_of(corpus, progress, run_all, between)
+        for version in ("", *names_of(versions))
+    )
+    return replace(clips, versions=tuple(others))
 
 
 def _places(files: Iterable[FeatureFile]) -> dict[str, tuple[FeatureFile, int]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from marsbench.config import Normalise
+from marsbench.config import Normalise, Versions
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
@@ -34,21 +34,33 @@ class Pipeline:
     """Whether a tuner may find something to vary; True for networks, as only TensorFlow could tell."""
     normalise: Normalise | None = None
     """What features are standardised by, see `evaluation.normalisation`."""
+    versions: Versions | None = None
+    """Changed versions of training clips that it is trained on, too."""
 
     @property
     def name(self) -> str:
         """Both names, as tables show them."""
+        return f"{self.features.name} + {self.model.name}{self.options}"
+
+    @property
+    def options(self) -> str:
+        """What is done beside both, as in the name; empty for nothing."""
         by = f", --normalise {self.normalise}" if self.normalise else ""
-        return f"{self.features.name} + {self.model.name}{by}"
+        return by + (f", {self.versions.phrase}" if self.versions else "")
 
 
 def make_pipeline(
-    registry: Registry, features: str, model: str, settings: Settings, normalise: Normalise | None = None
+    registry: Registry,
+    features: str,
+    model: str,
+    settings: Settings,
+    normalise: Normalise | None = None,
+    versions: Versions | None = None,
 ) -> Pipeline:
     """One feature extractor with one model; raises BenchError as `make_plans` does."""
     entries = [registry.get("features", features)], [registry.get("models", model)]
     by_plugin = settings_by_plugin(settings, [*entries[0], *entries[1]])
-    return replace(pairs_of(*entries, by_plugin, Silent())[0], normalise=normalise)
+    return replace(pairs_of(*entries, by_plugin, Silent())[0], normalise=normalise, versions=versions)
 
 
 def usable(kind: Kind, settings: Mapping[str, Any], folders: Sequence[Path], progress: Progress) -> list[str]:

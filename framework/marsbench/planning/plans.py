@@ -86,7 +86,8 @@ def make_plans(
     models = [registry.get("models", name) for name in experiment.model]
     by_plugin = settings_by_plugin(experiment.set, [*datasets, *features, *models])
     pairs = pairs_of(features, models, by_plugin, progress if tell_of_pairs else Silent())
-    pipelines = [replace(pipeline, normalise=experiment.normalise) for pipeline in pairs]
+    normalise, versions = experiment.normalise, experiment.clip_versions
+    pipelines = [replace(pipeline, normalise=normalise, versions=versions) for pipeline in pairs]
     for pipeline in pipelines:
         check(pipeline)
     for entry in (*datasets, *features, *models):

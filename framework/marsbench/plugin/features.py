@@ -1,5 +1,6 @@
 """Base of feature extractor plugins, and `Features`: the features of several clips in one array."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -118,6 +119,14 @@ class Features:
             return self
         sums = self.values.sum(axis=1, dtype=np.float64)  # padding is zero
         return Features((sums / self.lengths[:, None]).astype(np.float32), np.ones_like(self.lengths))
+
+
+def stacked(parts: Sequence[Features]) -> Features:
+    """The clips of several, one after the other; all are of one shape."""
+    if len(parts) == 1:
+        return parts[0]
+    values = np.concatenate([part.values for part in parts])
+    return Features(values, np.concatenate([part.lengths for part in parts]))
 
 
 def for_model(arrays: list[Floats], accepts: FeatureKind, n_frames: int | None) -> Features:

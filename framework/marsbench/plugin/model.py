@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.plugin.base import Plugin
-from marsbench.plugin.features import FeatureKind, Features
+from marsbench.plugin.features import FeatureKind, Features, stacked
 from marsbench.plugin.search_space import HyperParameters, Scalar
 
 Probabilities = NDArray[np.float64]
@@ -30,9 +30,8 @@ class Examples:
 
 def concatenate(first: Examples, second: Examples) -> Examples:
     """The examples of both, in that order."""
-    values = np.concatenate([first.features.values, second.features.values])
-    lengths = np.concatenate([first.features.lengths, second.features.lengths])
-    return Examples(Features(values, lengths), np.concatenate([first.targets, second.targets]))
+    features = stacked([first.features, second.features])
+    return Examples(features, np.concatenate([first.targets, second.targets]))
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,9 @@ class FitContext:
     """Group number of each training clip, (n_clips,): where a model splits them, clips of one group must stay
     together. They are of one speaker or one utterance, as the protocol has it, or duplicates. None: each
     clip is a group of its own."""
+    is_version: NDArray[np.bool_] | None = None
+    """Whether each training clip is a changed version of another, which has its group, (n_clips,): what a
+    model holds out of its training clips is measured on the others. None: there are no versions."""
 
 
 class Model(Plugin):

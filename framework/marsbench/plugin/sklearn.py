@@ -205,26 +205,29 @@ def seed_estimator(estimator: Any, seed: int) -> None:
 
 
 class _Clips(NamedTuple):
-    """Training clips: values (n_clips, ...), and class and group number of each."""
+    """Training clips: values (n_clips, ...), class and group number of each, and whether it is a version."""
 
     values: NDArray[np.float64]
     targets: NDArray[np.int64]
     groups: NDArray[np.int64]
+    is_version: NDArray[np.bool_]
 
     @classmethod
     def of(cls, train: Examples, context: FitContext) -> Self:
         groups = np.arange(len(train)) if context.groups is None else context.groups
-        return cls(train.features.values.astype(np.float64), train.targets, groups)
+        is_version = np.zeros(len(train), bool) if context.is_version is None else context.is_version
+        return cls(train.features.values.astype(np.float64), train.targets, groups, is_version)
 
     @classmethod
     def dev(cls, context: FitContext) -> Self | None:
         """The dev part of a published split; None without one."""
         if context.validation is None or not context.validation_is_dev:
             return None
-        return cls.of(context.validation, replace(context, groups=None))
+        return cls.of(context.validation, replace(context, groups=None, is_version=None))
 
     def part(self, positions: NDArray[np.int64]) -> Self:
-        return type(self)(self.values[positions], self.targets[positions], self.groups[positions])
+        values, targets, groups, is_version = self
+        return type(self)(values[positions], targets[positions], groups[positions], is_version[positions])
 
     def of_classes(self, classes: NDArray[np.int64]) -> Self:
         """The clips of these classes."""
@@ -239,7 +242,8 @@ class _Clips(NamedTuple):
         """Positions of the clips to fit on and of those held out, at least one of each, for up to `n_folds`.
 
         Classes are balanced and groups stay together. Without groups there is no fold if a class has a single
-        clip; a single group is divided like clips without groups.
+        clip; a single group is divided like clips without groups. No version is held out, but left out with
+        its clip.
         """
         from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -252,7 +256,8 @@ class _Clips(NamedTuple):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a class has fewer clips than there are folds
             pairs = list(folds.split(self.targets, self.targets, self.groups))
-        yield from (pair for pair in pairs if len(pair[1]))
+        clips = [(kept, aside[~self.is_version[aside]]) for kept, aside in pairs]
+        yield from (pair for pair in clips if len(pair[1]))
 
 
 def _fitted(estimator: Any, clips: _Clips, seed: int, dev: _Clips | None = None) -> Any:

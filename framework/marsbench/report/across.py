@@ -148,6 +148,7 @@ def _values(shown: AcrossBoards, one: Contender) -> dict[str, Any]:
         "pipeline": pipeline_phrase(row),
         **{name: getattr(row, name) for name in ("features", "model", "settings", "tuner", "normalise")},
         "transductive": is_transductive(row.normalise),
+        "versions": row.versions and row.versions.phrase,
         "mean_rank": one.mean_rank,
         "best_rank": min(one.ranks, default=None),
         "worst_rank": max(one.ranks, default=None),

@@ -14,7 +14,7 @@ from marsbench.report.phrases import (
 )
 from marsbench.results.leaderboard import Board
 from marsbench.results.row import Row
-from marsbench.results.schema import NORMALISED
+from marsbench.results.schema import NORMALISED, TRAINED_ON_VERSIONS
 
 
 def shown_pipelines(shown: Board, rows: Sequence[Row]) -> list[str]:
@@ -60,6 +60,7 @@ def caution_lines(shown: Board, rows: Sequence[Row]) -> list[str]:
         failed = f" ({n_failed:,} failed)" if n_failed else ""
         lines.insert(0, f"… and {len(hidden):,} more{failed}; --top 0 shows all.")
     lines += dict.fromkeys(f"{NORMALISED[row.normalise]}." for row in rows if row.normalise)
+    lines += [f"{TRAINED_ON_VERSIONS}."] if any(row.versions for row in rows) else []
     if any(row.members_chosen == "by hand" for row in rows):
         lines.append(f"chosen by hand: {CHOSEN['by hand']}")
     lines += _common_lines(rows)

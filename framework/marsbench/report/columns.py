@@ -219,6 +219,7 @@ _IDENTITY = (
     *(Column(name, attrgetter(f"board.{name}")) for name in BoardKey._fields),
     *(Column(name, attrgetter(name)) for name in ("features", "model", "settings", "normalise", "seeds")),
     Column("transductive", lambda row: is_transductive(row.normalise)),
+    Column("versions", lambda row: row.versions and row.versions.phrase),
     *(Column(name, attrgetter(name)) for name in ("status", "reason")),
     Column("n_clips"),
 )  # fmt: skip

@@ -90,6 +90,7 @@ def matrix_values(matrix: Matrix) -> dict[str, Any]:
         "tuned": row.tuner is not None,
         "normalise": row.normalise,
         "transductive": is_transductive(row.normalise),
+        "versions": row.versions and row.versions.phrase,
         "seeds": list(row.seeds),
         "cells": [_values(cell) for _, cell in sorted(matrix.cells.items())],
     }

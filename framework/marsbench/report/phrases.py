@@ -19,7 +19,7 @@ from marsbench.evaluation.scores import (
 )
 from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
-from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord, normalised
+from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord, training_words
 
 if TYPE_CHECKING:  # importing what searches takes half a second
     from marsbench.automl.selection import SearchRecord
@@ -182,8 +182,7 @@ def _listed(words: list[str], most: int = 4) -> str:
 def row_details(row: Row) -> list[str]:
     """Settings, seeds, tuning and members of a configuration, and its scores under other protocols."""
     settings = [f"{name.partition('.')[2]}={value}" for name, value in row.settings.items()]
-    settings += [normalised(row.normalise)] if row.normalise else []
-    return [*settings, *_seeds(row), *_tuning(row), *_members(row), *_views(row)]
+    return [*settings, *training_words(row), *_seeds(row), *_tuning(row), *_members(row), *_views(row)]
 
 
 def pipeline_phrase(row: Row) -> str:
@@ -191,8 +190,7 @@ def pipeline_phrase(row: Row) -> str:
     words = [f"{name}={value}" for name, value in row.settings.items()]
     words += [f"{len(row.seeds)} seeds"] if len(row.seeds) > 1 else []
     words += ["tuned"] if row.tuner else []
-    words += [normalised(row.normalise)] if row.normalise else []
-    return ", ".join([row.pipeline, *words])
+    return ", ".join([row.pipeline, *words, *training_words(row)])
 
 
 def _seeds(row: Row) -> list[str]:

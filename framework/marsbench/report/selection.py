@@ -153,7 +153,7 @@ def _belongs(root: Path, row: Row, asked: Experiment) -> bool:
         and row.model in asked.model
         and not set(range(asked.seed, asked.seed + asked.repeats)).isdisjoint(row.seeds)
         and row.settings == settings
-        and row.normalise == asked.normalise
+        and (row.normalise, row.versions) == (asked.normalise, asked.clip_versions)
         # An untuned run is the baseline of every tuned one.
         and (row.tuning is None or row.tuning.asked in {asked.tuning(True), asked.tuning(False)})
         and (found := folders_of(root, row)[0].read_standing()) is not None

@@ -40,6 +40,7 @@ class Member:
             seed=run.seed,
             tuned=run.tuning.asked.key if run.tuning else None,
             normalise=run.normalise,
+            versions=run.versions,
         )
 
 

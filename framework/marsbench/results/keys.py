@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from marsbench.config import Normalise, Tuning
+from marsbench.config import Normalise, Tuning, Versions
 from marsbench.evaluation.fit import fit_version
 from marsbench.evaluation.metrics import METRICS
+from marsbench.features.clip_versions import code_of, names_of
 from marsbench.hashing import digest
 from marsbench.plugin.registry import Recipe
 from marsbench.versions import versions_of
@@ -25,6 +26,7 @@ class PipelineKey:
     seed: int
     threads: int
     normalise: Normalise | None = None
+    versions: Versions | None = None
 
     @property
     def _parts(self) -> list[Any]:
@@ -32,7 +34,7 @@ class PipelineKey:
         # Runs without it have the names that they had before there was such an option.
         normalised = [["normalise", self.normalise]] if self.normalise else []
         parts = [self.protocol, *recipes, self.hyperparameters, self.seed, self.threads, fit_version()]
-        return parts + normalised
+        return [*parts, *normalised, *versions_key(self.versions)]
 
     def run_id(self, tuning: Tuning | None = None) -> str:
         """Name of the run's folder, FEATURES-MODEL-sSEED-DIGEST."""
@@ -54,6 +56,13 @@ class PipelineKey:
     def screening_fits(self) -> str:
         """Key of the fits of a search's first looks."""
         return digest([self.holdout_fits, "first look"])
+
+
+def versions_key(versions: Versions | None) -> list[Any]:
+    """What stands for changed versions of training clips in a key; empty for none."""
+    if versions is None:
+        return []
+    return [["versions", *code_of(names_of(versions)), *(["averaged"] if versions.averaged else [])]]
 
 
 def fit_name(
@@ -89,4 +98,5 @@ def search_id(
         asked: what the user asked for, as far as it decides anything.
     """
     keys = [(features.key, model.key, by_hand) for features, model, by_hand in pipelines]
-    return f"search-{digest([protocol, keys, asked, fit_version()])[:12]}"
+    code = [fit_version(), *(versions_of("clip_versions") if asked.get("versions") else [])]
+    return f"search-{digest([protocol, keys, asked, *code])[:12]}"

@@ -42,6 +42,8 @@ def reproduce(run: Standing, seeds: Sequence[int] = ()) -> Reproduction:
         "threads": run.threads,
         **dict(run.corpus.reading),
         "normalise": run.normalise,
+        "versions": run.versions and list(run.versions.kinds),
+        "average_versions": bool(run.versions and run.versions.averaged),
         **_tuning(run),
     }
     commands = [

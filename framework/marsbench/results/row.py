@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
-from marsbench.config import Criteria, Normalise
+from marsbench.config import Criteria, Normalise, Versions
 from marsbench.errors import DamagedError, ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, Metric
 from marsbench.evaluation.scores import (
@@ -74,6 +74,8 @@ class Row(NamedTuple):
     settings: dict[str, object]
     normalise: Normalise | None
     """How features were normalised, which may make the scores transductive."""
+    versions: Versions | None
+    """Changed versions of training clips that it was trained on, too."""
     configuration: str
     """Key that is equal for runs that differ only in seed and code."""
     tuner: str | None
@@ -179,7 +181,7 @@ class Row(NamedTuple):
     @property
     def untuned_configuration(self) -> str:
         """Key of the same pipeline untuned."""
-        return _configuration(self.features, self.model, self.settings, self.normalise, None, None)
+        return _configuration(self, self.features, self.model, None, None)
 
     @property
     def optimisms(self) -> list[float | None]:
@@ -263,9 +265,8 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
         model=run.model.name,
         settings=run.settings,
         normalise=run.normalise,
-        configuration=_configuration(
-            run.features.name, run.model.name, run.settings, run.normalise, asked, ensemble
-        ),
+        versions=run.versions,
+        configuration=_configuration(run, run.features.name, run.model.name, asked, ensemble),
         tuner=run.tuning.asked.tuner if run.tuning else None,
         asked=asked,
         tuning=run.tuning,
@@ -287,14 +288,14 @@ def row_of(run: Standing, criteria: Criteria) -> Row:
 
 
 def _configuration(
+    of: "Row | Standing",
     features: str,
     model: str,
-    settings: Mapping[str, object],
-    normalise: Normalise | None,
     *chosen: str | None,
 ) -> str:
     """Key that is equal for runs that differ only in seed and code; tuning and ensemble are `chosen`."""
-    return canonical_json([features, model, settings, *chosen, *([normalise] if normalise else [])])
+    optional = [of.normalise, of.versions and of.versions.model_dump(mode="json")]
+    return canonical_json([features, model, of.settings, *chosen, *filter(None, optional)])
 
 
 def merged(rows: Sequence[Row], criteria: Criteria) -> Row:

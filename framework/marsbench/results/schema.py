@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import AliasChoices, ConfigDict, Field, ValidationInfo, field_validator
 
-from marsbench.config import Criteria, Normalise, Tuning, is_transductive
+from marsbench.config import Criteria, Normalise, Tuning, Versions, is_transductive
 from marsbench.data.corpus_options import AS_LISTED, Reading
 from marsbench.data.voices import UNKNOWN
 from marsbench.evaluation.fit_result import Failure
@@ -201,9 +201,21 @@ NORMALISED: Mapping[Normalise, str] = {
 """What `Standing.normalise` did, and makes of a score, as a sentence."""
 
 
+TRAINED_ON_VERSIONS = (
+    "versions: models are trained on changed versions of each training clip, too; a test clip is only itself"
+)
+"""What `Standing.versions` means, as a sentence."""
+
+
 def normalised(by: Normalise) -> str:
     """What `Standing.normalise` did, and makes of a score, in a few words."""
     return f"standardised per {by} (transductive)" if is_transductive(by) else "training speakers aligned"
+
+
+def training_words(of: Any) -> list[str]:
+    """What was done to the features of a record or row, and what versions it was trained on."""
+    words = [normalised(of.normalise)] if of.normalise else []
+    return words + ([of.versions.phrase] if of.versions else [])
 
 
 class MemberRecord(StoredRecord):
@@ -217,6 +229,8 @@ class MemberRecord(StoredRecord):
     tuned: str | None
     """Digest of the tuning that was requested; None for an untuned run."""
     normalise: Normalise | None = None
+    """As in `Standing`."""
+    versions: Versions | None = None
     """As in `Standing`."""
 
 
@@ -236,8 +250,9 @@ class EnsembleRecord(StoredRecord):
     @property
     def key(self) -> str:
         """Digest of the members and the kind of pool, whatever their code."""
+        optional = "normalise", "versions"  # older members have none
         members = [
-            member.model_dump(exclude={"run_id", *(() if member.normalise else ("normalise",))})
+            member.model_dump(exclude={"run_id", *(name for name in optional if not getattr(member, name))})
             for member in self.members
         ]
         return digest([sorted(members, key=digest), self.inner_folds])
@@ -297,6 +312,8 @@ class Standing(StoredRecord):
     normalise: Normalise | None = None
     """How features were normalised (`evaluation.normalisation`), which may make scores transductive; of an
     ensemble how those of a member were."""
+    versions: Versions | None = None
+    """Changed versions of training clips that it was trained on, too; of an ensemble see its members."""
     seed: int
     threads: int
     """Threads that each unit computed with."""
@@ -358,8 +375,7 @@ class Run(Standing):
     def title(self) -> str:
         """Pipeline, corpus and protocol, in one line."""
         words = [f"{self.features.name} + {self.model.name}", *(["tuned"] if self.tuning else [])]
-        words += [normalised(self.normalise)] if self.normalise else []
-        return f"{', '.join(words)}, {self.corpus.name}, {self.protocol.name}"
+        return f"{', '.join([*words, *training_words(self)])}, {self.corpus.name}, {self.protocol.name}"
 
 
 _Kind = TypeVar("_Kind", bound=Standing)

@@ -145,7 +145,7 @@ class HoldoutPredictions:
             key=units.key(self.protocol_hash, self.place.asked.threads).holdout_fits,
             folder=self.folder,
             others=self.others,
-            features_by=partial(self.place.features_of, units.corpus, units.folders),
+            features_by=partial(self._features, units),
             submit=submit,
             say=self.place.progress.say,
         )
@@ -160,7 +160,10 @@ class HoldoutPredictions:
             recipe = tuned_features(units.pipeline.features, units.folders, configuration)
         except Exception as error:  # noqa: BLE001 - an extractor may raise anything; the fold fails with its reason
             return failure(error)
-        return self.place.features_of(units.corpus, units.folders, recipe)
+        return self._features(units, recipe)
+
+    def _features(self, units: Units, recipe: Recipe) -> FeatureFile | Failure:
+        return self.place.features_of(units.corpus, units.folders, units.pipeline.versions, recipe)
 
 
 def fits_of(members: Sequence[Member], asked: Fusion, progress: Progress) -> tuple[list[Units], list[int]]:

@@ -67,7 +67,7 @@ class Units:
         pipeline = self.pipeline
         return PipelineKey(
             protocol_hash, pipeline.features, pipeline.model, pipeline.hyperparameters, self.seed, threads,
-            pipeline.normalise,
+            pipeline.normalise, pipeline.versions,
         )  # fmt: skip
 
     @cached_property
@@ -155,6 +155,7 @@ class Units:
             proposed=of_plugin(configuration or {}, self.pipeline.model.name),
             standardised_in=self._groups if is_transductive(self.pipeline.normalise) else (),
             aligned_in=() if is_transductive(self.pipeline.normalise) else self._groups_at(train),
+            is_averaged=bool(self.pipeline.versions and self.pipeline.versions.averaged),
         )
 
 
@@ -181,7 +182,10 @@ class PipelineJob(Job):
 
     def features_at(self, place: Resources, recipe: Recipe | None = None) -> FeatureFile | Failure:
         """Features of the corpus, by the pipeline's extractor or by a tuned recipe of it."""
-        return place.features_of(self.plan.corpus, self.plan.folders, recipe or self.pipeline.features)
+        pipeline = self.pipeline
+        return place.features_of(
+            self.plan.corpus, self.plan.folders, pipeline.versions, recipe or pipeline.features
+        )
 
     def prepare(self, place: Resources) -> None:
         """Extract the features."""
@@ -238,6 +242,7 @@ class PipelineJob(Job):
             seed=self.experiment.seed,
             threads=self.experiment.threads,
             normalise=self.pipeline.normalise,
+            versions=self.pipeline.versions,
         )
 
     def planned(self) -> RunPlan:

@@ -165,7 +165,8 @@ def units_of(run: Run, corpus: CheckedCorpus, registry: Registry, folds: Sequenc
         BenchError: a plugin is missing, or has other parameters than it had.
     """
     require_complete(run)
-    pipeline = make_pipeline(registry, run.features.name, run.model.name, run.settings, run.normalise)
+    chosen = run.settings, run.normalise, run.versions
+    pipeline = make_pipeline(registry, run.features.name, run.model.name, *chosen)
     return Units(corpus, pipeline, run.seed, run.protocol.kept_together, folds, registry.folders)
 
 

@@ -8,14 +8,15 @@ from functools import cached_property
 from pathlib import Path
 
 from marsbench.atomic_files import at_work, home, pause
-from marsbench.config import Execution, Experiment, Fusion
+from marsbench.config import Execution, Experiment, Fusion, Versions
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.errors import ConfigError, ExecutionError, StorageError, telling_machine_faults
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Called, Executor, Outcome, Task, failure
 from marsbench.execution.executor import open_executor
 from marsbench.execution.scheduler import Scheduler, Stopped, graceful_interruption
-from marsbench.features.store import Extracted, Extraction, FeatureFile, FeatureStore
+from marsbench.features.extraction import Extracted, Extraction
+from marsbench.features.store import FeatureFile, stored_features
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress, phase
 
@@ -34,7 +35,7 @@ class Resources:
     """Runs the functions."""
     stack: ExitStack
     extracted: dict[str, FeatureFile | Failure] = field(default_factory=dict)
-    """By recipe; each extractor is asked once."""
+    """By `extracted_key` of recipe and versions; each extractor is asked once."""
     is_late: Callable[[], bool] = lambda: False
     """Whether an extraction stops after the clips under way, which are kept."""
     _extracting: threading.Lock = field(default_factory=threading.Lock)
@@ -63,18 +64,23 @@ class Resources:
         return self.scheduler.submit(task, self.executor, begin)
 
     def features_of(
-        self, corpus: CheckedCorpus, folders: tuple[Path, ...], recipe: Recipe
+        self,
+        corpus: CheckedCorpus,
+        folders: tuple[Path, ...],
+        versions: Versions | None,
+        recipe: Recipe,
     ) -> FeatureFile | Failure:
-        """Features of the corpus, or the reason why there are none; `folders` hold drop-in plugins."""
-        if recipe.key not in self.extracted:
+        """Features of the corpus and of versions, or why there are none; `folders` hold drop-in plugins."""
+        key = extracted_key(recipe, versions)
+        if key not in self.extracted:
             self._extractor = self._extractor or self._where_files_are(corpus.clips[0].path)
             with self.scheduler.others_go_on(), self._extracting:
-                if recipe.key not in self.extracted:
-                    found = self._extract(corpus, folders, recipe)
+                if key not in self.extracted:
+                    found = self._extract(corpus, folders, versions, recipe)
                     if isinstance(found, Failure) and found.kind == OUT_OF_TIME:
                         return found  # not for good
-                    self.extracted[recipe.key] = found
-        return self.extracted[recipe.key]
+                    self.extracted[key] = found
+        return self.extracted[key]
 
     def forget_failures(self) -> None:
         """Let extractors that failed be asked again."""
@@ -82,12 +88,13 @@ class Resources:
             del self.extracted[key]
 
     def _extract(
-        self, corpus: CheckedCorpus, folders: tuple[Path, ...], recipe: Recipe
+        self, corpus: CheckedCorpus, folders: tuple[Path, ...], versions: Versions | None, recipe: Recipe
     ) -> FeatureFile | Failure:
         try:
-            store = FeatureStore(recipe, folders)
             with phase("features"):
-                features = store.features_of(corpus, self.progress, self._run_all, self.pause)
+                features = stored_features(
+                    corpus, recipe, folders, versions, self.progress, self._run_all, self.pause
+                )
         except (StorageError, ExecutionError, ConfigError):
             raise  # no plugin's fault: nothing else can go on either
         except _ExtractionFailed as failed:
@@ -128,6 +135,11 @@ class Resources:
         if self.executor.sees(path):
             return self.executor
         return self.stack.enter_context(open_executor(self.asked.model_copy(update={"cluster": None})))
+
+
+def extracted_key(recipe: Recipe, versions: Versions | None) -> str:
+    """Key of features in `Resources.extracted`: the same whether predictions are averaged or not."""
+    return " ".join([recipe.key, *(versions.kinds if versions else ())])
 
 
 class _ExtractionLate(Exception):  # noqa: N818 - no fault of the extractor

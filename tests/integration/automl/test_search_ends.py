@@ -174,7 +174,7 @@ def test_an_extraction_stops_once_it_is_late_and_goes_on_from_there(kit: Path) -
     with Resources.opened(experiment, open_executor(experiment), Silent()) as place:
         place.is_late = lambda: told.pop(0) if told else False
         found: list[Any] = []
-        ask = partial(place.features_of, plan.corpus, plan.folders, recipe)
+        ask = partial(place.features_of, plan.corpus, plan.folders, None, recipe)
         for _ in range(2):
             place.scheduler.run([lambda: found.append(ask())])
     assert isinstance(found[0], Failure)

@@ -13,7 +13,7 @@ import soundfile
 from fixtures.results import rewrite
 from marsbench.atomic_files import read_checksummed
 from marsbench.errors import PluginError
-from marsbench.features.store import extracted
+from marsbench.features.extraction import extracted
 from marsbench.results.predictions import read_predictions
 from marsbench.results.store import RunFolder, find_runs
 

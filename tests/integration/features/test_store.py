@@ -10,14 +10,8 @@ import pytest
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.errors import PluginError, StorageError
-from marsbench.features.store import (
-    ExtractedClip,
-    FeatureFile,
-    FeatureStore,
-    clear_store,
-    run_here,
-    store_use,
-)
+from marsbench.features.extraction import ExtractedClip, run_here
+from marsbench.features.store import FeatureFile, FeatureStore, clear_store, store_use
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.registry import discover

@@ -136,7 +136,11 @@ def test_a_speaker_that_is_unknown_or_has_a_single_clip_is_refused(
 def test_every_fit_of_a_pipeline_those_of_tuning_too_uses_the_same_groups() -> None:
     corpus, protocol = made_corpus(), apply_protocol("stratified3", made_corpus())
     pipeline = SimpleNamespace(
-        wants_validation=False, hyperparameters={}, model=Recipe("m", {}, "", {}), normalise="speaker"
+        wants_validation=False,
+        hyperparameters={},
+        model=Recipe("m", {}, "", {}),
+        normalise="speaker",
+        versions=None,
     )
     units = Units(corpus, cast("Any", pipeline), 0, (), protocol.folds, (Path(),))
     fits = [units.outer(0, cast("Any", None)), *units.inner(0, cast("Any", None), 2, "macro_f1")[0]]
@@ -147,7 +151,7 @@ def test_only_training_clips_are_aligned_by_speaker_in_every_fit() -> None:
     corpus, protocol = made_corpus(), apply_protocol("stratified3", made_corpus())
     recipe = Recipe("m", {}, "", {})
     pipeline = SimpleNamespace(
-        wants_validation=True, hyperparameters={}, model=recipe, normalise="training-speakers"
+        wants_validation=True, hyperparameters={}, model=recipe, normalise="training-speakers", versions=None
     )
     units = Units(corpus, cast("Any", pipeline), 0, (), protocol.folds, (Path(),))
     groups = groups_of(corpus, "training-speakers")

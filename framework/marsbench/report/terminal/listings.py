@@ -331,6 +331,8 @@ def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> Rend
         Text(f"Trained on {trained_on}; {corpus.licence}."),
         Text(f"Classes: {', '.join(record.labels)}. {record.sample_rate:,} Hz."),
     ]
+    if isinstance(record, BundleRecord) and record.versions:
+        lines.append(Text(record.versions_sentence))
     if corpus.synthetic:
         lines.append(Text("The training audio is synthetic: it will not recognise people.", "yellow"))
     if origin is not None:

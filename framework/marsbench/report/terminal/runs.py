@@ -17,7 +17,7 @@ from marsbench.report.boards import outcome_text
 from marsbench.report.columns import formatted, metric_text, threshold_text
 from marsbench.report.terminal.console import frameless, n_more, table
 from marsbench.results.row import Row
-from marsbench.results.schema import EnsembleRecord, Run, normalised
+from marsbench.results.schema import EnsembleRecord, Run, training_words
 
 if TYPE_CHECKING:  # what searches, runs and draws takes up to a second to import
     from marsbench.automl.selection import HoldoutScore, SearchRecord
@@ -60,7 +60,7 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     stricter = row.stricter if row else None
     settings = "".join(f", {name}={value}" for name, value in run.settings.items())
     tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
-    tuned += f", {normalised(run.normalise)}" if run.normalise else ""
+    tuned = ", ".join([tuned, *training_words(run)])
     head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
     parts: list[RenderableType] = [Text(head, "bold")]
     parts += [Text(phrases.view_phrase(stricter), "yellow")] if stricter else []
@@ -271,7 +271,7 @@ def _compared_scores(*runs: Run) -> Table:
         metrics = run.metrics
         assert metrics is not None, "compare() refuses incomplete runs"  # noqa: S101 - for the type checker
         name = f"{run.features.name} + {run.model.name}{', tuned' if run.tuning else ''}, seed {run.seed}"
-        name += f", {normalised(run.normalise)}" if run.normalise else ""
+        name = ", ".join([name, *training_words(run)])
         scores = (metric_text(metrics, metric) for metric in METRICS.values())
         rows.append((mark, f"{name}\n{run.run_id}", *scores))
     numbers = [metric.header for metric in METRICS.values()]
@@ -345,6 +345,7 @@ def _state_cells(state: "RunState") -> tuple[object, ...]:
     corpus, protocol, run_id = state.folder.path.parts[-3:]
     settings = [f"{name.partition('.')[2]}={value}" for name, value in plan.settings.items()]
     settings += [f"normalise={by}"] if (by := plan.experiment.get("normalise")) else []
+    settings += [f"versions={','.join(kinds)}"] if (kinds := plan.experiment.get("versions")) else []
     words = [run_id.rpartition("-")[2][:6], *settings, *([f"seed {plan.seed}"] if plan.seed else [])]
     if plan.tuning is not None:
         asked = f" of {state.n_trials_asked}" if state.n_trials_asked else ""
