@@ -49,4 +49,6 @@ def _command(asked: Search) -> str:
 def _words(asked: Search) -> dict[str, object]:
     """The options that influence the result."""
     words = {"data", "protocol", "seed", "set", "objective", "time_budget", "threads", "bad_audio"}
+    # Searches without versions have the names that they had before there were any.
+    words |= {"versions", "average_versions"} if asked.versions else set()
     return asked.model_dump(mode="json", include=words)

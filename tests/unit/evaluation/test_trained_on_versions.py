@@ -236,5 +236,7 @@ def test_a_run_with_versions_says_so_everywhere_and_its_bundle_predicts_as_it_di
     parts = [clip, *(version_of(clip, name) for name in ("speed 0.9", "speed 1.1", "noise"))]
     mean = np.mean([alone.predict(part).probabilities for part in parts], axis=0)
     assert np.allclose(bundle.predict(clip).probabilities, mean)
-    refused = bench("export", rows[said]["run_id"], *plugins, "--end-to-end", "-o", "one.onnx")
+    refused = bench(
+        "export", rows[said]["run_id"], *plugins, "--format", "onnx", "--end-to-end", "-o", "one.onnx"
+    )
     assert "one ONNX file predicts a clip, not the mean over its versions" in refused.stderr
