@@ -185,6 +185,14 @@ def test_models_with_epochs_are_first_looked_at_on_the_features_that_told_the_ot
     assert n_dims == [1, 2]  # of crossings, of planted
 
 
+def test_pipelines_are_tried_without_versions_and_with_them(find: Find, fits: Spied) -> None:
+    record = find(features="crossings", versions="speed,noise").record
+    names = ["crossings + nearest_mean", "crossings + nearest_mean, versions speed,noise"]
+    assert sorted(one.name for one in record.looked or ()) == names
+    assert sorted(one.name for one in record.held_out or ()) == names
+    assert {len(unit.features.versions) for unit in fits} == {0, 3}
+
+
 def test_a_single_pipeline_wins_without_an_ensemble(find: Find) -> None:
     found = find(features="crossings")
     assert [run.ensemble for _, run in found.runs] == [None]

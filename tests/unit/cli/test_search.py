@@ -172,11 +172,3 @@ def test_a_winner_that_was_kept_from_speakers_can_be_exported_again(
     exported = bench("export", winner[1], "-o", "again", "--plugins", kit)
     assert exported.exit_code == 0
     assert marsbench.load("again", plugins=[kit]).record.corpus.n_clips == 24
-
-
-def test_pipelines_are_tried_with_and_without_versions(searched: Callable[..., Any]) -> None:
-    result = searched("--versions", "speed")
-    assert result.exit_code == 0, result.stderr
-    assert "Search: 4 pipelines" in result.stdout
-    for options in ("", ", versions speed"):
-        assert re.search(rf"crossings \+ nearest_mean{options} +[0-9]", result.stdout)
