@@ -130,12 +130,14 @@ ASKED = {
     "map": st.dictionaries(TEXTS, TEXTS | st.just("")), "min_clips": st.integers(1, 99),
     "classes": st.none() | st.lists(TEXTS, min_size=1, max_size=3, unique=True),
     "name": st.none() | st.sampled_from(["mine", "a-b_1"]), "channel": st.sampled_from(["mix", "left"]),
-    "normalise": st.sampled_from([None, "corpus", "speaker"]),
+    "normalise": st.sampled_from([None, "corpus", "speaker"]), "average_versions": st.booleans(),
+    "versions": st.none() | st.lists(st.sampled_from(["speed", "vtl", "noise"]), min_size=1, unique=True),
 }  # fmt: skip
 
 
 @given(st.fixed_dictionaries(ASKED))
 def test_a_command_made_of_any_experiment_is_read_as_the_same(values: dict[str, Any]) -> None:
+    values["average_versions"] &= values["versions"] is not None  # else there is nothing to average
     made = Louder.model_validate(values)
     assert options_of(Louder).keys() == values.keys()
     words = shlex.split(command("louder", Louder, values))[1:]
