@@ -10,6 +10,7 @@ from marsbench.features.clip_versions import names_of
 _FITS = {
     "svm": 1.0,
     "pca_lda": 1.0,
+    "kernel_ridge": 1.0,
     "logistic_regression": 1.2,
     "random_forest": 2.0,
     "gradient_boosting": 6.0,
