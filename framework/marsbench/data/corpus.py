@@ -188,7 +188,7 @@ class CheckedCorpus:
             held_out=tuple(self.clips[row] for row in sorted(rows)),
         )
 
-    @property
+    @cached_property
     def speakers(self) -> tuple[str | None, ...]:
         """Speaker of each clip, in order; None if unknown."""
         return tuple(clip.speaker for clip in self.clips)
@@ -225,6 +225,19 @@ class CheckedCorpus:
         for row, facts in enumerate(self.facts):
             groups.setdefault(recordings[facts.content], []).append(row)
         return tuple(tuple(rows) for rows in groups.values() if len(rows) > 1)
+
+    @cached_property
+    def recordings(self) -> NDArray[np.int64]:
+        """Row of the first clip of each clip's recording, (n_clips,): equal for those of `duplicates`."""
+        firsts = np.arange(len(self.clips))
+        for rows in self.duplicates:
+            firsts[list(rows)] = rows[0]
+        return firsts
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, ...], NDArray[np.int64]]:
+        """What `protocols.splitting.groups_of` has found, by names of attributes, for fits to come."""
+        return {}
 
     @property
     def exact_duplicates(self) -> tuple[tuple[int, ...], ...]:

@@ -74,35 +74,47 @@ def voices_of(targets: Sequence[int], speakers: Sequence[str | None], labels: Se
     """
     import numpy as np
 
-    names = {name: row for row, name in enumerate(sorted({name for name in speakers if name is not None}))}
-    counts = np.zeros((len(names), len(labels)), np.int64)
-    for target, name in zip(targets, speakers, strict=True):
-        if name is not None:
-            counts[names[name], target] += 1
-    alone = (counts > 0) & (counts.sum(axis=1, keepdims=True) == counts) & (counts > 1)
-    found = zip(labels, (counts > 0).sum(axis=0).tolist(), alone.sum(axis=0).tolist(), strict=True)
+    names = {name: row for row, name in enumerate({name for name in speakers if name is not None})}
+    cells = [
+        names[name] * len(labels) + target
+        for target, name in zip(targets, speakers, strict=True)
+        if name is not None
+    ]
+    # Of thousands of speakers and hundreds of classes most pairs have no clip.
+    there, counts = np.unique(np.array(cells, np.int64), return_counts=True)
+    speaker, target = np.divmod(there, len(labels))
+    alone = (np.bincount(speaker)[speaker] == 1) & (counts > 1)
+    n_speakers, n_alone = (np.bincount(one, minlength=len(labels)) for one in (target, target[alone]))
+    found = zip(labels, n_speakers.tolist(), n_alone.tolist(), strict=True)
     return Voices(
         n_clips=len(targets),
-        n_unknown=sum(name is None for name in speakers),
+        n_unknown=len(targets) - len(cells),
         n_speakers=len(names),
         classes=tuple(ClassVoices(*entry) for entry in found),
         alone=float(counts[alone].sum() / max(1, len(targets))),
-        told=_told(counts),
+        told=_told(speaker, target, counts, len(labels)),
     )
 
 
-def _told(counts: "NDArray[np.int64]") -> float:
-    """`Voices.told` of the clips of each speaker and class, (n_speakers, n_classes)."""
+def _told(
+    speaker: "NDArray[np.int64]", target: "NDArray[np.int64]", counts: "NDArray[np.int64]", n_classes: int
+) -> float:
+    """`Voices.told` of the clips of each speaker and class that has some, (n_pairs,) each."""
     import numpy as np
 
-    totals = np.maximum(counts.sum(axis=0), 1)
-    shares = np.zeros(counts.shape[1])
-    for target in range(counts.shape[1]):
-        others = counts - np.eye(counts.shape[1], dtype=np.int64)[target]
-        lifts = others / totals
-        rivals = np.delete(lifts, target, axis=1).max(axis=1, initial=0)
-        shares[target] = counts[lifts[:, target] > rivals, target].sum() / totals[target]
-    return float(shares[counts.sum(axis=0) > 0].mean()) if counts.any() else 0.0
+    if not len(counts):
+        return 0.0
+    totals = np.bincount(target, counts, n_classes)
+    lifts = counts / totals[target]
+    order = np.lexsort((lifts, speaker))
+    best = order[np.append(speaker[order][1:] != speaker[order][:-1], True)]  # each speaker's last
+    rest = np.setdiff1d(order, best)
+    rivals = np.zeros(speaker.max() + 1)
+    np.maximum.at(rivals, speaker[rest], lifts[rest])
+    # Only the class that is over-represented most can exceed the others by a clip less.
+    tells = (counts[best] - 1) / totals[target[best]] > rivals[speaker[best]]
+    shares = np.bincount(target[best], counts[best] * tells, n_classes)[totals > 0] / totals[totals > 0]
+    return float(shares.mean())
 
 
 def limits(voices: Voices, *, by_speaker: bool, independent: bool) -> Iterator[str]:
@@ -195,9 +207,10 @@ def _suggestion(corpus: "CheckedCorpus") -> str:
             speakers = found_in("speaker", pattern, ids)
         except ValueError:
             continue
-        voices = voices_of(corpus.targets.tolist(), speakers, corpus.labels)
-        n, values = voices.n_speakers, sorted(set(speakers))
-        if 2 <= n <= min(len(ids) / _LEAST_CLIPS, 1.5 * len(ids) ** 0.5) and not voices.tell_classes:
+        n, values = len(set(speakers)), sorted(set(speakers))
+        if not 2 <= n <= min(len(ids) / _LEAST_CLIPS, 1.5 * len(ids) ** 0.5):
+            continue
+        if not voices_of(corpus.targets.tolist(), speakers, corpus.labels).tell_classes:
             called = all(map(_CALLED.fullmatch, values))
             found.append((not called, n == 2, pattern, values))
     if not found:

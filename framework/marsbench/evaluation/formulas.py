@@ -73,7 +73,11 @@ class Confusion:
 
 def confusion(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> Confusion:
     """Sums of true against most probable classes; ties go to the class that comes first."""
-    predicted, n_classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    return confusion_of(targets, probabilities.argmax(axis=1), probabilities.shape[1])
+
+
+def confusion_of(targets: NDArray[np.int64], predicted: NDArray[np.integer], n_classes: int) -> Confusion:
+    """Sums of true against predicted classes, (n_clips,) each."""
     classes = targets[predicted == targets], targets, predicted
     return Confusion(np.array([np.bincount(one, minlength=n_classes) for one in classes]))
 

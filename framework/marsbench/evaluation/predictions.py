@@ -115,6 +115,51 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """The most probable classes of `Predictions`: a byte or two a clip instead of a number a class.
+
+    Its other fields are those of the predictions; many of the same clips share them.
+    """
+
+    clips: tuple[str, ...]
+    speakers: tuple[str | None, ...]
+    folds: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    labels: tuple[str, ...]
+    predicted: NDArray[np.unsignedinteger]
+    """Most probable class, (n_clips,); of equal ones the first."""
+
+    @classmethod
+    def of(cls, predictions: Predictions, others: "Sequence[Decisions]" = ()) -> Self:
+        """Those of predictions, which share their fields with one of the others of the same clips, if any."""
+        alike = (one for one in others if one.tested == predictions.tested)
+        facts = next(alike, predictions)
+        return cls(
+            facts.clips,
+            facts.speakers if facts.speakers == predictions.speakers else predictions.speakers,
+            facts.folds,
+            facts.targets,
+            facts.labels,
+            predictions.predicted.astype(np.min_scalar_type(predictions.n_classes)),
+        )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.labels)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """As `Predictions.correct`."""
+        return np.equal(self.predicted, self.targets)
+
+    @property
+    def tested(self) -> Hashable:
+        """As `Predictions.tested`."""
+        return self.clips, self.folds.tobytes(), self.targets.tobytes(), self.labels
+
+
 def stacked(models: Sequence[Predictions]) -> NDArray[np.float32]:
     """Probabilities that several models give the same clips, (n_models, n_clips, n_classes)."""
     return np.stack([model.probabilities for model in models])

@@ -15,7 +15,7 @@ never narrower than Wilson's (1927) score interval, and a mean over classes that
 where all clips are given one class, has the interval that those of the classes' recalls make.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
 from statistics import harmonic_mean
@@ -28,15 +28,15 @@ from marsbench.config import Criteria
 from marsbench.data.voices import FEW_SPEAKERS, Voices, voices_of
 from marsbench.evaluation.formulas import Confusion, Rates, confusion
 from marsbench.evaluation.metrics import METRICS, Metric
-from marsbench.evaluation.predictions import Predictions
+from marsbench.evaluation.predictions import Decisions, Predictions
 from marsbench.evaluation.scores import GRADED, ClassScores, FoldScores, Metrics, Score, Scores
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _DRAWS = 2000
-_BLOCK = 250
-"""Draws at a time: bounds memory."""
+_BLOCK, _CELLS = 250, 5_000_000
+"""Most draws at a time, and clusters in all of them: bounds memory."""
 _TAIL = 0.025
 _Z = 1.959964
 _EDGE = 0.01
@@ -113,15 +113,21 @@ def drawn(by_cluster: "csr_array") -> Confusion:
 
     The same draws for every call with as many clusters. `by_cluster` is that of `sums_by_cluster`.
     """
-    generator = np.random.default_rng(0)
     n_clusters, n_sums = by_cluster.shape
-    even = np.full(n_clusters, 1 / n_clusters)
-    blocks = (generator.multinomial(n_clusters, even, size=_BLOCK) for _ in range(_DRAWS // _BLOCK))
-    sums = np.concatenate([block @ by_cluster for block in blocks])
+    sums = np.concatenate([block @ by_cluster for block in draw_blocks(n_clusters)])
     return Confusion(sums.reshape(_DRAWS, 3, n_sums // 3))
 
 
-def sums_by_cluster(predictions: Predictions, cluster_of: NDArray[np.int64]) -> "csr_array":
+def draw_blocks(n_clusters: int) -> Iterator[NDArray[np.int64]]:
+    """How often each cluster is in each of some draws, (n, n_clusters), until all draws are there."""
+    generator = np.random.default_rng(0)
+    even = np.full(n_clusters, 1 / n_clusters)
+    most = max(1, min(_BLOCK, _CELLS // n_clusters))
+    for start in range(0, _DRAWS, most):
+        yield generator.multinomial(n_clusters, even, size=min(most, _DRAWS - start))
+
+
+def sums_by_cluster(predictions: Predictions | Decisions, cluster_of: NDArray[np.int64]) -> "csr_array":
     """`Confusion.sums` of each cluster, sparse (n_clusters, 3 * n_classes)."""
     from scipy.sparse import csr_array
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.evaluation.formulas import Confusion, log_likelihoods
+from marsbench.evaluation.formulas import Confusion, confusion_of, log_likelihoods
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, maximised, objective_score
-from marsbench.evaluation.predictions import Predictions
+from marsbench.evaluation.predictions import Decisions, Predictions
 from marsbench.evaluation.scoring import sums_by_cluster, ways_to_draw
 
 _STEPS, _GRID = 200, 400
@@ -28,9 +28,10 @@ _FINE = 1000
 _BLOCK = 1000
 """Clusters at a time: bounds memory."""
 _Rows = NDArray[np.float64]
+_Part = Predictions | Decisions
 
 
-def bias_of_best(contenders: Sequence[Sequence[Predictions]]) -> float:
+def bias_of_best(contenders: Sequence[Sequence[_Part]]) -> float:
     """Expected excess of the best contender's score, by `RANKED_BY`, over its truth; never negative.
 
     Args:
@@ -71,32 +72,37 @@ def bias_of_chosen(
     return max(biases)
 
 
-def _scores(contenders: Sequence[Sequence[Predictions]], metric: str) -> _Rows:
+def _scores(contenders: Sequence[Sequence[_Part]], metric: str) -> _Rows:
     """Mean score of each contender's predictions, (n_contenders,)."""
-    return np.array(
-        [
-            np.mean([objective_score(metric, part.probabilities, part.targets) for part in parts])
-            for parts in contenders
-        ]
-    )
+    return np.array([np.mean([_score(part, metric) for part in parts]) for parts in contenders])
 
 
-def _ways(parts: Sequence[Predictions]) -> list[dict[str, int]]:
+def _score(part: _Part, metric: str) -> float:
+    if isinstance(part, Predictions):
+        return objective_score(metric, part.probabilities, part.targets)
+    matrix = confusion_of(part.targets, part.predicted, part.n_classes)
+    return maximised(metric, float(METRICS[metric].of(matrix)))
+
+
+def _ways(parts: Sequence[_Part]) -> list[dict[str, int]]:
     """Speaker or clip, by number, of each clip in any of the parts, by each way of drawing."""
     speakers = {clip: name for part in parts for clip, name in zip(part.clips, part.speakers, strict=True)}
     ways = ways_to_draw(list(speakers.values()))
     return [dict(zip(speakers, cluster_of.tolist(), strict=True)) for cluster_of in ways]
 
 
-def _influences(contenders: Sequence[Sequence[Predictions]], metric: str, way: Mapping[str, int]) -> _Rows:
+def _influences(contenders: Sequence[Sequence[_Part]], metric: str, way: Mapping[str, int]) -> _Rows:
     """Derivatives of each mean score by the weight of each cluster, (n_contenders, n_clusters)."""
     n_clusters = max(way.values()) + 1
-    found = np.zeros((len(contenders), n_clusters))
+    found, clips = np.zeros((len(contenders), n_clusters)), None
     for row, parts in zip(found, contenders, strict=True):
         for part in parts:
-            cluster_of = np.array([way[clip] for clip in part.clips])
-            derivatives = _derivatives if METRICS[metric].from_confusion else _derivatives_of_loss
-            moved = derivatives(part, cluster_of, metric)
+            if part.clips is not clips:
+                clips, cluster_of = part.clips, np.array([way[clip] for clip in part.clips])
+            if isinstance(part, Predictions) and METRICS[metric].from_confusion is None:
+                moved = _derivatives_of_loss(part, cluster_of, metric)
+            else:
+                moved = _derivatives(part, cluster_of, metric)
             row[: len(moved)] += moved / len(parts)
     return found
 
@@ -108,7 +114,7 @@ def _derivatives_of_loss(part: Predictions, cluster_of: NDArray[np.int64], metri
     return np.asarray(np.bincount(cluster_of, weights=by_clip), np.float64)
 
 
-def _derivatives(part: Predictions, cluster_of: NDArray[np.int64], metric: str) -> _Rows:
+def _derivatives(part: _Part, cluster_of: NDArray[np.int64], metric: str) -> _Rows:
     """Derivatives of a score of the confusion matrix by each cluster's weight, (n_clusters,)."""
     by_cluster = sums_by_cluster(part, cluster_of)
     corpus, found = _FINE * by_cluster.sum(axis=0), []

@@ -16,10 +16,11 @@ from string import ascii_lowercase
 import numpy as np
 from numpy.typing import NDArray
 
+from marsbench.evaluation.formulas import Confusion, confusion_of
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.evaluation.predictions import Predictions
+from marsbench.evaluation.predictions import Decisions, Predictions
 from marsbench.evaluation.scores import Score
-from marsbench.evaluation.scoring import drawn, interval, sums_by_cluster, ways_to_draw
+from marsbench.evaluation.scoring import draw_blocks, interval, sums_by_cluster, ways_to_draw
 
 ALPHA = 0.05
 Pair = tuple[int, int]
@@ -46,7 +47,7 @@ class Difference:
         return self.p_clips < alpha and (self.p_folds is None or self.p_folds < ALPHA)
 
 
-def differences(contenders: Sequence[Sequence[Predictions]]) -> dict[Pair, Difference]:
+def differences(contenders: Sequence[Sequence[Predictions | Decisions]]) -> dict[Pair, Difference]:
     """Every pair's difference, by the contenders' positions.
 
     Args:
@@ -167,26 +168,34 @@ def corrected_t(by_fold: NDArray[np.float64], test_share: float) -> tuple[float 
     return _student(float(by_fold.mean()), deviation, n_folds), shown
 
 
-def _scores(predictions: Predictions) -> NDArray[np.float64]:
+def _scores(predictions: Predictions | Decisions) -> NDArray[np.float64]:
     """The ranking metric of all clips, then that of each fold's, (1 + n_folds,)."""
-    parts = [predictions, *(predictions.of_fold(fold) for fold in np.unique(predictions.folds))]
-    return np.array([METRICS[RANKED_BY].value(part.targets, part.probabilities) for part in parts])
+    targets, predicted, n_classes = predictions.targets, predictions.predicted, predictions.n_classes
+    order = np.argsort(predictions.folds, kind="stable")
+    _, starts = np.unique(predictions.folds[order], return_index=True)
+    parts = [order, *np.split(order, starts[1:])]
+    matrices = (confusion_of(targets[rows], predicted[rows], n_classes) for rows in parts)
+    return np.array([float(METRICS[RANKED_BY].of(matrix)) for matrix in matrices])
 
 
-def _test_share(predictions: Predictions) -> float:
+def _test_share(predictions: Predictions | Decisions) -> float:
     """Tested clips of a fold over its training clips, mean over folds."""
     _, sizes = np.unique(predictions.folds, return_counts=True)
     return float(np.mean(sizes / np.maximum(len(predictions.clips) - sizes, 1)))
 
 
 def _drawn_scores(
-    contenders: Sequence[Sequence[Predictions]], cluster_of: NDArray[np.int64]
+    contenders: Sequence[Sequence[Predictions | Decisions]], cluster_of: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], int]:
     """The ranking metric of all contenders on the same draws, (n_contenders, n_draws); number of clusters."""
     ranked_by = METRICS[RANKED_BY]
     counted = [[sums_by_cluster(seed, cluster_of) for seed in seeds] for seeds in contenders]
-    scores = [np.mean([ranked_by.of(drawn(one)) for one in seeds], axis=0) for seeds in counted]
-    return np.array(scores), int(counted[0][0].shape[0])
+    n_clusters = int(counted[0][0].shape[0])
+    blocks = []
+    for block in draw_blocks(n_clusters):  # of many clips, drawing takes longest: once for all contenders
+        found = [[Confusion((block @ one).reshape(len(block), 3, -1)) for one in seeds] for seeds in counted]
+        blocks.append([np.mean([ranked_by.of(one) for one in seeds], axis=0) for seeds in found])
+    return np.concatenate(blocks, axis=1), n_clusters
 
 
 def _difference(

@@ -1,11 +1,13 @@
 """Find protocols by name or file, and apply them to a corpus."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.join import CORPUS
 from marsbench.data.voices import listed
 from marsbench.errors import ConfigError, CorpusError, unknown
-from marsbench.hashing import digest
+from marsbench.hashing import canonical_json
 from marsbench.options import is_protocol_path
 from marsbench.protocols import builtin
 from marsbench.protocols.leakage import leakage_notes, require_apart, without_duplicates
@@ -127,24 +129,18 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
     splits = definition.split(corpus)
     folds, leakage = without_duplicates(corpus, splits.folds)
     _require_use(definition, corpus, folds)
-    rows = [
-        [fold.train.tolist(), fold.test.tolist(), *([fold.dev.tolist()] if len(fold.dev) else [])]
-        for fold in folds
-    ]
-    hashed = [definition.name, METRICS_VERSION, corpus.fingerprint, rows]
     together = definition.together if splits.together is None else splits.together
     require_apart(definition.name, corpus, folds, together)
     # What stays together decides the inner splits of every fit. A built-in's name implies a single attribute.
     is_implied = len(together) == 1 and builtin_protocol(definition.name)
-    if together and not is_implied:
-        hashed.append("by_speaker" if together == SPEAKER else together)
+    kept = ["by_speaker" if together == SPEAKER else together] if together and not is_implied else []
     return Protocol(
         name=definition.name,
         description=definition.description,
         source=definition.source,
         together=together,
         folds=folds,
-        hash=digest(hashed),
+        hash=_hash([definition.name, METRICS_VERSION, corpus.fingerprint], folds, kept),
         leakage=leakage,
         notes=(
             *leakage_notes(leakage, has_dev=any(len(fold.dev) for fold in folds)),
@@ -154,6 +150,21 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
         ),
         corpora=_corpora(corpus, folds),
     )
+
+
+def _hash(before: Sequence[Any], folds: Iterable[Fold], behind: Sequence[Any]) -> str:
+    """`digest` of a list that has the rows of all folds, a list of lists, between its first and last parts.
+
+    All of them at once would be billions of numbers where thousands of speakers have a fold each.
+    """
+    found = sha256(canonical_json(before)[:-1].encode() + b",[")
+    between = ""
+    for fold in folds:
+        parts = [fold.train, fold.test, *([fold.dev] if len(fold.dev) else [])]
+        found.update((between + canonical_json([rows.tolist() for rows in parts])).encode())
+        between = ","
+    found.update("".join(["]", *("," + canonical_json(one) for one in behind), "]"]).encode())
+    return found.hexdigest()
 
 
 def _corpora(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[FoldCorpora, ...]:

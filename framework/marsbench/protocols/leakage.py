@@ -25,12 +25,15 @@ def require_apart(name: str, corpus: CheckedCorpus, folds: Sequence[Fold], toget
         CorpusError: speakers stay together, and a clip without a known speaker is used.
         ConfigError: a group is in both; names it and the fold.
     """
-    used = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.test)]))
-    if tuple(together) == SPEAKER and any(corpus.speakers[row] is None for row in used.tolist()):
-        raise CorpusError(f"{name} keeps speakers apart; corpus '{corpus.name}' does not name them all")
-    values = [joint_value(clip, together) for clip in corpus.clips]
+    if tuple(together) == SPEAKER and None in corpus.speakers:
+        unknown = np.array([name is None for name in corpus.speakers])
+        if any(unknown[rows].any() for fold in folds for rows in (fold.train, fold.test)):
+            raise CorpusError(f"{name} keeps speakers apart; corpus '{corpus.name}' does not name them all")
+    if not together:
+        return
+    names, numbers = _numbered([joint_value(clip, together) for clip in corpus.clips])
     for number, fold in enumerate(folds, 1):
-        if together and (shared := shared_names([fold], values)):
+        if shared := [names[one] for one in _shared(fold, numbers, len(names))]:
             what, group = " and ".join(together), min(shared).replace("\0", ", ")
             raise ConfigError(
                 f"{name} keeps clips of one {what} together, but {what} '{group}' is in both train and test "
@@ -40,11 +43,22 @@ def require_apart(name: str, corpus: CheckedCorpus, folds: Sequence[Fold], toget
 
 def shared_names(folds: Iterable[Fold], names: Sequence[str | None]) -> set[str]:
     """Names (of speakers, say) that are in both train and test of some fold; `names` has one per row."""
-    shared: set[str | None] = set()
-    for fold in folds:
-        trained, tested = ({names[row] for row in rows.tolist()} for rows in (fold.train, fold.test))
-        shared |= trained & tested
-    return {name for name in shared if name is not None}
+    known, numbers = _numbered(names)
+    shared = {number for fold in folds for number in _shared(fold, numbers, len(known))}
+    return {known[number] for number in shared}
+
+
+def _numbered(names: Sequence[str | None]) -> tuple[list[str], Rows]:
+    """Different names, and the number of each row's; None has the one behind the last."""
+    known = list(dict.fromkeys(name for name in names if name is not None))
+    number: dict[str | None, int] = {name: position for position, name in enumerate([*known, None])}
+    return known, np.array([number[name] for name in names], np.int64)
+
+
+def _shared(fold: Fold, numbers: Rows, n_known: int) -> list[int]:
+    """The known numbers that are in both train and test."""
+    both = [np.bincount(numbers[rows], minlength=n_known)[:n_known] > 0 for rows in (fold.train, fold.test)]
+    return np.flatnonzero(both[0] & both[1]).tolist()
 
 
 def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[Fold, ...], Leakage]:
@@ -107,12 +121,13 @@ def _takes_shared(corpus: CheckedCorpus, folds: Sequence[Fold]) -> float | None:
         None if clip.speaker is None or "statement" not in clip.attributes else joint_value(clip, UTTERANCE)
         for clip in corpus.clips
     ]
-    found: list[bool] = []
+    known, numbers = _numbered(utterances)
+    n_shared = n_tested = 0
     for fold in folds:
-        trained = {utterances[row] for row in fold.train.tolist()}
-        tested = (utterances[row] for row in fold.test.tolist())
-        found += [utterance in trained for utterance in tested if utterance is not None]
-    return sum(found) / len(found) if found else None
+        is_trained = np.bincount(numbers[fold.train], minlength=len(known)) > 0
+        tested = numbers[fold.test][numbers[fold.test] < len(known)]
+        n_shared, n_tested = n_shared + int(is_trained[tested].sum()), n_tested + len(tested)
+    return n_shared / n_tested if n_tested else None
 
 
 def _drop_duplicates(corpus: CheckedCorpus, fold: Fold) -> Fold:
@@ -123,17 +138,20 @@ def _drop_duplicates(corpus: CheckedCorpus, fold: Fold) -> Fold:
 
 
 def _duplicates_of(corpus: CheckedCorpus, rows: Rows) -> Rows:
-    clips = set(rows.tolist())
-    found = [row for group in corpus.duplicates if not clips.isdisjoint(group) for row in group]
-    return np.array(found, np.int64)
+    recordings = corpus.recordings
+    is_seen, n_clips = np.isin(recordings, recordings[rows]), np.bincount(recordings)
+    return np.flatnonzero(is_seen & (n_clips[recordings] > 1))
 
 
 def _intact_groups(
     corpus: CheckedCorpus, groups: Iterable[tuple[int, ...]], folds: Sequence[Fold], dropped: set[str]
 ) -> Iterator[tuple[str, ...]]:
     """Ids of groups of duplicates of which several clips are used and none was dropped from training."""
-    used = {row for fold in folds for rows in (fold.train, fold.dev, fold.test) for row in rows.tolist()}
+    is_used = np.zeros(len(corpus.clips), bool)
+    for fold in folds:
+        for part in (fold.train, fold.dev, fold.test):
+            is_used[part] = True
     for rows in groups:
-        group = tuple(corpus.clips[row].id for row in rows if row in used)
+        group = tuple(corpus.clips[row].id for row in rows if is_used[row])
         if len(group) > 1 and dropped.isdisjoint(group):
             yield group

@@ -26,10 +26,8 @@ def all_rows(corpus: CheckedCorpus) -> Rows:
 
 def first_duplicates(corpus: CheckedCorpus, rows: Rows) -> Rows:
     """`rows` with only the first of every group of duplicates, sorted: one for each recording."""
-    kept = set(rows.tolist())
-    for group in corpus.duplicates:
-        kept.difference_update([row for row in group if row in kept][1:])
-    return np.array(sorted(kept), np.int64)
+    rows = np.unique(rows)
+    return np.sort(rows[np.unique(corpus.recordings[rows], return_index=True)[1]])
 
 
 def recording_folds(corpus: CheckedCorpus, rows: Rows, pairs: Iterable[tuple[Rows, Rows]]) -> list[Fold]:
@@ -39,11 +37,8 @@ def recording_folds(corpus: CheckedCorpus, rows: Rows, pairs: Iterable[tuple[Row
 
 
 def _with_duplicates(corpus: CheckedCorpus, firsts: Rows, rows: Rows) -> Rows:
-    chosen, available = set(firsts.tolist()), set(rows.tolist())
-    for group in corpus.duplicates:
-        if not chosen.isdisjoint(group):
-            chosen.update(available.intersection(group))
-    return np.array(sorted(chosen), np.int64)
+    recordings = corpus.recordings
+    return np.union1d(firsts, rows[np.isin(recordings[rows], recordings[firsts])])
 
 
 def require_clips(corpus: CheckedCorpus, least: int, protocol: str, rows: Rows) -> None:
@@ -62,7 +57,7 @@ def groups_by_speaker(corpus: CheckedCorpus, rows: Rows) -> Rows:
         CorpusError: the speaker of one of `rows` is unknown.
     """
     speakers = corpus.speakers
-    for row in rows:
+    for row in rows.tolist() if None in speakers else ():
         if speakers[row] is None:
             raise CorpusError(
                 f"corpus '{corpus.name}' names no speaker for {corpus.clips[row].id}; "
@@ -76,11 +71,13 @@ def groups_of(corpus: CheckedCorpus, rows: Rows, names: Sequence[str]) -> Rows:
 
     A clip that has none of these values is a group of its own, and so is every recording without names.
     """
-    keys = [
-        joint_value(clip, names) if _has_any(clip, names) else "\0" * len(names) + str(row)
-        for row, clip in enumerate(corpus.clips)
-    ]
-    return _numbers(corpus, keys)[rows]
+    if (known := tuple(names)) not in corpus.groups:
+        keys = [
+            joint_value(clip, names) if _has_any(clip, names) else "\0" * len(names) + str(row)
+            for row, clip in enumerate(corpus.clips)
+        ]
+        corpus.groups[known] = _numbers(corpus, keys)
+    return corpus.groups[known][rows]
 
 
 def _has_any(clip: Clip, names: Iterable[str]) -> bool:
@@ -89,11 +86,15 @@ def _has_any(clip: Clip, names: Iterable[str]) -> bool:
 
 def _numbers(corpus: CheckedCorpus, keys: Sequence[str]) -> Rows:
     """Group number of each clip, equal for equal keys and for keys that share a recording, (n_clips,)."""
-    _, groups = np.unique(np.array(keys, str), return_inverse=True)
-    for duplicates in corpus.duplicates:
-        shared = groups[list(duplicates)]
-        groups[np.isin(groups, shared)] = shared.min()
-    return groups
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    unique, groups = np.unique(np.array(keys, str), return_inverse=True)
+    pairs = groups, groups[corpus.recordings]
+    shared = coo_array((np.ones(len(groups)), pairs), (len(unique), len(unique)))
+    _, component = connected_components(shared, directed=False)
+    _, least = np.unique(component, return_index=True)
+    return np.asarray(least[component][groups])
 
 
 def rows_by_corpus(corpus: CheckedCorpus, protocol: str) -> dict[str, Rows]:

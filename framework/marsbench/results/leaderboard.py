@@ -23,7 +23,7 @@ from marsbench.results.store import RunFolder, find_runs, run_folders
 from marsbench.versions import versions_of
 
 if TYPE_CHECKING:  # NumPy takes a tenth of a second, which a kept answer does not need
-    from marsbench.evaluation.predictions import Predictions
+    from marsbench.evaluation.predictions import Decisions
 
 _Group = tuple[str, str, str]
 """Corpus, protocol, protocol hash."""
@@ -375,14 +375,16 @@ def _ties(folders: list[list[RunFolder]], problems: list[str]) -> dict[str, Any]
     return ties | {"unconfirmed": [(positions[first], positions[second]), *facts]}
 
 
-def _comparable(folders: list[list[RunFolder]], problems: list[str]) -> dict[int, list["Predictions"]]:
-    """Predictions of each row's seeds, by the row's position; those alone that are of most rows' clips."""
+def _comparable(folders: list[list[RunFolder]], problems: list[str]) -> dict[int, list["Decisions"]]:
+    """Decisions of each row's seeds, by the row's position; those alone that are of most rows' clips."""
+    from marsbench.evaluation.predictions import Decisions
     from marsbench.results.predictions import read_predictions
 
-    found: dict[int, list[Predictions]] = {}
+    found: dict[int, list[Decisions]] = {}
     for position, seeds in enumerate(folders):
+        known = next(iter(found.values()), [])[:1]
         try:
-            read = [read_predictions(folder, folder.read_run()) for folder in seeds]
+            read = [Decisions.of(read_predictions(folder, folder.read_run()), known) for folder in seeds]
         except ResultsError as error:
             if isinstance(error, DamagedError):
                 problems.append(f"{seeds[0].path.name} is compared with no other run: {error}")
