@@ -175,9 +175,9 @@ def simulate(options: argparse.Namespace) -> None:
         os.environ["MARSBENCH_HOME"] = str(folder / "home")
         write_plugins(folder / "plugins", options.runs)
         elsewhere = Elsewhere()
-        audio_validation._examine_all = made_up_facts  # noqa: SLF001 - what other machines would do
-        runner.open_executor = lambda _asked: elsewhere
-        runner.make_plans = timed("planning", runner.make_plans)
+        vars(audio_validation).update(_examine_all=made_up_facts)
+        planned = timed("planning", runner.make_plans)
+        vars(runner).update(open_executor=lambda _asked: elsewhere, make_plans=planned)
         asked = {
             "data": ["made_up"],
             "features": ["nothing"],

@@ -94,7 +94,8 @@ def _ways(parts: Sequence[_Part]) -> list[dict[str, int]]:
 def _influences(contenders: Sequence[Sequence[_Part]], metric: str, way: Mapping[str, int]) -> _Rows:
     """Derivatives of each mean score by the weight of each cluster, (n_contenders, n_clusters)."""
     n_clusters = max(way.values()) + 1
-    found, clips = np.zeros((len(contenders), n_clusters)), None
+    found = np.zeros((len(contenders), n_clusters))
+    clips: tuple[str, ...] | None = None
     for row, parts in zip(found, contenders, strict=True):
         for part in parts:
             if part.clips is not clips:

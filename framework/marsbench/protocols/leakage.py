@@ -58,7 +58,8 @@ def _numbered(names: Sequence[str | None]) -> tuple[list[str], Rows]:
 def _shared(fold: Fold, numbers: Rows, n_known: int) -> list[int]:
     """The known numbers that are in both train and test."""
     both = [np.bincount(numbers[rows], minlength=n_known)[:n_known] > 0 for rows in (fold.train, fold.test)]
-    return np.flatnonzero(both[0] & both[1]).tolist()
+    found: list[int] = np.flatnonzero(both[0] & both[1]).tolist()
+    return found
 
 
 def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tuple[Fold, ...], Leakage]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -38,6 +39,8 @@ from marsbench.runner.record import build_record, corpus_record, protocol_record
 from marsbench.runner.resources import Resources
 from marsbench.tuning.search_space import Configuration, of_plugin
 
+_BEGUN = 16
+"""Folds that are begun side by side, at least: each holds its rows, and thousands would fill the memory."""
 _UNTUNED = {"trials": 0, "tuner": "optuna", "objective": "macro_f1", "inner_folds": None, "time_budget": None}
 """Options of an experiment, for a run that is not tuned."""
 
@@ -197,13 +200,18 @@ class PipelineJob(Job):
         if isinstance(features, Failure):
             self.give_up(features)
             return
-        advance = self.show(f"{self.name}, folds", len(self.missing))
+        folds = self.missing
+        advance = self.show(f"{self.name}, folds", len(folds))
+        # Studies share the time of a run: all of them are begun.
+        n_begun = len(folds) if self.tuning else max(_BEGUN, 2 * place.executor.slots)
+        others = iter(folds[n_begun:])
 
-        def make(fold: int) -> None:
-            self.take(fold, self.fit(fold, features, place))
-            advance(1)
+        def make(first: int) -> None:
+            for fold in chain([first], others):
+                self.take(fold, self.fit(fold, features, place))
+                advance(1)
 
-        place.scheduler.side_by_side([partial(make, fold) for fold in self.missing])
+        place.scheduler.side_by_side([partial(make, fold) for fold in folds[:n_begun]])
 
     def fit(self, fold: int, features: FeatureFile, place: Resources) -> Outcome:
         """Outcome of a fold."""

@@ -1,0 +1,126 @@
+"""What large corpora need: equal results by means that grow no faster than the clips."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.results import made
+from marsbench.data.corpus import AudioFacts, CheckedCorpus, Clip, Corpus
+from marsbench.data.voices import voices_of
+from marsbench.evaluation import scoring
+from marsbench.evaluation.predictions import Decisions, Predictions
+from marsbench.evaluation.scoring import score_predictions
+from marsbench.evaluation.selection_bias import bias_of_best
+from marsbench.evaluation.significance import differences
+from marsbench.hashing import digest
+from marsbench.protocols.apply import _hash, apply_protocol
+from marsbench.protocols.protocol import Fold
+from marsbench.protocols.splitting import all_rows, first_duplicates, groups_of
+
+LABELS = ("a", "b", "c")
+
+
+def corpus_of(speakers: Sequence[str], contents: Sequence[str]) -> CheckedCorpus:
+    clips = tuple(
+        Clip(f"{row:06}", Path(f"/made-up/{row}.wav"), LABELS[row % 3], speaker, {"statement": str(row % 7)})
+        for row, speaker in enumerate(speakers)
+    )
+    facts = tuple(AudioFacts(content, content, 8000, 1, 1.0) for content in contents)
+    return CheckedCorpus(Corpus("made-up", LABELS, clips), clips, facts)
+
+
+@given(pairs=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 12)), min_size=3, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_clips_are_in_one_group_if_a_chain_of_speakers_and_recordings_connects_them(
+    pairs: list[tuple[int, int]],
+) -> None:
+    corpus = corpus_of([f"s{speaker}" for speaker, _ in pairs], [f"c{content}" for _, content in pairs])
+    connected = [{row} for row in range(len(pairs))]
+    for _ in pairs:
+        for row, pair in enumerate(pairs):
+            for other, another in enumerate(pairs):
+                if pair[0] == another[0] or pair[1] == another[1]:
+                    connected[row] = connected[row] | connected[other]
+    groups = groups_of(corpus, all_rows(corpus), ("speaker",))
+    assert [set(np.flatnonzero(groups == number).tolist()) for number in groups] == connected
+    firsts = {content: row for row, (_, content) in reversed(list(enumerate(pairs)))}
+    assert first_duplicates(corpus, all_rows(corpus)).tolist() == sorted(firsts.values())
+
+
+@pytest.mark.parametrize("behind", [[], ["by_speaker"], [["label", "statement"]]], ids=str)
+@pytest.mark.parametrize("n_folds", [1, 3])
+def test_a_protocols_hash_is_that_of_all_its_rows_at_once(n_folds: int, behind: list[object]) -> None:
+    folds = [Fold(np.arange(9), np.arange(number), np.arange(number % 2)) for number in range(n_folds)]
+    rows = [[one.train.tolist(), one.test.tolist()] + [one.dev.tolist()] * len(one.dev) for one in folds]
+    assert _hash(["name", 1, "é"], folds, behind) == digest(["name", 1, "é", rows, *behind])
+
+
+@given(
+    pairs=st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from([None, "s0", "s1", "s2", "s3"])), min_size=1, max_size=40
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_voices_tell_what_each_class_held_against_all_others_tells(
+    pairs: list[tuple[int, str | None]],
+) -> None:
+    counts = np.zeros((4, 3))
+    for target, speaker in pairs:
+        if speaker is not None:
+            counts[int(speaker[1]), target] += 1
+    totals, shares = np.maximum(counts.sum(axis=0), 1), np.zeros(3)
+    for target in range(3):
+        lifts = (counts - np.eye(3)[target]) / totals
+        rivals = np.delete(lifts, target, axis=1).max(axis=1, initial=0)
+        shares[target] = counts[lifts[:, target] > rivals, target].sum() / totals[target]
+    expected = shares[counts.sum(axis=0) > 0].mean() if counts.any() else 0
+    targets, speakers = zip(*pairs, strict=True)
+    assert voices_of(targets, speakers, LABELS).told == pytest.approx(expected)
+
+
+def contenders(speakers: Sequence[str]) -> list[list[Predictions]]:
+    targets = np.arange(120) % 3
+    folds, random = np.arange(120) // 3 % 5, np.random.default_rng(0)
+    each = [random.random((120, 3)) + np.eye(3)[targets] * skill for skill in (0.3, 0.5, 0.6, 0.9)]
+    one, *pair, other = (made(targets, p / p.sum(axis=1, keepdims=True), folds, speakers) for p in each)
+    return [[one], pair, [other]]
+
+
+@pytest.mark.parametrize("n_speakers", [5, 12])
+def test_rows_are_compared_by_their_decisions_as_by_their_probabilities(n_speakers: int) -> None:
+    full = contenders([f"s{row % n_speakers}" for row in range(120)])
+    first = Decisions.of(full[0][0])
+    small = [[Decisions.of(seed, [first]) for seed in seeds] for seeds in full]
+    assert all(seed.clips is first.clips for seeds in small for seed in seeds)
+    assert differences(small) == differences(full)
+    assert bias_of_best(small) == bias_of_best(full)
+
+
+def test_draws_in_smaller_blocks_are_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    ((one,), *_) = full = contenders([f"s{row % 12}" for row in range(120)])
+    scores, pairs = score_predictions(one), differences(full)
+    monkeypatch.setattr(scoring, "_CELLS", 12 * 7)
+    assert score_predictions(one) == scores
+    assert differences(full) == pairs
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("protocol", ["speaker5", "stratified5", "utterance5"])
+def test_four_times_the_clips_are_split_in_about_four_times_the_time(protocol: str) -> None:
+    def split(n_clips: int) -> float:
+        speakers = [f"s{row // 3 % (n_clips // 40)}" for row in range(n_clips)]
+        corpus = corpus_of(speakers, [f"c{row - row % 6 % 2}" for row in range(n_clips)])
+        return seconds(lambda: apply_protocol(protocol, corpus))
+
+    split(400)  # imports
+    assert split(16_000) < 9 * max(split(4_000), 0.05)
