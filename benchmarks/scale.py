@@ -36,6 +36,7 @@ from marsbench.evaluation.fit_result import UnitResult
 from marsbench.execution.base import EpochBar, Executor, Outcome, Task
 from marsbench.features.store import ExtractedClip, Extraction
 from marsbench.hashing import digest
+from marsbench.planning.plans import make_plans
 from marsbench.progress import Progress, Silent
 from marsbench.results.leaderboard import leaderboards
 from marsbench.runner import runner
@@ -176,7 +177,7 @@ def simulate(options: argparse.Namespace) -> None:
         write_plugins(folder / "plugins", options.runs)
         elsewhere = Elsewhere()
         vars(audio_validation).update(_examine_all=made_up_facts)
-        planned = timed("planning", runner.make_plans)
+        planned = timed("planning", make_plans)
         vars(runner).update(open_executor=lambda _asked: elsewhere, make_plans=planned)
         asked = {
             "data": ["made_up"],

@@ -152,7 +152,7 @@ class Decisions:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """As `Predictions.correct`."""
-        return np.equal(self.predicted, self.targets)
+        return np.asarray(self.predicted == self.targets)
 
     @property
     def tested(self) -> Hashable:
