@@ -34,7 +34,7 @@ from marsbench.environment import environment
 from marsbench.evaluation.fit import Unit
 from marsbench.evaluation.fit_result import UnitResult
 from marsbench.execution.base import EpochBar, Executor, Outcome, Task
-from marsbench.features.store import ExtractedClip, Extraction
+from marsbench.features.extraction import ExtractedClip, Extraction
 from marsbench.hashing import digest
 from marsbench.planning.plans import make_plans
 from marsbench.progress import Progress, Silent
