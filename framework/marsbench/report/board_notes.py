@@ -52,6 +52,16 @@ def _common_lines(rows: Sequence[Row]) -> list[str]:
     return [f"{what} in all rows with {', '.join(named)}." for what, named in plugins.items()]
 
 
+def group_starts(rows: Sequence[Row]) -> list[int]:
+    """Positions of the rows that differ significantly from the first row of the group above them."""
+    starts, first = [], rows[0] if rows else None
+    for place, row in enumerate(rows):
+        if first and first.letters and row.letters and not row.is_level_with(first):
+            starts.append(place)
+            first = row
+    return starts
+
+
 def caution_lines(shown: Board, rows: Sequence[Row]) -> list[str]:
     """What limits the scores or is left out: what a reader of the numbers must know."""
     lines = [*chosen_lines(shown.rows[0].chosen), *shared_lines(shown)]

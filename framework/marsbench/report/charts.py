@@ -25,6 +25,8 @@ Ticks = Sequence[tuple[float, str]]
 """Values on an axis, each with its label."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 12, 38
 """Room for labels, in pixels."""
+LABELS_HEIGHT = _TOP + _BOTTOM
+"""Pixels of a plot's height that are not between its axes."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,12 @@ class Plot:
     y_range: tuple[float, float]
     width: int = 360
     height: int = 240
+    left: int = _LEFT
+    """Room for the labels of the vertical axis, in pixels."""
 
     def x(self, value: float) -> float:
         """Pixels from the left."""
-        return _LEFT + _share(value, self.x_range) * (self.width - _LEFT - _RIGHT)
+        return self.left + _share(value, self.x_range) * (self.width - self.left - _RIGHT)
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
@@ -47,7 +51,7 @@ class Plot:
     def line(self, points: Iterable[tuple[float, float]], kind: str, tooltip: str = "") -> Markup:
         """A line through points, in the data's units; a pointer that rests on it shows the tooltip."""
         path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
-        return mark("polyline", kind, _title(tooltip), points=path)
+        return mark("polyline", kind, tooltip_of(tooltip), points=path)
 
     def grid(self, x_ticks: Ticks, y_ticks: Ticks, x_label: str, y_label: str) -> Markup:
         """Grid lines, tick labels and names of both axes."""
@@ -94,7 +98,8 @@ def _share(value: float, bounds: tuple[float, float]) -> float:
     return (value - bounds[0]) / ((bounds[1] - bounds[0]) or 1.0)
 
 
-def _title(tooltip: str) -> Markup:
+def tooltip_of(tooltip: str) -> Markup:
+    """What a pointer that rests on a mark shows; nothing for no words."""
     return Markup("<title>{}</title>").format(tooltip) if tooltip else Markup()
 
 
@@ -200,14 +205,16 @@ def _draw_reliability(bins: list[Bin], n_clips: int) -> Markup:
     for confidence, _, n in bins:
         at = min(int(np.ceil(confidence * N_BINS)), N_BINS) / N_BINS
         x, y = plot.x(at - 1 / N_BINS) + 2, plot.y(0.25 * n / most)
-        tooltip = _title(f"{n:,} of {n_clips:,} clips")
-        body += mark("rect", "share", tooltip, x=x, y=y, width=width, height=plot.y(0) - y)
+        size = tooltip_of(f"{n:,} of {n_clips:,} clips")
+        body += mark("rect", "share", size, x=x, y=y, width=width, height=plot.y(0) - y)
     body += plot.line([(0, 0), (1, 1)], "ideal")
     body += plot.line([(confidence, accuracy) for confidence, accuracy, _ in bins], "curve")
     for confidence, accuracy, n in bins:
-        tooltip = _title(f"confidence {100 * confidence:.0f} %, accuracy {100 * accuracy:.0f} %, {n:,} clips")
+        told = f"confidence {100 * confidence:.0f} %, accuracy {100 * accuracy:.0f} %, {n:,} clips"
         radius = 2.5 + 3.5 * (n / most) ** 0.5
-        body += mark("circle", "point", tooltip, cx=plot.x(confidence), cy=plot.y(accuracy), r=radius)
+        body += mark(
+            "circle", "point", tooltip_of(told), cx=plot.x(confidence), cy=plot.y(accuracy), r=radius
+        )
     body += mark("text", "hint", "underconfident", x=plot.x(0.03), y=plot.y(0.94))
     body += mark("text", "hint end", "overconfident", x=plot.x(0.97), y=plot.y(0.34))
     described = "; ".join(f"accuracy {100 * a:.0f} % at {100 * c:.0f} % confidence" for c, a, _ in bins)

@@ -234,7 +234,7 @@ _COSTS = (
         "new_speakers", lambda row: row.on_new_speakers, "new speakers",
         f"{METRICS[RANKED_BY].title} of the same pipeline on new speakers",
         "Scored under a protocol by speaker, if there is such a run.", "share",
-        outputs={"data", "terminal", "markdown"}, min_width=110,
+        outputs={"data", "terminal", "markdown", "page"}, min_width=110,
     ),
     Column(
         "train_seconds", None, "training", "training time", "Seconds of fitting, summed over the folds.",

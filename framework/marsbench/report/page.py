@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -16,7 +16,8 @@ from marsbench.evaluation.metrics import METRICS, RANKED_BY, objective_title
 from marsbench.evaluation.scores import grade
 from marsbench.report import matrix as words
 from marsbench.report import phrases
-from marsbench.report.columns import formatted, shown_in, threshold_text
+from marsbench.report.board_charts import BoardCharts
+from marsbench.report.columns import Column, filled, formatted, threshold_text
 from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run
 from marsbench.report.selection import MOST_ROWS, Selection
 from marsbench.results.leaderboard import Board
@@ -70,7 +71,6 @@ def build_page(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("marsbench"),
         ranked_by=METRICS[RANKED_BY],
-        columns=shown_in("page"),
         by_fold=[metric for metric in METRICS.values() if metric.from_confusion],
         phrases=phrases,
         objective_title=objective_title,
@@ -143,6 +143,16 @@ class BoardView:
     """Rows beyond `MOST_ROWS`."""
 
     @property
+    def columns(self) -> list[Column]:
+        """The columns that tell something of these rows."""
+        return filled("page", [view.row for view in self.rows])
+
+    @cached_property
+    def charts(self) -> BoardCharts:
+        """Pictures of all rows."""
+        return BoardCharts(self.board)
+
+    @property
     def best(self) -> RowView | None:
         """The best row; None if no run is complete."""
         return next((row for row in self.rows if row.row.rank is not None), None)
@@ -150,7 +160,9 @@ class BoardView:
 
 def view_board(board: Board, selection: Selection, anchors: dict[str, str]) -> BoardView:
     """A leaderboard's view; `anchors` are those of the runs in detail, by run id."""
-    rows = board.rows[:MOST_ROWS]
+    shown = {row.run_id for row in board.shown_rows}
+    rows = [row for row in board.rows if row.run_id in shown or selection.is_named(row)]
+    n_hidden, rows = max(0, len(rows) - MOST_ROWS), rows[:MOST_ROWS]
     views = [
         RowView(
             row=row,
@@ -160,7 +172,7 @@ def view_board(board: Board, selection: Selection, anchors: dict[str, str]) -> B
         )
         for row in rows
     ]
-    return BoardView(board, views, len(board.rows) - len(rows))
+    return BoardView(board, views, n_hidden)
 
 
 def speaker_gaps(rows: Iterable[Row]) -> list[tuple[Row, Row]]:

@@ -40,7 +40,11 @@ class Selection:
 
     def is_about(self, row: Row) -> bool:
         """Whether the row was requested."""
-        return not self.focus or not self.focus.isdisjoint(row.run_ids)
+        return not self.focus or self.is_named(row)
+
+    def is_named(self, row: Row) -> bool:
+        """Whether the row was requested by its name or an experiment file."""
+        return not self.focus.isdisjoint(row.run_ids)
 
 
 def select_run(root: Path, name: str, criteria: Criteria | None) -> Selection:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from marsbench.report.board_notes import group_starts
 from marsbench.report.boards import in_latex
 from marsbench.report.columns import Cell
-from marsbench.report.terminal.board import TerminalBoard, _Axis, group_starts
+from marsbench.report.terminal.board import TerminalBoard, _Axis
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row
 from marsbench.results.store import RunFolder

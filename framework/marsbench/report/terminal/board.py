@@ -11,7 +11,7 @@ from rich.text import Text
 
 from marsbench.config import Criteria
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
-from marsbench.report.board_notes import board_notes, caution_lines, shown_pipelines
+from marsbench.report.board_notes import board_notes, caution_lines, group_starts, shown_pipelines
 from marsbench.report.boards import COLOURS, outcome_text
 from marsbench.report.columns import Cell, Column, filled
 from marsbench.report.phrases import row_details, thresholds
@@ -117,16 +117,6 @@ def _lines(board: Board, rows: Sequence[Row], columns: Sequence[Column]) -> list
                 made.append(axis.bar(cell))
         lines.append(made)
     return lines
-
-
-def group_starts(rows: Sequence[Row]) -> list[int]:
-    """Positions of the rows that differ significantly from the first row of the group above them."""
-    starts, first = [], rows[0] if rows else None
-    for place, row in enumerate(rows):
-        if first and first.letters and row.letters and not row.is_level_with(first):
-            starts.append(place)
-            first = row
-    return starts
 
 
 def _header(columns: Sequence[Column], axis: "_Axis") -> list[Text]:
