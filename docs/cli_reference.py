@@ -17,7 +17,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def reference() -> str:
-    """A section for each command: usage, what it does, arguments and options."""
+    """A section for each command: usage, what it does, arguments, options and examples."""
     from marsbench.cli.main import app
 
     return "\n\n".join(_section(name, command) for name, command in commands(get_command(app)))
@@ -38,4 +38,5 @@ def _section(name: str, command: Any) -> str:
     records = [record for parameter in command.params if (record := parameter.get_help_record(context))]
     usage = f"{name} {' '.join(command.collect_usage_pieces(context))}"
     listed = "\n".join(f"{names}\n{indent(fill(words, WIDTH), '    ')}" for names, words in records)
-    return f"## {name}\n\n```text\n{usage}\n\n{cleandoc(command.help or '')}\n\n{listed}\n```"
+    examples = f"Examples:\n{indent(command.epilog, '    ')}"
+    return f"## {name}\n\n```text\n{usage}\n\n{cleandoc(command.help or '')}\n\n{listed}\n\n{examples}\n```"

@@ -33,6 +33,10 @@ def app(
 
     Of an uploaded file, or of what the browser records. The page can be reached from this machine only, and
     needs no network. Ctrl-C stops it.
+
+    Examples:
+        bench app bundle
+        bench app --port 8600
     """
     from marsbench.deployment.bundle_files import read_bundle_record
     from marsbench.plugin.registry import drop_in_folders, holds_plugins

@@ -12,7 +12,11 @@ app = typer.Typer(no_args_is_help=True, help="Stored features: show, delete.")
 
 @app.command()
 def info() -> None:
-    """Show where features are stored, and how much each extractor takes."""
+    """Show where features are stored, and how much each extractor takes.
+
+    Examples:
+        bench cache info
+    """
     from marsbench.features.store import store_root, store_use
     from marsbench.report.terminal.console import out, table
 
@@ -28,7 +32,12 @@ def clear(
         str | None, typer.Argument(metavar="EXTRACTOR", help="Only this extractor's features.")
     ] = None,
 ) -> None:
-    """Delete stored features; they are extracted again when needed."""
+    """Delete stored features; they are extracted again when needed.
+
+    Examples:
+        bench cache clear
+        bench cache clear mfcc
+    """
     from marsbench.features.store import clear_store, store_use
 
     names = [use.extractor for use in store_use()]

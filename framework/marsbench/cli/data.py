@@ -16,7 +16,11 @@ app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, download.")
 
 @app.command("list")
 def list_datasets(plugins: Plugins = None) -> None:
-    """List the datasets."""
+    """List the datasets.
+
+    Examples:
+        bench data list
+    """
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.listings import plugin_list
 
@@ -35,7 +39,12 @@ def check(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Open every file: counts, durations, duplicates, bad files."""
+    """Open every file: counts, durations, duplicates, bad files.
+
+    Examples:
+        bench data check demo
+        bench data check PATH --speaker '^([^_]+)_' --json
+    """
     from marsbench.planning.plans import checked_corpus
     from marsbench.report.terminal.console import TerminalProgress, out
     from marsbench.report.terminal.listings import corpus_facts, corpus_report
@@ -53,28 +62,32 @@ def check(
 
 @app.command("fetch")
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Dataset.")],
+    dataset: Annotated[str, typer.Argument(metavar="NAME", help="Dataset.")],
     plugins: Plugins = None,
     to: Annotated[
         Path | None, typer.Option(help="Folder to download to. [default: where the dataset looks for it]")
     ] = None,
 ) -> None:
-    """Download, check and unpack a dataset's published archives."""
+    """Download, check and unpack a dataset's published archives.
+
+    Examples:
+        bench data fetch ravdess
+    """
     from marsbench.atomic_files import home
     from marsbench.data.download import fetch as fetch_archives
     from marsbench.plugin.base import Dataset
     from marsbench.report.terminal.console import TerminalProgress, out
     from marsbench.report.terminal.listings import corpus_terms
 
-    dataset = cast("type[Dataset]", registry_of(plugins).get("datasets", name).plugin)
-    if not dataset.archives and dataset.access:
-        raise ConfigError(f"{name} cannot be fetched: {dataset.access}; then use --data PATH")
-    if not dataset.archives:
-        raise ConfigError(f"{name} has nothing to fetch; use it as it is: bench run --data {name}")
-    target = to or home() / "data" / name
+    plugin = cast("type[Dataset]", registry_of(plugins).get("datasets", dataset).plugin)
+    if not plugin.archives and plugin.access:
+        raise ConfigError(f"{dataset} cannot be fetched: {plugin.access}; then use --data PATH")
+    if not plugin.archives:
+        raise ConfigError(f"{dataset} has nothing to fetch; use it as it is: bench run --data {dataset}")
+    target = to or home() / "data" / dataset
     with TerminalProgress() as progress:
-        fetch_archives(dataset.archives, target, progress)
-        for line in corpus_terms(dataset):
+        fetch_archives(plugin.archives, target, progress)
+        for line in corpus_terms(plugin):
             progress.say(line)
-    where = name if to is None else to
-    out.print(f"{name} is in {target}; try: bench data check {where}", soft_wrap=True, markup=False)
+    where = dataset if to is None else to
+    out.print(f"{dataset} is in {target}; try: bench data check {where}", soft_wrap=True, markup=False)

@@ -36,6 +36,9 @@ def evaluate(
 
     Every clip whose class the bundle knows is predicted as by bench predict. Says whether the score lies
     inside the interval that the bundle's run promised.
+
+    Examples:
+        bench evaluate bundle --data PATH --by speaker
     """
     from marsbench.deployment.bundle_files import read_bundle, read_bundle_record, read_samples
     from marsbench.deployment.evaluate import evaluate as evaluate_bundle

@@ -81,6 +81,11 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     The model's file in the formats keras, onnx and litert can be read by other software too. A file made with
     --end-to-end needs only numpy and onnxruntime. What is written is verified on one clip per class. A bundle
     can be written in another format without a fit.
+
+    Examples:
+        bench export --best -o bundle
+        bench export RUN --format onnx --end-to-end -o pipeline.onnx
+        bench export bundle --format litert --quantise int8 -o small
     """
     if (run is None) != best:
         raise typer.BadParameter("name a RUN, or --best")

@@ -38,7 +38,13 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - one argument an option
         int, typer.Option(min=0, help="Rows of each table, the best ones; 0 for all. JSON and CSV have all.")
     ] = 30,
 ) -> None:
-    """Rank finished runs, one table for each corpus and protocol."""
+    """Rank finished runs, one table for each corpus and protocol.
+
+    Examples:
+        bench leaderboard --explain
+        bench leaderboard --data ravdess --protocol speaker5 --top 10
+        bench leaderboard --csv > runs.csv
+    """
     if as_json + as_csv + as_markdown + as_latex + explain > 1:
         raise typer.BadParameter(
             "--json, --csv, --markdown, --latex and --explain exclude each other; give one of them"

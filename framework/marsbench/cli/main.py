@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from marsbench.cli import cache, data, models, plugins, protocols
 from marsbench.cli.app import app as app_command
+from marsbench.cli.command import Command
 from marsbench.cli.evaluate import evaluate
 from marsbench.cli.export import export
 from marsbench.cli.leaderboard import leaderboard
@@ -111,8 +112,10 @@ app = typer.Typer(
     help="Compare feature extractors and models for speech emotion recognition, and export the best.",
 )
 for command in chain(*_GROUPS.values()):
-    app.command()(command)
+    app.command(cls=Command)(command)
 for group in _FURTHER:
+    for registered in group.app.registered_commands:
+        registered.cls = Command
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 

@@ -20,6 +20,10 @@ def matrix(
 
     `bench run --data A --data B --protocol across_pairs` makes such runs. A table for each pipeline: what it
     was trained on in rows, what it was tested on in columns.
+
+    Examples:
+        bench matrix
+        bench matrix --data demo --data PATH --json
     """
     from marsbench.report.matrix import matrix_values, terminal_matrices
     from marsbench.report.terminal.console import out

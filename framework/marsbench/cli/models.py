@@ -10,12 +10,16 @@ from marsbench.cli.output import print_text
 app = typer.Typer(no_args_is_help=True, help="Pretrained speech encoders: list, download, add, find.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an encoder.")]
-Sha256 = Annotated[str, typer.Option(help="Checksum; a file with another one is refused.")]
+Sha256 = Annotated[str, typer.Option(metavar="DIGITS", help="Checksum; a file with another one is refused.")]
 
 
 @app.command("list")
 def list_encoders() -> None:
-    """List the known encoders, and the files on this machine."""
+    """List the known encoders, and the files on this machine.
+
+    Examples:
+        bench models list
+    """
     from rich.text import Text
 
     from marsbench.features.pretrained import KNOWN, folder, present
@@ -36,13 +40,17 @@ def list_encoders() -> None:
 
 
 @app.command("fetch")
-def fetch(name: Name, sha256: Sha256 = "") -> None:
-    """Download a known encoder and check it."""
+def fetch(encoder: Name, sha256: Sha256 = "") -> None:
+    """Download a known encoder and check it.
+
+    Examples:
+        bench models fetch NAME
+    """
     from marsbench.features.pretrained import fetch_encoder
     from marsbench.report.terminal.console import TerminalProgress
 
     with TerminalProgress() as progress:
-        file = fetch_encoder(name, progress, sha256)
+        file = fetch_encoder(encoder, progress, sha256)
     _tell(file.name, file.path)
 
 
@@ -52,7 +60,11 @@ def add(
     name: Annotated[str | None, typer.Option(help="Name to store it under. [default: the file's]")] = None,
     sha256: Sha256 = "",
 ) -> None:
-    """Store a copy of an encoder's file, downloaded by hand or your own."""
+    """Store a copy of an encoder's file, downloaded by hand or your own.
+
+    Examples:
+        bench models add encoder.onnx --name mine
+    """
     from marsbench.features.pretrained import add_encoder
 
     file = add_encoder(path, name, sha256)
@@ -60,11 +72,15 @@ def add(
 
 
 @app.command("path")
-def path(name: Name, sha256: Sha256 = "") -> None:
-    """Print where an encoder's file is."""
+def path(encoder: Name, sha256: Sha256 = "") -> None:
+    """Print where an encoder's file is.
+
+    Examples:
+        bench models path NAME
+    """
     from marsbench.features.pretrained import find_encoder
 
-    print_text(str(find_encoder(name, sha256).path))
+    print_text(str(find_encoder(encoder, sha256).path))
 
 
 def _tell(name: str, path: Path) -> None:

@@ -16,7 +16,12 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin: its
 
 @app.command("list")
 def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
-    """List every plugin without importing any."""
+    """List every plugin without importing any.
+
+    Examples:
+        bench plugins list
+        bench plugins list --plugins DIR --json
+    """
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.listings import plugin_list
 
@@ -32,12 +37,16 @@ def list_plugins(plugins: Plugins = None, as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show_plugin(name: Name, plugins: Plugins = None) -> None:
-    """Show a plugin's description, parameters and file."""
+def show_plugin(plugin: Name, plugins: Plugins = None) -> None:
+    """Show a plugin's description, parameters and file.
+
+    Examples:
+        bench plugins show svm
+    """
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.listings import plugin_details
 
-    out.print(plugin_details(registry_of(plugins).find(name)))
+    out.print(plugin_details(registry_of(plugins).find(plugin)))
 
 
 @app.command("new")
@@ -46,7 +55,11 @@ def new(
     name: Name,
     folder: Annotated[Path, typer.Option(help="Plugin folder to write into.")] = Path("plugins"),
 ) -> None:
-    """Write a working plugin file as a starting point."""
+    """Write a working plugin file as a starting point.
+
+    Examples:
+        bench plugins new features loudness
+    """
     from marsbench.plugin.scaffold import new_plugin
 
     path = new_plugin(kind, name, folder)
@@ -55,15 +68,19 @@ def new(
 
 
 @app.command("check")
-def check(name: Name, plugins: Plugins = None) -> None:
-    """Check a plugin against its contract."""
+def check(plugin: Name, plugins: Plugins = None) -> None:
+    """Check a plugin against its contract.
+
+    Examples:
+        bench plugins check loudness
+    """
     from marsbench.execution.state_checks import state_checks
     from marsbench.plugin.checks import check as check_contract
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.listings import contract
 
     registry = registry_of(plugins)
-    entry = registry.find(name)
+    entry = registry.find(plugin)
     state = state_checks(entry, registry.folders)  # first, as checking may leave this process changed
     checks = [*check_contract(entry.plugin), *state]
     out.print(contract(entry, checks))

@@ -31,6 +31,10 @@ def predict(
 
     Shows label, confidence and all probabilities. Files that cannot be used are skipped with the reason, and
     the exit code is 1.
+
+    Examples:
+        bench predict bundle clip.wav
+        bench predict bundle recordings --csv > emotions.csv
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv cannot be used together")

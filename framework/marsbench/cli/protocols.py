@@ -15,7 +15,11 @@ app = typer.Typer(no_args_is_help=True, help="Ways to split a corpus: list, show
 
 @app.command("list")
 def list_protocols(as_json: Json = False) -> None:
-    """List the built-in protocols; a .toml or .json file is one too."""
+    """List the built-in protocols; a .toml or .json file is one too.
+
+    Examples:
+        bench protocols list
+    """
     from marsbench.protocols.apply import listed_protocols
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.listings import protocol_list
@@ -47,7 +51,12 @@ def show(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the folds of a protocol on a corpus, and what train and test share."""
+    """Show the folds of a protocol on a corpus, and what train and test share.
+
+    Examples:
+        bench protocols show speaker5 --data PATH
+        bench protocols show stratified5 -o splits.json
+    """
     from marsbench.planning.plans import checked_corpus
     from marsbench.protocols.apply import apply_protocol, find_protocol
     from marsbench.protocols.protocol_file import require_json, write_protocol_file

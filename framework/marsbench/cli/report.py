@@ -33,7 +33,13 @@ def report(
     plugins: Plugins = None,
     criteria: CriteriaOption = None,
 ) -> None:
-    """Write runs as one self-contained HTML page."""
+    """Write runs as one self-contained HTML page.
+
+    Examples:
+        bench report
+        bench report RUN --audio -o run.html
+        bench report experiments/quick.toml
+    """
     from marsbench.report import selection as selections
     from marsbench.report.page import build_page
     from marsbench.report.terminal.console import print_path

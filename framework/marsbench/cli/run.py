@@ -32,6 +32,12 @@ def run(
 
     A pipeline is a pair of a feature extractor and a model; every pair is run. Results of earlier runs are
     reused. Interrupted? Rerun the same command to resume.
+
+    Examples:
+        bench run --data demo --features functionals --model svm
+        bench run --data PATH --features mfcc,functionals --model svm,cnn_lstm --protocol speaker5
+        bench run --features mfcc --model svm --trials 0 --set svm.C=10 --criteria accuracy=0.7
+        bench run experiments/quick.toml --workers 2
     """
     from marsbench.report.terminal.console import TerminalProgress, telling_phases
 
@@ -56,6 +62,10 @@ def ensemble(given: Given, retry_failed: RetryFailed = False, verbose: Verbose =
 
     Who names members has seen the board, so that its score is optimistic; --choose chooses them inside the
     training parts, among the runs named or all of the board.
+
+    Examples:
+        bench ensemble --choose
+        bench ensemble RUN RUN --equal
     """
     if given.get("equal") and "inner-folds" in given:
         raise typer.BadParameter("--inner-folds is for fitted weights: leave it out with --equal")
@@ -70,7 +80,11 @@ def ensemble(given: Given, retry_failed: RetryFailed = False, verbose: Verbose =
 
 
 def schema() -> None:
-    """Print the JSON Schema of the TOML file of bench run."""
+    """Print the JSON Schema of the TOML file of bench run.
+
+    Examples:
+        bench schema > experiment.schema.json
+    """
     made = Experiment.model_json_schema()
     made.pop("required", None)  # the command line may give it
     text: dict[str, object] = {"type": "string"}

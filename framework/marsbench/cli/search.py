@@ -25,6 +25,10 @@ def search(
     all folds, tuned, and fused into an ensemble. What scores best inside the training parts is the winner,
     which is fitted on all clips and written as a bundle. Results of earlier runs are reused; rerun the same
     command to resume.
+
+    Examples:
+        bench search --data PATH --time-budget 1h
+        bench search --features functionals,mfcc --time-budget 10m -o winner
     """
     start = time.monotonic()
     from marsbench.automl.delivery import search_and_export

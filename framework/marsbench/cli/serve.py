@@ -24,6 +24,10 @@ def serve(
 
     POST /predict takes an audio file as its body, GET /health names the model, /docs is an OpenAPI page.
     There is no password and no encryption: put a proxy before it where others can reach it. Ctrl-C stops it.
+
+    Examples:
+        bench serve bundle
+        bench serve bundle --host 0.0.0.0 --port 8080
     """
     from marsbench.deployment.bundle_files import read_bundle, read_bundle_record
     from marsbench.report.terminal.console import TerminalProgress

@@ -37,6 +37,11 @@ def show(  # noqa: PLR0913, PLR0917 - one argument an option
     """Show one run: scores by class, confusion matrix, settings.
 
     Also its origin, and the commands that make it again. The confusion matrix is written as a PNG too.
+
+    Examples:
+        bench show RUN
+        bench show RUN --by sex
+        bench show RUN --trials --top 3
     """
     folder = find_run(results, run)
     found = folder.read_run()
@@ -134,6 +139,10 @@ def compare(
 
     Shows the difference with its interval and p values, McNemar's table, and clips that one run alone gets
     right.
+
+    Examples:
+        bench compare RUN RUN
+        bench compare RUN RUN --top 0 --json
     """
     from marsbench.report.terminal import runs
     from marsbench.report.terminal.console import out

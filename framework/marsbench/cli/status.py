@@ -18,6 +18,10 @@ def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
     """Show progress, time left and processes of runs and searches.
 
     With --json only the runs.
+
+    Examples:
+        bench status
+        bench status --results DIR --json
     """
     from marsbench.atomic_files import who_is_at_work
     from marsbench.report.terminal.console import out
@@ -59,6 +63,9 @@ def plan(
     """Show which runs of an experiment are finished.
 
     Nothing is run or written.
+
+    Examples:
+        bench plan experiments/quick.toml
     """
     from marsbench.report.terminal.console import TerminalProgress, out
     from marsbench.report.terminal.runs import state_table
@@ -85,6 +92,10 @@ def retry(
     """Repeat the fits that failed.
 
     Everything else stays as the run was first asked for.
+
+    Examples:
+        bench retry --failed
+        bench retry RUN --unit-timeout 1h
     """
     from marsbench.report.terminal.console import TerminalProgress
     from marsbench.runner.runner import retried
