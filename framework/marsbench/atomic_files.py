@@ -108,9 +108,14 @@ def read_checksummed(path: Path) -> bytes:
     is_bounded = S_ISREG(about.st_mode) and about.st_size <= _MAX_BYTES  # a pipe never ends
     if not is_bounded and not S_ISDIR(about.st_mode):
         raise DamagedError(f"{path} is not a regular file of at most {_MAX_BYTES:,} bytes")
-    line, _, rest = path.read_bytes().partition(b"\n")
+    return unsealed(path.read_bytes(), str(path))
+
+
+def unsealed(content: bytes, name: str) -> bytes:
+    """The JSON object in what `write_checksummed` wrote; raises DamagedError, which names the file."""
+    line, _, rest = content.partition(b"\n")
     if line != _checksum_line(rest):
-        raise DamagedError(f"{path} is damaged: its checksum does not match")
+        raise DamagedError(f"{name} is damaged: its checksum does not match")
     return b"{" + rest
 
 

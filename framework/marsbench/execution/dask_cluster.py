@@ -28,6 +28,7 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import EpochBar, Executor, Outcome, Task
 from marsbench.execution.limits import Limits
 from marsbench.execution.worker import Isolation, close_session, run_isolated
+from marsbench.features.shared_place import shared_place
 from marsbench.features.store import local_place
 
 _LOOK = 1.0
@@ -118,7 +119,12 @@ class DaskExecutor(Executor):
         return bool(found) and all(found)
 
     def provide(self, files: Iterable[Path]) -> None:
-        """Send the feature files that some worker does not see to all, also to those that come later."""
+        """Send the feature files that some worker does not see to all, also to those that come later.
+
+        Where machines share a place for features, each worker fetches them from there once it needs them.
+        """
+        if shared_place() is not None:
+            return
         missing = [path for path in files if not self.sees(path)]
         if missing:
             self._asked(self._client.register_plugin, _Delivery(missing))

@@ -40,6 +40,7 @@ from marsbench.data.corpus import CheckedCorpus, Clip
 from marsbench.errors import DamagedError, PluginError, StorageError, reason_of
 from marsbench.features.clip_versions import code_of, names_of
 from marsbench.features.extraction import Extracted, ExtractedClip, Extraction, RunAll, run_here
+from marsbench.features.shared_place import fetch, keep, shared_place, shown
 from marsbench.hashing import digest
 from marsbench.plugin.features import FeatureExtractor, FeatureKind, Features, Floats, pad
 from marsbench.plugin.registry import Recipe, make
@@ -60,8 +61,8 @@ class FeatureFile:
     versions: tuple["FeatureFile", ...] = ()
     """Features of changed versions of the same clips in the same order, which are for training alone."""
 
-    def __reduce__(self) -> tuple[Callable[..., "FeatureFile"], tuple[Path, tuple["FeatureFile", ...]]]:
-        return _feature_file, (self.path, self.versions)  # a worker process maps the file itself
+    def __reduce__(self) -> tuple[Callable[..., "FeatureFile"], tuple[Any, ...]]:
+        return _feature_file, (self.path, self.versions, shared_place())  # a worker maps the file itself
 
     @property
     def kind(self) -> FeatureKind:
@@ -159,8 +160,16 @@ def local_place(path: Path) -> Path:
     return store_root() / path.parent.name / path.name
 
 
-def _feature_file(path: Path, versions: tuple[FeatureFile, ...]) -> FeatureFile:
-    return FeatureFile(path if path.exists() else local_place(path), versions)
+def _feature_file(path: Path, versions: tuple[FeatureFile, ...], place: str | None) -> FeatureFile:
+    """The driver's file where it is seen, else this machine's own, fetched from the place if it lacks it."""
+    if not path.exists():
+        path = local_place(path)
+        index = path.with_suffix(".json")  # written last
+        if place is not None and not index.exists():
+            with locked(path.parent, "another process fetches it", Silent()):
+                if not index.exists():
+                    fetch(path, index, place)
+    return FeatureFile(path, versions)
 
 
 class FeatureStore:
@@ -191,12 +200,16 @@ class FeatureStore:
         Raises:
             PluginError: the extractor failed on a clip or broke its contract; names both.
         """
-        progress = progress or Silent()
+        progress, place = progress or Silent(), shared_place()
         wanted = list(corpus.audio_keys)
         whole = FeatureFile(self.folder / f"{digest(wanted)[:24]}.f32")
         with locked(self.folder, f"{self._title}: another process extracts it", progress, between):
             if whole.is_whole():
                 progress.say(f"{self._title}: all {len(wanted)} clips from the store")
+                keep(*whole.files, place)
+                return whole
+            if fetch(*whole.files, place):
+                progress.say(f"{self._title}: all {len(wanted)} clips from {shown(place)}")
                 return whole
             for leftover in self.folder.glob(".*.f32.*"):  # temporary files of a process that was killed
                 leftover.unlink(missing_ok=True)
@@ -207,6 +220,7 @@ class FeatureStore:
             missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
             self._extract(missing, progress, run_all)
             self._join(whole, wanted)
+            keep(*whole.files, place)
         return whole
 
     def _join(self, whole: FeatureFile, wanted: list[str]) -> None:

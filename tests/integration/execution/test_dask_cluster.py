@@ -98,12 +98,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 SLOW = {"unruly.how": "sleeps", "unruly.seconds": 0.2}
 
 
-def test_a_run_that_loses_a_worker_half_way_ends_as_if_nothing_had_been(
-    kit: Path, cluster: Any, undisturbed: bytes
+@pytest.mark.parametrize(
+    ("n_workers", "n_killed"), [(2, 1), pytest.param(4, 2, marks=pytest.mark.slow)], ids=str
+)
+def test_a_run_that_loses_workers_half_way_ends_as_if_nothing_had_been(
+    n_workers: int, n_killed: int, kit: Path, cluster: Any, undisturbed: bytes
 ) -> None:
-    cluster.start_worker()
-    victim = cluster.start_worker()
-    kill = After(2, lambda: cluster.kill(victim))
+    workers = [cluster.start_worker() for _ in range(n_workers)]
+    kill = After(2, lambda: [cluster.kill(victim) for victim in workers[-n_killed:]])
     assert predictions(experiment(kit, set=SLOW, cluster=cluster.address), kill) == undisturbed
     assert kill.left < 0
 
@@ -166,6 +168,29 @@ def test_features_reach_workers_that_come_later(kit: Path, cluster: Any, works: 
         cluster.start_worker(MARSBENCH_HOME=str(tmp_path / "home of worker"))
         (outcome,) = outcomes(executor, works.partial(works.read_features, features, 3))
     assert outcome.value == expected
+
+
+def test_workers_without_a_common_folder_extract_and_fetch_features_from_the_shared_place(
+    kit: Path, cluster: Any, undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, place = tmp_path / "home" / "features", tmp_path / "bucket"
+    monkeypatch.setenv("MARSBENCH_FEATURES", place.as_uri())
+    for number in range(2):
+        away = tmp_path / f"machine {number}"
+        away.mkdir()
+        cluster.start_worker(
+            MARSBENCH_HOME=str(away / "home"), TMPDIR=str(away), MARSBENCH_FEATURES="", HOME=str(away)
+        )
+    provide = DaskExecutor.provide
+
+    def provide_and_hide(self: DaskExecutor, files: tuple[Path, Path]) -> None:
+        provide(self, files)
+        store.rename(tmp_path / "hidden")
+
+    monkeypatch.setattr(DaskExecutor, "provide", provide_and_hide)
+    assert predictions(experiment(kit, cluster=cluster.address)) == undisturbed
+    assert len(list(place.glob("crossings-*/*"))) == 2
+    assert list(tmp_path.glob("machine */home/features/crossings-*/*.f32"))
 
 
 @pytest.mark.slow

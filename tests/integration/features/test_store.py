@@ -1,15 +1,18 @@
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import fsspec
 import numpy as np
 import pytest
 
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
-from marsbench.errors import PluginError, StorageError
+from marsbench.errors import ConfigError, PluginError, StorageError
 from marsbench.features.extraction import ExtractedClip, run_here
 from marsbench.features.store import FeatureFile, FeatureStore, clear_store, store_use
 from marsbench.plugin.base import Dataset
@@ -262,3 +265,101 @@ def test_what_a_clip_took_is_kept_also_in_a_file_made_of_others(kit: Path, corpu
         some.seconds_of(position) for position in range(10)
     ]
     assert 0 < every.seconds_per_clip < 1
+
+
+@pytest.fixture(params=["memory://bucket/features", "file://{}/place", "{}/place"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A place that machines share."""
+    address = str(request.param).format(tmp_path)
+    monkeypatch.setenv("MARSBENCH_FEATURES", address)
+    yield address
+    files, root = fsspec.core.url_to_fs(address)
+    files.rm(root, recursive=True)
+
+
+def entries(place: str, suffix: str) -> list[tuple[Any, str]]:
+    """File system and path of what lies there."""
+    files, root = fsspec.core.url_to_fs(place)
+    return [(files, path) for path in files.find(root) if path.endswith(suffix)]
+
+
+def another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From now on nothing is stored on this machine."""
+    monkeypatch.setenv("MARSBENCH_HOME", str(tmp_path / "another machine"))
+
+
+def test_another_machine_finds_features_at_the_shared_place(
+    kit: Path, corpus: CheckedCorpus, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = store(kit).features_of(corpus).read(range(30)).values
+    another_machine(monkeypatch, tmp_path)
+    no_extraction(monkeypatch, kit)
+    listening = Listening()
+    found = store(kit).features_of(corpus, listening)
+    assert np.array_equal(found.read(range(30)).values, expected)
+    assert listening.lines == [f"blocks: all 30 clips from {place}"]
+
+
+@pytest.mark.usefixtures("place")
+def test_a_task_fetches_the_features_that_its_machine_lacks(
+    kit: Path, corpus: CheckedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = store(kit).features_of(corpus)
+    expected, task = file.array(3).tolist(), pickle.dumps(file)
+    (tmp_path / "home").rename(tmp_path / "away")
+    another_machine(monkeypatch, tmp_path)
+    monkeypatch.delenv("MARSBENCH_FEATURES")
+    assert pickle.loads(task).array(3).tolist() == expected  # noqa: S301 - made above
+
+
+@pytest.mark.parametrize("suffix", [".f32", ".json"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: data[:-1], None],
+    ids=["changed", "cut", "gone"],
+)
+def test_what_is_damaged_or_missing_at_the_shared_place_is_never_used(
+    suffix: str,
+    damage: Callable[[bytes], bytes] | None,
+    kit: Path,
+    corpus: CheckedCorpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = str(tmp_path / "place")
+    monkeypatch.setenv("MARSBENCH_FEATURES", place)
+    before = store(kit).features_of(corpus).read(range(30)).values
+    ((files, path),) = entries(place, suffix)
+    content = files.cat_file(path)
+    files.rm_file(path)
+    if damage is not None:
+        files.pipe_file(path, damage(content))
+    another_machine(monkeypatch, tmp_path)
+    assert np.array_equal(store(kit).features_of(corpus).read(range(30)).values, before)
+    assert entries(place, suffix)[0][0].cat_file(path) == content or suffix == ".json"
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "message"),
+    [
+        ("nonsense://x", ConfigError, r"^MARSBENCH_FEATURES=nonsense://x is no place for features: "),
+        (
+            "{}/file/place",
+            StorageError,
+            r"^features at .*/file/place \(MARSBENCH_FEATURES\) cannot be ",
+        ),
+    ],
+)
+def test_a_place_that_is_none_is_one_line(
+    address: str,
+    error: type[Exception],
+    message: str,
+    kit: Path,
+    corpus: CheckedCorpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MARSBENCH_FEATURES", address.format(tmp_path))
+    with pytest.raises(error, match=message):
+        store(kit).features_of(corpus)
