@@ -241,4 +241,6 @@ class TunedJob(PipelineJob):
 
     @cached_property
     def _journal(self) -> Journal:
-        return Journal(self.folder.study.journal)
+        origin = {"pipeline": self.pipeline.name, "run": self.folder.path.name}
+        board = {"corpus": self.plan.corpus.name, "protocol": self.plan.protocol.name}
+        return Journal(self.folder.study.journal, origin | board)

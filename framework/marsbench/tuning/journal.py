@@ -4,6 +4,7 @@ Written beside the records that marsbench reads, so that nothing else depends on
 """
 
 import warnings
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from marsbench.errors import ResultsError, StorageError, reason_of
+from marsbench.evaluation.metrics import objective_title
 from marsbench.results.studies import Study, Trial
 from marsbench.tuning.search_space import SearchSpace, optuna_parameter
 
@@ -24,34 +26,45 @@ _LEAST = 4
 
 
 class Journal:
-    """One Optuna study a fold, named fold-K from 1; begun anew with each command."""
+    """One Optuna study a fold, named fold-K from 1; begun anew with each command.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file.
+        origin: what the studies are of, by name: user attributes of each, for optuna-dashboard.
+    """
+
+    def __init__(self, path: Path, origin: Mapping[str, str]) -> None:
         self._path = path
+        self._origin = origin
         self._studies: dict[int, optuna.Study] = {}
         self._storage: JournalStorage | None = None
 
     def keep(self, study: Study, space: SearchSpace) -> None:
         """Add the trials that are not there yet; raises StorageError if they cannot be written."""
         try:
-            there = self._study(study.fold)
+            there = self._study(study)
             for trial in study.trials[len(there.get_trials(deepcopy=False)) :]:
                 there.add_trial(_frozen(trial, space))
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {reason_of(error)}") from error
 
-    def _study(self, fold: int) -> optuna.Study:
+    def _study(self, kept: Study) -> optuna.Study:
         if self._storage is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Also the lock that Optuna held when an earlier command was killed: the run's folder is ours.
             for old in [self._path, *self._path.parent.glob(f"{self._path.name}.*")]:
                 old.unlink(missing_ok=True)
             self._storage = JournalStorage(JournalFileBackend(str(self._path)))
-        if fold not in self._studies:
-            self._studies[fold] = optuna.create_study(
-                storage=self._storage, study_name=f"fold-{fold + 1}", direction="maximize"
-            )
-        return self._studies[fold]
+        if kept.fold not in self._studies:
+            name = f"fold-{kept.fold + 1}"
+            made = optuna.create_study(storage=self._storage, study_name=name, direction="maximize")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                made.set_metric_names([objective_title(kept.objective)])
+            for attribute, value in self._origin.items():
+                made.set_user_attr(attribute, value)
+            self._studies[kept.fold] = made
+        return self._studies[kept.fold]
 
 
 def _frozen(trial: Trial, space: SearchSpace) -> FrozenTrial:

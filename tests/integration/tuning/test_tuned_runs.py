@@ -210,6 +210,9 @@ def test_the_studies_are_an_optuna_storage(tuned: Tune) -> None:
         assert theirs.best_value == study.best.score
         assert len(theirs.trials) == len(study.trials)
         assert theirs.best_params["knobs.x"] == study.best.configuration["knobs.x"]
+        assert theirs.metric_names == ["macro F1"]
+        assert theirs.user_attrs["run"] == folder.path.name
+        assert theirs.user_attrs["pipeline"] == "crossings + knobs"
 
 
 def test_the_optuna_storage_is_whole_though_one_fold_alone_is_made_again(tuned: Tune) -> None:
