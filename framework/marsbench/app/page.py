@@ -14,6 +14,7 @@ from pathlib import Path
 
 import streamlit as st
 from markupsafe import Markup
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from marsbench.app import views
 from marsbench.app.inference import (
@@ -25,11 +26,12 @@ from marsbench.app.inference import (
     train_demo,
     upload_suffixes,
 )
+from marsbench.data.audio import read_bytes
 from marsbench.data.compressed import SUFFIXES as COMPRESSED
 from marsbench.data.compressed import has_pyav
 from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
-from marsbench.deployment.bundle_record import BaseRecord, Origin, worth_phrase
-from marsbench.deployment.prediction import beyond_full_scale
+from marsbench.deployment.bundle_record import BaseRecord, GoldenClip, Origin, sure_phrase, worth_phrase
+from marsbench.deployment.prediction import Prediction, beyond_full_scale
 from marsbench.errors import AudioError, BenchError
 from marsbench.evaluation.scores import grade
 from marsbench.plugin.registry import discover, drop_in_folders
@@ -87,7 +89,7 @@ def show(options: Namespace) -> None:
     _introduce(bundle)
     prediction, scores = st.tabs(["Predict", "How good is it?"])
     with prediction:
-        show_input(bundle)
+        show_input(bundle, folder)
     with scores:
         show_scores(bundle.record, options.results)
 
@@ -128,11 +130,11 @@ def _introduce(bundle: AnyBundle) -> None:
         st.warning(escaped(bundle.warning))
 
 
-def show_input(bundle: AnyBundle) -> None:
-    """Upload and microphone, and the prediction of whichever was used last."""
+def show_input(bundle: AnyBundle, folder: Path) -> None:
+    """Upload, microphone and example clips, and the prediction of whichever was used last."""
     left, right = st.columns(2)
     uploaded = left.file_uploader(
-        f"Upload a file: up to {_LIMITS}", type=upload_suffixes(),
+        f"Upload files, each up to {_LIMITS}", type=upload_suffixes(), accept_multiple_files=True,
         key="file", on_change=partial(_remember, "file"),
     )  # fmt: skip
     if not has_pyav():
@@ -143,18 +145,83 @@ def show_input(bundle: AnyBundle) -> None:
         key="voice",
         on_change=partial(_remember, "voice"),
     )
-    is_voice = recorded is not None and (uploaded is None or st.session_state.get("latest") == "voice")
-    source = recorded if is_voice else uploaded
-    if source is not None:
-        show_answer(bundle, source.getvalue(), None if is_voice else source.name)
+    example = _choose_example(bundle.record.golden)
+    given = {"file": uploaded or None, "voice": recorded, "example": example}
+    there = [which for which, one in given.items() if one is not None]
+    latest = st.session_state.get("latest")
+    which = latest if latest in there else next(iter(there), None)
+    if which == "file":
+        show_files(bundle, uploaded)
+    elif which == "voice" and recorded is not None:
+        show_answer(bundle, recorded.getvalue(), None)
+    elif example is not None:
+        _show_example(bundle, folder, example)
 
 
 def _remember(which: str) -> None:
     st.session_state["latest"] = which
 
 
-def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
-    """The prediction for an audio file's bytes, or why there is none; `file` is None for the microphone."""
+def _choose_example(golden: Sequence[GoldenClip]) -> GoldenClip | None:
+    if not golden:
+        return None
+    number: int | None = st.pills(
+        "Or play a training clip and predict it; its class:",
+        range(len(golden)),
+        format_func=lambda one: escaped(golden[one].label),
+        key="example",
+        on_change=partial(_remember, "example"),
+    )
+    return None if number is None else golden[number]
+
+
+def _show_example(bundle: AnyBundle, folder: Path, clip: GoldenClip) -> None:
+    try:
+        data = read_bytes(folder / clip.file)
+    except AudioError as error:
+        st.error(escaped(f"{clip.file}: {error}"))
+        return
+    trained_on = (
+        f"True class: {clip.label}. The model was trained on this clip, so a right answer says nothing about "
+        "new clips."
+    )
+    show_answer(bundle, data, f"{clip.clip}.flac", trained_on)
+
+
+def show_files(bundle: AnyBundle, files: Sequence[UploadedFile]) -> None:
+    """The prediction of one file; of several a table that can be downloaded, and one of them in full."""
+    shown = files[-1]
+    if len(files) > 1:
+        rows = [(file.name, _prediction_of(bundle, file)) for file in files]
+        st.divider()
+        _html(views.table("files", rows))
+        st.download_button(
+            "Download as CSV", views.as_csv(rows, bundle.record), "predictions.csv", "text/csv",
+            on_click="ignore",
+        )  # fmt: skip
+        shown = st.selectbox("Show in full", files, index=len(files) - 1, format_func=lambda file: file.name)
+    show_answer(bundle, shown.getvalue(), shown.name)
+
+
+def _prediction_of(bundle: AnyBundle, file: UploadedFile) -> Prediction | BenchError:
+    """The prediction of an upload, or why there is none; found once a visitor, file and bundle."""
+    known: tuple[AnyBundle, dict[str, Prediction | BenchError]] | None = st.session_state.get("known")
+    if known is None or known[0] is not bundle:
+        known = st.session_state["known"] = (bundle, {})
+    if file.file_id not in known[1]:
+        try:
+            with st.spinner(escaped(f"Predicting {file.name} …")):
+                known[1][file.file_id] = predict_bytes(bundle, file.getvalue()).prediction
+        except BenchError as error:
+            known[1][file.file_id] = error
+    return known[1][file.file_id]
+
+
+def show_answer(bundle: AnyBundle, data: bytes, file: str | None, trained_on: str | None = None) -> None:
+    """The prediction for an audio file's bytes, or why there is none; `file` is None for the microphone.
+
+    `trained_on` tells that the clip is one of those that the model was trained on: no score holds for it.
+    """
     name = file or "Your recording"
     try:
         with st.spinner("Predicting …"):
@@ -179,10 +246,12 @@ def show_answer(bundle: AnyBundle, data: bytes, file: str | None) -> None:
     st.divider()
     left, right = st.columns(2, gap="medium")
     with left:
-        _html(views.table("prediction", answer.prediction))
+        origin, sure = bundle.record.origin, answer.prediction.as_sure
+        known = sure_phrase(origin, sure) if origin and sure else ""
+        _html(views.table("prediction", answer.prediction, name, trained_on or known))
         kind = guess_type(file or "recording.wav")[0] or "audio/wav"
         st.audio(data, format=kind.replace("video/", "audio/"))
-        st.caption(escaped(worth_phrase(bundle.record.origin)))
+        st.caption(escaped(worth_phrase(origin)))
     with right:
         _html(
             views.as_image(views.draw_waveform(answer.waveform), "Waveform")

@@ -51,11 +51,15 @@ class Answer(BaseModel):
     """The emotion of a recording.
 
     `is_unlike` tells that it is unlike the training clips (`novelty` above 0.99), so that what `tested` says
-    does not hold for it; `is_narrowband` that its sample rate is lower than theirs.
+    does not hold for it; `is_narrowband` that its sample rate is lower than theirs; `is_mixed` that the
+    windows of a long one disagree. `right_when_this_sure` is the share of test clips answered about as
+    surely that were right; null if that is not known.
     """
 
     label: str
     confidence: float
+    right_when_this_sure: float | None
+    is_mixed: bool
     probabilities: dict[str, float]
     seconds: float
     is_narrowband: bool

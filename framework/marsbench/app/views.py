@@ -1,6 +1,9 @@
 """HTML of the page: figures of a recording over time, and tables, which are macros of `tables.html.j2`."""
 
 import base64
+import csv
+import io
+from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +15,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from marsbench.data.audio import Waveform
-from marsbench.deployment.prediction import Prediction
+from marsbench.deployment.bundle_record import BaseRecord
+from marsbench.deployment.prediction import Prediction, csv_rows
+from marsbench.errors import BenchError, cleaned
 from marsbench.report.charts import SHADES, Plot, nice_ticks, png_uri
 from marsbench.report.columns import formatted, threshold_text
 from marsbench.results.schema import training_words
@@ -104,6 +109,14 @@ def segments(prediction: Prediction) -> list[tuple[float, float, str, float]]:
         else:
             merged.append((window.start, end, label, [share]))
     return [(start, end, label, float(np.mean(shares))) for start, end, label, shares in merged]
+
+
+def as_csv(rows: Iterable[tuple[str, Prediction | BenchError]], record: BaseRecord) -> str:
+    """What `bench predict --csv` prints of the files that have a prediction."""
+    found = [(cleaned(file), one) for file, one in rows if isinstance(one, Prediction)]
+    lines = io.StringIO(newline="")
+    csv.writer(lines).writerows(csv_rows(found, record))
+    return lines.getvalue()
 
 
 def table(macro: str, *arguments: Any) -> Markup:

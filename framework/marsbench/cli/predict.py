@@ -11,7 +11,6 @@ from marsbench.cli.output import print_csv, print_json, warn
 from marsbench.errors import BenchError
 
 if TYPE_CHECKING:  # a command imports what computes when it is called
-    from marsbench.deployment.bundle_record import BaseRecord
     from marsbench.deployment.prediction import Prediction
 
 _MOST_NAMED = 5
@@ -40,6 +39,7 @@ def predict(
         raise typer.BadParameter("--json and --csv cannot be used together")
     from marsbench.deployment.bundle_files import read_bundle, read_bundle_record
     from marsbench.deployment.bundle_record import worth_phrase
+    from marsbench.deployment.prediction import csv_rows
     from marsbench.deployment.sources import audio_files
     from marsbench.report.terminal import listings
     from marsbench.report.terminal.console import TerminalProgress, out
@@ -62,7 +62,7 @@ def predict(
         tested = loaded.record.origin and loaded.record.origin.tested._asdict()
         print_json([{"file": str(path), **one.as_dict(), "tested": tested} for path, one in predictions])
     elif as_csv:
-        print_csv(_csv_rows(predictions, loaded.record))
+        print_csv(csv_rows(predictions, loaded.record))
     else:
         out.print(listings.prediction_table(predictions))
         for path, prediction in predictions:
@@ -100,15 +100,3 @@ def _unlike(predictions: "list[tuple[Path, Prediction]]") -> Iterator[str]:
         yield f"{path} is {unlike_phrase(novelty)}"
     if (more := len(unlike) - _MOST_NAMED) > 0:
         yield f"{more} more of {len(predictions)} files are unlike the training clips, see --csv or --json"
-
-
-def _csv_rows(predictions: list[tuple[Path, "Prediction"]], record: "BaseRecord") -> Iterator[list[object]]:
-    from marsbench.deployment.bundle_record import Tested
-
-    tested = record.origin.tested if record.origin else [None] * len(Tested._fields)
-    shares = [f"p_{label}" for label in record.labels]
-    worth = [f"tested_{name}" for name in Tested._fields]
-    yield ["file", "label", "confidence", *shares, "novelty", "is_unlike", *worth]
-    for path, one in predictions:
-        shown = [path, one.label, one.confidence, *one.probabilities.tolist()]
-        yield [*shown, one.novelty, one.is_unlike, *tested]

@@ -7,7 +7,7 @@ the features and predicts with one model, `EnsembleBundle` with several whose pr
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -216,7 +216,7 @@ class BaseBundle(ABC):
 
     def _prediction(self, recording: _Recording, windows: tuple[Window, ...]) -> Prediction:
         novelty = [window.novelty for window in windows if window.novelty is not None]
-        return Prediction(
+        found = Prediction(
             labels=self.labels,
             probabilities=np.mean([window.probabilities for window in windows], axis=0),
             windows=windows,
@@ -225,6 +225,10 @@ class BaseBundle(ABC):
             peak=recording.peak,
             novelty=median(novelty) if novelty else None,
         )
+        origin = self.record.origin
+        if origin is None or len(windows) > 1 or found.is_unlike:
+            return found
+        return replace(found, as_sure=origin.as_sure(found.confidence))
 
 
 @dataclass(frozen=True, repr=False)

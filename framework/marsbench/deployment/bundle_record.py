@@ -20,7 +20,7 @@ from marsbench.data.audio import MAX_SECONDS, RATES
 from marsbench.data.corpus_options import Channel
 from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.model_format import ModelFormat, find_format
-from marsbench.evaluation.by_group import ValueScores
+from marsbench.evaluation.by_group import ConfidenceScores, ValueScores
 from marsbench.evaluation.metrics import objective_title
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.features.clip_versions import names_of
@@ -89,6 +89,8 @@ class Origin(_Record):
     """As in `results.schema.Standing`."""
     groups: dict[str, list[ValueScores]] = {}
     """Scores by value of each attribute of the corpus that has 2 to 10 values; {} in older records."""
+    confidences: list[ConfidenceScores] = []
+    """Accuracy by the probability of the most probable class, lowest first; [] in older records."""
 
     @property
     def tested_on(self) -> str:
@@ -96,6 +98,10 @@ class Origin(_Record):
         if self.corpora_apart:
             return "new speakers of another corpus"
         return "new speakers" if self.by_speaker else "speakers it was trained on (expect less on new ones)"
+
+    def as_sure(self, confidence: float) -> ConfidenceScores | None:
+        """Scores of the test clips that were answered about as surely; None in older records."""
+        return next((one for one in self.confidences if min(confidence, 1) <= one.up_to), None)
 
     @property
     def tested(self) -> Tested:
@@ -118,6 +124,16 @@ def worth_phrase(origin: Origin | None) -> str:
     return (
         f"When tested ({origin.protocol}), {value} % of clips ({low} to {high}) of {origin.tested_on} were "
         f"recognised: {origin.verdict.upper()}."
+    )
+
+
+def sure_phrase(origin: Origin, sure: ConfidenceScores) -> str:
+    """How often answers about as sure as one were right, and for whom, in one line."""
+    right = sure.accuracy
+    return (
+        f"Answers this sure ({100 * sure.above:.0f} to {100 * sure.up_to:.0f} %) were right in "
+        f"{100 * right.value:.0f} % ({100 * right.low:.0f} to {100 * right.high:.0f}) "
+        f"of {sure.n_clips:,} test clips of {origin.tested_on}."
     )
 
 

@@ -43,7 +43,7 @@ from marsbench.deployment.model_format import find_format
 from marsbench.deployment.novelty import novelty_of
 from marsbench.environment import environment
 from marsbench.errors import BenchError, ConfigError, ExportError, ResultsError
-from marsbench.evaluation.by_group import ValueScores, by_attributes
+from marsbench.evaluation.by_group import by_attributes, by_confidence
 from marsbench.evaluation.fit import Unit, fit_model, probabilities_of
 from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.execution.limits import limited_threads
@@ -245,17 +245,19 @@ class _Refit:
             bundle: AnyBundle = self._ensemble(folder, run, run.ensemble, number)
         else:
             bundle = self._pipeline(folder, number).bundle
-        origin = _origin(run).model_copy(update={"groups": self._groups(folder, run)})
+        origin = _origin(run).model_copy(update=self._by_clips(folder, run))
         record: Any = bundle.record.model_copy(update={"origin": origin})  # of the bundle's own kind
         return replace(bundle, record=record)
 
-    def _groups(self, folder: RunFolder, run: Run) -> dict[str, list[ValueScores]]:
+    def _by_clips(self, folder: RunFolder, run: Run) -> dict[str, Any]:
+        """The origin's scores of parts of the test clips."""
         attributes = {clip.id: clip.attributes for clip in self.corpus.clips}
         try:
-            return by_attributes(read_predictions(folder, run), attributes)
+            found = read_predictions(folder, run)
         except ResultsError as error:
-            self.progress.say(f"No scores by group in the model card: {error}")
+            self.progress.say(f"No scores by group or confidence in the bundle: {error}")
             return {}
+        return {"groups": by_attributes(found, attributes), "confidences": by_confidence(found)}
 
     def _pipeline(self, folder: RunFolder, number: int | None) -> _Fitted:
         if number is not None:

@@ -1,7 +1,9 @@
-"""Scores of the clips of each speaker, and of each value of an attribute of the corpus."""
+"""Scores of the clips of each speaker, of each value of an attribute, and of about the same confidence."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
 
 import numpy as np
 
@@ -10,9 +12,12 @@ from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.predictions import Predictions
 from marsbench.evaluation.scores import Score
 from marsbench.evaluation.scoring import scores_of
+from marsbench.protocols.protocol import Rows
 
 _MOST_VALUES = 10
 """Of an attribute; one with more is left out."""
+_FEWEST_CLIPS = 20
+"""Of a range of confidences; with fewer, a share says little."""
 
 
 @dataclass(frozen=True)
@@ -87,3 +92,40 @@ def by_attributes(
         for name, values in columns.items()
         if 1 < len(set(values)) <= _MOST_VALUES
     }
+
+
+@dataclass(frozen=True)
+class ConfidenceScores:
+    """How often clips were recognised whose most probable class had a probability in one range."""
+
+    above: float
+    """Lower end of the range, which is not in it but for 0."""
+    up_to: float
+    n_clips: int
+    accuracy: Score
+
+
+def by_confidence(predictions: Predictions) -> list[ConfidenceScores]:
+    """Accuracy by the probability of the most probable class, in tenths, lowest first.
+
+    A tenth of fewer than 20 clips is joined to the next lower one, the lowest ones to the next higher.
+
+    Args:
+        predictions: out-of-fold.
+    """
+    tenths = np.minimum(np.ceil(10 * predictions.probabilities.max(axis=1)), 10)  # 1 may be 1 + 1e-7
+    edges = [10]
+    for edge in range(9, 0, -1):
+        is_below = tenths <= edge
+        if min(is_below.sum(), (tenths[~is_below] <= edges[-1]).sum()) >= _FEWEST_CLIPS:
+            edges.append(edge)
+    return [
+        _of_range(predictions, np.flatnonzero((tenths > above) & (tenths <= up_to)), above, up_to)
+        for above, up_to in pairwise([0, *reversed(edges)])
+    ]
+
+
+def _of_range(predictions: Predictions, rows: Rows, above: int, up_to: int) -> ConfidenceScores:
+    metric = METRICS["accuracy"]
+    score = cast("Score", scores_of(predictions.of_rows(rows), [metric])[metric.name])
+    return ConfidenceScores(above / 10, up_to / 10, len(rows), score)

@@ -100,6 +100,30 @@ def test_a_recording_from_the_microphone_is_told(opened: Opened, folder: Path, c
     assert "<strong>high</strong>" in words_of(page)
 
 
+def test_an_example_clip_is_predicted_with_one_click_and_told_to_be_a_training_clip(
+    opened: Opened, folder: Path, clip: Path
+) -> None:
+    page = upload(opened(folder), clip.name, clip.read_bytes())
+    page.button_group[0].set_value(0).run()
+    assert not page.exception
+    assert "<strong>low</strong>" in words_of(page)
+    assert "True class: low. The model was trained on this clip" in words_of(page)
+
+
+def test_several_files_are_a_table_and_the_latest_in_full(
+    opened: Opened, folder: Path, clips: dict[str, Path]
+) -> None:
+    page = opened(folder)
+    files = [(path.name, path.read_bytes(), "audio/wav") for path in (clips["low"], clips["high"])]
+    page.file_uploader[0].set_value([("bad.wav", b"no audio", "audio/wav"), *files]).run()
+    assert not page.exception
+    shown = words_of(page)
+    assert '<td>bad.wav</td><td colspan="3">not predicted: cannot be decoded' in shown
+    assert f"<td>{clips['low'].name}</td><td>low</td>" in shown
+    assert "<strong>high</strong>" in shown
+    assert page.get("download_button")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

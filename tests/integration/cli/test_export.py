@@ -141,6 +141,7 @@ def test_csv_has_a_line_a_file(bench: Bench, kit: Path, bundle: Path, clip: Path
     assert list(rows[0])[:6] == ["file", "label", "confidence", "p_low", "p_middle", "p_high"]
     assert [rows[0][name] for name in ("novelty", "is_unlike")] == ["", ""]
     assert rows[0]["tested_verdict"]
+    assert rows[0]["right_when_this_sure"] == "1.0"
 
 
 def test_a_long_file_has_a_timeline(bench: Bench, kit: Path, bundle: Path, clip: Path) -> None:

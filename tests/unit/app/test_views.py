@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from marsbench.app.views import (
+    as_csv,
     as_image,
     draw_waveform,
     envelope,
@@ -11,7 +12,9 @@ from marsbench.app.views import (
     timeline,
 )
 from marsbench.data.audio import Waveform
+from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.prediction import Prediction, Window
+from marsbench.errors import AudioError, BenchError
 
 
 def prediction(*rows: tuple[float, float, float], labels: tuple[str, str] = ("calm", "sad")) -> Prediction:
@@ -51,7 +54,11 @@ def test_the_outline_reaches_every_sample(n_samples: int) -> None:
 
 def test_names_of_classes_are_text_and_never_markup() -> None:
     hostile = prediction((0, 2, 0.9), (1, 3, 0.7), labels=("<script>", "b"))
-    for shown in (table("prediction", hostile), timeline(hostile)):
+    for shown in (
+        table("prediction", hostile, "<script>.wav", "<script>"),
+        table("files", [("<script>", hostile), ("a", AudioError("<script>"))]),
+        timeline(hostile),
+    ):
         assert "<script>" not in shown
         assert "&lt;script&gt;" in shown
 
@@ -60,3 +67,24 @@ def test_a_plot_is_an_image_of_its_own() -> None:
     samples = np.sin(np.arange(4000)).astype(np.float32)
     shown = as_image(draw_waveform(Waveform(samples, 1000)), "Waveform")
     assert shown.startswith('<img class="plot" alt="Waveform" src="data:image/svg+xml;base64,')
+
+
+def test_the_heading_is_the_emotion_or_mixed_where_windows_disagree() -> None:
+    sure = table("prediction", prediction((0, 1, 0.9)), "a.wav", "")
+    assert '<h2 class="answer"><strong>calm</strong></h2>' in sure
+    mixed = table("prediction", prediction((0, 2, 0.9), (1, 3, 0.2)), "a.wav", "")
+    assert '<h2 class="answer"><strong>mixed</strong></h2>' in mixed
+    assert "calm in 1, sad in 1 of 2 windows" in mixed
+
+
+def test_several_files_are_a_table_with_a_reason_for_what_was_not_predicted(bundle: Bundle) -> None:
+    rows: list[tuple[str, Prediction | BenchError]] = [
+        ("a.wav", prediction((0, 1, 0.9))),
+        ("b.wav", AudioError("silent")),
+    ]
+    shown = table("files", rows)
+    assert "<td>a.wav</td><td>calm</td>" in shown
+    assert "not predicted: silent" in shown
+    lines = as_csv(rows, bundle.record).splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("a.wav,calm,0.9,")

@@ -20,7 +20,7 @@ from marsbench.deployment.bundle_record import BaseRecord, Origin
 from marsbench.deployment.hub import push_to_hub, require_hub
 from marsbench.deployment.model_card import model_card
 from marsbench.errors import ExportError
-from marsbench.evaluation.by_group import ValueScores
+from marsbench.evaluation.by_group import ConfidenceScores, ValueScores
 from marsbench.evaluation.scores import Score
 
 pytest.importorskip("huggingface_hub", reason="no huggingface_hub here: pip install 'marsbench[hub]'")
@@ -33,6 +33,7 @@ def with_scores(record: BaseRecord, **changes: Any) -> BaseRecord:
         run_id="a-b-s0-1", protocol="speaker5", protocol_hash="", by_speaker=True, criteria=Criteria(),
         metrics=metrics(0.5), verdict="fail", pass_confidence=None, limits=["No speaker is known."],
         groups={"sex": [ValueScores("f|m", 10, {"accuracy": score, "uar": score})]},
+        confidences=[ConfidenceScores(0.0, 0.5, 20, score), ConfidenceScores(0.5, 1.0, 30, score)],
     )  # fmt: skip
     return record.model_copy(update={"origin": origin.model_copy(update=changes)})
 
@@ -47,6 +48,7 @@ def test_scores_stand_in_the_card_with_intervals_by_class_and_group_and_for_whom
         "| accuracy | 50.0 | 40.0 to 60.0 |",
         "| recall of high, 10 clips | 50.0 | 40.0 to 60.0 |",
         r"| f\|m | 10 | 70.0 (60.0 to 80.0) | 70.0 (60.0 to 80.0) |",
+        "| 50 to 100 % | 30 | 70.0 (60.0 to 80.0) |",
         "on new speakers",
         "No speaker is known.",
     ):
