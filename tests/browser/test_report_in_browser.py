@@ -55,5 +55,11 @@ def test_the_page_sorts_fits_a_phone_and_asks_for_nothing(page: "Page", report: 
     button = heads.nth(4).locator("button")
     button.focus()
     assert button.evaluate("(button) => button === document.activeElement")
+    command = page.locator("pre.command").first
+    button = page.locator("pre.command + button").first
+    button.evaluate("(button) => button.click()")
+    page.wait_for_function("document.querySelector('pre.command + button').textContent === 'Copied'")
+    assert command.text_content()
+    assert not page.locator(".contents").evaluate("(contents) => contents.open")
     assert asked == [report.as_uri()]
     assert complaints == []

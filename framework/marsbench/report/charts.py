@@ -124,8 +124,9 @@ class LearningCurves:
 def learning_curves(folder: RunFolder, n_folds: int) -> LearningCurves:
     """Plots of a run's learning curves; the files of damaged fits are reported and left as they are."""
     histories: dict[int, list[dict[str, float]]] = {}
-    problems = []
-    for fold in range(n_folds):
+    is_there = (folder.path / "units").is_dir()
+    problems = [] if is_there or not n_folds else ["the fits of each fold are not among the run's files"]
+    for fold in range(n_folds if is_there else 0):
         try:
             unit = folder.read_unit(fold)
         except ResultsError as error:

@@ -17,6 +17,7 @@ from marsbench.evaluation.scores import (
     growth_for_pass,
     verdict,
 )
+from marsbench.report.columns import formatted
 from marsbench.results.leaderboard import Board, Unconfirmed
 from marsbench.results.row import WORST_RECALL, Row, short_id_of
 from marsbench.results.schema import ProtocolRecord, Standing, TuningRecord, training_words
@@ -71,11 +72,11 @@ def split_meaning(standing: Standing, n_speakers: int | None) -> str:
     return "Train and test share speakers: expect lower scores on new speakers."
 
 
-def view_phrase(view: Row) -> str:
+def view_phrase(view: Row, criteria: Criteria | None = None) -> str:
     """Scores and verdict of a stricter view, to be read before those of the run that it stands above."""
     what = "new speakers" if view.board.speakers_apart else "new utterances of known speakers"
     return (
-        f"On {what} ({view.board.protocol}): {scores_phrase(view.scores, view.worst_class or '')}; "
+        f"On {what} ({view.board.protocol}): {scores_phrase(view.scores, view.worst_class or '', criteria)}; "
         f"{(view.verdict or view.status).upper()}. The scores below are of an easier split."
     )
 
@@ -102,17 +103,24 @@ def unlike_phrase(novelty: float) -> str:
     )
 
 
-def metrics_phrase(metrics: Metrics) -> str:
-    """The graded metrics and the recall of the worst class."""
+def metrics_phrase(metrics: Metrics, criteria: Criteria | None = None) -> str:
+    """The graded metrics and the recall of the worst class, as `scores_phrase` tells them."""
     values = {name: metrics[name].value for name in GRADED}
-    return scores_phrase(values | {WORST_RECALL: metrics.worst.recall.value}, metrics.worst.label)
+    return scores_phrase(values | {WORST_RECALL: metrics.worst.recall.value}, metrics.worst.label, criteria)
 
 
-def scores_phrase(scores: Mapping[str, float], worst_class: str) -> str:
-    """The graded metrics of a row's `scores`, and the recall of its worst class."""
-    named = [(METRICS[name].title, scores[name]) for name in GRADED]
-    named.append((f"worst class {worst_class}", scores[WORST_RECALL]))
-    return ", ".join(f"{title} {100 * score:.1f} %" for title, score in named)
+def scores_phrase(scores: Mapping[str, float], worst_class: str, criteria: Criteria | None = None) -> str:
+    """The graded metrics of a row's `scores`, and the recall of its worst class.
+
+    Beside `criteria`, a score that would read as the threshold that it is not has more digits.
+    """
+    named = [(METRICS[name].title, name, name) for name in GRADED]
+    named.append((f"worst class {worst_class}", WORST_RECALL, "class_recall"))
+    threshold = criteria.model_dump() if criteria else {}
+    return ", ".join(
+        f"{title} {formatted(scores[name], 'share', 1, threshold.get(criterion))} %"
+        for title, name, criterion in named
+    )
 
 
 def verdict_sentence(grades: list[Grade], limits: Sequence[str] = ()) -> str:

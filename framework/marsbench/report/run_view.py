@@ -218,7 +218,7 @@ def view_run(
     if run.metrics is None:
         return RunView(anchor, run, folder, row)
     grades = grade(run.metrics, criteria or run.criteria, limits=run.limits)
-    curves = learning_curves(folder, run.protocol.n_folds)
+    curves = learning_curves(folder, 0 if run.ensemble else run.protocol.n_folds)
     view = RunView(anchor, run, folder, row, grades, verdict(grades), curves=curves)
     try:
         predictions = read_predictions(folder, run)

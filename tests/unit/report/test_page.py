@@ -1,4 +1,5 @@
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from marsbench.config import Criteria
 from marsbench.errors import ResultsError
 from marsbench.plugin.registry import Recipe
 from marsbench.report.page import build_page
+from marsbench.report.phrases import scores_phrase
 from marsbench.report.run_view import CorpusAudio
 from marsbench.report.selection import select_all, select_experiment, select_run
 from marsbench.results.schema import LeakageRecord, ProtocolRecord, TuningRecord
@@ -126,6 +128,46 @@ def test_a_damaged_unit_is_a_line_and_stays_as_it_is(told_run: Write, page_of: P
     assert "fold-1.json is damaged" in page
     assert "fold 1, training" in page
     assert path.read_text() == "{"
+
+
+def test_a_run_without_its_fits_says_so_once(told_run: Write, page_of: PageOf) -> None:
+    folder = told_run()
+    shutil.rmtree(folder.path / "units")
+    told = without_tags(page_of(folder))
+    assert told.count("the fits of each fold are not among the run&#39;s files") == 1
+    assert "is not trained in epochs" not in told
+
+
+def test_the_verdict_stands_before_all_else_of_a_board(told_run: Write, page_of: PageOf) -> None:
+    told = without_tags(page_of(told_run()))
+    told = told[told.index("Skip to the summary") :]
+    places = [told.index(words) for words in ("? undecided", "The run is tiny + tiny", "Classification of")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "told"),
+    [
+        (Criteria(macro_f1=0.8004), "macro F1 80.0 %"),
+        (Criteria(macro_f1=0.8), "macro F1 80.04 %"),
+        (None, "macro F1 80.0 %"),
+    ],
+)
+def test_a_score_in_a_sentence_does_not_read_as_the_threshold_that_it_is_not(
+    criteria: Criteria | None, told: str
+) -> None:
+    scores = {"accuracy": 0.9, "macro_f1": 0.8004, "worst_recall": 0.75}
+    assert told in scores_phrase(scores, "sad", criteria)
+
+
+def test_the_column_of_new_speakers_is_there_if_a_row_tells_them(told_run: Write, page_of: PageOf) -> None:
+    folder = told_run("a", settings={})
+    assert "New speakers" not in page_of(folder)
+    run = folder.read_run()
+    other = RunFolder(Path("results") / run.corpus.name / "speaker5" / "b")
+    other.write_run(run.model_copy(update={"run_id": "b", "protocol": BY_SPEAKER}))
+    assert '<abbr title="macro F1 of the same pipeline on new speakers' in page_of(folder)
+    assert '<abbr title="macro F1 of the same pipeline on new speakers' not in page_of(other)
 
 
 def test_a_model_without_epochs_has_no_curve(told_run: Write, page_of: PageOf) -> None:

@@ -25,6 +25,51 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.addEventListener("click", () => sortBy(table, heading));
   }
 }
+const MOST_ROWS = 10;
+for (const table of document.querySelectorAll("table.sortable")) {
+  const count = table.tBodies[0].rows.length;
+  if (count <= MOST_ROWS + 2) continue;
+  const button = document.createElement("button");
+  const fold = (folded) => {
+    table.classList.toggle("folded", folded);
+    button.setAttribute("aria-expanded", String(!folded));
+    button.textContent = folded ? `Show all ${count} rows` : `Show the first ${MOST_ROWS} rows`;
+  };
+  button.type = "button";
+  button.className = "unfold";
+  button.addEventListener("click", () => fold(!table.classList.contains("folded")));
+  fold(true);
+  (table.closest(".scroll") ?? table).after(button);
+}
+for (const command of document.querySelectorAll("pre.command")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    let copied = true;
+    try {
+      await navigator.clipboard.writeText(command.textContent);
+    } catch {
+      getSelection().selectAllChildren(command);
+      copied = document.execCommand("copy");
+    }
+    button.textContent = copied ? "Copied" : "Selected: copy it by hand";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+  command.after(button);
+}
+const contents = document.querySelector(".contents"), narrow = matchMedia("(max-width: 48rem)");
+const fitContents = () => { contents.open = !narrow.matches; };
+fitContents();
+narrow.addEventListener("change", fitContents);
+contents.addEventListener("click", (event) => {
+  if (narrow.matches && event.target.closest("a")) contents.open = false;
+});
+const cue = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.classList.toggle("more", target.scrollWidth > target.clientWidth + 1);
+});
+for (const scroll of document.querySelectorAll(".scroll")) cue.observe(scroll);
 let opened = [];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll("details:not([open])")];
