@@ -1,12 +1,15 @@
-"""How long phases of the work took."""
+"""How long phases of the work took, and the bars on a terminal."""
 
+import io
 import re
 import threading
 
 import pytest
+from rich.console import Console
 
 from marsbench import progress
 from marsbench.progress import Phases
+from marsbench.report.terminal import console
 
 
 class Clock:
@@ -77,3 +80,29 @@ def test_a_phase_that_fails_ends(clock: Clock) -> None:
         fail()
     clock.now += 1
     assert phases.line(3) == "Seconds: start 1.0, folds 2.0; in all 3.0"
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "shown"),
+    [
+        (0, 65, "0/5 1:05 elapsed"),
+        (2, 100, "2/5 1:40 elapsed, 2:30 left"),
+        (1, 3600, "1/5 1:00:00 elapsed, 4:00:00 left"),
+        (5, 61, "5/5 1:01 elapsed"),
+    ],
+)
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_bar_on_a_terminal_says_what_its_times_are(
+    steps: int, seconds: float, shown: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    monkeypatch.setattr(console, "err", drawn)
+    made = console.TerminalProgress()
+    with made.track("pipeline 1 of 2: mfcc [x] + svm, folds", 5) as advance:
+        advance(steps)
+        made._bars.tasks[0].start_time = made._bars.get_time() - seconds
+        with drawn.capture() as captured:
+            drawn.print(made._bars.get_renderable())
+    words = re.sub(r"[━╸╺]", "", captured.get())
+    assert shown in " ".join(words.split())
+    assert "pipeline 1 of 2: mfcc [x]" in " ".join(words.split())

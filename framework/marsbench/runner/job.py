@@ -30,7 +30,10 @@ def make_jobs(
         clock: the time that all of them together may take.
         retry_failed: whether to repeat fits that failed earlier.
     """
+    pipelines = list(dict.fromkeys(job.pipeline_name for job in jobs))
     for job in jobs:
+        if len(pipelines) > 1:
+            job.position = f"pipeline {pipelines.index(job.pipeline_name) + 1} of {len(pipelines)}: "
         job.announce()
     gaps = [job for job in jobs if job.has_gaps(retry_failed)]
 
@@ -67,6 +70,8 @@ class Job(ABC):
 
     is_timed = False
     """Whether it consumes a time budget."""
+    position = ""
+    """Words before the name in progress bars: which of several pipelines it is of."""
     seconds_spent = 0.0
     """Seconds of the time budget that earlier commands spent on it."""
     clock: Clock
@@ -111,6 +116,11 @@ class Job(ABC):
     @abstractmethod
     def build_record(self, predictions: Predictions | None) -> Run:
         """The run with its scores, or without them where a fold has failed."""
+
+    @property
+    def pipeline_name(self) -> str:
+        """Equal for tuned and untuned runs and all seeds of one pipeline."""
+        return self.name
 
     @property
     def folds(self) -> range:
@@ -184,7 +194,7 @@ class Job(ABC):
 
     def show(self, label: str, total: int) -> Advance:
         """Open a progress bar that closes when the run is made."""
-        return self._bars.enter_context(self._progress.track(label, total))
+        return self._bars.enter_context(self._progress.track(f"{self.position}{label}", total))
 
     def take(self, fold: int, outcome: Outcome) -> None:
         """Write the outcome of a fold, a `UnitResult` or a `Failure`."""

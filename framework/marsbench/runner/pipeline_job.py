@@ -178,6 +178,11 @@ class PipelineJob(Job):
         shapes = [(len(split.test), n_classes) for split in plan.protocol.folds]
         super().__init__(self.folder_of(self.tuning), name, shapes, progress)
 
+    @property
+    def pipeline_name(self) -> str:
+        """Feature extractor and model."""
+        return self.pipeline.name
+
     def folder_of(self, tuning: Tuning | None) -> RunFolder:
         """Folder of the pipeline's run with that tuning."""
         board = self.experiment.results / self.plan.corpus.name / self.plan.protocol.name

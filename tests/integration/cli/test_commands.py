@@ -32,6 +32,8 @@ def test_a_run_ends_with_verdict_recall_files_and_leaderboard(ran: Any) -> None:
 
 def test_progress_goes_to_standard_error(ran: Any) -> None:
     assert "Extracting crossings" in ran.stderr
+    assert "pipeline 1 of 2: crossings + nearest_mean, folds: " in ran.stderr
+    assert "pipeline 2 of 2: blocks + nearest_mean, folds: " in ran.stderr
     assert "Extracting" not in ran.stdout
 
 

@@ -15,12 +15,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.segment import Segment
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from marsbench.errors import cleaned
@@ -121,16 +121,33 @@ def telling_phases(is_wanted: bool) -> Iterator[None]:
             err.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
+class _Times(ProgressColumn):
+    """How long a task has taken, and how long the rest may take at the same pace."""
+
+    def render(self, task: Task) -> Text:
+        """Both, each with its word; what is left only once a step is done."""
+        elapsed = task.elapsed or 0.0
+        words = f"{_clock(elapsed)} elapsed"
+        if task.total and 0 < task.completed < task.total:
+            words += f", {_clock(elapsed * (task.total / task.completed - 1))} left"
+        return Text(words, "dim")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 class TerminalProgress:
     """Progress bars on a terminal; elsewhere one line for each finished task."""
 
     def __init__(self) -> None:
         self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold")),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Times(table_column=Column(no_wrap=True)),
             console=err,
             transient=True,
             disable=not err.is_terminal or err.is_dumb_terminal,
