@@ -147,7 +147,7 @@ def _draw(name: str, histories: dict[int, list[dict[str, float]]]) -> Markup:
     points = [point for curves in (fitted, validation) for curve in curves.values() for point in curve]
     if not points:
         return Markup("<p>{}: no finite value</p>").format(name)
-    bounds = _bounds([value for _, value in points])
+    bounds = bounds_of([value for _, value in points])
     last = max(epoch for epoch, _ in points)
     epochs = [(epoch, f"{epoch:g}") for epoch in nice_ticks(1, last, 6) if epoch == int(epoch)]
     values = [(value, f"{value:.3g}") for value in nice_ticks(*bounds, 5)]
@@ -166,7 +166,8 @@ def _curve(rows: Sequence[dict[str, float]], name: str) -> Curve:
     return [(epoch, row[name]) for epoch, row in enumerate(rows, 1) if name in row and isfinite(row[name])]
 
 
-def _bounds(values: Sequence[float]) -> tuple[float, float]:
+def bounds_of(values: Sequence[float]) -> tuple[float, float]:
+    """A range that holds all values, with a little room, from 0 on if that is not far."""
     low, high = min(values), max(values)
     room = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
     return (0.0 if 0 <= low < high / 2 else low - room), high + room

@@ -33,6 +33,7 @@ from marsbench.report.charts import (
     learning_curves,
 )
 from marsbench.report.phrases import by_reason, fold_numbers, power_sentence
+from marsbench.report.tuning_charts import TuningCharts, tuning_charts
 from marsbench.results.predictions import read_predictions
 from marsbench.results.reproduce import Reproduction, reproduce
 from marsbench.results.row import Row
@@ -109,6 +110,8 @@ class RunView:
     calibration: Calibration | None = None
     misclassified: list[ClipView] = field(default_factory=list)
     curves: LearningCurves | None = None
+    tuning: TuningCharts | None = None
+    """None if the run was not tuned, or if its trials are not there."""
     attributes: dict[str, list[ValueScores]] = field(default_factory=dict)
     """Scores by value of each attribute of the corpus that has a few values."""
     problems: list[str] = field(default_factory=list)
@@ -219,7 +222,8 @@ def view_run(
         return RunView(anchor, run, folder, row)
     grades = grade(run.metrics, criteria or run.criteria, limits=run.limits)
     curves = learning_curves(folder, 0 if run.ensemble else run.protocol.n_folds)
-    view = RunView(anchor, run, folder, row, grades, verdict(grades), curves=curves)
+    trials = tuning_charts(folder) if run.tuning else None
+    view = RunView(anchor, run, folder, row, grades, verdict(grades), curves=curves, tuning=trials)
     try:
         predictions = read_predictions(folder, run)
     except ResultsError as error:
