@@ -160,6 +160,9 @@ def test_a_result_tells_scores_verdict_and_interval(run: Run) -> None:
     assert result.verdict == "undecided"
     assert result.grades.loc["class_recall low", "must_exceed"] == 0.75
     assert repr(result).startswith("<Result crossings + nearest_mean, tones, stratified5: macro F1 100.0 % (")
+    shown = result._repr_html_()
+    assert shown.startswith("<p>Result crossings + nearest_mean, tones, stratified5: macro F1 100.0 %")
+    assert "<td>75.0%</td>" in shown
 
 
 def test_a_results_tables_agree(run: Run) -> None:
@@ -174,6 +177,7 @@ def test_the_confusion_matrix_is_a_figure_and_a_file(run: Run, tmp_path: Path) -
     (result,) = run()
     figure = result.plot_confusion(tmp_path / "matrix.png")
     assert figure.axes[0].get_xlabel() == "predicted"
+    assert (tmp_path / "matrix.png").read_bytes() == figure._repr_png_()  # type: ignore[attr-defined]
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -222,6 +226,7 @@ def test_what_cannot_be_run_is_one_line(run: Run, options: dict[str, Any], messa
 def test_a_failed_run_is_no_error_and_its_scores_say_why(run: Run) -> None:
     (result,) = run(model="troubled")
     assert repr(result).endswith("failed>")
+    assert result._repr_html_().endswith("failed</p>")
     assert result.verdict is None
     with pytest.raises(BenchError, match=r"has no scores, it failed: .*no luck today"):
         _ = result.metrics

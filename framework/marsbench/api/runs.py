@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Unpack
 
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from marsbench.api.options import (
@@ -62,6 +63,13 @@ class Result:
         interval = f"{100 * score.low:.1f} to {100 * score.high:.1f}"
         scored = f"{METRICS[RANKED_BY].title} {100 * score.value:.1f} % ({interval})"
         return f"<Result {self.run.title}: {scored}, {self.run.verdict}>"
+
+    def _repr_html_(self) -> str:
+        """What `repr` says, and the criteria with their outcomes, for notebooks."""
+        line = Markup("<p>{}</p>").format(repr(self)[1:-1])
+        percent = "{:.1%}".format
+        columns = dict.fromkeys(("score", "low", "high", "must_exceed"), percent)
+        return line if self.run.metrics is None else line + self.grades.to_html(formatters=columns)
 
     @property
     def metrics(self) -> Metrics:

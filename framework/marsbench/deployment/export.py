@@ -33,7 +33,6 @@ from marsbench.deployment.bundle_record import (
     BundledMember,
     BundleRecord,
     EnsembleBundleRecord,
-    Origin,
     TrainingCorpus,
 )
 from marsbench.deployment.choice import best_over_folds
@@ -41,11 +40,10 @@ from marsbench.deployment.formats import DEFAULT_FORMAT
 from marsbench.deployment.formats.onnx import TOLERANCE, end_to_end, require_graph
 from marsbench.deployment.model_format import find_format
 from marsbench.deployment.novelty import novelty_of
+from marsbench.deployment.origin import by_clips, origin_of
 from marsbench.environment import environment
-from marsbench.errors import BenchError, ConfigError, ExportError, ResultsError
-from marsbench.evaluation.by_group import by_attributes, by_confidence
+from marsbench.errors import BenchError, ConfigError, ExportError
 from marsbench.evaluation.fit import Unit, fit_model, probabilities_of
-from marsbench.evaluation.scores import Metrics, Outcome
 from marsbench.execution.limits import limited_threads
 from marsbench.features.store import stored_features
 from marsbench.planning.pipelines import Pipeline
@@ -53,7 +51,6 @@ from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Registry, make
 from marsbench.progress import Progress
-from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import EnsembleRecord, Run
 from marsbench.results.store import RunFolder
 from marsbench.runner import reload
@@ -245,19 +242,11 @@ class _Refit:
             bundle: AnyBundle = self._ensemble(folder, run, run.ensemble, number)
         else:
             bundle = self._pipeline(folder, number).bundle
-        origin = _origin(run).model_copy(update=self._by_clips(folder, run))
+        pipelines = bundle.members if isinstance(bundle, EnsembleBundle) else [bundle]
+        fitted = [pipeline.record for pipeline in pipelines]
+        origin = origin_of(run).model_copy(update=by_clips(folder, self.corpus, fitted, self.progress))
         record: Any = bundle.record.model_copy(update={"origin": origin})  # of the bundle's own kind
         return replace(bundle, record=record)
-
-    def _by_clips(self, folder: RunFolder, run: Run) -> dict[str, Any]:
-        """The origin's scores of parts of the test clips."""
-        attributes = {clip.id: clip.attributes for clip in self.corpus.clips}
-        try:
-            found = read_predictions(folder, run)
-        except ResultsError as error:
-            self.progress.say(f"No scores by group or confidence in the bundle: {error}")
-            return {}
-        return {"groups": by_attributes(found, attributes), "confidences": by_confidence(found)}
 
     def _pipeline(self, folder: RunFolder, number: int | None) -> _Fitted:
         if number is not None:
@@ -340,7 +329,7 @@ def _fit(
         channel=corpus.clips[0].channel,
         input_shape=list(features.input_shape),
         corpus=_training_corpus(corpus, [*unit.train, *unit.validation]),
-        origin=_origin(run) if run else None,
+        origin=origin_of(run) if run else None,
         fold=fold,
         seed=units.seed,
         versions=versions,
@@ -364,22 +353,6 @@ def _training_corpus(corpus: CheckedCorpus, rows: Sequence[int]) -> TrainingCorp
     )
 
 
-def _origin(run: Run) -> Origin:
-    protocol = run.protocol
-    return Origin(
-        run_id=run.run_id,
-        protocol=protocol.name,
-        protocol_hash=protocol.hash,
-        by_speaker=protocol.by_speaker,
-        corpora_apart=protocol.corpora_apart,
-        criteria=run.criteria,
-        metrics=cast("Metrics", run.metrics),
-        verdict=cast("Outcome", run.verdict),
-        limits=run.limits,
-        pass_confidence=run.pass_confidence,
-    )
-
-
 def _fused(
     run: Run, ensemble: EnsembleRecord, bundles: Sequence[Bundle], weights: Sequence[float], fold: int | None
 ) -> EnsembleBundle:
@@ -389,7 +362,7 @@ def _fused(
         sample_rate=max(record.sample_rate for record in records),
         channel=records[0].channel,
         corpus=records[0].corpus,
-        origin=_origin(run),
+        origin=origin_of(run),
         fold=fold,
         environment=environment(),
         fusion="log_pool" if ensemble.inner_folds else "mean",

@@ -18,6 +18,13 @@ from marsbench.results.schema import Run
 from marsbench.results.studies import Study, Trial
 
 
+class Picture(Figure):
+    """A figure that a notebook shows as it is: without pyplot, which tells IPython how to show others."""
+
+    def _repr_png_(self) -> bytes:
+        return _png(self)
+
+
 def plot_confusion(run: Run, path: Path | None = None) -> Figure:
     """Counts by true and predicted class, shaded by the share of the true class; a PNG if a path is given.
 
@@ -42,7 +49,7 @@ def plot_confusion(run: Run, path: Path | None = None) -> Figure:
 
 def _draw(labels: list[str], counts: np.ndarray, shares: np.ndarray) -> Figure:
     size = 2.5 + 0.6 * len(labels)
-    figure = Figure(figsize=(size + 0.8, size), dpi=120, layout="constrained")
+    figure = Picture(figsize=(size + 0.8, size), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class")
@@ -93,7 +100,12 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _write_png(figure: Figure, path: Path) -> None:
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    return buffer.getvalue()
+
+
+def _write_png(figure: Figure, path: Path) -> None:
+    data = _png(figure)
+    write_atomically(path, lambda file: file.write(data))

@@ -199,7 +199,11 @@ def test_a_run_of_a_changed_plugin_is_fitted_and_compared(
     told = exported(bench, plugins, *words)
     assert told.count(f"Warning: the code of own_crossings has changed since {run.path.name}") == 1
     assert told.count(f"Fold 1 of {run.path.name}, fitted again, reproduces the recorded predictions") == 1
-    assert read_bundle(Path("bundle"), discover((plugins.folder,))).warning is None
+    bundle = read_bundle(Path("bundle"), discover((plugins.folder,)))
+    assert bundle.warning is None
+    assert told.count("No accuracy by confidence in the bundle: the code has changed since the run.") == 1
+    assert bundle.record.origin
+    assert bundle.record.origin.confidences == []
 
 
 @pytest.mark.parametrize("words", [("--best",), ("own_crossings", "--fold", "1")])
