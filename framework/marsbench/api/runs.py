@@ -66,7 +66,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """What `repr` says, and the criteria with their outcomes, for notebooks."""
-        line = Markup("<p>{}</p>").format(repr(self)[1:-1])
+        line = str(Markup("<p>{}</p>").format(repr(self)[1:-1]))
         percent = "{:.1%}".format
         columns = dict.fromkeys(("score", "low", "high", "must_exceed"), percent)
         return line if self.run.metrics is None else line + self.grades.to_html(formatters=columns)
