@@ -101,9 +101,16 @@ def describe_bad(bad: tuple[BadClip, ...]) -> str:
     return f"{len(bad)} bad audio file{'s' if len(bad) > 1 else ''} ({first}{more})"
 
 
-def _cache_file(kind: str, clips: list[Clip]) -> Path:
+def _cache_file(kind: str, clips: Sequence[Clip]) -> Path:
     """Cache file for these clips, whatever their order."""
     return home() / kind / f"{digest(sorted({str(clip.path.absolute()) for clip in clips}))[:32]}.json"
+
+
+def known_facts(clips: Sequence[Clip]) -> list[AudioFacts]:
+    """What `check_audio` found of usable clips whose files have not changed since; opens no audio."""
+    known = _read_cache(_cache_file("audio", clips))
+    found = (known.get(_stamp(clip.source)) for clip in clips) if known else ()
+    return [facts for facts in found if facts and not facts.problem]
 
 
 def _examine_cached(clips: list[Clip], progress: Progress) -> list[AudioFacts]:

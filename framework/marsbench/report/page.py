@@ -18,6 +18,7 @@ from marsbench.report import matrix as words
 from marsbench.report import phrases
 from marsbench.report.board_charts import BoardCharts
 from marsbench.report.columns import Column, filled, formatted, threshold_text
+from marsbench.report.corpus_view import view_corpora
 from marsbench.report.run_view import CorpusAudio, RunView, find_audio, view_run
 from marsbench.report.selection import MOST_ROWS, Selection
 from marsbench.results.leaderboard import Board
@@ -61,6 +62,7 @@ def build_page(
         n_speakers={view.run.protocol.hash: view.n_speakers for view in runs if view.n_speakers is not None},
         speaker_gaps=pairs[:MOST_GAPS],
         n_more_gaps=max(0, len(pairs) - MOST_GAPS),
+        corpora=view_corpora(runs, found),
         matrices=_matrices(selection, rows, notes),
         words=words,
         failed=[view.row for view in rows if view.row.status == "failed"],

@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from marsbench.config import Criteria
 from marsbench.data.audio import Waveform, resample
-from marsbench.data.corpus import ClipSource
+from marsbench.data.audio_validation import known_facts
+from marsbench.data.corpus import AudioFacts, ClipSource
 from marsbench.data.segments import read_clip
 from marsbench.errors import AudioError, BenchError, ResultsError
 from marsbench.evaluation.by_group import SpeakerScores, ValueScores, by_attributes, by_speaker
@@ -167,6 +168,8 @@ class CorpusAudio:
     """Why it cannot be found."""
     attributes: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """What else is known of each clip, by clip id."""
+    facts: list[AudioFacts] = field(default_factory=list)
+    """Of the clips whose audio this machine has checked."""
 
 
 def find_audio(record: CorpusRecord, folders: tuple[Path, ...]) -> CorpusAudio:
@@ -181,7 +184,8 @@ def find_audio(record: CorpusRecord, folders: tuple[Path, ...]) -> CorpusAudio:
         asked = [Source(registry.get("datasets", one.name), one.parameters) for one in record.datasets]
         clips = listed_sources(asked, record.reading).clips
         sources = {clip.id: clip.source for clip in clips}
-        return CorpusAudio(sources, attributes={clip.id: clip.attributes for clip in clips})
+        attributes = {clip.id: clip.attributes for clip in clips}
+        return CorpusAudio(sources, attributes=attributes, facts=known_facts(clips))
     except BenchError as error:
         return CorpusAudio({}, str(error))
 

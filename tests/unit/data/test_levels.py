@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from marsbench.data.audio import Waveform, checked, is_far_beyond_full_scale
-from marsbench.data.audio_validation import examine
+from marsbench.data.audio_validation import check_audio, examine, known_facts
+from marsbench.data.corpus import Clip, Corpus
 from marsbench.errors import AudioError
 
 RATE = 16_000
@@ -60,3 +61,16 @@ def test_floats_far_beyond_full_scale_are_told_from_loud_ones(
 
     assert facts.peak == pytest.approx(scale * np.abs(NOISE).max())
     assert is_far_beyond_full_scale(facts.peak) is expected
+
+
+def test_what_a_check_found_is_known_until_the_file_changes(tmp_path: Path) -> None:
+    clips = []
+    for number in (1, 2):
+        soundfile.write(tmp_path / f"{number}.wav", 0.5 * NOISE[: RATE // number], RATE)
+        clips.append(Clip(f"{number}.wav", tmp_path / f"{number}.wav", "low"))
+    assert known_facts(clips) == []
+    check_audio(Corpus("tones", labels=("low",), clips=tuple(clips)))
+    assert [facts.seconds for facts in known_facts(clips)] == [1.0, 0.5]
+
+    soundfile.write(clips[0].path, NOISE[:100], RATE)
+    assert [facts.seconds for facts in known_facts(clips)] == [0.5]

@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.results import rewrite
 from marsbench.config import Criteria
+from marsbench.data.corpus import AudioFacts
 from marsbench.errors import ResultsError
 from marsbench.plugin.registry import Recipe
 from marsbench.report.page import build_page
@@ -315,6 +316,35 @@ def test_every_attribute_with_a_few_values_has_a_table(
     assert "By sex, %, with 95 % intervals" in told
     assert "By name" not in told
     assert "By year" not in told
+
+
+@pytest.mark.parametrize(
+    ("facts", "there", "absent"),
+    [
+        (
+            [AudioFacts(seconds=60.0, peak=peak) for peak in (0.0, 0.1, 1.0)],
+            "3.0 minutes of audio in 3",
+            "hint",
+        ),
+        ([AudioFacts(seconds=3600.0, peak=0.5)], "1.0 hours of audio in 1", "hint"),
+        ([], "Durations and levels are known where the audio was checked", "Peak level"),
+    ],
+    ids=["minutes", "hours", "unchecked"],
+)
+def test_a_corpus_has_its_classes_speakers_durations_and_levels(
+    facts: list[AudioFacts], there: str, absent: str, told_run: Write, page_of: PageOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("marsbench.report.page.find_audio", lambda *_: CorpusAudio({}, facts=facts))
+    page = page_of(told_run())
+    section = re.search('<section id="corpora">.*?</section>', page, re.DOTALL)
+    assert section
+    told = without_tags(section[0])
+    assert "20 clips, synthetic, licence:" in told
+    assert "4 speakers, 4 to 6 tested clips each." in told
+    assert "low 10 high 10" in told
+    assert there in told
+    assert absent not in section[0]
 
 
 def test_the_page_says_the_share_of_takes_and_leads_with_the_stricter_view(

@@ -1,15 +1,19 @@
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from fixtures.results import made
 from marsbench.data.audio import Waveform
 from marsbench.evaluation.by_group import by_speaker
 from marsbench.report.charts import RATE, calibration, draw_spectrogram, mark, nice_ticks, png_uri, shades
+from marsbench.report.corpus_view import draw_histogram
 from marsbench.report.run_view import most_misclassified, player
 
 PREDICTIONS = made(
@@ -101,6 +105,12 @@ def test_a_player_holds_16_khz_mono_vorbis_of_bounded_size(seconds: float) -> No
 )
 def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
     assert nice_ticks(low, high) == pytest.approx(ticks)
+
+
+@given(values=st.lists(st.floats(-60, 1e4), min_size=1, max_size=30))
+def test_every_value_is_in_one_bar_of_a_histogram(values: list[float]) -> None:
+    counts = re.findall(r": ([\d,]+) clips</title>", draw_histogram(values, "duration", "s"))
+    assert sum(map(int, counts)) == len(values)
 
 
 def test_words_in_a_plot_are_escaped() -> None:
