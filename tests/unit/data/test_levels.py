@@ -67,9 +67,9 @@ def test_what_a_check_found_is_known_until_the_file_changes(tmp_path: Path) -> N
     clips = []
     for number in (1, 2):
         soundfile.write(tmp_path / f"{number}.wav", 0.5 * NOISE[: RATE // number], RATE)
-        clips.append(Clip(f"{number}.wav", tmp_path / f"{number}.wav", "low"))
+        clips.append(Clip(f"{number}.wav", tmp_path / f"{number}.wav", f"class {number}"))
     assert known_facts(clips) == []
-    check_audio(Corpus("tones", labels=("low",), clips=tuple(clips)))
+    check_audio(Corpus("tones", labels=("class 1", "class 2"), clips=tuple(clips)))
     assert [facts.seconds for facts in known_facts(clips)] == [1.0, 0.5]
 
     soundfile.write(clips[0].path, NOISE[:100], RATE)
