@@ -17,6 +17,7 @@ from marsbench.cli.command import Command
 from marsbench.cli.evaluate import evaluate
 from marsbench.cli.export import export
 from marsbench.cli.leaderboard import leaderboard
+from marsbench.cli.log import log
 from marsbench.cli.matrix import matrix
 from marsbench.cli.output import drop_unwritten, print_text, replace_unknown_characters, warn
 from marsbench.cli.predict import predict
@@ -35,7 +36,7 @@ INTERRUPTED = 130
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run": (run, search, plan, status, retry, ensemble),
-    "Look": (leaderboard, show, compare, report, matrix),
+    "Look": (leaderboard, show, compare, report, matrix, log),
     "Ship": (export, evaluate, predict, app_command, serve),
     "Manage": (schema,),
 }
