@@ -44,6 +44,10 @@ def test_every_cell_runs_on_the_embedded_corpus(notebook: NotebookNode, tmp_path
     outputs = [output for cell in code_cells(executed(notebook, tmp_path)) for output in cell.outputs]
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     assert (tmp_path / "mars_audio_model" / "bundle.json").is_file()
+    assert (tmp_path / "emotion_cnn1d_lstm_final.keras").is_file()
+    shown = {name for output in outputs for name in output.get("data", {})}
+    assert shown >= {"image/png", "text/html"}
+    assert any("<audio" in output.data.get("text/html", "") for output in outputs if "data" in output)
     assert len(list(tmp_path.glob("results/demo/*/*/run.json"))) == 4
 
 

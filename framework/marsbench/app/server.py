@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
@@ -38,13 +38,19 @@ _BODY = {
 }
 
 
+# As OpenAPI 3.0 writes it.
+_Number = Annotated[float | None, WithJsonSchema({"type": "number", "nullable": True})]
+_Flag = Annotated[bool | None, WithJsonSchema({"type": "boolean", "nullable": True})]
+_Text = Annotated[str | None, WithJsonSchema({"type": "string", "nullable": True})]
+
+
 class Stretch(BaseModel):
     """A stretch of a long recording; start and end in seconds."""
 
     start: float
     end: float
     probabilities: dict[str, float]
-    novelty: float | None
+    novelty: _Number
 
 
 class Answer(BaseModel):
@@ -58,13 +64,13 @@ class Answer(BaseModel):
 
     label: str
     confidence: float
-    right_when_this_sure: float | None
+    right_when_this_sure: _Number
     is_mixed: bool
     probabilities: dict[str, float]
     seconds: float
     is_narrowband: bool
-    novelty: float | None
-    is_unlike: bool | None
+    novelty: _Number
+    is_unlike: _Flag
     windows: list[Stretch]
     tested: str
 
@@ -76,7 +82,7 @@ class Health(BaseModel):
     model: str
     labels: list[str]
     tested: str
-    warning: str | None
+    warning: _Text
 
 
 class Refusal(BaseModel):
@@ -109,6 +115,7 @@ def make_server(bundle: AnyBundle, allowed_hosts: Sequence[str] = ("*",)) -> Fas
         docs_url=None,
         redoc_url=None,
     )
+    server.openapi_version = "3.0.3"  # the page's Swagger UI 4 shows nothing of a later one
     server.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
     slots = asyncio.Semaphore(MAX_WAITING)
 

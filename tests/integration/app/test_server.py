@@ -87,7 +87,10 @@ def test_health_page_and_schema_are_served_from_this_machine(client: TestClient,
     page = client.get("/").text
     assert "https://" not in page
     assert client.get("/assets/swagger-ui-bundle.js").status_code == 200
-    paths = client.get("/openapi.json").json()["paths"]
+    schema = client.get("/openapi.json").json()
+    assert schema["openapi"].startswith("3.0.")  # the page shows no other
+    assert '"null"' not in json.dumps(schema)  # 3.0 has no such type
+    paths = schema["paths"]
     assert set(paths) == {"/predict", "/health"}
     assert {"200", "413", "415", "422", "503"} <= set(paths["/predict"]["post"]["responses"])
 
