@@ -45,16 +45,24 @@ def draw_board() -> str:
 
 def save(page: "Page", name: str) -> None:
     """What the page shows, as a PNG of few colours."""
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(N_COLOURS).save(PICTURES / f"{name}.png", optimize=True)
+    shrink(page.screenshot(), name)
+
+
+def shrink(picture: bytes, name: str) -> None:
+    """Keep a picture as a PNG of few colours."""
+    colours = Image.open(io.BytesIO(picture)).convert("RGB").quantize(N_COLOURS)
+    colours.save(PICTURES / f"{name}.png", optimize=True)
 
 
 def draw_report(page: "Page", folder: Path) -> None:
-    """The top of the report."""
+    """The top of the report, and the pictures of its first board."""
     path = folder / "report.html"
     subprocess.run([*BENCH, "report", "--results", str(RUNS), "-o", str(path)], check=True)  # noqa: S603 - our own command
     page.goto(path.as_uri())
     save(page, "report")
+    # Without the list of sections, which stays where it is while the browser scrolls through the pictures.
+    charts = page.locator(".which").first.screenshot(style="nav { visibility: hidden }")
+    shrink(charts, "report_which")
 
 
 def draw_app(page: "Page", bundle: str, clip: str) -> None:
