@@ -8,19 +8,20 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from marsbench.environment import import_extra
-from marsbench.errors import ExportError, ResultsError, reason_of
+from marsbench.errors import ExportError, ResultsError
 from marsbench.evaluation.scores import Metrics, Score
 from marsbench.results.plots import plot_confusion
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
+_Value = TypeVar("_Value")
 _RUN_ID = "marsbench.run_id"
 _MOST_METRICS, _MOST_PARAMETERS, _LONGEST = 1000, 100, 6000
 """Limits of one request to MLflow, and of a value's characters."""
@@ -59,15 +60,23 @@ class Tracked:
         return cls(
             experiment=f"{run.corpus.name}/{run.protocol.name}",
             name=run.run_id,
-            parameters={name: _text(value) for name, value in _parameters(run) if value is not None},
-            tags={name: value for name, value in _tags(run) if value},
-            scores=dict(_scores(run, run.metrics)),
+            parameters=_named((name, _text(value)) for name, value in _parameters(run) if value is not None),
+            tags=_named((name, value) for name, value in _tags(run) if value),
+            scores=_named(_scores(run, run.metrics)),
             by_fold=[
                 {f"fold/{name}": value for name, value in fold.scores.items()} for fold in run.metrics.folds
             ],
             files=[folder.path / "run.json", folder.predictions, folder.confusion_plot],
             finished=datetime.fromisoformat(run.finished),
         )
+
+
+def _named(values: Iterable[tuple[str, _Value]]) -> dict[str, _Value]:
+    """Values by names of the characters that trackers take; labels of classes may have others."""
+    forbidden = r"[^\w. -]|^\.+$|^$"
+    return {
+        "/".join(re.sub(forbidden, "_", part) for part in name.split("/")): value for name, value in values
+    }
 
 
 def _prefixed(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,11 +123,6 @@ def _scores(run: Run, metrics: Metrics) -> Iterator[tuple[str, float]]:
     yield from ((name, float(value)) for name, value in (seconds | sizes).items() if value is not None)
 
 
-def _plain(name: str) -> str:
-    """A name of the characters that trackers take; labels may have others."""
-    return re.sub(r"[^\w./ -]|\.\.|^/", "_", name)
-
-
 def _to_mlflow(run: Tracked, place: str | None) -> str:
     """Log to a tracking server or store, MLflow's own default if no place is named."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing is told to others unasked
@@ -142,11 +146,11 @@ def _log_to_mlflow(client: Any, experiment: str, run: Tracked) -> None:
     moment = int(1000 * run.finished.timestamp())
     made = client.create_run(experiment, start_time=moment, tags=run.tags, run_name=run.name).info.run_id
     points = [
-        entities.Metric(_plain(name), value, moment, step)
+        entities.Metric(name, value, moment, step)
         for step, scores in enumerate([run.scores, *run.by_fold])
         for name, value in scores.items()
     ]
-    parameters = [entities.Param(_plain(name), value[:_LONGEST]) for name, value in run.parameters.items()]
+    parameters = [entities.Param(name, value[:_LONGEST]) for name, value in run.parameters.items()]
     for some in _blocks(points, _MOST_METRICS):
         client.log_batch(made, metrics=some)
     for some in _blocks(parameters, _MOST_PARAMETERS):
@@ -176,15 +180,15 @@ def _to_tensorboard(run: Tracked, place: str | None) -> str:
         with writer.as_default():
             for step, scores in enumerate([run.scores, *run.by_fold]):
                 for name, value in scores.items():
-                    summary.scalar(_plain(name), value, step=step)
+                    summary.scalar(name, value, step=step)
             summary.text("configuration", _markdown(run.parameters), step=0)
             summary.text("tags", _markdown(run.tags), step=0)
             image = import_tensorflow().io.decode_png(run.files[-1].read_bytes(), channels=3)
             summary.image("confusion matrix", image[None], step=0)
         writer.close()
         unfinished.replace(folder)
-    except OSError as error:
-        raise ExportError(f"{folder} cannot be written: {reason_of(error)}") from error
+    except Exception as error:  # TensorFlow has errors of its own for files
+        raise ExportError(f"{folder} cannot be written: {_line(error)}") from error
     return f"in {folder}"
 
 

@@ -1,5 +1,7 @@
 """Runs as experiment trackers get them; the trackers themselves in slow tests."""
 
+import posixpath
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS
+from marsbench.evaluation.scores import Grade, Score
 from marsbench.plugin.registry import Recipe
 from marsbench.report.tracking import TRACKERS, Tracked
 from marsbench.results.store import RunFolder
@@ -47,6 +50,28 @@ def test_a_run_has_its_configuration_as_texts(predicted_run: Write) -> None:
     assert tracked.tags["verdict"] == "undecided"
     assert tracked.tags["protocol.hash"] == "5" * 64
     assert tracked.experiment == "tones/stratified5"
+
+
+@pytest.mark.parametrize("label", ["joy?", "a:b", "../up", "/top", ".", "up/", "50 %", "très gai"])
+def test_names_are_such_as_trackers_take_whatever_classes_are_called(
+    predicted_run: Write, label: str
+) -> None:
+    score = Score(value=0.5, low=0.4, high=0.6)
+    grade = Grade(
+        criterion=f"class_recall {label}", threshold=0.75, score=score, reached=False, outcome="fail"
+    )
+    folder = predicted_run("a-b-s0-1", grades=[grade])
+    run = folder.read_run()
+    assert run.metrics is not None
+    classes = [run.metrics.classes[0].model_copy(update={"label": label}), run.metrics.classes[1]]
+    renamed = run.metrics.model_copy(update={"classes": classes})
+    folder.write_run(run.model_copy(update={"metrics": renamed}))
+    tracked = Tracked.of(folder)
+    for name in [*tracked.scores, *tracked.tags, *tracked.parameters]:
+        assert re.fullmatch(r"[\w./ -]+", name)
+        assert posixpath.normpath(name) == name
+        assert not name.startswith("/")
+    assert sum(name.startswith("recall/") for name in tracked.scores) == 6
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -130,3 +155,15 @@ def test_tensorboard_reads_the_scores(bench: Callable[..., Any], predicted_run: 
     tracked = Tracked.of(folder)
     assert set(read.Tags()["tensors"]) >= tracked.scores.keys() | {"fold/accuracy", "configuration"}
     assert [event.step for event in read.Tensors("fold/accuracy")] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_written_is_one_line(bench: Callable[..., Any], predicted_run: Write) -> None:
+    pytest.importorskip("tensorboard")
+    predicted_run("a-b-s0-1")
+    Path("logs").write_text("a file")
+    result = bench("log", "a-b", "--to", "tensorboard", "--at", "logs")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(
+        "bench: logs/tones/stratified5/a-b-s0-1 cannot be written: "
+    )
