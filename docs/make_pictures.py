@@ -31,7 +31,7 @@ RUNS = ROOT / "results" / "reference" / "ravdess"
 BENCH = [str(Path(sys.executable).with_name("bench"))]
 WIDTH = 110
 N_ROWS = 8
-N_COLOURS = 64
+N_COLOURS = 128
 N_TRIES = 120
 
 
@@ -50,7 +50,7 @@ def save(page: "Page", name: str) -> None:
 
 def shrink(picture: bytes, name: str) -> None:
     """Keep a picture as a PNG of few colours."""
-    colours = Image.open(io.BytesIO(picture)).convert("RGB").quantize(N_COLOURS)
+    colours = Image.open(io.BytesIO(picture)).convert("RGB").quantize(N_COLOURS, Image.Quantize.MAXCOVERAGE)
     colours.save(PICTURES / f"{name}.png", optimize=True)
 
 

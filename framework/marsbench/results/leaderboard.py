@@ -77,7 +77,7 @@ class Board:
         return [
             one
             for one in self.rows
-            if one.untuned_configuration == row.configuration and self._is_folded(one)
+            if one.found_nothing and one.untuned_configuration == row.configuration and self._is_folded(one)
         ]
 
     def _is_folded(self, row: Row) -> bool:

@@ -146,6 +146,16 @@ def test_the_verdict_stands_before_all_else_of_a_board(told_run: Write, page_of:
     assert places == sorted(places)
 
 
+def test_the_verdict_of_the_requested_run_stands_before_that_of_the_best(
+    told_run: Write, page_of: PageOf
+) -> None:
+    told_run("a-aaaaaa", settings={})
+    folder = told_run("b-bbbbbb", settings={"tiny.C": 1})
+    told = without_tags(page_of(folder))
+    assert told.index("tiny + tiny : Every score is above") < told.index("The best run: ? undecided")
+    assert "The best run:" not in without_tags(page_of(told_run("a-aaaaaa", settings={})))
+
+
 @pytest.mark.parametrize(
     ("criteria", "told"),
     [
