@@ -13,6 +13,7 @@ from pathlib import Path
 from marsbench.errors import ResultsError, unknown
 from marsbench.report.boards import markdown_board
 from marsbench.results.leaderboard import Board, leaderboards
+from marsbench.results.row import Row
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "reference" / "ravdess"
@@ -45,24 +46,23 @@ def refreshed(text: str, boards: Sequence[Board]) -> str:
 
 
 def voices_table(board: Board, top: int) -> str:
-    """The best `top` rows of a board by speaker that are on a board with known speakers, too, as Markdown."""
+    """The best `top` rows of a board by speaker that were run with known speakers, too, as Markdown."""
     lines = [
-        "| pipeline | new voices (95 % interval) | known voices | verdict, new voices |",
-        "| :-- | --: | --: | :-- |",
+        "| pipeline | new voices (95 % interval) | known voices, new utterances | known voices, at random |",
+        "| :-- | --: | --: | --: |",
     ]
-    both = [
-        (row, row.views[-1]) for row in board.rows if row.views and not row.views[-1].board.speakers_apart
-    ]
-    for row, known in both[:top]:
-        new, low, high, other = (
-            f"{100 * score:.1f}"
-            for score in (
-                *(row.scores[f"macro_f1{end}"] for end in ("", "_low", "_high")),
-                known.scores["macro_f1"],
-            )
-        )
-        lines.append(f"| {row.features} + {row.model} | {new} ({low} to {high}) | {other} | {row.verdict} |")
+    known = [(row, {view.board.protocol: view for view in row.views}) for row in board.rows]
+    both = [(row, views) for row, views in known if "stratified5" in views]
+    for row, views in both[:top]:
+        low, high = (f"{100 * row.scores[f'macro_f1_{end}']:.1f}" for end in ("low", "high"))
+        shown = [_macro_f1(views.get(name)) for name in ("utterance5", "stratified5")]
+        cells = [f"{row.features} + {row.model}", f"{_macro_f1(row)} ({low} to {high})", *shown]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _macro_f1(row: Row | None) -> str:
+    return "" if row is None else f"{100 * row.scores['macro_f1']:.1f}"
 
 
 def main() -> None:
