@@ -73,6 +73,7 @@ def draw_app(page: "Page", bundle: str, clip: str) -> None:
     with subprocess.Popen([*BENCH, "app", bundle, "--port", str(port)]) as server:  # noqa: S603
         try:
             wait_for(f"http://localhost:{port}/_stcore/health")
+            page.set_viewport_size({"width": 1280, "height": 1150})
             page.goto(f"http://localhost:{port}")
             page.locator("input[type=file]").set_input_files(clip)
             page.locator(".answer").wait_for()
