@@ -17,6 +17,8 @@ from marsbench.results.row import Row
 
 MOST_DRAWN = 24
 """Pipelines in the picture of intervals, the best ones."""
+MOST_SPOTS = 200
+"""Pipelines in a picture of scores against costs, the best ones and those of the front."""
 COSTS = {"milliseconds_per_clip": "fastest", "model_bytes": "smallest"}
 """What a pipeline costs, by the name of its column, and what the one that costs least is called."""
 _LEFT = 12
@@ -91,7 +93,9 @@ def pareto_front(rows: Iterable[Row], cost: str) -> list[Row]:
 
 def _front(board: Board, rows: Sequence[Row], cost: Column) -> Front:
     front = pareto_front(rows, cost.name)
-    return Front(cost, _draw_front(board, rows, front, cost), front, list(_cheapest(rows, cost)))
+    of_front = {row.run_id for row in front}
+    drawn = [*rows[:MOST_SPOTS], *(row for row in rows[MOST_SPOTS:] if row.run_id in of_front)]
+    return Front(cost, _draw_front(board, drawn, front, cost), front, list(_cheapest(rows, cost)))
 
 
 def _cheapest(rows: Sequence[Row], cost: Column) -> Iterable[str]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marsbench.report.board_charts import MOST_DRAWN, BoardCharts, pareto_front
+from marsbench.report.board_charts import MOST_DRAWN, MOST_SPOTS, BoardCharts, pareto_front
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row
 from marsbench.results.store import RunFolder
@@ -129,4 +129,22 @@ def test_rows_beyond_the_best_are_counted(row: Row) -> None:
     assert charts.intervals is not None
     assert count(charts.intervals, "spot") == MOST_DRAWN
     assert charts.n_left_out == 3
+
+
+def test_a_picture_of_costs_holds_the_best_rows_and_the_whole_front(row: Row) -> None:
+    rows = tuple(
+        row._replace(run_ids=(f"r-{n}",), rank=n + 1, scores={"macro_f1": 0.9 - n / 1000, COST: 9 - n % 2})
+        for n in range(MOST_SPOTS + 20)
+    )
+    cheapest = row._replace(run_ids=("last",), rank=900, scores={"macro_f1": 0.1, COST: 1})
+    (front,) = BoardCharts(replace(charts_of().board, rows=(*rows, cheapest))).fronts
+    assert [one.rank for one in front.rows] == [900, 2, 1]
+    assert count(front.plot, "spot") == MOST_SPOTS + 1
+
+
+def test_a_name_is_folded_not_cut(row: Row) -> None:
+    rows = tuple(row._replace(run_ids=(f"r-{n}",), settings={"n": "x" * 30 * n}) for n in range(5))
+    charts = BoardCharts(replace(charts_of().board, rows=rows))
+    assert charts.intervals is not None
+    assert charts.intervals.count("x") >= 300
     assert max(map(len, re.findall(r'class="name"[^>]*>([^<]*)<', charts.intervals))) <= 50
