@@ -250,8 +250,8 @@ def test_a_bundle_of_no_run_says_that_it_has_no_scores(opened: Opened, folder: P
     assert any("No leaderboard" in caption.value for caption in page.caption)
 
 
-def test_a_bundle_of_a_run_shows_verdict_confusion_and_leaderboard(
-    opened: Opened, bench: Callable[..., Any], kit: Path
+def test_a_bundle_of_a_run_shows_verdict_confusion_leaderboard_and_how_often_it_was_right(
+    opened: Opened, bench: Callable[..., Any], kit: Path, clip: Path
 ) -> None:
     grid = ("--features", "crossings", "--model", "nearest_mean", "--data", "tones", "--plugins", kit)
     assert bench("run", *grid, "--protocol", "stratified5").exit_code == 0
@@ -263,6 +263,10 @@ def test_a_bundle_of_a_run_shows_verdict_confusion_and_leaderboard(
     assert 'title="low predicted as low: 10 of 10"' in shown
     assert '<tr class="focus"><td>1</td><td>-</td><td>crossings + nearest_mean' in shown
     assert page.subheader[-1].value == "Leaderboard: tones, stratified5"
+    told = words_of(upload(page, clip.name, clip.read_bytes()))
+    assert re.search(
+        r"Answers this sure \(.* %\) were right in 100 % \(.*\) of 30 test clips of speakers", told
+    )
 
 
 def test_a_bundle_of_an_ensemble_is_shown_and_answers_like_any_other(
