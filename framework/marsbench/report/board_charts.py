@@ -26,7 +26,7 @@ _LINE, _BELOW = 14, 22
 """Pixels of a line of a name, and from the last one's base to the next pipeline's name."""
 _NAME = 50
 """Characters of a name on one line."""
-_LOG_ROOM = 0.08
+_ROOM, _LEAST_ROOM = 0.11, 0.08
 _LABELS = ((-8, -6, "end"), (8, 14, "start"), (-8, 14, "end"), (8, -6, "start"))
 """Where a number may stand beside its dot, in pixels; the first place that is free is taken."""
 _LABEL_SIZE = 15, 11
@@ -106,14 +106,14 @@ def _cheapest(rows: Sequence[Row], cost: Column) -> Iterable[str]:
     word = COSTS[cost.name].capitalize()
     if level:
         one = min([best, *level], key=lambda row: row.scores[cost.name])
-        beside = f"; the best: {_cost(best, cost)}" if one is not best else ""
+        beside = f"; the best: {_priced(best, cost)}" if one is not best else ""
         yield (
             f"{word} without a significant difference from the best: "
-            f"{_numbered(one)}, {_cost(one, cost)}{beside}."
+            f"{_numbered(one)}, {_priced(one, cost)}{beside}."
         )
     if passing:
         one = min(passing, key=lambda row: row.scores[cost.name])
-        yield f"{word} that passes: {_numbered(one)}, {_cost(one, cost)}."
+        yield f"{word} that passes: {_numbered(one)}, {_priced(one, cost)}."
     else:
         yield "None passes."
 
@@ -124,6 +124,10 @@ def _numbered(row: Row) -> str:
 
 def _cost(row: Row, cost: Column) -> str:
     return formatted(row.scores[cost.name], cost.unit or "none", cost.digits)
+
+
+def _priced(row: Row, cost: Column) -> str:
+    return f"{_cost(row, cost)} for {formatted(row.scores[RANKED_BY], 'share')} %"
 
 
 def _ends(row: Row) -> tuple[float, float, float]:
@@ -156,7 +160,8 @@ def _draw_front(board: Board, rows: Sequence[Row], front: Sequence[Row], cost: C
     threshold: float = getattr(board.criteria, RANKED_BY)
     shares = _in_tens([*(end for row in rows for end in _ends(row)), threshold])
     exponents = [log10(row.scores[cost.name]) for row in rows]
-    plot = Plot((min(exponents) - _LOG_ROOM, max(exponents) + _LOG_ROOM), shares, height=300)
+    room = max(_LEAST_ROOM, _ROOM * (max(exponents) - min(exponents)))
+    plot = Plot((min(exponents) - room, max(exponents) + room), shares, height=300)
     body = plot.grid(_powers(plot.x_range, cost), _percents(shares), f"{cost.title}, log", _axis_name())
     body += plot.line([(end, threshold) for end in plot.x_range], "threshold")
     body += plot.line(_steps(front, cost.name), "front")

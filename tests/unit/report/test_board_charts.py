@@ -84,9 +84,11 @@ def test_every_pipeline_has_a_mark_an_interval_and_a_name_with_a_rule_between_gr
 def test_the_cheapest_that_is_as_good_as_the_best_is_named_for_each_cost() -> None:
     fronts = {front.cost.name: front for front in charts_of().fronts}
     size = fronts["model_bytes"]
+    best, second = (f"{100 * row.scores['macro_f1']:.1f}" for row in charts_of().ranked[:2])
     assert [row.settings["tiny.size"] for row in size.rows] == [99, 98, 97]
     assert size.notes[0] == (
-        "Smallest without a significant difference from the best: #2 tiny + tiny, 102 kB; the best: 103 kB."
+        f"Smallest without a significant difference from the best: #2 tiny + tiny, 102 kB for {second} %; "
+        f"the best: 103 kB for {best} %."
     )
     assert count(size.plot, "spot") == 3
     assert count(size.plot, "rank") == 3
