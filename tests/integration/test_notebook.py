@@ -28,7 +28,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """Every cell was run in the folder; one that raises, raises here."""
     resources = {"metadata": {"path": str(folder)}}
-    return NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    return NotebookClient(notebook, timeout=900, kernel_name="python3", resources=resources).execute()
 
 
 def set_parameters(notebook: NotebookNode, source: str) -> None:
