@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,13 +119,13 @@ def test_members_of_equal_features_share_their_extraction(
     ensemble: EnsembleBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extracted_by: list[object] = []
-    plain = Bundle.extract
+    plain = Bundle.extracted
 
-    def spy(bundle: Bundle, recorded: Waveform, spans: Sequence[Span]) -> list[WindowFeatures]:
+    def spy(bundle: Bundle, recorded: Waveform, spans: Sequence[Span]) -> Iterator[WindowFeatures]:
         extracted_by.append(bundle)
         return plain(bundle, recorded, spans)
 
-    monkeypatch.setattr(Bundle, "extract", spy)
+    monkeypatch.setattr(Bundle, "extracted", spy)
     blocks, crossings = ensemble.members
     ensemble.predict(tones(200))
     assert extracted_by == [blocks, crossings]

@@ -104,6 +104,7 @@ class Member:
 
     def __init__(self, layer: str) -> None:
         self.layer, self.record = layer, SimpleNamespace(features=SimpleNamespace(key=layer))
+        self.averaged: dict[str, str] = {}
 
     def extracted(self, recorded: Waveform, spans: list[tuple[int, int]]) -> Iterator[dict[str, Any]]:
         session = None

@@ -40,7 +40,11 @@ def corpus_of(
 
 def units_of(corpus: CheckedCorpus, *, wants_validation: bool) -> Units:
     pipeline = SimpleNamespace(
-        wants_validation=wants_validation, model=SimpleNamespace(name="m"), hyperparameters={}, normalise=None
+        wants_validation=wants_validation,
+        model=SimpleNamespace(name="m"),
+        hyperparameters={},
+        normalise=None,
+        versions=None,
     )
     protocol = apply_protocol("split", corpus)
     return Units(corpus, cast("Any", pipeline), 0, protocol.together, protocol.folds, (Path(),))

@@ -17,7 +17,7 @@ from marsbench.runner.pipeline_job import Units
 
 NAMES = ["stratified3", "speaker3", "loso", "utterance3", "statement2"]
 PIPELINE = SimpleNamespace(
-    wants_validation=True, model=SimpleNamespace(name="m"), hyperparameters={}, normalise=None
+    wants_validation=True, model=SimpleNamespace(name="m"), hyperparameters={}, normalise=None, versions=None
 )
 FEATURES = cast("Any", None)
 

@@ -146,7 +146,7 @@ def decided(
 
     about = [(f"s{row // 10}", {"statement": str(row // 5), "take": str(row % 5)}) for row in range(100)]
     clips = [Clip(str(row), Path(), "a", *entry) for row, entry in enumerate(about)]
-    corpus = cast("Any", SimpleNamespace(clips=clips, duplicates=()))
+    corpus = cast("Any", SimpleNamespace(clips=clips, groups={}, recordings=np.arange(100)))
     fits = SimpleNamespace(fit_all=fit_all, predictions=lambda results, _: results, rows=np.arange(100))
     taken, told = decide(study, cast("Any", fits), corpus, together)
     return taken.taken, told
