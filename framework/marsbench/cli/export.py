@@ -89,12 +89,8 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     if (run is None) != best:
         raise typer.BadParameter("name a RUN, or --best")
-    if end_to_end and form != "onnx":
-        raise typer.BadParameter("--end-to-end needs --format onnx")
-    if end_to_end and quantise is not None:
-        raise typer.BadParameter("--quantise cannot be used with --end-to-end")
-    if end_to_end and push_to_hub is not None:
-        raise typer.BadParameter("--push-to-hub cannot be used with --end-to-end: it uploads a bundle")
+    if end_to_end:
+        _require_one_file(form, quantise, push_to_hub)
     from marsbench.deployment.bundle_files import is_bundle
     from marsbench.deployment.export import Target, source_of_bundle, source_of_run
     from marsbench.deployment.hub import push_to_hub as upload
@@ -125,3 +121,13 @@ def export(  # noqa: PLR0913, PLR0917 - one argument an option
     print_path("Written", path)
     if push_to_hub is not None:
         print_text(f"Uploaded to {upload(path, push_to_hub)}")
+
+
+def _require_one_file(form: str, quantise: str | None, push_to_hub: str | None) -> None:
+    """Refuse what --end-to-end cannot be used with."""
+    if form != "onnx":
+        raise typer.BadParameter("--end-to-end needs --format onnx")
+    if quantise is not None:
+        raise typer.BadParameter("--quantise cannot be used with --end-to-end")
+    if push_to_hub is not None:
+        raise typer.BadParameter("--push-to-hub cannot be used with --end-to-end: it uploads a bundle")

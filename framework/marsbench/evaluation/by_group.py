@@ -15,9 +15,9 @@ from marsbench.evaluation.scoring import scores_of
 from marsbench.protocols.protocol import Rows
 
 _MOST_VALUES = 10
-"""Of an attribute; one with more is left out."""
+"""Values of an attribute; one with more is left out."""
 _FEWEST_CLIPS = 20
-"""Of a range of confidences; with fewer, a share says little."""
+"""In a range of confidences; with fewer, a share says little."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def _front(board: Board, rows: Sequence[Row], cost: Column) -> Front:
 
 
 def _cheapest(rows: Sequence[Row], cost: Column) -> Iterable[str]:
-    """Of the rows, best first, the cheapest that is level with the best, and the cheapest that passes."""
+    """Sentences on the cheapest row that is level with the best, and the cheapest that passes."""
     best = rows[0]
     level = [row for row in rows[1:] if row.is_level_with(best)]
     passing = [row for row in rows if row.verdict == "pass"]

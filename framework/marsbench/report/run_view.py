@@ -169,7 +169,7 @@ class CorpusAudio:
     attributes: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """What else is known of each clip, by clip id."""
     facts: list[AudioFacts] = field(default_factory=list)
-    """Of the clips whose audio this machine has checked."""
+    """Facts of the clips whose audio this machine has checked."""
 
 
 def find_audio(record: CorpusRecord, folders: tuple[Path, ...]) -> CorpusAudio:
