@@ -24,7 +24,7 @@ from marsbench.versions import versions_of
 _Samples = NDArray[np.float32]
 _LIBRARIES = "librosa", "scipy"
 _WINDOW_SECONDS = 0.05
-"""Window of the Fourier transforms, rounded to a power of two samples: it holds several periods of a voice."""
+"""Window of the Fourier transforms, rounded to a power of two samples, with several periods of a voice."""
 _FORMANTS_END = 4800.0
 """Hz up to which a vocal tract's length scales frequencies; those above are squeezed or stretched."""
 _QUEFRENCY = 0.002
