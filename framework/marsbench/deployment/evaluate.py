@@ -150,7 +150,7 @@ class Evaluation:
         score, promise = self.metrics[name], promised.scores[name]
         whom = "new speakers" if origin.by_speaker else "speakers that training had"
         said = (
-            f"{METRICS[name].title} {_with_interval(score)} % here, {_with_interval(promise)} % promised by "
+            f"{METRICS[name].title} {score.phrase} % here, {promise.phrase} % promised by "
             f"{origin.protocol} for {whom}"
         )
         if self.inside:
@@ -182,12 +182,6 @@ def promised_scores(metrics: Metrics, absent: Collection[str]) -> dict[str, Scor
     matrix = Confusion(np.array([counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)]))
     wider = sqrt(metrics.n_clips / counts.sum())
     return {name: _moved(score, float(METRICS[name].of(matrix)), wider) for name, score in held.items()}
-
-
-def _with_interval(score: Score) -> str:
-    """A share in % with its interval."""
-    value, low, high = (f"{100 * share:.1f}" for _, share in score)
-    return f"{value} ({low} to {high})"
 
 
 def _moved(score: Score, value: float, wider: float) -> Score:

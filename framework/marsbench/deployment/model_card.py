@@ -21,7 +21,7 @@ def model_card(record: BaseRecord) -> str:
     The YAML in front has the names that the Hugging Face Hub gives to a model's metadata.
     """
     page = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, autoescape=False)  # noqa: S701 - Markdown; `md` escapes
-    page.filters |= {"md": _escaped, "interval": _interval, "scored": _scored}
+    page.filters["md"] = _escaped
     origin = record.origin
     named = {"accuracy": "accuracy", "macro_f1": "macro F1", "uar": "UAR"}
     found = {} if origin is None else origin.metrics.scores
@@ -52,11 +52,3 @@ def _licence_id(licence: str) -> str:
 def _escaped(value: Any) -> str:
     """Text that Markdown takes literally, on one line: names of classes and runs may hold anything."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(str(value).split()))
-
-
-def _interval(score: Score) -> str:
-    return f"{100 * score.low:.1f} to {100 * score.high:.1f}"
-
-
-def _scored(score: Score) -> str:
-    return f"{100 * score.value:.1f} ({_interval(score)})"

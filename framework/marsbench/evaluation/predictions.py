@@ -16,11 +16,8 @@ _TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
-    """Class probabilities of the clips that the folds test; row i of every array is clip i.
-
-    They are float32 in memory as on disk, so that scores are the same before writing and after reading.
-    """
+class _Tested:
+    """The clips that the folds test; row i of every array is clip i."""
 
     clips: tuple[str, ...]
     """Id of each clip in its corpus."""
@@ -31,9 +28,28 @@ class Predictions:
     targets: NDArray[np.int64]
     """True class, an index into `labels`, (n_clips,)."""
     labels: tuple[str, ...]
-    """Class of each column of `probabilities`, in the corpus's order."""
+    """Classes, in the corpus's order."""
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.labels)
+
+    @property
+    def tested(self) -> Hashable:
+        """Clips, their folds and true classes, and the labels: equal for runs that were tested alike."""
+        return self.clips, self.folds.tobytes(), self.targets.tobytes(), self.labels
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions(_Tested):
+    """Class probabilities of the clips that the folds test; row i of every array is clip i.
+
+    They are float32 in memory as on disk, so that scores are the same before writing and after reading.
+    """
+
     probabilities: NDArray[np.float32]
-    """(n_clips, n_classes); rows sum to 1."""
+    """(n_clips, n_classes), a column for each of `labels`; rows sum to 1."""
 
     @classmethod
     def of_folds(
@@ -58,11 +74,6 @@ class Predictions:
             probabilities=np.concatenate(probabilities)[order],
         )
 
-    @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return len(self.labels)
-
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Most probable class, (n_clips,); of equal ones the first."""
@@ -72,11 +83,6 @@ class Predictions:
     def correct(self) -> NDArray[np.bool_]:
         """Whether the most probable class is the true one, (n_clips,)."""
         return np.equal(self.predicted, self.targets)
-
-    @property
-    def tested(self) -> Hashable:
-        """Clips, their folds and true classes, and the labels: equal for runs that were tested alike."""
-        return self.clips, self.folds.tobytes(), self.targets.tobytes(), self.labels
 
     def of_fold(self, fold: int) -> Self:
         """The predictions of the clips that one fold tests."""
@@ -116,17 +122,12 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 @dataclass(frozen=True, eq=False)
-class Decisions:
+class Decisions(_Tested):
     """The most probable classes of `Predictions`: a byte or two a clip instead of a number a class.
 
-    Its other fields are those of the predictions; many of the same clips share them.
+    Decisions on the same clips share what both have in common.
     """
 
-    clips: tuple[str, ...]
-    speakers: tuple[str | None, ...]
-    folds: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    labels: tuple[str, ...]
     predicted: NDArray[np.unsignedinteger]
     """Most probable class, (n_clips,); of equal ones the first."""
 
@@ -145,19 +146,9 @@ class Decisions:
         )
 
     @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return len(self.labels)
-
-    @property
     def correct(self) -> NDArray[np.bool_]:
         """As `Predictions.correct`."""
         return np.asarray(self.predicted == self.targets)
-
-    @property
-    def tested(self) -> Hashable:
-        """As `Predictions.tested`."""
-        return self.clips, self.folds.tobytes(), self.targets.tobytes(), self.labels
 
 
 def stacked(models: Sequence[Predictions]) -> NDArray[np.float32]:

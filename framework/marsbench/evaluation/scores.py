@@ -41,6 +41,16 @@ class Score(StoredRecord):
     low: float
     high: float
 
+    @property
+    def interval_phrase(self) -> str:
+        """The interval of a share, in %."""
+        return f"{100 * self.low:.1f} to {100 * self.high:.1f}"
+
+    @property
+    def phrase(self) -> str:
+        """A share in % with its interval."""
+        return f"{100 * self.value:.1f} ({self.interval_phrase})"
+
 
 class ChosenScore(StoredRecord):
     """The ranking metric of what was chosen from several for its scores, corrected for that."""

@@ -64,8 +64,10 @@ def names_of(versions: Versions | None) -> tuple[str, ...]:
 
 def code_of(names: Sequence[str]) -> list[str]:
     """What stands for some versions in the key of what is made of them; empty for none."""
+    if not names:  # every feature store asks, and each look-up of a library's version reads a file
+        return []
     libraries = [f"{library} {version(library)}" for library in _LIBRARIES]
-    return [*names, *versions_of("clip_versions"), *libraries] if names else []
+    return [*names, *versions_of("clip_versions"), *libraries]
 
 
 def version_of(waveform: Waveform, name: str) -> Waveform:

@@ -38,8 +38,8 @@ def shown(place: str | None) -> str:
     return re.sub(r"//[^/@]*@", "//", place or "")
 
 
-def keep(array: Path, index: Path, place: str | None) -> None:
-    """Copy features to the place unless they are there; nothing if there is no place.
+def keep(array: Path, place: str | None) -> None:
+    """Copy an array and its index to the place unless they are there; nothing if there is no place.
 
     Raises:
         ConfigError: the place is not an address that fsspec knows.
@@ -48,6 +48,7 @@ def keep(array: Path, index: Path, place: str | None) -> None:
     """
     if place is None:
         return
+    index = array.with_suffix(".json")
     with _reached(place) as (files, root):
         folder = f"{root}/{array.parent.name}"
         content = index.read_bytes()
@@ -59,13 +60,14 @@ def keep(array: Path, index: Path, place: str | None) -> None:
         files.pipe_file(f"{folder}/{index.name}", content)
 
 
-def fetch(array: Path, index: Path, place: str | None) -> bool:
-    """Copy features from the place to these paths; whether they are there now.
+def fetch(array: Path, place: str | None) -> bool:
+    """Copy an array and its index from the place to this path; whether they are there now.
 
     Damaged ones are removed from the place. Raises as `keep` does.
     """
     if place is None:
         return False
+    index = array.with_suffix(".json")
     with _reached(place) as (files, root):
         folder = f"{root}/{array.parent.name}"
         if (content := _read(files, f"{folder}/{index.name}")) is None:

@@ -168,7 +168,7 @@ def _feature_file(path: Path, versions: tuple[FeatureFile, ...], place: str | No
         if place is not None and not index.exists():
             with locked(path.parent, "another process fetches it", Silent()):
                 if not index.exists():
-                    fetch(path, index, place)
+                    fetch(path, place)
     return FeatureFile(path, versions)
 
 
@@ -203,13 +203,12 @@ class FeatureStore:
         progress, place = progress or Silent(), shared_place()
         wanted = list(corpus.audio_keys)
         whole = FeatureFile(self.folder / f"{digest(wanted)[:24]}.f32")
-        index = whole.path.with_suffix(".json")
         with locked(self.folder, f"{self._title}: another process extracts it", progress, between):
             if whole.is_whole():
                 progress.say(f"{self._title}: all {len(wanted)} clips from the store")
-                keep(whole.path, index, place)
+                keep(whole.path, place)
                 return whole
-            if fetch(whole.path, index, place):
+            if fetch(whole.path, place):
                 progress.say(f"{self._title}: all {len(wanted)} clips from {shown(place)}")
                 return whole
             for leftover in self.folder.glob(".*.f32.*"):  # temporary files of a process that was killed
@@ -221,7 +220,7 @@ class FeatureStore:
             missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
             self._extract(missing, progress, run_all)
             self._join(whole, wanted)
-            keep(whole.path, index, place)
+            keep(whole.path, place)
         return whole
 
     def _join(self, whole: FeatureFile, wanted: list[str]) -> None:

@@ -242,9 +242,8 @@ def onnx_session(data: bytes, extra: str, *, is_trusted: bool = True) -> Any:
     options.log_severity_level = _SILENT
     optimisers = []
     if not is_trusted:
-        if any(
-            number == _FUNCTIONS for number, *_ in fields(data)
-        ):  # n of them, each calling the one before twice: 2 ** n nodes
+        # n functions, each calling the one before twice: 2 ** n nodes.
+        if any(number == _FUNCTIONS for number, *_ in fields(data)):
             raise ValueError("it defines functions of its own, which is not accepted")
         _bound_memory(runtime)
         options.add_session_config_entry("session.use_env_allocators", "1")

@@ -304,7 +304,7 @@ def chosen_lines(chosen: ChosenScore | None) -> list[str]:
     if chosen is None:
         return []
     measured = f"{METRICS[RANKED_BY].title} {100 * chosen.measured.value:.1f}"
-    corrected = f"corrected for having been chosen: {_with_interval(chosen.corrected)}"
+    corrected = f"corrected for having been chosen: {chosen.corrected.phrase}"
     lines = [f"Best of {chosen.n_candidates}: {measured}, {corrected}."]
     if chosen.is_doubtful:
         lines.append(
@@ -312,12 +312,6 @@ def chosen_lines(chosen: ChosenScore | None) -> list[str]:
             f"{100 * chosen.bias:.1f} points): confirm this one on clips that no choice has seen."
         )
     return lines
-
-
-def _with_interval(score: Score) -> str:
-    """A share in % with its interval."""
-    value, low, high = (f"{100 * share:.1f}" for _, share in score)
-    return f"{value} ({low} to {high})"
 
 
 def winner_lines(record: "SearchRecord") -> list[str]:
@@ -328,12 +322,12 @@ def winner_lines(record: "SearchRecord") -> list[str]:
     del lines[1:]  # the warning's advice was followed
     of_speakers = f" of {len(final.speakers)} speakers" if final.speakers else ""
     scores = [
-        f"{METRICS[name].title} {_with_interval(score)}"
+        f"{METRICS[name].title} {score.phrase}"
         for name, score in final.metrics.scores.items()
         if isinstance(score, Score)
     ]
     worst = final.metrics.worst
-    scores.append(f"worst class {worst.label} {_with_interval(worst.recall)}")
+    scores.append(f"worst class {worst.label} {worst.recall.phrase}")
     where = f"On the {len(final.clips):,} held-out clips{of_speakers}, which no choice has seen"
     return [*lines, f"{where}: {', '.join(scores)}."]
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from marsbench.deployment.model_format import find_format
+from fixtures.formats import every_format_predicts_as
 from marsbench.errors import BenchError, ConfigError, PluginError
 from marsbench.features.pretrained import find_encoder
 from marsbench.plugin.checks import check
 from marsbench.plugin.features import Features, Floats
 from marsbench.plugin.keras import import_keras
-from marsbench.plugin.model import Examples, FitContext, Model
+from marsbench.plugin.model import Examples, FitContext
 from marsbench.plugin.onnx import Graph, Value
 from marsbench.plugin.search_space import Defaults
 from marsbench_plugins.encoder_blocks import Block, encoder_blocks
@@ -357,9 +357,4 @@ def test_every_format_predicts_as_the_network(encoder: str, rank: int, tmp_path:
     examples = clips()
     model = EncoderFinetune(encoder=encoder, layer=1, epochs=2)
     model.fit(examples, Defaults({"rank": rank}), FitContext(N_CLASSES, 0))
-    for name, module in (("keras", "keras"), ("onnx", "onnxruntime"), ("litert", "ai_edge_litert")):
-        pytest.importorskip(module, reason="an extra of this format is not installed")
-        form, path = find_format(name), tmp_path / f"model{find_format(name).suffix}"
-        form.write(path, model, model.accepts, None)
-        answer = form.open(path, Model).predict_proba(examples.features)
-        assert np.abs(answer - model.predict_proba(examples.features)).max() < form.tolerance, name
+    every_format_predicts_as(model, examples.features, tmp_path)

@@ -6,13 +6,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from marsbench.deployment.model_format import find_format
+from fixtures.formats import every_format_predicts_as
 from marsbench.errors import PluginError
 from marsbench.plugin.checks import check
 from marsbench.plugin.features import Features
 from marsbench.plugin.keras import import_keras, make_deterministic
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.model import Examples, FitContext, Model
+from marsbench.plugin.model import Examples, FitContext
 from marsbench.plugin.search_space import Defaults, Scalar
 from marsbench_plugins.models.conformer import Conformer
 from marsbench_plugins.models.res_cnn2d import ResCnn2d
@@ -119,9 +119,4 @@ def test_a_network_keeps_its_contract(plugin: Network) -> None:
 def test_every_format_predicts_as_the_network(plugin: Network, n_frames: int, tmp_path: Path) -> None:
     examples = clips(n_frames)
     model = plugin(epochs=3).fit(examples, Defaults(TINY[plugin]), FitContext(N_CLASSES, 0))
-    for name, module in (("keras", "keras"), ("onnx", "onnxruntime"), ("litert", "ai_edge_litert")):
-        pytest.importorskip(module, reason="an extra of this format is not installed")
-        form, path = find_format(name), tmp_path / f"model{find_format(name).suffix}"
-        form.write(path, model, model.accepts, None)
-        answer = form.open(path, Model).predict_proba(examples.features)
-        assert np.abs(answer - model.predict_proba(examples.features)).max() < form.tolerance, name
+    every_format_predicts_as(model, examples.features, tmp_path)
