@@ -31,7 +31,6 @@ def model_card(record: BaseRecord) -> str:
         origin=origin,
         scores=scores,
         tested=worth_phrase(origin),
-        fitted="on all clips" if record.fold is None else f"on the training part of fold {record.fold + 1}",
         licence_id=_licence_id(record.corpus.licence),
         named=_VERSIONS,
         configuration=_configuration(record),

@@ -65,6 +65,19 @@ def test_a_bundle_that_was_not_tested_says_so_and_has_no_scores(bundle: Bundle) 
 
 
 @pytest.mark.parametrize(
+    ("fold", "told"),
+    [
+        (None, "on all clips, so no clip is left"),
+        (1, "the training part of fold 2, whose test clips it has not"),
+    ],
+)
+def test_the_card_tells_whether_clips_are_left_to_test_the_model_on(
+    bundle: Bundle, fold: int | None, told: str
+) -> None:
+    assert told in model_card(with_scores(bundle.record.model_copy(update={"fold": fold})))
+
+
+@pytest.mark.parametrize(
     ("licence", "expected"),
     [("CC BY-NC-SA 4.0", "cc-by-nc-sa-4.0"), ("CC BY 4.0", "cc-by-4.0"), ('ask: "me"\n---\nx: 1', "other")],
 )
