@@ -19,7 +19,7 @@ from marsbench.data.reading import apply_reading
 from marsbench.data.voices import voice_notes
 from marsbench.errors import BenchError, ConfigError, PluginError, unknown
 from marsbench.evaluation.normalisation import groups_of
-from marsbench.planning.pipelines import Pipeline, Settings, pairs_of, settings_by_plugin
+from marsbench.planning.pipelines import Pipeline, Settings, pairs_of, settings_by_plugin, share_encoder
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.progress import Progress, Silent, phase
@@ -81,18 +81,9 @@ def make_plans(
     registry = discover(drop_in_folders(experiment.plugins))
     with phase("listing"):
         found = resolve_datasets(registry, experiment.data, experiment.reading)
-    datasets = [entry for entry, _ in found]
-    features = [registry.get("features", name) for name in experiment.features]
-    models = [registry.get("models", name) for name in experiment.model]
-    by_plugin = settings_by_plugin(experiment.set, [*datasets, *features, *models])
-    pairs = pairs_of(features, models, by_plugin, progress if tell_of_pairs else Silent())
-    normalise, versions = experiment.normalise, experiment.clip_versions
-    pipelines = [replace(pipeline, normalise=normalise, versions=versions) for pipeline in pairs]
+    pipelines, by_plugin = _pipelines(experiment, registry, found, progress, tell_of_pairs=tell_of_pairs)
     for pipeline in pipelines:
         check(pipeline)
-    for entry in (*datasets, *features, *models):
-        for reason in registry.refusals(entry.name):
-            progress.say(f"not used: {reason}")
     sources = _sources(found, by_plugin)
     checked = reduce(_load_and_check(sources, experiment.reading, experiment.bad_audio, progress))
     groups_of(checked, experiment.normalise)  # raises where speakers are not known
@@ -107,13 +98,35 @@ def make_plans(
             corpus=corpus,
             protocol=protocol,
             protocol_word=word,
-            pipelines=tuple(pipelines),
+            pipelines=pipelines,
             datasets=tuple(source.entry.recipe(source.parameters) for source in sources),
             reading=experiment.reading,
             folders=registry.folders,
         )
         for word, protocol in protocols.items()
     ]
+
+
+def _pipelines(
+    experiment: Experiment,
+    registry: Registry,
+    found: Iterable[tuple[Entry, Settings]],
+    progress: Progress,
+    *,
+    tell_of_pairs: bool,
+) -> tuple[tuple[Pipeline, ...], dict[str, Settings]]:
+    """The pipelines that were asked for, and the settings of every plugin by its name."""
+    features = [registry.get("features", name) for name in experiment.features]
+    models = [registry.get("models", name) for name in experiment.model]
+    entries = [*(entry for entry, _ in found), *features, *models]
+    settings = share_encoder(experiment.set, experiment.features, experiment.plugins, progress)
+    by_plugin = settings_by_plugin(settings, entries)
+    pairs = pairs_of(features, models, by_plugin, progress if tell_of_pairs else Silent())
+    for reason in (reason for entry in entries for reason in registry.refusals(entry.name)):
+        progress.say(f"not used: {reason}")
+    normalise, versions = experiment.normalise, experiment.clip_versions
+    alike = tuple(replace(pipeline, normalise=normalise, versions=versions) for pipeline in pairs)
+    return alike, by_plugin
 
 
 def checked_corpus(

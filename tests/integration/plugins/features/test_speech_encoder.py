@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from marsbench.config import Experiment
 from marsbench.data.audio import Waveform, resample
 from marsbench.errors import BenchError, ConfigError, PluginError
 from marsbench.features.pretrained import find_encoder
+from marsbench.planning.plans import make_plans
 from marsbench.plugin.checks import check
 from marsbench.plugin.features import FeatureExtractor, Floats
 from marsbench.plugin.onnx import Graph, Value
 from marsbench.plugin.registry import discover
+from marsbench.progress import Silent
 from marsbench_plugins.features.functionals import Functionals
 from marsbench_plugins.features.speech_encoder import SpeechEncoder
 from marsbench_plugins.features.speech_encoder_frames import SpeechEncoderFrames
@@ -235,6 +238,14 @@ def test_what_can_be_no_layer_is_refused_at_once(layers: list[Any]) -> None:
 def test_an_encoder_must_be_named() -> None:
     with pytest.raises(ConfigError, match=r"speech_encoder needs an encoder: .*whisper_tiny"):
         discover(()).get("features", "speech_encoder").recipe({})
+
+
+def test_an_encoder_that_is_set_once_serves_all_extractors_of_a_run(encoder: Path, kit: Path) -> None:
+    names = ["speech_encoder", "speech_encoder_functionals"]
+    settings = {"speech_encoder.encoder": str(encoder)}
+    asked = Experiment(features=names, model=["svm"], data=["tones"], plugins=[kit], set=settings)
+    (plan,) = make_plans(asked, Silent())
+    assert [one.settings[f"{one.features.name}.encoder"] for one in plan.pipelines] == [str(encoder)] * 2
 
 
 def with_weights_elsewhere(model: Any) -> None:
