@@ -123,6 +123,11 @@ def _checksum_line(rest: bytes) -> bytes:
     return b'{"sha256": "%s",' % hashlib.sha256(rest).hexdigest().encode()
 
 
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write what `read_record` reads, one field a line."""
+    write_checksummed(path, record.model_dump_json(indent=1))
+
+
 def read_record(path: Path, kind: type[Record]) -> Record:
     """The record in a file.
 

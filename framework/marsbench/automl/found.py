@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marsbench.atomic_files import write_checksummed
+from marsbench.atomic_files import write_record
 from marsbench.automl.holdout import held_out_score
 from marsbench.automl.selection import SearchRecord
 from marsbench.data.corpus import CheckedCorpus
@@ -48,5 +48,5 @@ class Found(NamedTuple):
         clips, labels = self.corpus.held_out, self.corpus.labels
         final = held_out_score(self.winner[1].run_id, clips, labels, probabilities)
         record = self.record.model_copy(update={"final": final})
-        write_checksummed(self.path, record.model_dump_json(indent=1))
+        write_record(self.path, record)
         return self._replace(record=record)

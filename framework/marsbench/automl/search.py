@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from marsbench.atomic_files import at_work, home, locked, read_record, require_writable, write_checksummed
+from marsbench.atomic_files import at_work, home, locked, read_record, require_writable, write_record
 from marsbench.automl.asked import experiment_of, new_record, path_of
 from marsbench.automl.found import Found
 from marsbench.automl.holdout import held_out_line, without_held_out
@@ -384,4 +384,4 @@ class _Search:
     def _keep(self, **decided: object) -> None:
         """Write decisions into the record."""
         self.record = self.record.model_copy(update=decided)
-        write_checksummed(self.path, self.record.model_dump_json(indent=1))
+        write_record(self.path, self.record)

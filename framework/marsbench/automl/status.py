@@ -6,6 +6,7 @@ from pathlib import Path
 from marsbench.atomic_files import is_locked, read_record
 from marsbench.automl.selection import SearchRecord
 from marsbench.errors import ResultsError
+from marsbench.results.keys import SEARCH_FILES
 from marsbench.results.studies import StudyFolder
 
 
@@ -50,7 +51,7 @@ def searches(root: Path) -> tuple[list[SearchState], list[str]]:
     """Every search below a results folder, and what could not be read of them."""
     found: list[SearchState] = []
     unreadable: list[str] = []
-    for path in sorted(root.glob("*/*/search-*/search.json")):
+    for path in sorted(root.glob(SEARCH_FILES)):
         try:
             record = read_record(path, SearchRecord)
         except ResultsError as error:

@@ -9,6 +9,7 @@ from marsbench.cli.options import DEFAULT_RESULTS, Given, Json, Results, takes
 from marsbench.cli.output import print_json, print_text, tell_left_out
 from marsbench.cli.run import print_report
 from marsbench.config import Execution, Experiment, read_experiment_file
+from marsbench.results.keys import SEARCH_FILES
 
 if TYPE_CHECKING:
     from marsbench.automl.status import SearchState
@@ -45,7 +46,7 @@ def status(results: Results = DEFAULT_RESULTS, as_json: Json = False) -> None:
 
 
 def _searches(results: Path) -> "tuple[list[SearchState], list[str]]":
-    if not any(results.glob("*/*/search-*/search.json")):
+    if not any(results.glob(SEARCH_FILES)):
         return [], []  # without importing all that searches
     from marsbench.automl.status import searches
 

@@ -33,7 +33,7 @@ from marsbench.atomic_files import (
     replaced_folder,
     require_writable,
     restore_folder,
-    write_checksummed,
+    write_record,
 )
 from marsbench.data.audio import Waveform, decode, read_bytes
 from marsbench.data.corpus import CheckedCorpus
@@ -147,7 +147,7 @@ def _fill(
     record = bundle.record.model_copy(update=made)
     (folder / CARD).write_text(model_card(record), "utf-8")
     record = record.model_copy(update={"files": _checksums(folder)})
-    write_checksummed(folder / RECORD, record.model_dump_json(indent=1))
+    write_record(folder / RECORD, record)
 
 
 @contextmanager

@@ -87,6 +87,10 @@ def ensemble_id(protocol: str, kind: str, member_ids: Sequence[str], inner_folds
     return f"{kind}-s0-{digest([protocol, list(member_ids), inner_folds, *code])[:12]}"
 
 
+SEARCH_FILES = "*/*/search-*/search.json"
+"""Pattern of the searches' files below a results folder."""
+
+
 def search_id(
     protocol: str, pipelines: Sequence[tuple[Recipe, Recipe, Mapping[str, Any]]], asked: Mapping[str, Any]
 ) -> str:

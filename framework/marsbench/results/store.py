@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from marsbench.atomic_files import intact, read_record, write_checksummed, write_text
+from marsbench.atomic_files import intact, read_record, write_checksummed, write_record, write_text
 from marsbench.errors import DamagedError, ResultsError, StorageError, reason_of, unknown
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.results.schema import Run, RunPlan, Standing, with_limits
@@ -134,7 +134,7 @@ class RunFolder:
 
     def write_plan(self, plan: RunPlan) -> None:
         """Write `plan.json`: `bench status` knows of the run from now on."""
-        write_checksummed(self.path / "plan.json", plan.model_dump_json(indent=1))
+        write_record(self.path / "plan.json", plan)
 
     def read_plan(self) -> RunPlan:
         """Read `plan.json`; raises ResultsError if it is missing, damaged or not of this version."""
@@ -142,7 +142,7 @@ class RunFolder:
 
     def write_run(self, run: Run) -> None:
         """Write `run.json`: the run stands on the leaderboard from now on."""
-        write_checksummed(self._run_path, run.model_dump_json(indent=1))
+        write_record(self._run_path, run)
 
     def read_run(self) -> Run:
         """Read `run.json`; raises ResultsError if it is missing, damaged or not a run of this version."""
