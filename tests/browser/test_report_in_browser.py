@@ -12,6 +12,9 @@ from marsbench.results.store import RunFolder
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+TOO_WIDE = """() => [...document.querySelectorAll(".scroll")]
+    .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.ariaLabel)"""
+LABEL = "(cell) => getComputedStyle(cell, '::before').content"
 PHONE = {"width": 375, "height": 800}
 
 
@@ -39,6 +42,15 @@ def test_the_page_sorts_fits_a_phone_and_asks_for_nothing(page: "Page", report: 
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]  # its TypedDict is private
     page.goto(report.as_uri())
     assert page.evaluate("document.scrollingElement.scrollWidth") == PHONE["width"]
+
+    # Also those that are folded away at first: only the board may be wider than the phone.
+    page.evaluate("for (const one of document.querySelectorAll('main details')) one.open = true")
+    page.wait_for_function("document.querySelectorAll('table.stacked').length > 0")
+    assert page.evaluate(TOO_WIDE) == ["Leaderboard of tones, stratified5"]
+    assert page.locator("table.stacked td").first.evaluate(LABEL) == '"Speaker"'
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.wait_for_function("document.querySelectorAll('table.stacked').length === 0")
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
 
     board = page.locator("table.board")
     heads = board.locator("thead tr").first.locator("th, td")

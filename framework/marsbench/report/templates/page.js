@@ -66,10 +66,21 @@ narrow.addEventListener("change", fitContents);
 contents.addEventListener("click", (event) => {
   if (narrow.matches && event.target.closest("a")) contents.open = false;
 });
-const cue = new ResizeObserver((entries) => {
-  for (const { target } of entries) target.classList.toggle("more", target.scrollWidth > target.clientWidth + 1);
+const isTooWide = (box) => box.scrollWidth > box.clientWidth + 1;
+const fit = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const table = target.querySelector("table:not(.board)");
+    table?.classList.remove("stacked");
+    table?.classList.toggle("stacked", isTooWide(target));
+    target.classList.toggle("more", isTooWide(target));
+  }
 });
-for (const scroll of document.querySelectorAll(".scroll")) cue.observe(scroll);
+for (const scroll of document.querySelectorAll(".scroll")) {
+  const table = scroll.querySelector("table"), heads = [...table.tHead.rows[0].cells];
+  for (const row of table.tBodies[0].rows)
+    [...row.cells].forEach((cell, column) => { cell.dataset.label = heads[column].textContent.trim(); });
+  fit.observe(scroll);
+}
 let opened = [];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll("details:not([open])")];
