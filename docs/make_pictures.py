@@ -55,7 +55,7 @@ def shrink(picture: bytes, name: str) -> None:
 
 
 def draw_report(page: "Page", folder: Path) -> None:
-    """The top of the report, and the pictures of its first board."""
+    """The top of the report with the two strictest boards, and the pictures of the first of them."""
     path = folder / "report.html"
     subprocess.run([*BENCH, "report", "--results", str(RUNS), "-o", str(path)], check=True)  # noqa: S603 - our own command
     page.goto(path.as_uri())
@@ -104,7 +104,7 @@ def main(*pages: str) -> None:
 
         with sync_playwright() as playwright, TemporaryDirectory() as folder:
             chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-            page = chromium.new_page(viewport={"width": 1280, "height": 860})
+            page = chromium.new_page(viewport={"width": 1280, "height": 970})
             page.set_default_timeout(120_000)
             draw_report(page, Path(folder))
             draw_app(page, *pages)

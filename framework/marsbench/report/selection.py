@@ -110,6 +110,7 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
         for board in boards
         if ours & {row.run_id for row in board.rows}
     ]
+    boards = _in_order(boards)
     best, notes = _best(home, (row for board in boards for row in board.rows))
     return Selection(
         path.stem, home, tuple(boards), _standings(home, boards), best, frozenset(ours),
@@ -122,12 +123,22 @@ def select_all(root: Path, criteria: Criteria | None) -> Selection:
     boards, left_out = leaderboards(root, criteria=criteria)
     if not boards:
         raise ResultsError(f"no readable run in {root.absolute()}: {left_out[-1]}")
+    boards = _in_order(boards)
     best, notes = _best(root, (board.rows[0] for board in boards))
     title = "All boards" if len(boards) > 1 else f"{boards[0].corpus}, {boards[0].protocol}"
     return Selection(
         title, root, tuple(boards), _standings(root, boards), best, frozenset(),
         (*left_out, *notes),
     )  # fmt: skip
+
+
+def _in_order(boards: Iterable[Board]) -> list[Board]:
+    """The corpus with most tested clips first, and of each corpus the strictest protocol."""
+    sizes: dict[str, float] = {}
+    for board in boards:
+        tested = (row.scores.get("n_clips", 0.0) for row in board.rows)
+        sizes[board.corpus] = max(*tested, sizes.get(board.corpus, 0.0))
+    return sorted(boards, key=lambda one: (-sizes[one.corpus], one.corpus, -one.rows[0].board.strictness))
 
 
 def _best(root: Path, rows: Iterable[Row]) -> tuple[tuple[RunFolder, ...], list[str]]:
