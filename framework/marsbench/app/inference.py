@@ -41,8 +41,8 @@ def upload_suffixes() -> list[str]:
     return [*_PLAIN_SUFFIXES, *(sorted(suffix[1:] for suffix in COMPRESSED) if has_pyav() else ())]
 
 
-def predict_bytes(bundle: AnyBundle, data: bytes) -> Answer:
-    """Prediction for the bytes of an audio file.
+def predict_bytes(bundle: AnyBundle, data: bytes, known: Prediction | None = None) -> Answer:
+    """Prediction for the bytes of an audio file, which is not made again if it is `known`.
 
     Raises:
         AudioError: too large, no audio, empty, silent, too short, too long.
@@ -52,7 +52,7 @@ def predict_bytes(bundle: AnyBundle, data: bytes) -> Answer:
         raise AudioError(f"too large: {len(data) / (1 << 20):,.1f} MB, the limit is {MAX_MEGABYTES} MB")
     with _LOCK:
         waveform = decode(data, max_seconds=MAX_SECONDS, channel=bundle.record.channel)
-        return Answer(waveform, bundle.predict(waveform, max_seconds=MAX_SECONDS))
+        return Answer(waveform, known or bundle.predict(waveform, max_seconds=MAX_SECONDS))
 
 
 def demo_folder() -> Path:

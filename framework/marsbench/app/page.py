@@ -49,6 +49,7 @@ _SYNTHETIC = (
 # In Hz. Streamlit's default of 16,000 loses frequencies that a model may need; with None, the browser's own
 # rate, come noise suppression and automatic gain.
 _MICROPHONE_RATE = 48_000
+_RECORDING = "Your recording"
 _LIMITS = f"{MAX_MEGABYTES} MB and {MAX_SECONDS / 60:.0f} minutes"
 # Formats that are offered where PyAV is installed.
 _NEEDS_PYAV = ", ".join(sorted(suffix[1:].upper() for suffix in COMPRESSED))
@@ -190,7 +191,7 @@ def _show_example(bundle: AnyBundle, folder: Path, clip: GoldenClip) -> None:
 
 def show_files(bundle: AnyBundle, files: Sequence[UploadedFile]) -> None:
     """The prediction of one file; of several a table that can be downloaded, and one of them in full."""
-    shown = files[-1]
+    shown, known = files[-1], None
     if len(files) > 1:
         rows = [(file.name, _prediction_of(bundle, file)) for file in files]
         st.divider()
@@ -200,7 +201,11 @@ def show_files(bundle: AnyBundle, files: Sequence[UploadedFile]) -> None:
             on_click="ignore",
         )  # fmt: skip
         shown = st.selectbox("Show in full", files, index=len(files) - 1, format_func=lambda file: file.name)
-    show_answer(bundle, shown.getvalue(), shown.name)
+        known = _prediction_of(bundle, shown)
+    if isinstance(known, BenchError):
+        _tell(known, shown.name)
+    else:
+        show_answer(bundle, shown.getvalue(), shown.name, predicted=known)
 
 
 def _prediction_of(bundle: AnyBundle, file: UploadedFile) -> Prediction | BenchError:
@@ -217,22 +222,29 @@ def _prediction_of(bundle: AnyBundle, file: UploadedFile) -> Prediction | BenchE
     return known[1][file.file_id]
 
 
-def show_answer(bundle: AnyBundle, data: bytes, file: str | None, trained_on: str | None = None) -> None:
+def _tell(error: BenchError, file: str | None) -> None:
+    again = ""
+    if isinstance(error, AudioError):
+        formats = f"WAV, FLAC, OGG, MP3{f', {_NEEDS_PYAV}' if has_pyav() else ''}"
+        again = f". Please choose another: {formats}, up to {_LIMITS}." if file else ". Please record again."
+    st.error(escaped(f"{file or _RECORDING}: {error}{again}"))
+
+
+def show_answer(
+    bundle: AnyBundle, data: bytes, file: str | None, trained_on: str | None = None,
+    predicted: Prediction | None = None,
+) -> None:  # fmt: skip
     """The prediction for an audio file's bytes, or why there is none; `file` is None for the microphone.
 
     `trained_on` tells that the clip is one of those that the model was trained on: no score holds for it.
+    What was `predicted` before is not predicted again.
     """
-    name = file or "Your recording"
+    name = file or _RECORDING
     try:
         with st.spinner("Predicting …"):
-            answer = predict_bytes(bundle, data)
-    except AudioError as error:
-        formats = f"WAV, FLAC, OGG, MP3{f', {_NEEDS_PYAV}' if has_pyav() else ''}"
-        again = f"Please choose another: {formats}, up to {_LIMITS}." if file else "Please record again."
-        st.error(escaped(f"{name}: {error}. {again}"))
-        return
+            answer = predict_bytes(bundle, data, predicted)
     except BenchError as error:
-        st.error(escaped(f"{name}: {error}"))
+        _tell(error, file)
         return
     if answer.prediction.is_narrowband:
         st.warning(

@@ -110,10 +110,17 @@ def test_an_example_clip_is_predicted_with_one_click_and_told_to_be_a_training_c
     assert "True class: low. The model was trained on this clip" in words_of(page)
 
 
-def test_several_files_are_a_table_and_the_latest_in_full(
-    opened: Opened, folder: Path, clips: dict[str, Path]
+def test_several_files_are_a_table_and_one_in_full_and_each_is_predicted_once(
+    opened: Opened, folder: Path, clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    n_asked, predict = [0], Bundle.predict
+
+    def counted(*given: Any, **words: Any) -> Any:
+        n_asked[0] += 1
+        return predict(*given, **words)
+
     page = opened(folder)
+    monkeypatch.setattr(Bundle, "predict", counted)  # opening it predicts its own examples
     files = [(path.name, path.read_bytes(), "audio/wav") for path in (clips["low"], clips["high"])]
     page.file_uploader[0].set_value([("bad.wav", b"no audio", "audio/wav"), *files]).run()
     assert not page.exception
@@ -122,6 +129,9 @@ def test_several_files_are_a_table_and_the_latest_in_full(
     assert f"<td>{clips['low'].name}</td><td>low</td>" in shown
     assert "<strong>high</strong>" in shown
     assert page.get("download_button")
+    page.selectbox[0].set_value(page.selectbox[0].options[0]).run()
+    assert "bad.wav: cannot be decoded" in page.error[0].value
+    assert n_asked == [2]
 
 
 @pytest.mark.parametrize(
