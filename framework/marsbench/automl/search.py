@@ -37,7 +37,7 @@ from marsbench.evaluation.selection_bias import bias_of_chosen
 from marsbench.execution.executor import open_executor
 from marsbench.execution.limits import Clock
 from marsbench.planning.plans import Plan, make_plans
-from marsbench.progress import Progress, Silent
+from marsbench.progress import Progress, Silent, phase
 from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
@@ -152,6 +152,7 @@ class _Search:
             entrants += self._late(candidates, shortlist)
         return self._chosen(shortlist, entrants)
 
+    @phase("screening")
     def _shortlist(self, candidates: Sequence[Candidate]) -> list[Contender]:
         """Pipelines with their predictions on hold-outs of every fold, best first."""
         if self.record.looked is None:
@@ -303,6 +304,7 @@ class _Search:
         """Those that may win."""
         return [one for one in entrants if one.run.run_id not in self.record.not_exported]
 
+    @phase("choosing")
     def _chosen(self, shortlist: Sequence[Contender], entrants: Sequence[_Entrant]) -> Found:
         """The winner: the ensemble if its inner score is above that of each member, else the best."""
         if not (usable := self._usable(entrants)):

@@ -90,6 +90,8 @@ def _text(value: Any) -> str:
 def _parameters(run: Run) -> Iterator[tuple[str, Any]]:
     yield from {"features": run.features.name, "model": run.model.name, "seed": run.seed}.items()
     yield from {"threads": run.threads, "normalise": run.normalise}.items()
+    if run.versions is not None:
+        yield from _prefixed("versions.", dict(run.versions)).items()
     for recipe in (run.features, run.model):
         yield from _prefixed(f"{recipe.name}.", recipe.parameters).items()
     yield from _prefixed("criteria.", dict(run.criteria)).items()

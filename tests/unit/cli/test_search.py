@@ -32,8 +32,10 @@ def searched(bench: Bench, kit: Path) -> Callable[..., Any]:
 def test_a_search_ends_with_its_stages_the_leaderboard_and_the_winners_bundle(
     searched: Callable[..., Any], kit: Path
 ) -> None:
-    result = searched("-o", "winner")
+    result = searched("-o", "winner", "--verbose")
     assert result.exit_code == 0
+    phases = re.findall(r"([a-z ]+) [\d.]+", result.stderr.splitlines()[-1])
+    assert {" screening", " choosing", " export", " report", " in all"} <= set(phases)
     assert "Search: 2 pipelines" in result.stdout
     assert re.search(r"crossings \+ nearest_mean +100\.0 .*(tuned for|untuned)", result.stdout)
     assert "Leaderboard: tones" in result.stdout

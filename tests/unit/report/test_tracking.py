@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from marsbench.config import Versions
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.scores import Grade, Score
@@ -43,8 +44,10 @@ def test_a_run_has_the_scores_of_each_fold(predicted_run: Write) -> None:
 
 def test_a_run_has_its_configuration_as_texts(predicted_run: Write) -> None:
     model = Recipe("svm", {"C": 10, "kernel": "rbf", "weights": None}, "", {})
-    tracked = Tracked.of(predicted_run("a-b-s0-1", model=model, seed=3))
+    versions = Versions(kinds=("speed", "noise"))
+    tracked = Tracked.of(predicted_run("a-b-s0-1", model=model, seed=3, versions=versions))
     wanted = {"model": "svm", "svm.C": "10", "svm.kernel": "rbf", "seed": "3", "criteria.accuracy": "0.8"}
+    wanted |= {"versions.kinds": '["speed", "noise"]', "versions.averaged": "false"}
     assert wanted.items() <= tracked.parameters.items()
     assert "svm.weights" not in tracked.parameters
     assert tracked.tags["verdict"] == "undecided"
