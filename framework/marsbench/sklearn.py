@@ -36,10 +36,10 @@ from marsbench.deployment.sources import waveform_of
 from marsbench.errors import BenchError, ConfigError, PluginError
 from marsbench.execution.limits import limited_threads
 from marsbench.features.extraction import extracted
-from marsbench.features.store import FeatureFile, FeatureStore
+from marsbench.features.store import Places, stored_places
 from marsbench.planning.pipelines import make_pipeline
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
-from marsbench.plugin.registry import Recipe, discover, drop_in_folders, make
+from marsbench.plugin.registry import discover, drop_in_folders, make
 
 Recording = Path | Waveform
 
@@ -169,7 +169,7 @@ class AudioFeatures(TransformerMixin, _OfRecordings):  # type: ignore[misc]
         recipe = registry.get("features", self.name).recipe(plain(self.parameters or {}))
         extractor = cast("FeatureExtractor", make("features", recipe, registry.folders))
         has_paths = any(isinstance(one, Path) for one in recordings)
-        known = _stored(recipe, registry.folders) if has_paths else {}
+        known = stored_places(recipe) if has_paths else {}
         with limited_threads(1):  # the last digits depend on it
             rows = [_features_of(one, row, extractor, known) for row, one in enumerate(recordings)]
         if len({len(row) for row in rows}) > 1:
@@ -177,19 +177,7 @@ class AudioFeatures(TransformerMixin, _OfRecordings):  # type: ignore[misc]
         return np.stack(rows)
 
 
-Stored = Mapping[str, tuple[FeatureFile, int]]
-"""File of the store and position in it, by what the audio of a clip is known by."""
-
-
-def _stored(recipe: Recipe, folders: tuple[Path, ...]) -> Stored:
-    """What whole corpora have in the store; parts of one may be replaced at any moment."""
-    paths = sorted(FeatureStore(recipe, folders).folder.glob("*.f32"))
-    files = [FeatureFile(path) for path in paths if not path.name.startswith((".", "part-"))]
-    whole = [file for file in files if file.is_whole()]
-    return {key: (file, position) for file in whole for position, key in enumerate(file.clips)}
-
-
-def _features_of(recording: Recording, row: int, extractor: FeatureExtractor, known: Stored) -> Floats:
+def _features_of(recording: Recording, row: int, extractor: FeatureExtractor, known: Places) -> Floats:
     """Features of one recording, (n_dims,)."""
     try:
         key, waveform = ("", recording) if isinstance(recording, Waveform) else _read(recording, known)
@@ -206,7 +194,7 @@ def _features_of(recording: Recording, row: int, extractor: FeatureExtractor, kn
     return cast("Floats", for_model([array], "vector", None).values[0])
 
 
-def _read(path: Path, known: Stored) -> tuple[str, Waveform | None]:
+def _read(path: Path, known: Places) -> tuple[str, Waveform | None]:
     """What a file is known by in the store, as `CheckedCorpus.audio_keys`; its waveform if that is needed."""
     data = read_bytes(path)
     key = file_key(data)

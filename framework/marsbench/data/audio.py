@@ -93,6 +93,11 @@ class Waveform:
         """Largest absolute sample, where full scale is 1; 0 without samples."""
         return max(float(self.samples.max()), -float(self.samples.min())) if len(self.samples) else 0.0
 
+    @property
+    def rms(self) -> float:
+        """Root mean square of the samples, where full scale is 1."""
+        return float(np.sqrt(np.mean(np.square(self.samples), dtype=np.float64)))
+
 
 def load(path: Path, sample_rate: int) -> Waveform:
     """Decode a file and resample it to `sample_rate` Hz; raises AudioError."""

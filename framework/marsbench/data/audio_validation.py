@@ -106,11 +106,11 @@ def _cache_file(kind: str, clips: Sequence[Clip]) -> Path:
     return home() / kind / f"{digest(sorted({str(clip.path.absolute()) for clip in clips}))[:32]}.json"
 
 
-def known_facts(clips: Sequence[Clip]) -> list[AudioFacts]:
-    """What `check_audio` found of usable clips whose files have not changed since; opens no audio."""
+def known_facts(clips: Sequence[Clip]) -> dict[str, AudioFacts]:
+    """What `check_audio` found of usable clips whose files have not changed since, by id; opens no audio."""
     known = _read_cache(_cache_file("audio", clips))
-    found = (known.get(_stamp(clip.source)) for clip in clips) if known else ()
-    return [facts for facts in found if facts and not facts.problem]
+    found = {clip.id: known.get(_stamp(clip.source)) for clip in clips} if known else {}
+    return {clip: facts for clip, facts in found.items() if facts and not facts.problem}
 
 
 def _examine_cached(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
@@ -210,6 +210,7 @@ def _facts(sha256: str, waveform: Waveform, channels: int) -> AudioFacts:
         seconds=waveform.seconds,
         audio_fingerprint=compute_fingerprint(waveform.samples, waveform.sample_rate),
         peak=waveform.peak,
+        rms=waveform.rms,
     )
 
 

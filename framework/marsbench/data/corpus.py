@@ -132,8 +132,17 @@ class AudioFacts:
     """Similar for near duplicates, see `marsbench.data.duplicates`; empty if the clip has none."""
     peak: float = 0.0
     """Largest absolute sample of the mono waveform, where full scale is 1."""
+    rms: float = 0.0
+    """Root mean square of the mono waveform, where full scale is 1."""
     decoder: str = ""
     """As `compressed.decoder_of` says."""
+
+    def audio_key(self, source: ClipSource) -> str:
+        """What the audio of a clip is known by: sha256 of the file.
+
+        `content` of a part, and of a file that PyAV decodes, of which another version may make other samples.
+        """
+        return self.sha256 if source.is_whole and not self.decoder else self.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,16 +204,9 @@ class CheckedCorpus:
 
     @cached_property
     def audio_keys(self) -> tuple[str, ...]:
-        """What the audio of each clip is known by: sha256 of the file.
-
-        Of a part, and of a file that PyAV decodes, of which another version may make other samples:
-        `AudioFacts.content`.
-        """
+        """`AudioFacts.audio_key` of each clip."""
         pairs = zip(self.clips, self.facts, strict=True)
-        return tuple(
-            facts.sha256 if clip.source.is_whole and not facts.decoder else facts.content
-            for clip, facts in pairs
-        )
+        return tuple(facts.audio_key(clip.source) for clip, facts in pairs)
 
     def require_attributes(self, names: Iterable[str]) -> None:
         """Raise CorpusError for a name that is not `label`, a known `speaker` or an attribute of a clip."""

@@ -182,9 +182,7 @@ class FeatureStore:
         self._title = recipe.name + (f", {version}" if version else "")
         self._folders = folders
         self._extractor = cast("FeatureExtractor", make("features", recipe, folders))
-        of_version = code_of([version] if version else [])
-        key = digest([recipe.key, DECODER, *versions_of("extraction"), *of_version])
-        self.folder = (root or store_root()) / f"{recipe.name}-{key[:24]}"
+        self.folder = (root or store_root()) / _folder_name(recipe, version)
 
     def features_of(
         self,
@@ -311,8 +309,25 @@ def stored_features(
     return replace(clips, versions=tuple(others))
 
 
-def _places(files: Iterable[FeatureFile]) -> dict[str, tuple[FeatureFile, int]]:
-    """The file and position of each clip's features."""
+def _folder_name(recipe: Recipe, version: str = "") -> str:
+    of_version = code_of([version] if version else [])
+    key = digest([recipe.key, DECODER, *versions_of("extraction"), *of_version])
+    return f"{recipe.name}-{key[:24]}"
+
+
+Places = dict[str, tuple[FeatureFile, int]]
+"""The file and position of each clip's features, by the key of its audio."""
+
+
+def stored_places(recipe: Recipe) -> Places:
+    """What whole corpora have in the store, whether the plugin is here or not; extracts nothing."""
+    paths = sorted((store_root() / _folder_name(recipe)).glob("*.f32"))
+    # Parts of a corpus may be replaced at any moment.
+    files = [FeatureFile(path) for path in paths if not path.name.startswith((".", "part-"))]
+    return _places(file for file in files if file.is_whole())
+
+
+def _places(files: Iterable[FeatureFile]) -> Places:
     return {clip: (file, position) for file in files for position, clip in enumerate(file.clips)}
 
 

@@ -62,7 +62,7 @@ def build_page(
         n_speakers={view.run.protocol.hash: view.n_speakers for view in runs if view.n_speakers is not None},
         speaker_gaps=pairs[:MOST_GAPS],
         n_more_gaps=max(0, len(pairs) - MOST_GAPS),
-        corpora=view_corpora(runs, found),
+        corpora=view_corpora(runs, [view.standing for view in rows if view.standing], found),
         matrices=_matrices(selection, rows, notes),
         words=words,
         failed=[view.row for view in rows if view.row.status == "failed"],

@@ -5,7 +5,7 @@ Among it the clips that it is most wrong about, and its scores by speaker and by
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from markupsafe import Markup
 from marsbench.config import Criteria
 from marsbench.data.audio import Waveform, resample
 from marsbench.data.audio_validation import known_facts
-from marsbench.data.corpus import AudioFacts, ClipSource
+from marsbench.data.corpus import AudioFacts, Clip
 from marsbench.data.segments import read_clip
 from marsbench.errors import AudioError, BenchError, ResultsError
 from marsbench.evaluation.by_group import SpeakerScores, ValueScores, by_attributes, by_speaker
@@ -162,14 +162,17 @@ class RunView:
 class CorpusAudio:
     """Where the audio of a corpus is."""
 
-    sources: dict[str, ClipSource]
-    """By clip id; empty if the corpus cannot be found."""
+    clips: dict[str, Clip] = field(default_factory=dict)
+    """By id; empty if the corpus cannot be found."""
     problem: str | None = None
     """Why it cannot be found."""
-    attributes: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    """What else is known of each clip, by clip id."""
-    facts: list[AudioFacts] = field(default_factory=list)
-    """Facts of the clips whose audio this machine has checked."""
+    facts: dict[str, AudioFacts] = field(default_factory=dict)
+    """Facts of the clips whose audio this machine has checked, by id."""
+
+    @property
+    def checked(self) -> list[tuple[Clip, AudioFacts]]:
+        """These clips with their facts."""
+        return [(self.clips[name], facts) for name, facts in self.facts.items()]
 
 
 def find_audio(record: CorpusRecord, folders: tuple[Path, ...]) -> CorpusAudio:
@@ -183,11 +186,9 @@ def find_audio(record: CorpusRecord, folders: tuple[Path, ...]) -> CorpusAudio:
         registry = discover(folders)
         asked = [Source(registry.get("datasets", one.name), one.parameters) for one in record.datasets]
         clips = listed_sources(asked, record.reading).clips
-        sources = {clip.id: clip.source for clip in clips}
-        attributes = {clip.id: clip.attributes for clip in clips}
-        return CorpusAudio(sources, attributes=attributes, facts=known_facts(clips))
+        return CorpusAudio({clip.id: clip for clip in clips}, facts=known_facts(clips))
     except BenchError as error:
-        return CorpusAudio({}, str(error))
+        return CorpusAudio(problem=str(error))
 
 
 def player(waveform: Waveform) -> str:
@@ -239,7 +240,7 @@ def view_run(
         speakers=by_speaker(predictions),
         calibration=calibration(predictions),
         misclassified=[_clip_view(clip, corpus, playable) for clip in most_misclassified(predictions)],
-        attributes=by_attributes(predictions, corpus.attributes),
+        attributes=by_attributes(predictions, {name: clip.attributes for name, clip in corpus.clips.items()}),
         audio_problem=corpus.problem,
     )
 
@@ -247,11 +248,11 @@ def view_run(
 def _clip_view(clip: Misclassified, corpus: CorpusAudio, playable: bool) -> ClipView:
     if corpus.problem:
         return ClipView(clip)
-    source = corpus.sources.get(clip.clip)
-    if source is None:
+    found = corpus.clips.get(clip.clip)
+    if found is None:
         return ClipView(clip, problem="the corpus has no such clip now")
     try:
-        waveform = read_clip(source)
+        waveform = read_clip(found.source)
         audio = player(waveform) if playable else None
     except AudioError as error:
         return ClipView(clip, problem=str(error))

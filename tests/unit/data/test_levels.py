@@ -68,9 +68,11 @@ def test_what_a_check_found_is_known_until_the_file_changes(tmp_path: Path) -> N
     for number in (1, 2):
         soundfile.write(tmp_path / f"{number}.wav", 0.5 * NOISE[: RATE // number], RATE)
         clips.append(Clip(f"{number}.wav", tmp_path / f"{number}.wav", f"class {number}"))
-    assert known_facts(clips) == []
+    assert known_facts(clips) == {}
     check_audio(Corpus("tones", labels=("class 1", "class 2"), clips=tuple(clips)))
-    assert [facts.seconds for facts in known_facts(clips)] == [1.0, 0.5]
+    known = known_facts(clips)
+    assert {name: facts.seconds for name, facts in known.items()} == {"1.wav": 1.0, "2.wav": 0.5}
+    assert known["1.wav"].rms == pytest.approx(0.5 * np.sqrt(np.mean(NOISE**2)), rel=1e-3)
 
     soundfile.write(clips[0].path, NOISE[:100], RATE)
-    assert [facts.seconds for facts in known_facts(clips)] == [0.5]
+    assert list(known_facts(clips)) == ["2.wav"]

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.results import rewrite
 from marsbench.config import Criteria
-from marsbench.data.corpus import AudioFacts
+from marsbench.data.corpus import AudioFacts, Clip
 from marsbench.errors import ResultsError
 from marsbench.plugin.registry import Recipe
 from marsbench.report.page import build_page
@@ -30,7 +30,12 @@ TUNING = {
     "asked": {"trials": 3, "tuner": "optuna", "objective": "macro_f1", "inner_folds": 3, "time_budget": None},
     "folds": [FOLD],
 }
+UNCHECKED = "Durations, levels and a map of features are shown where the audio was checked"
 HOSTILE = "<script>alert(1)</script>\"'"
+
+
+def clip_of(row: int, attributes: Mapping[str, str]) -> Clip:
+    return Clip(f"clip {row}", Path("nowhere.wav"), ("low", "high")[row % 2], attributes=attributes)
 
 
 def without_tags(page: str) -> str:
@@ -271,6 +276,23 @@ def test_all_boards_show_the_best_run_of_each_in_depth(told_run: Write) -> None:
     assert build_page(selection).count('class="run"') == 2
 
 
+def test_the_boards_of_the_corpus_of_most_clips_come_first_and_of_it_the_strictest(told_run: Write) -> None:
+    run = told_run("b", settings={}).read_run()
+    by_speaker = RunFolder(Path("results/tones/xspeaker/b"))
+    protocol = BY_SPEAKER.model_copy(update={"name": "xspeaker"})
+    by_speaker.write_run(run.model_copy(update={"protocol": protocol}))
+    assert run.metrics is not None
+    few = run.metrics.model_copy(update={"n_clips": 19})
+    small = run.corpus.model_copy(update={"name": "a"})
+    RunFolder(Path("results/a/stratified5/b")).write_run(
+        run.model_copy(update={"corpus": small, "metrics": few})
+    )
+    boards = select_all(Path("results"), None).boards
+    assert [(one.corpus, one.protocol) for one in boards] == [
+        ("tones", "xspeaker"), ("tones", "stratified5"), ("a", "stratified5"),
+    ]  # fmt: skip
+
+
 def test_at_most_five_runs_are_shown_in_depth_and_the_page_says_so(told_run: Write) -> None:
     for number in range(7):
         folder = told_run(f"r{number}", settings={})
@@ -317,10 +339,9 @@ def test_a_row_and_a_run_say_how_they_are_made_again(told_run: Write, page_of: P
 def test_every_attribute_with_a_few_values_has_a_table(
     told_run: Write, page_of: PageOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    about: dict[str, Mapping[str, str]] = {
-        f"clip {row}": {"sex": "mf"[row % 2], "name": f"n{row}", "year": "2020"} for row in range(20)
-    }
-    monkeypatch.setattr("marsbench.report.page.find_audio", lambda *_: CorpusAudio({}, attributes=about))
+    clips = [clip_of(row, {"sex": "mf"[row % 2], "name": f"n{row}", "year": "2020"}) for row in range(20)]
+    audio = CorpusAudio({clip.id: clip for clip in clips})
+    monkeypatch.setattr("marsbench.report.page.find_audio", lambda *_: audio)
     told = without_tags(page_of(told_run()))
     assert "Tables by sex" in told
     assert "By sex, %, with 95 % intervals" in told
@@ -334,18 +355,21 @@ def test_every_attribute_with_a_few_values_has_a_table(
         (
             [AudioFacts(seconds=60.0, peak=peak) for peak in (0.0, 0.1, 1.0)],
             "3.0 minutes of audio in 3",
-            "hint",
+            UNCHECKED,
         ),
-        ([AudioFacts(seconds=3600.0, peak=0.5)], "1.0 hours of audio in 1", "hint"),
-        ([], "Durations and levels are known where the audio was checked", "Peak level"),
+        ([AudioFacts(seconds=3600.0, rms=0.1)], "low -20.0", UNCHECKED),
+        ([AudioFacts(seconds=3600.0, peak=0.5)], "1.0 hours of audio in 1", UNCHECKED),
+        ([], UNCHECKED, "Peak level"),
     ],
-    ids=["minutes", "hours", "unchecked"],
+    ids=["minutes", "levels", "hours", "unchecked"],
 )
 def test_a_corpus_has_its_classes_speakers_durations_and_levels(
     facts: list[AudioFacts], there: str, absent: str, told_run: Write, page_of: PageOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("marsbench.report.page.find_audio", lambda *_: CorpusAudio({}, facts=facts))
+    clips = {f"clip {row}": clip_of(row, {}) for row in range(20)}
+    audio = CorpusAudio(clips, facts=dict(zip(clips, facts, strict=False)))
+    monkeypatch.setattr("marsbench.report.page.find_audio", lambda *_: audio)
     page = page_of(told_run())
     section = re.search('<section id="corpora">.*?</section>', page, re.DOTALL)
     assert section
@@ -354,7 +378,8 @@ def test_a_corpus_has_its_classes_speakers_durations_and_levels(
     assert "4 speakers, 4 to 6 tested clips each." in told
     assert "low 10 high 10" in told
     assert there in told
-    assert absent not in section[0]
+    assert absent not in told
+    assert ("No map of features" in told) is bool(facts)
 
 
 def test_the_page_says_the_share_of_takes_and_leads_with_the_stricter_view(
