@@ -1,5 +1,6 @@
 """The result of a search."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,11 @@ from marsbench.atomic_files import write_record
 from marsbench.automl.holdout import held_out_score
 from marsbench.automl.selection import SearchRecord
 from marsbench.data.corpus import CheckedCorpus
+from marsbench.evaluation.metrics import RANKED_BY
+from marsbench.evaluation.predictions import Predictions
+from marsbench.evaluation.scores import ChosenScore
+from marsbench.evaluation.selection_bias import bias_of_chosen
+from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 
@@ -50,3 +56,19 @@ class Found(NamedTuple):
         record = self.record.model_copy(update={"final": final})
         write_record(self.path, record)
         return self._replace(record=record)
+
+
+def corrected(
+    objective: str, runs: Sequence[tuple[RunFolder, Run]], inner: Sequence[list[Predictions]], winner: int
+) -> ChosenScore | None:
+    """The score of the run at a position, corrected for having been chosen; None if nothing was chosen.
+
+    `inner` are the predictions that the complete ones of the runs, in their order, and then all other
+    candidates were chosen by.
+    """
+    metrics = runs[winner][1].metrics
+    if len(inner) < 2 or metrics is None:
+        return None
+    outer = {place: read_predictions(*one) for place, one in enumerate(runs) if one[1].metrics}
+    bias = bias_of_chosen(inner, outer, winner, objective)
+    return ChosenScore.of(metrics[RANKED_BY], bias, len(inner), len(outer[winner].clips))

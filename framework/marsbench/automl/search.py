@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from marsbench.atomic_files import at_work, home, locked, read_record, require_writable, write_record
 from marsbench.automl.asked import experiment_of, new_record, path_of
-from marsbench.automl.found import Found
+from marsbench.automl.found import Found, corrected
 from marsbench.automl.holdout import held_out_line, without_held_out
 from marsbench.automl.selection import (
     Candidate,
@@ -30,15 +30,11 @@ from marsbench.automl.selection import (
 from marsbench.automl.successive_halving import TIME_LIMIT, Screening
 from marsbench.config import Experiment, Fusion, Search
 from marsbench.errors import ConfigError, ExportError, TrainingError
-from marsbench.evaluation.metrics import RANKED_BY, objective_title
-from marsbench.evaluation.predictions import Predictions
-from marsbench.evaluation.scores import ChosenScore
-from marsbench.evaluation.selection_bias import bias_of_chosen
+from marsbench.evaluation.metrics import objective_title
 from marsbench.execution.executor import open_executor
 from marsbench.execution.limits import Clock
 from marsbench.planning.plans import Plan, make_plans
 from marsbench.progress import Progress, Silent, phase
-from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder
 from marsbench.results.studies import StudyFolder
@@ -54,9 +50,9 @@ _BEST = 3
 _RUNS = 0.75
 """Share of the time within which a further finalist's run has to end."""
 _TUNED = 2
-"""Finalists that get trials: the best that have anything to tune."""
-_LEAST_TRIALS = 2
-"""Trials that there must be time for in each fold, or there are none."""
+"""Finalists that get trials however few: the best that have anything to tune."""
+_LEAST_TRIALS, _ENOUGH_TRIALS = 2, 12
+"""Trials of each fold: with time for fewer there are none; a further finalist must leave as many to each."""
 _OUTER, _WHOLE = 1.4, 1.8
 """Times as long as on a hold-out: a fit on a fold's training part, and one on all clips; both have more."""
 _RESERVE, _SLACK = 10.0, 0.02
@@ -259,9 +255,9 @@ class _Search:
 
     def _tuned(self, finalists: Sequence[_Entrant]) -> list[_Entrant]:
         """Tuned runs of the same pipelines, one after another, each in its share of the time that is left."""
-        tunable = [one for one in finalists if one.contender.candidate.pipeline.is_tunable][:_TUNED]
         self.screening.is_safe = True
         self.screening.ends = self._clock.budget - self._ending([one.contender for one in finalists])
+        tunable = self._tunable(finalists)
         tuned: list[_Entrant] = []
         for position, entrant in enumerate(tunable):
             contender = entrant.contender
@@ -280,17 +276,32 @@ class _Search:
                 tuned += _complete([(again, run)])
         return tuned
 
+    def _tunable(self, finalists: Sequence[_Entrant]) -> list[_Entrant]:
+        """Finalists that get trials, best first; who gains most by them is not known before."""
+        found: list[_Entrant] = []
+        for one in finalists:
+            if not one.contender.candidate.pipeline.is_tunable:
+                continue
+            share = self._seconds_for_trials(one.contender, finalists) / (len(found) + 1)
+            is_enough = share > self._seconds_of_trials(one.contender, _ENOUGH_TRIALS)
+            if len(found) < _TUNED or is_enough or one.contender.name in self.record.trials:
+                found.append(one)
+        return found
+
     def _seconds_for_trials(self, contender: Contender, finalists: Sequence[_Entrant]) -> float:
         """Seconds for trials of a contender and of those after it; 0 if they are too few."""
-        fit = contender.seconds
-        later = self.screening.seconds_of_folds(fit) + self._ending([one.contender for one in finalists])
-        left = self._clock.left - later
+        later = self.screening.seconds_of_folds(contender.seconds)
+        left = self._clock.left - later - self._ending([one.contender for one in finalists])
+        return left if left > self._seconds_of_trials(contender, _LEAST_TRIALS) else 0.0
+
+    def _seconds_of_trials(self, contender: Contender, n_trials: int) -> float:
+        """Seconds of so many trials in every fold, and of the fits of what they find."""
         tuning = self.experiment.model_copy(update={"trials": None}).tuning(
             has_epochs=bool(contender.candidate.pipeline.rungs)
         )
         n_inner = tuning.inner_folds if tuning else 1
         trial = n_inner * self.screening.seconds_of_folds(contender.candidate.looked.seconds)
-        return left if left > _LEAST_TRIALS * trial + _OUTER * self.screening.seconds_of_folds(fit) else 0.0
+        return n_trials * trial + _OUTER * self.screening.seconds_of_folds(contender.seconds)
 
     def _ending(self, contenders: Sequence[Contender]) -> float:
         """Seconds for all after the last run, if these contenders are exported."""
@@ -331,7 +342,7 @@ class _Search:
                 if pooled > score and runs[-1][1].run_id not in self.record.not_exported:
                     winner, score = runs[-1], pooled
         inner += [one.predictions for one in shortlist if all(one is not run.contender for run in entrants)]
-        chosen = self._corrected(runs, inner, runs.index(winner))
+        chosen = corrected(self.screening.objective, runs, inner, runs.index(winner))
         self._keep(winner=Winner(run_id=winner[1].run_id, score=score, chosen=chosen))
         exported = members if winner is not best_run else [best.contender]
         left = max(0.0, (self._clock.left - self._ending(exported)) / 2)
@@ -348,21 +359,6 @@ class _Search:
             self._keep(members=[one.name for one in members])
         names = self.record.members or []
         return sorted((one for one in contenders if one.name in names), key=lambda one: names.index(one.name))
-
-    def _corrected(
-        self, runs: list[tuple[RunFolder, Run]], inner: list[list[Predictions]], winner: int
-    ) -> ChosenScore | None:
-        """The score of the run at a position, corrected for having been chosen; None if nothing was chosen.
-
-        `inner` are the predictions that the complete ones of the runs, in their order, and then all other
-        candidates were chosen by.
-        """
-        metrics = runs[winner][1].metrics
-        if len(inner) < 2 or metrics is None:
-            return None
-        outer = {place: read_predictions(*one) for place, one in enumerate(runs) if one[1].metrics}
-        bias = bias_of_chosen(inner, outer, winner, self.screening.objective)
-        return ChosenScore.of(metrics[RANKED_BY], bias, len(inner), len(outer[winner].clips))
 
     def _fused(self, ids: list[str]) -> tuple[RunFolder, Run]:
         names = self.experiment.model_fields_set & Fusion.model_fields.keys() - {"data", "protocol"}

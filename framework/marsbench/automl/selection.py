@@ -19,6 +19,9 @@ from marsbench.runner.ensemble_job import InnerPredictions
 from marsbench.runner.pipeline_job import Units
 from marsbench.tuning.tuned_or_untuned import Gain, paired_gain
 
+_SHORT_COURSE = 10
+"""Epochs."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -113,6 +116,15 @@ class Candidate:
         """Name of the pipeline."""
         return self.pipeline.name
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which it is compared with others, ascending; a short course is at its end alone.
+
+        That is often one cycle of the learning rate, whose first epochs tell little.
+        """
+        rungs = self.pipeline.rungs
+        return rungs[-1:] if rungs and rungs[-1] <= _SHORT_COURSE else rungs
+
     def note(self, **changes: object) -> None:
         """Change fields of the screening result."""
         self.looked = self.looked.model_copy(update=changes)
@@ -157,6 +169,10 @@ class Contender(NamedTuple):
         fits = [fit for one in self.inner for fit in one.fits]
         return float(np.mean([fit.fit_seconds + fit.predict_seconds for fit in fits]))
 
+    def first(self, n_folds: int) -> "Contender":
+        """With the predictions of the first folds alone."""
+        return self._replace(inner=self.inner[:n_folds])
+
     @property
     def record(self) -> HoldoutScore:
         """Its entry in the search's record."""
@@ -200,6 +216,12 @@ def best_members(contenders: Sequence[Contender], most: int = MOST_MEMBERS) -> l
         loss = min(losses)
         chosen.append(others[losses.index(loss)])
     return chosen
+
+
+def improves_pool(one: Contender, others: Sequence[Contender]) -> bool:
+    """Whether one more contender would lower the log loss of the best members of the others enough."""
+    members = best_members([other.first(len(one.inner)) for other in others])
+    return pooled_log_loss([*members, one]) <= (1 - _GAIN) * pooled_log_loss(members)
 
 
 def pooled_log_loss(members: Sequence[Contender]) -> float:

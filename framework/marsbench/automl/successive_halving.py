@@ -12,7 +12,7 @@ from math import ceil, inf
 from statistics import median
 
 from marsbench.automl.costs import Costs
-from marsbench.automl.selection import Candidate, Contender, gain_of
+from marsbench.automl.selection import Candidate, Contender, gain_of, improves_pool
 from marsbench.config import Versions
 from marsbench.evaluation.fit_result import Failure
 from marsbench.evaluation.metrics import objective_score
@@ -62,7 +62,7 @@ class Screening:
     is_unlimited: bool = False
     """Whether the limit of a single fit is lifted."""
     is_race: bool = False
-    """Whether a candidate that is clearly worse than the best one on its first hold-outs gets no others."""
+    """Whether what is clearly worse on its first hold-outs, also in an ensemble, gets no others."""
     _has_looked: bool = False
     """Whether the fit of a candidate has begun."""
     _overheads: list[float] = field(default_factory=list)
@@ -94,13 +94,13 @@ class Screening:
 
     def look(self, candidates: Sequence[Candidate]) -> None:
         """Fit each candidate, note its score, and drop most of them with a reason."""
-        in_one_go = [one for one in candidates if not one.pipeline.rungs]
+        in_one_go = [one for one in candidates if not one.rungs]
         with self.place.progress.track("First look, pipelines", len(candidates)) as advance:
             self._rung(self._cheapest_first(in_one_go), None, None, _FIRST_LOOKS, advance)
-            by_epochs = [one for one in candidates if one.pipeline.rungs]
+            by_epochs = [one for one in candidates if one.rungs]
             by_epochs = _promising_first(sorted(by_epochs, key=self.costs.fit), in_one_go)
-            for until in sorted({one.pipeline.rungs[0] for one in by_epochs}):
-                here = [one for one in by_epochs if one.pipeline.rungs[0] == until]
+            for until in sorted({one.rungs[0] for one in by_epochs}):
+                here = [one for one in by_epochs if one.rungs[0] == until]
                 self._rung(here, until, None, _FIRST_LOOKS, advance)
         _keep_best(in_one_go, max(_LEAST_LEFT, ceil(len(in_one_go) / _REDUCTION)))
         self._climb(by_epochs)
@@ -229,14 +229,21 @@ class Screening:
     def _is_beaten(
         self, candidate: Candidate, inner: dict[int, InnerPredictions], held_out: dict[str, Contender]
     ) -> bool:
-        """Whether the best so far is clearly better on the first folds; it is noted."""
+        """Whether it is clearly worse than the best so far on the first folds, and of no use beside others.
+
+        It is noted.
+        """
         if not self.is_race or not held_out:
             return False
-        best = max(list(held_out.values()), key=lambda one: one.score)
-        in_order = tuple(inner[fold] for fold in range(len(inner)))
-        if is_worse := gain_of(best, Contender(candidate, in_order, self.objective)).is_clear:
-            candidate.note(reason=f"clearly worse than {best.name} on {len(in_order)} hold-out(s)")
-        return is_worse
+        others = list(held_out.values())
+        best = max(others, key=lambda one: one.score)
+        here = Contender(candidate, tuple(inner[fold] for fold in range(len(inner))), self.objective)
+        if not gain_of(best, here).is_clear or improves_pool(here, others):
+            return False
+        candidate.note(
+            reason=f"clearly worse than {best.name} on {len(inner)} hold-out(s), also in an ensemble"
+        )
+        return True
 
     def seconds_of_folds(self, seconds: float) -> float:
         """Seconds of a fit in every fold, as many at a time as there are slots, if one takes `seconds`."""
@@ -259,16 +266,16 @@ class Screening:
     def _climb(self, candidates: Sequence[Candidate]) -> None:
         """Further rungs of epochs for the best third of each."""
         _keep_best(candidates, ceil(len(candidates) / _REDUCTION))
-        most = max((len(one.pipeline.rungs) for one in candidates), default=0)
+        most = max((len(one.rungs) for one in candidates), default=0)
         for position in range(1, most):
-            climbing = [one for one in candidates if one.goes_on and len(one.pipeline.rungs) > position]
+            climbing = [one for one in candidates if one.goes_on and len(one.rungs) > position]
             if not climbing:
                 continue
             climbing.sort(key=lambda one: -one.score)
             with self.place.progress.track(f"Rung {position + 1}, pipelines", len(climbing)) as advance:
                 epochs = slice(position - 1, position + 1)
-                for below, until in dict.fromkeys(one.pipeline.rungs[epochs] for one in climbing):
-                    here = [one for one in climbing if one.pipeline.rungs[epochs] == (below, until)]
+                for below, until in dict.fromkeys(one.rungs[epochs] for one in climbing):
+                    here = [one for one in climbing if one.rungs[epochs] == (below, until)]
                     self._rung(here, until, below, _RUNGS, advance)
             if position + 1 < most:
                 _keep_best(climbing, ceil(len(climbing) / _REDUCTION))
@@ -347,7 +354,7 @@ class Screening:
             submit=self._submit,
             say=self.place.progress.say,
         )
-        is_whole = until in pipeline.rungs[-1:]
+        is_whole = until in candidate.rungs[-1:]
         result = fits.fit({}, 0, None if is_whole else until, below)
         if isinstance(result, Failure):
             return result

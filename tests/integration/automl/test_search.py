@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from marsbench.atomic_files import read_record
 from marsbench.automl.found import Found
-from marsbench.automl.selection import SearchRecord
+from marsbench.automl.selection import Candidate, ScreeningResult, SearchRecord
 from marsbench.config import Experiment
 from marsbench.errors import BenchError
 from marsbench.evaluation.fit import Unit, fit_and_predict
@@ -128,6 +129,16 @@ def test_finalists_that_can_be_tuned_get_trials_in_the_time_that_is_left(find: F
     assert [run.tuning is not None for _, run in found.runs].count(True) == 2
 
 
+@pytest.mark.parametrize(("seconds", "n_tuned"), [(2, 2), (60, 3)])
+def test_a_third_finalist_gets_trials_where_there_is_time_for_many_of_each(
+    find: Find, monkeypatch: pytest.MonkeyPatch, seconds: int, n_tuned: int
+) -> None:
+    monkeypatch.setattr("marsbench.automl.search.Screening.seconds_of_folds", lambda *_: 0.1)
+    asked = TUNED | {"features": "crossings,blocks,planted", "time_budget": 12 + seconds}
+    monkeypatch.setattr("marsbench.runner.tuned_job.TunedJob.fit_missing", lambda *_: None)
+    assert len(find(**asked).record.trials) == n_tuned
+
+
 @pytest.mark.parametrize(("gain", "is_tuned"), [(Gain(0.01, 0.02, 9), False), (Gain(0.05, 0.02, 9), True)])
 def test_a_tuned_run_wins_only_if_its_hold_outs_are_better_beyond_noise(
     find: Find, monkeypatch: pytest.MonkeyPatch, gain: Gain, is_tuned: bool
@@ -172,6 +183,17 @@ def test_models_with_epochs_compete_among_themselves_and_a_third_goes_on_from_ea
         "clearly worse than crossings + nearest_mean"
     )  # in the race after it
     assert all(one.epochs is None for one in record.looked or () if "nearest_mean" in one.name)
+
+
+@pytest.mark.parametrize(
+    ("rungs", "compared"), [((), ()), ((1, 3, 9), (9,)), ((10,), (10,)), ((2, 4, 12), (2, 4, 12))]
+)
+def test_a_short_course_is_compared_at_its_end_alone(
+    rungs: tuple[int, ...], compared: tuple[int, ...]
+) -> None:
+    pipeline: Any = SimpleNamespace(rungs=rungs)
+    looked = ScreeningResult(features="", model="")
+    assert Candidate(pipeline, Any, looked).rungs == compared  # type: ignore[arg-type]  # no units are needed
 
 
 def test_models_with_epochs_are_first_looked_at_on_the_features_that_told_the_others_most(

@@ -14,6 +14,7 @@ from marsbench.automl.selection import (
     Candidate,
     Contender,
     best_members,
+    improves_pool,
     mean_score,
     pooled_log_loss,
     pooled_predictions,
@@ -57,6 +58,25 @@ def test_chance_is_not_taken_in() -> None:
     good = contender("good", noisy(random, targets, 1.0), targets)
     chance = contender("chance", np.full((N_FOLDS, N_CLIPS, N_CLASSES), 1 / N_CLASSES), targets)
     assert best_members([chance, good]) == [good]
+
+
+@pytest.mark.parametrize("n_folds", range(1, N_FOLDS + 1))
+@pytest.mark.parametrize(("noise", "is_wanted"), [(3.0, True), (50.0, False)])
+def test_one_that_is_worse_stays_in_the_race_if_it_helps_the_best(
+    n_folds: int, noise: float, *, is_wanted: bool
+) -> None:
+    random = np.random.default_rng(3)
+    targets = targets_of(random)
+    best, worse = (contender(str(one), noisy(random, targets, one), targets) for one in (1.5, noise))
+    assert worse.score < best.score
+    assert improves_pool(worse.first(n_folds), [best]) == is_wanted
+
+
+def test_a_copy_of_a_member_does_not_stay_in_the_race() -> None:
+    random = np.random.default_rng(4)
+    targets = targets_of(random)
+    first, other = (contender(str(n), noisy(random, targets, 2.0), targets) for n in range(2))
+    assert not improves_pool(other.first(1), [first, other])
 
 
 def test_no_more_are_taken_than_asked_for() -> None:
