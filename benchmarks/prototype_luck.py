@@ -56,12 +56,12 @@ def units(data: str, n_splits: int) -> list[Unit]:
         made.append(
             replace(
                 unit,
-                train=tuple(train.tolist()),
-                train_targets=tuple(targets[train].tolist()),
-                train_groups=tuple(train.tolist()),
-                validation=tuple(test.tolist()),
-                validation_targets=tuple(targets[test].tolist()),
-                test=tuple(test.tolist()),
+                train=train,
+                train_targets=targets[train],
+                train_groups=train,
+                validation=test,
+                validation_targets=targets[test],
+                test=test,
                 seed=seed,
             )
         )

@@ -37,7 +37,7 @@ from marsbench.execution.base import EpochBar, Executor, Outcome, Task
 from marsbench.features.extraction import ExtractedClip, Extraction
 from marsbench.hashing import digest
 from marsbench.planning.plans import make_plans
-from marsbench.progress import Progress, Silent
+from marsbench.progress import Advance, Silent
 from marsbench.results.leaderboard import leaderboards
 from marsbench.runner import runner
 
@@ -83,7 +83,7 @@ class Guess{number}(Model):
 '''
 
 
-def made_up_facts(sources: list[ClipSource], _progress: Progress) -> dict[ClipSource, AudioFacts]:
+def made_up_facts(sources: list[ClipSource], _advance: Advance) -> dict[ClipSource, AudioFacts]:
     """Facts of clips that no file holds; every hundredth has the same audio as the one before it."""
     facts = {}
     for source in sources:

@@ -4,18 +4,32 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces, so that equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def digest(value: Any) -> str:
     """Hexadecimal sha256 of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def digest_with_rows(before: Sequence[Any], rows: Iterable[Any], behind: Sequence[Any] = ()) -> str:
+    """`digest` of the list `[*before, [*rows], *behind]`, whose text never is in memory as a whole.
+
+    That of the rows of thousands of folds would be billions of numbers.
+    """
+    found = hashlib.sha256(canonical_json([*before, []])[:-2].encode())
+    for number, row in enumerate(rows):
+        found.update(f"{',' if number else ''}{canonical_json(row)}".encode())
+    found.update("".join(["]", *("," + canonical_json(one) for one in behind), "]"]).encode())
+    return found.hexdigest()
 
 
 def derived_seed(seed: int, *labels: str | int) -> int:

@@ -17,9 +17,8 @@ from marsbench.evaluation.predictions import Decisions, Predictions
 from marsbench.evaluation.scoring import score_predictions
 from marsbench.evaluation.selection_bias import bias_of_best
 from marsbench.evaluation.significance import differences
-from marsbench.hashing import digest
-from marsbench.protocols.apply import _hash, apply_protocol
-from marsbench.protocols.protocol import Fold
+from marsbench.hashing import digest, digest_with_rows
+from marsbench.protocols.apply import apply_protocol
 from marsbench.protocols.splitting import all_rows, first_duplicates, groups_of
 
 LABELS = ("a", "b", "c")
@@ -53,11 +52,12 @@ def test_clips_are_in_one_group_if_a_chain_of_speakers_and_recordings_connects_t
 
 
 @pytest.mark.parametrize("behind", [[], ["by_speaker"], [["label", "statement"]]], ids=str)
-@pytest.mark.parametrize("n_folds", [1, 3])
-def test_a_protocols_hash_is_that_of_all_its_rows_at_once(n_folds: int, behind: list[object]) -> None:
-    folds = [Fold(np.arange(9), np.arange(number), np.arange(number % 2)) for number in range(n_folds)]
-    rows = [[one.train.tolist(), one.test.tolist()] + [one.dev.tolist()] * len(one.dev) for one in folds]
-    assert _hash(["name", 1, "é"], folds, behind) == digest(["name", 1, "é", rows, *behind])
+@pytest.mark.parametrize("before", [[], ["é", 1]], ids=str)
+@pytest.mark.parametrize("rows", [[], [[0, 1]], [{"b": 1, "a": None}, [], "é"]], ids=str)
+def test_rows_that_come_one_by_one_are_hashed_as_the_whole_list_is(
+    before: list[object], rows: list[object], behind: list[object]
+) -> None:
+    assert digest_with_rows(before, iter(rows), behind) == digest([*before, rows, *behind])
 
 
 @given(

@@ -6,9 +6,9 @@ Results are cached by the file's path, size and times, so an unchanged corpus is
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Literal
@@ -28,11 +28,13 @@ from marsbench.data.duplicates import compute_fingerprint, fingerprint_vector, n
 from marsbench.data.segments import SegmentedFile, content_of
 from marsbench.errors import AudioError, CorpusError, DamagedError, raise_machine_fault
 from marsbench.hashing import digest
-from marsbench.progress import Progress, Silent
+from marsbench.progress import Advance, Progress, Silent
 from marsbench.versions import versions_of
 
 OnBad = Literal["skip", "fail"]
 _SHOWN = 5
+_PART = 20_000
+"""Clips of a cache file."""
 _VERSION = digest([DECODER, *versions_of("audio_facts")])
 """Facts that other code or another decoder found are not used."""
 
@@ -47,7 +49,8 @@ def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | Non
     """
     progress = progress or Silent()
     clips = sorted(corpus.clips, key=_place)
-    facts = _examine_cached(clips, progress)
+    with progress.track("Checking audio", len(clips)) as advance:
+        facts = [found for part in _parts(clips) for found in _examine_cached(part, advance)]
     bad = tuple(BadClip(c.id, f.problem) for c, f in zip(clips, facts, strict=True) if f.problem)
     if bad and on_bad == "fail":
         raise CorpusError(
@@ -106,27 +109,35 @@ def _cache_file(kind: str, clips: Sequence[Clip]) -> Path:
     return home() / kind / f"{digest(sorted({str(clip.path.absolute()) for clip in clips}))[:32]}.json"
 
 
-def known_facts(clips: Sequence[Clip]) -> dict[str, AudioFacts]:
+def known_facts(clips: Iterable[Clip]) -> dict[str, AudioFacts]:
     """What `check_audio` found of usable clips whose files have not changed since, by id; opens no audio."""
-    known = _read_cache(_cache_file("audio", clips))
-    found = {clip.id: known.get(_stamp(clip.source)) for clip in clips} if known else {}
+    found: dict[str, AudioFacts | None] = {}
+    for part in _parts(sorted(clips, key=_place)):
+        known = _read_cache(_cache_file("audio", part))
+        found |= {clip.id: known.get(_stamp(clip.source)) for clip in part} if known else {}
     return {clip: facts for clip, facts in found.items() if facts and not facts.problem}
 
 
-def _examine_cached(clips: list[Clip], progress: Progress) -> list[AudioFacts]:
+def _parts(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
+    """Clips that share a cache file: what is found of so many is written before others are looked at."""
+    return (clips[start : start + _PART] for start in range(0, len(clips), _PART))
+
+
+def _examine_cached(clips: Sequence[Clip], advance: Advance) -> list[AudioFacts]:
     stamps = [_stamp(clip.source) for clip in clips]
     path = _cache_file("audio", clips)
     found_by = {"", pyav()}  # another version of PyAV may decode otherwise
     known = {stamp: facts for stamp, facts in _read_cache(path).items() if facts.decoder in found_by}
     unknown = {stamp: clip.source for stamp, clip in zip(stamps, clips, strict=True) if stamp not in known}
+    advance(len(clips) - len(unknown))
     if unknown:
-        found = _examine_all(list(unknown.values()), progress)
+        found = _examine_all(list(unknown.values()), advance)
         known |= {stamp: found[source] for stamp, source in unknown.items()}
         _write_cache(path, known)
     return [known[stamp] for stamp in stamps]
 
 
-def _examine_all(sources: list[ClipSource], progress: Progress) -> dict[ClipSource, AudioFacts]:
+def _examine_all(sources: list[ClipSource], advance: Advance) -> dict[ClipSource, AudioFacts]:
     """Facts of each clip; threads suffice, as libsndfile and sha256 release Python's interpreter lock."""
     segments: dict[Path, list[ClipSource]] = {}
     for source in sources:
@@ -134,8 +145,7 @@ def _examine_all(sources: list[ClipSource], progress: Progress) -> dict[ClipSour
             segments.setdefault(source.path, []).append(source)
     parts = [*([source] for source in sources if source.start is None), *segments.values()]
     facts: dict[ClipSource, AudioFacts] = {}
-    tracked = progress.track("Checking audio", len(sources))
-    with tracked as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part, found in zip(parts, pool.map(_examine_part, parts), strict=True):
             facts.update(zip(part, found, strict=True))
             advance(len(part))
@@ -243,5 +253,9 @@ def _read_cache(path: Path) -> dict[str, AudioFacts]:
 
 def _write_cache(path: Path, facts: dict[str, AudioFacts]) -> None:
     # Failures to read a file are not cached: another user may have the permission.
-    entries = {stamp: asdict(entry) for stamp, entry in facts.items() if entry.sha256}
+    entries = {
+        stamp: {name: getattr(entry, name) for name in AudioFacts.__slots__}
+        for stamp, entry in facts.items()
+        if entry.sha256
+    }
     write_checksummed(path, json.dumps({"version": _VERSION, "facts": entries}))

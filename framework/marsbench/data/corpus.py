@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from marsbench.data.corpus_options import Channel
 from marsbench.errors import CorpusError, is_plain, shown, unknown
-from marsbench.hashing import digest, slug
+from marsbench.hashing import digest_with_rows, slug
 
 
 class ClipSource(NamedTuple):
@@ -102,17 +102,16 @@ class Corpus:
 
 
 def _refuse_hidden(corpus: str, what: str, names: Iterable[str]) -> None:
-    for name in names:
-        if not is_plain(str(name)):
-            raise CorpusError(
-                f"corpus '{corpus}': {what} '{shown(name)}' has a control or invisible character; rename it"
-            )
+    if hidden := next((name for name in names if not is_plain(str(name))), None):
+        raise CorpusError(
+            f"corpus '{corpus}': {what} '{shown(hidden)}' has a control or invisible character; rename it"
+        )
 
 
 def _refuse_repeated(corpus: str, what: str, names: tuple[str, ...] | list[str]) -> None:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise CorpusError(f"corpus '{corpus}': {what} '{repeated[0]}' is listed twice")
+    if len(set(names)) < len(names):
+        repeated = next(name for name, count in Counter(names).items() if count > 1)
+        raise CorpusError(f"corpus '{corpus}': {what} '{repeated}' is listed twice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,25 +215,29 @@ class CheckedCorpus:
             raise CorpusError(unknown("attribute", lacking[0], known))
 
     @cached_property
-    def duplicates(self) -> tuple[tuple[int, ...], ...]:
-        """Rows of clips that are one recording, exact and near duplicates; groups of two or more."""
+    def recordings(self) -> NDArray[np.int64]:
+        """Row of the first clip of each clip's recording, (n_clips,): equal for exact and near duplicates."""
         from scipy.cluster.hierarchy import DisjointSet
 
-        recordings = DisjointSet(facts.content for facts in self.facts)
+        firsts: dict[str, int] = {}
+        exact = [firsts.setdefault(facts.content, row) for row, facts in enumerate(self.facts)]
+        near = DisjointSet({content for pair in self.near_pairs for content in pair})
         for pair in self.near_pairs:
-            recordings.merge(*pair)
-        groups: dict[str, list[int]] = {}
-        for row, facts in enumerate(self.facts):
-            groups.setdefault(recordings[facts.content], []).append(row)
-        return tuple(tuple(rows) for rows in groups.values() if len(rows) > 1)
+            near.merge(*pair)
+        first_of = np.arange(len(self.clips))
+        for contents in near.subsets():
+            rows = [firsts[content] for content in contents]
+            first_of[rows] = min(rows)
+        return first_of[exact]
 
     @cached_property
-    def recordings(self) -> NDArray[np.int64]:
-        """Row of the first clip of each clip's recording, (n_clips,): equal for those of `duplicates`."""
-        firsts = np.arange(len(self.clips))
-        for rows in self.duplicates:
-            firsts[list(rows)] = rows[0]
-        return firsts
+    def duplicates(self) -> tuple[tuple[int, ...], ...]:
+        """Rows of clips that are one recording, exact and near duplicates; groups of two or more."""
+        groups: dict[int, list[int]] = {}
+        is_shared = np.bincount(self.recordings)[self.recordings] > 1
+        for row in np.flatnonzero(is_shared).tolist():
+            groups.setdefault(int(self.recordings[row]), []).append(row)
+        return tuple(map(tuple, groups.values()))
 
     @cached_property
     def groups(self) -> dict[tuple[str, ...], NDArray[np.int64]]:
@@ -262,11 +265,13 @@ class CheckedCorpus:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the class order and every clip's id, audio, label, speaker and attributes."""
-        rows = [
-            [clip.id, *_audio_of(clip, facts), clip.label, clip.speaker, dict(clip.attributes)]
-            for clip, facts in zip(self.clips, self.facts, strict=True)
-        ]
-        return digest([self.labels, sorted(rows, key=lambda row: str(row[0]))])
+        in_order = sorted(range(len(self.clips)), key=lambda row: self.clips[row].id)
+        rows = (
+            [clip.id, *_audio_of(clip, self.facts[row]), clip.label, clip.speaker, dict(clip.attributes)]
+            for row in in_order
+            if (clip := self.clips[row])
+        )
+        return digest_with_rows([self.labels], rows)
 
 
 def _audio_of(clip: Clip, facts: AudioFacts) -> list[str]:

@@ -74,14 +74,12 @@ def voices_of(targets: Sequence[int], speakers: Sequence[str | None], labels: Se
     """
     import numpy as np
 
-    names = {name: row for row, name in enumerate({name for name in speakers if name is not None})}
-    cells = [
-        names[name] * len(labels) + target
-        for target, name in zip(targets, speakers, strict=True)
-        if name is not None
-    ]
+    names = {name: row for row, name in enumerate(set(speakers) - {None})}
+    numbers = np.array([-1 if name is None else names[name] for name in speakers], np.int64)
+    is_known = numbers >= 0
+    cells = numbers[is_known] * len(labels) + np.asarray(targets, np.int64)[is_known]
     # Of thousands of speakers and hundreds of classes most pairs have no clip.
-    there, counts = np.unique(np.array(cells, np.int64), return_counts=True)
+    there, counts = np.unique(cells, return_counts=True)
     speaker, target = np.divmod(there, len(labels))
     alone = (np.bincount(speaker)[speaker] == 1) & (counts > 1)
     n_speakers, n_alone = (np.bincount(one, minlength=len(labels)) for one in (target, target[alone]))

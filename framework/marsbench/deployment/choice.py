@@ -146,8 +146,7 @@ def _score(fits: CachedFits, results: Sequence[UnitResult], corpus: CheckedCorpu
     """Mean score over the inner splits of one fold."""
     pairs = zip(fits.units, results, strict=True)
     return fmean(
-        objective_score(objective, result.probabilities, corpus.targets[list(unit.test)])
-        for unit, result in pairs
+        objective_score(objective, result.probabilities, corpus.targets[unit.test]) for unit, result in pairs
     )
 
 

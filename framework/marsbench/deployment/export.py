@@ -320,6 +320,7 @@ def _fit(
         else:
             unit = units.outer(fold, features, configuration)
         model, hyperparameters, _ = fit_model(unit)
+    rows = [*unit.train.tolist(), *unit.validation.tolist()]
     record = BundleRecord(
         features=recipe,
         model=units.pipeline.model,
@@ -328,14 +329,14 @@ def _fit(
         sample_rate=cast("FeatureExtractor", make("features", recipe, folders)).sample_rate,
         channel=corpus.clips[0].channel,
         input_shape=list(features.input_shape),
-        corpus=_training_corpus(corpus, [*unit.train, *unit.validation]),
+        corpus=_training_corpus(corpus, rows),
         origin=origin_of(run) if run else None,
         fold=fold,
         seed=units.seed,
         versions=versions,
         environment=environment(),
     )
-    measure = novelty_of(features, corpus, [*unit.train, *unit.validation])
+    measure = novelty_of(features, corpus, rows)
     return Bundle(record, model, folders, measure=measure), unit
 
 

@@ -27,10 +27,11 @@ from marsbench.plugin.features import Features, stacked
 from marsbench.plugin.model import Examples, FitContext, Model, OnEpoch, Probabilities
 from marsbench.plugin.registry import Recipe, make
 from marsbench.plugin.search_space import Defaults, Scalar
+from marsbench.protocols.protocol import Rows
 from marsbench.versions import versions_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unit:
     """What to fit, on which clips, and which clips to predict; rows are positions in the feature file."""
 
@@ -42,13 +43,13 @@ class Unit:
     folders: tuple[Path, ...]
     """Drop-in folders to find the model's plugin in."""
     n_classes: int
-    train: tuple[int, ...]
-    train_targets: tuple[int, ...]
-    train_groups: tuple[int, ...]
+    train: Rows
+    train_targets: Rows
+    train_groups: Rows
     """`FitContext.groups` of the training clips."""
-    validation: tuple[int, ...]
-    validation_targets: tuple[int, ...]
-    test: tuple[int, ...]
+    validation: Rows
+    validation_targets: Rows
+    test: Rows
     seed: int
     version: str
     """`fit_version` of the driver."""
@@ -127,7 +128,7 @@ def fit_model(
     train = _training_examples(unit, model)
     is_version = np.arange(len(train)) >= len(unit.train)
     hp = Defaults(unit.hyperparameters, unit.proposed)
-    validation = _validation(unit, model) if unit.validation else None
+    validation = _validation(unit, model) if len(unit.validation) else None
     start = time.perf_counter()
     context = FitContext(
         n_classes=unit.n_classes,
@@ -168,30 +169,30 @@ def _checked(values: Probabilities, shape: tuple[int, int], model: str) -> NDArr
 
 
 def _validation(unit: Unit, model: Model) -> Examples:
-    return Examples(features_of(unit, model, unit.validation), np.array(unit.validation_targets, np.int64))
+    return Examples(features_of(unit, model, unit.validation), unit.validation_targets.copy())
 
 
 def _training_examples(unit: Unit, model: Model) -> Examples:
     """The training clips, then each version of them: a version is of its clip's class and group."""
     parts = [_read(unit, unit.train), *_read_versions(unit, unit.train)]
     if unit.aligned_in:
-        parts = [aligned(stacked(parts), _for_versions(unit, unit.aligned_in))]
+        parts = [aligned(stacked(parts), _for_versions(unit, np.array(unit.aligned_in)))]
     features = stacked([_as_taken(part, model) for part in parts])
     return Examples(features, _for_versions(unit, unit.train_targets))
 
 
-def _for_versions(unit: Unit, numbers: tuple[int, ...]) -> NDArray[np.int64]:
+def _for_versions(unit: Unit, numbers: Rows) -> NDArray[np.int64]:
     """Numbers of the training clips, and again those for each version."""
-    return np.tile(np.array(numbers, np.int64), 1 + len(unit.features.versions))
+    return np.tile(numbers, 1 + len(unit.features.versions))
 
 
 def _groups(unit: Unit) -> NDArray[np.int64]:
     """Group of each training clip and version; a single group is divided, but no clip from its versions."""
-    is_divided = bool(unit.features.versions) and len(set(unit.train_groups)) == 1
-    return _for_versions(unit, tuple(range(len(unit.train))) if is_divided else unit.train_groups)
+    is_divided = bool(unit.features.versions) and len(np.unique(unit.train_groups)) == 1
+    return _for_versions(unit, np.arange(len(unit.train)) if is_divided else unit.train_groups)
 
 
-def probabilities_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Probabilities:
+def probabilities_of(unit: Unit, model: Model, rows: Rows) -> Probabilities:
     """Class probabilities of some clips, (n_clips, n_classes), if asked for the mean over their versions."""
     clips = model.predict_proba(features_of(unit, model, rows))
     if not unit.is_averaged:
@@ -204,20 +205,20 @@ def _predicted_from(unit: Unit) -> list[FeatureFile]:
     return [unit.features, *(unit.features.versions if unit.is_averaged else ())]
 
 
-def features_of(unit: Unit, model: Model, rows: tuple[int, ...]) -> Features:
+def features_of(unit: Unit, model: Model, rows: Rows) -> Features:
     """Features of some clips that are not for training, as the unit's model takes them."""
     return _as_taken(_read(unit, rows), model)
 
 
-def _read(unit: Unit, rows: tuple[int, ...]) -> Features:
+def _read(unit: Unit, rows: Rows) -> Features:
     return _standardised(unit, unit.features.read(rows), rows)
 
 
-def _read_versions(unit: Unit, rows: tuple[int, ...]) -> list[Features]:
+def _read_versions(unit: Unit, rows: Rows) -> list[Features]:
     return [_standardised(unit, version, rows) for version in unit.features.versions_of(rows)]
 
 
-def _standardised(unit: Unit, features: Features, rows: tuple[int, ...]) -> Features:
+def _standardised(unit: Unit, features: Features, rows: Rows) -> Features:
     """By the clips' own statistics, for versions too."""
     if not unit.standardised_in:
         return features

@@ -61,7 +61,7 @@ def groups_of(corpus: CheckedCorpus, by: Normalise | None) -> Groups:
 
 
 def standardised(
-    features: Features, file: FeatureFile, positions: tuple[int, ...], groups: Groups
+    features: Features, file: FeatureFile, positions: NDArray[np.int64], groups: Groups
 ) -> Features:
     """Features minus the mean of their clip's group, divided by its deviation; padding stays zero.
 
@@ -72,7 +72,7 @@ def standardised(
         groups: of each clip of the file.
     """
     mean, deviation = _of_file(file, groups)
-    own = np.array(groups)[list(positions)]
+    own = np.array(groups)[positions]
     return _affine(features, 1 / deviation[own], -mean[own] / deviation[own])
 
 

@@ -64,10 +64,10 @@ class Predictions(_Tested):
         """
         rows = np.concatenate(tests)
         order = np.argsort(rows, kind="stable")
-        clips = [corpus.clips[row] for row in rows[order]]
+        in_order = rows[order].tolist()
         return cls(
-            clips=tuple(clip.id for clip in clips),
-            speakers=tuple(clip.speaker for clip in clips),
+            clips=tuple([corpus.clips[row].id for row in in_order]),
+            speakers=tuple([corpus.speakers[row] for row in in_order]),
             folds=np.repeat(np.arange(len(tests)), [len(test) for test in tests])[order],
             targets=corpus.targets[rows[order]],
             labels=corpus.labels,

@@ -17,6 +17,7 @@ where all clips are given one class, has the interval that those of the classes'
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import hypot, sqrt
 from statistics import harmonic_mean
 from typing import TYPE_CHECKING, Any
@@ -102,10 +103,21 @@ def resample(predictions: Predictions) -> Draws:
 
 def ways_to_draw(speakers: Sequence[str | None]) -> list[NDArray[np.int64]]:
     """Cluster of each clip by each way of drawing: by speaker, and by clip where there are few speakers."""
-    names = [f"clip {row}" if name is None else f"speaker {name}" for row, name in enumerate(speakers)]
-    unique, by_speaker = np.unique(np.array(names), return_inverse=True)
-    by_clip = np.arange(len(names))
-    return [by_speaker, by_clip] if len(unique) < min(FEW_SPEAKERS, len(names)) else [by_speaker]
+    by_speaker = _by_speaker(tuple(speakers))
+    by_clip = np.arange(len(speakers))
+    is_few = by_speaker.max() + 1 < min(FEW_SPEAKERS, len(speakers))
+    return [by_speaker, by_clip] if is_few else [by_speaker]
+
+
+@lru_cache(maxsize=2)
+def _by_speaker(speakers: tuple[str | None, ...]) -> NDArray[np.int64]:
+    """Number of each clip's speaker, by name, behind those of the clips without one, (n_clips,)."""
+    nameless = sorted((row for row, name in enumerate(speakers) if name is None), key=str)
+    known = sorted({name for name in speakers if name is not None})
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(known, len(nameless))}
+    found = np.array([numbers.get(name, -1) for name in speakers], np.int64)
+    found[nameless] = np.arange(len(nameless))
+    return found
 
 
 def drawn(by_cluster: "csr_array") -> Confusion:
@@ -202,13 +214,12 @@ def new_speaker(predictions: Predictions) -> Score | None:
     """
     from scipy.special import stdtrit
 
-    known = np.array([name is not None for name in predictions.speakers])
-    names = np.array([name for name in predictions.speakers if name is not None])
-    _, speaker_of = np.unique(names, return_inverse=True)
-    n = int(speaker_of.max(initial=-1)) + 1
-    if n < _LEAST_SPEAKERS:
+    n_nameless = predictions.speakers.count(None)
+    speaker_of = _by_speaker(predictions.speakers)
+    n_clips = np.bincount(speaker_of)[n_nameless:]
+    n_correct = np.bincount(speaker_of, predictions.correct)[n_nameless:]
+    if (n := len(n_clips)) < _LEAST_SPEAKERS:
         return None
-    n_clips, n_correct = np.bincount(speaker_of), np.bincount(speaker_of, predictions.correct[known])
     accuracy = n_correct / n_clips
     rate = (n_correct.sum() + 2) / (n_clips.sum() + 4)
     by_chance = sqrt(rate * (1 - rate) / float(np.median(n_clips)))
@@ -267,7 +278,7 @@ def score_predictions(predictions: Predictions, draws: Draws | None = None) -> M
     return Metrics(
         classes=_by_class(pooled, draws, speakers_of(predictions)),
         confusion=_counts(predictions),
-        folds=[_fold_scores(predictions.of_fold(fold), int(fold)) for fold in np.unique(predictions.folds)],
+        folds=[_fold_scores(predictions, fold) for fold in np.unique(predictions.folds).tolist()],
         **scores,
     )
 
@@ -325,8 +336,7 @@ def _by_class(pooled: Confusion, draws: Draws, voices: Voices) -> list[ClassScor
 
 
 def _fold_scores(predictions: Predictions, fold: int) -> FoldScores:
-    scores: dict[str, Any] = {
-        metric.name: metric.value(predictions.targets, predictions.probabilities)
-        for metric in METRICS.values()
-    }
-    return FoldScores(fold=fold, n_clips=len(predictions.clips), **scores)
+    rows = np.flatnonzero(predictions.folds == fold)
+    targets, probabilities = predictions.targets[rows], predictions.probabilities[rows]
+    scores: dict[str, Any] = {name: metric.value(targets, probabilities) for name, metric in METRICS.items()}
+    return FoldScores(fold=fold, n_clips=len(rows), **scores)

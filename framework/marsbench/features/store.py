@@ -112,7 +112,7 @@ class FeatureFile:
         arrays = [self.array(position) for position in positions]
         return pad([array[:n_frames] if array.ndim == 2 else array for array in arrays], n_frames)
 
-    def versions_of(self, positions: Sequence[int]) -> list[Features]:
+    def versions_of(self, positions: Sequence[int] | NDArray[np.int64]) -> list[Features]:
         """Features of each version of the clips at `positions`, of the shape of `read`."""
         n_frames = self._index["n_frames"]
         return [version.read(positions, n_frames) for version in self.versions]

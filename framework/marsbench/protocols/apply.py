@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.join import CORPUS
 from marsbench.data.voices import listed
 from marsbench.errors import ConfigError, CorpusError, unknown
-from marsbench.hashing import canonical_json
+from marsbench.hashing import digest_with_rows
 from marsbench.options import is_protocol_path
 from marsbench.protocols import builtin
 from marsbench.protocols.leakage import leakage_notes, require_apart, without_duplicates
@@ -33,6 +32,7 @@ from marsbench.protocols.protocol import (
 from marsbench.protocols.protocol_file import definition_of, read_protocol_file
 from marsbench.protocols.splitting import first_duplicates, rows_by_corpus
 
+_NOTES_SHOWN = 20
 _LISTED_FOLDS = 5
 """Folds of the one member of each family that is listed."""
 
@@ -140,31 +140,22 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
         source=definition.source,
         together=together,
         folds=folds,
-        hash=_hash([definition.name, METRICS_VERSION, corpus.fingerprint], folds, kept),
+        hash=digest_with_rows(
+            [definition.name, METRICS_VERSION, corpus.fingerprint], map(_rows_of, folds), kept
+        ),
         leakage=leakage,
         notes=(
             *leakage_notes(leakage, has_dev=any(len(fold.dev) for fold in folds)),
-            *_contradictions(corpus),
+            *_first(_contradictions(corpus)),
             *splits.notes,
-            *_untrained_classes(corpus, folds),
+            *_first(_untrained_classes(corpus, folds)),
         ),
         corpora=_corpora(corpus, folds),
     )
 
 
-def _hash(before: Sequence[Any], folds: Iterable[Fold], behind: Sequence[Any]) -> str:
-    """`digest` of a list that has the rows of all folds, a list of lists, between its first and last parts.
-
-    All of them at once would be billions of numbers where thousands of speakers have a fold each.
-    """
-    found = sha256(canonical_json(before)[:-1].encode() + b",[")
-    between = ""
-    for fold in folds:
-        parts = [fold.train, fold.test, *([fold.dev] if len(fold.dev) else [])]
-        found.update((between + canonical_json([rows.tolist() for rows in parts])).encode())
-        between = ","
-    found.update("".join(["]", *("," + canonical_json(one) for one in behind), "]"]).encode())
-    return found.hexdigest()
+def _rows_of(fold: Fold) -> list[list[int]]:
+    return [rows.tolist() for rows in (fold.train, fold.test, *([fold.dev] if len(fold.dev) else []))]
 
 
 def _corpora(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[FoldCorpora, ...]:
@@ -212,6 +203,12 @@ def _require_use(definition: Definition, corpus: CheckedCorpus, folds: Sequence[
                 f"{definition.name} tests no clip of class '{label}' of corpus '{corpus.name}'; "
                 "use a corpus without that class"
             )
+
+
+def _first(notes: Iterable[str]) -> list[str]:
+    """The first of notes of one kind, and how many more there are."""
+    shown, n_more = list(islice(notes := iter(notes), _NOTES_SHOWN)), sum(1 for _ in notes)
+    return [*shown, f"{n_more:,} more notes like the last one"] if n_more else shown
 
 
 def _contradictions(corpus: CheckedCorpus) -> Iterator[str]:

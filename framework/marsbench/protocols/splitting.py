@@ -89,7 +89,9 @@ def _numbers(corpus: CheckedCorpus, keys: Sequence[str]) -> Rows:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    unique, groups = np.unique(np.array(keys, str), return_inverse=True)
+    unique = sorted(set(keys))
+    number = {key: position for position, key in enumerate(unique)}
+    groups = np.array([number[key] for key in keys], np.int64)
     pairs = groups, groups[corpus.recordings]
     shared = coo_array((np.ones(len(groups)), pairs), (len(unique), len(unique)))
     _, component = connected_components(shared, directed=False)

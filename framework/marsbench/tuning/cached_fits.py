@@ -89,11 +89,11 @@ class CachedFits:
     @property
     def rows(self) -> Rows:
         """Row in the corpus of each clip of `predictions`, (n_clips,)."""
-        return np.sort(np.concatenate([unit.test for unit in self.units]).astype(np.int64))
+        return np.sort(np.concatenate([unit.test for unit in self.units]))
 
     def predictions(self, results: Sequence[UnitResult], corpus: CheckedCorpus) -> Predictions:
         """Results of all splits as predictions, whose folds are the splits; `corpus` is that of the rows."""
-        tests = [np.array(unit.test) for unit in self.units]
+        tests = [unit.test for unit in self.units]
         return Predictions.of_folds(corpus, tests, [result.probabilities for result in results])
 
     def _fitted_elsewhere(self, name: str) -> UnitResult | None:

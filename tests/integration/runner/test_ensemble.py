@@ -134,7 +134,7 @@ def test_inner_fits_are_whole_on_one_split_for_all_and_see_no_test_clip(
     assert len(fits) == 3 * 5
     for number, fold in enumerate(plan_of(kit).protocol.folds):
         units = [unit for unit in fits if unit.fold == number]
-        assert len({(unit.train, unit.test) for unit in units}) == 1
+        assert len({(unit.train.tobytes(), unit.test.tobytes()) for unit in units}) == 1
         assert {*units[0].train, *units[0].test} == set(fold.train.tolist())
         assert not {*units[0].train} & {*units[0].test}
         assert not any(unit.is_draft for unit in units)

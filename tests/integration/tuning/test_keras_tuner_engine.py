@@ -73,9 +73,9 @@ def make(kit: Path, tmp_path: Path) -> Make:
         entry = discover((folder,)).get("models", model)
         units = []
         for fold in range(2):
-            test = tuple(range(fold, N_CLIPS, 2))
-            train = tuple(sorted(set(range(N_CLIPS)) - set(test)))
-            targets = tuple(TARGETS[row] for row in train)
+            test = np.arange(fold, N_CLIPS, 2)
+            train = np.setdiff1d(np.arange(N_CLIPS), test)
+            targets = np.array([TARGETS[row] for row in train])
             recipe = entry.recipe_of(entry.plugin.create(parameters))
             units.append(
                 Unit(
@@ -88,8 +88,8 @@ def make(kit: Path, tmp_path: Path) -> Make:
                     train=train,
                     train_targets=targets,
                     train_groups=train,
-                    validation=(),
-                    validation_targets=(),
+                    validation=train[:0],
+                    validation_targets=targets[:0],
                     test=test,
                     seed=7,
                     version=fit_version(),
@@ -145,7 +145,7 @@ class Climbs:
         return self.fit(unit)
 
     def pretend(self, unit: Unit) -> Any:
-        mine = digest([unit.proposed, unit.test])
+        mine = digest([unit.proposed, unit.test.tolist()])
         assert unit.checkpoint in (None, mine.encode())
         guesses = np.random.default_rng(int(mine[:8], 16)).integers(3, size=len(unit.test))
         result = UnitResult(

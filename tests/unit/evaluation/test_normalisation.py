@@ -39,7 +39,7 @@ class File:
 
 def of_all(arrays: Sequence[np.ndarray], groups: Groups) -> np.ndarray:
     """Every clip's features, standardised and padded."""
-    positions = tuple(range(len(arrays)))
+    positions = np.arange(len(arrays))
     features = standardised(pad(list(arrays), None), cast("Any", File(arrays)), positions, groups)
     return features.values
 
@@ -158,7 +158,7 @@ def test_only_training_clips_are_aligned_by_speaker_in_every_fit() -> None:
     fits = [units.outer(0, cast("Any", None)), *units.inner(0, cast("Any", None), 2, "macro_f1")[0]]
     for unit in fits:
         assert unit.standardised_in == ()
-        assert unit.validation
+        assert len(unit.validation)
         assert unit.aligned_in == tuple(groups[row] for row in unit.train)
 
 

@@ -32,7 +32,7 @@ from marsbench.plugin.registry import Recipe, discover
 from marsbench.plugin.search_space import Defaults
 from marsbench.plugin.sklearn import _Clips
 from marsbench.protocols.apply import apply_protocol
-from marsbench.protocols.protocol import Fold
+from marsbench.protocols.protocol import Fold, Rows
 from marsbench.results.keys import PipelineKey, search_id
 from marsbench.runner.pipeline_job import Units
 
@@ -55,10 +55,10 @@ class Marked:
     def versions(self) -> tuple["Marked", ...]:
         return (self,) * N_VERSIONS
 
-    def read(self, rows: Sequence[int]) -> Features:
+    def read(self, rows: Sequence[int] | Rows) -> Features:
         return pad(list(self.marks[list(rows)]), None)
 
-    def versions_of(self, rows: Sequence[int]) -> list[Features]:
+    def versions_of(self, rows: Sequence[int] | Rows) -> list[Features]:
         self.asked.append(tuple(rows))
         return [self.read(rows)] * N_VERSIONS
 
@@ -79,7 +79,7 @@ def units_of(corpus: CheckedCorpus, folds: Sequence[Fold], **changes: Any) -> Un
 
 def accuracy(unit: Unit, corpus: CheckedCorpus) -> float:
     found = fit_unit(replace(unit, is_draft=True)).probabilities.argmax(axis=1)
-    return float((found == corpus.targets[list(unit.test)]).mean())
+    return float((found == corpus.targets[unit.test]).mean())
 
 
 def of_stage(units: Units, features: Any, stage: str) -> list[Unit]:
@@ -93,7 +93,7 @@ def of_stage(units: Units, features: Any, stage: str) -> list[Unit]:
 STAGES = ("test part", "inner splits", "hold-outs of ensembles")
 
 
-def leaking(unit: Unit, rows: tuple[int, ...]) -> list[Features]:
+def leaking(unit: Unit, rows: Rows) -> list[Features]:
     """Versions as they would be read if clips were split after their versions were made."""
     moved = [unit.test[number % len(unit.test)] for number in range(len(rows))]
     return cast("Marked", unit.features).versions_of(moved)
@@ -109,7 +109,7 @@ def test_versions_of_held_out_clips_are_not_trained_on_and_it_would_show(
         monkeypatch.setattr(fit, "_read_versions", leaking)
         right = fit._for_versions
 
-        def of_those_read(unit: Unit, numbers: tuple[int, ...]) -> np.ndarray:
+        def of_those_read(unit: Unit, numbers: Rows) -> np.ndarray:
             rows = [unit.test[number % len(unit.test)] for number in range(len(numbers))]
             told = corpus.targets[rows].tolist() * N_VERSIONS
             return np.array([*numbers, *told]) if numbers is unit.train_targets else right(unit, numbers)
@@ -128,8 +128,8 @@ def test_versions_are_read_of_training_clips_alone(stage: str, stops_early: bool
     units = units_of(corpus, apply_protocol("stratified3", corpus).folds, wants_validation=stops_early)
     for unit in of_stage(units, features, stage):
         fit_unit(replace(unit, is_draft=True))
-        assert set(features.asked) == {unit.train}
-        assert bool(unit.validation) == stops_early
+        assert set(features.asked) == {tuple(unit.train)}
+        assert bool(len(unit.validation)) == stops_early
         assert not {*unit.validation, *unit.test} & set(unit.train)
         features.asked.clear()
 
@@ -154,7 +154,7 @@ def test_a_model_holds_out_no_version_and_none_of_a_clip_that_it_holds_out_is_le
 ) -> None:
     n_clips = len(groups)
     features = SimpleNamespace(versions=(None,) * N_VERSIONS)
-    unit = SimpleNamespace(train=range(n_clips), train_groups=tuple(groups), features=features)
+    unit = SimpleNamespace(train=range(n_clips), train_groups=np.array(groups), features=features)
     clip = np.tile(np.arange(n_clips), 1 + N_VERSIONS)
     is_version = np.arange(len(clip)) >= n_clips
     clips = _Clips(np.zeros((len(clip), 1)), clip % 2, fit._groups(cast("Any", unit)), is_version)

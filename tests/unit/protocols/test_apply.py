@@ -50,6 +50,16 @@ def test_duplicates_under_different_labels_are_noted(corpus: Make) -> None:
     assert len([note for note in notes if "different labels" in note]) == 1
 
 
+def test_of_many_notes_of_a_kind_the_first_are_kept_and_the_others_counted(of_clips: Make) -> None:
+    labels = tuple(f"c{number:02}" for number in range(60))
+    clips = [Clip(f"{n:03}", Path(), labels[n % 60], f"s{n % 60 // 30}") for n in range(120)]
+    notes = [
+        note for note in apply_protocol("loso", of_clips(clips, labels)).notes if "without class" in note
+    ]
+    assert len(notes) == 20
+    assert apply_protocol("loso", of_clips(clips, labels)).notes[-1] == "40 more notes like the last one"
+
+
 @pytest.mark.parametrize("other", [{"n_takes": 5}, {"duplicates": [(0, 1)]}, {"n_speakers": None}])
 def test_another_corpus_or_split_has_another_hash(corpus: Make, other: dict[str, Any]) -> None:
     assert apply_protocol("stratified5", corpus(**other)).hash != apply_protocol("stratified5", corpus()).hash

@@ -83,9 +83,11 @@ def test_only_dev_is_used_to_tune_to_stop_early_and_to_weigh(wants_validation: b
     outer = units.outer(0, FEATURES)
     inner, targets = units.inner(0, FEATURES, 3, "macro_f1")
 
-    assert (outer.train, outer.validation, outer.test) == (train, dev, test)
-    assert [(unit.train, unit.validation, unit.test) for unit in inner] == [(train, dev, dev)]
-    assert [unit.test for unit in units.for_holdout(0, FEATURES, 3)] == [dev]
+    np.testing.assert_array_equal([outer.train, outer.validation, outer.test], [train, dev, test])
+    np.testing.assert_array_equal(
+        [(unit.train, unit.validation, unit.test) for unit in inner], [(train, dev, dev)]
+    )
+    np.testing.assert_array_equal([unit.test for unit in units.for_holdout(0, FEATURES, 3)], [dev])
     np.testing.assert_array_equal(targets, [corpus.targets[list(dev)]])
     assert all(unit.validation_is_dev for unit in (outer, *inner))
 
