@@ -98,8 +98,8 @@ def test_without_dev_train_is_divided() -> None:
     outer = units.outer(0, FEATURES)
     inner, _ = units.inner(0, FEATURES, 3, "macro_f1")
 
-    assert sorted(outer.train + outer.validation) == list(range(18))
-    assert outer.validation
+    assert sorted([*outer.train, *outer.validation]) == list(range(18))
+    assert len(outer.validation)
     assert len(inner) == 3
     assert not any(unit.validation_is_dev for unit in (outer, *inner))
 
