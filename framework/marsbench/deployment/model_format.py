@@ -17,6 +17,7 @@ import numpy as np
 from marsbench.deployment.formats import format_names
 from marsbench.environment import import_extra
 from marsbench.errors import BenchError, ExportError, PluginError, first_line, unknown
+from marsbench.plugin.base import Plugin
 from marsbench.plugin.features import FeatureKind, Features, Floats
 from marsbench.plugin.model import Model, Probabilities
 from marsbench.plugin.registry import Entry
@@ -83,6 +84,10 @@ class ModelFormat(ABC):
     any_length: ClassVar[bool] = False
     """Whether clips of any number of frames can be predicted, not only those of the training's length."""
 
+    def has(self, plugin: type[Plugin]) -> bool:
+        """Whether models of a plugin have this format."""
+        return issubclass(plugin, self.models)
+
     @abstractmethod
     def write(self, path: Path, model: Model, kind: FeatureKind, quantised: str | None) -> None:
         """Write a fitted model of one of the types in `models`; raises ExportError: it cannot be converted.
@@ -127,8 +132,8 @@ class ModelFormat(ABC):
             ExportError: the model has not this format, or the format not this precision; or a package is not
                 installed.
         """
-        if not issubclass(model.plugin, self.models):
-            possible = [name for name in format_names() if issubclass(model.plugin, find_format(name).models)]
+        if not self.has(model.plugin):
+            possible = [name for name in format_names() if find_format(name).has(model.plugin)]
             raise ExportError(
                 f"Model '{model.name}' cannot be exported in the format '{self.name}'. "
                 f"Available: {', '.join(possible)}."

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,3 +113,12 @@ class Model(Plugin):
             PluginError: the folder has no model of this plugin, or one that would execute code.
         """
         raise NotImplementedError
+
+    def onnx_graph(self) -> Any:
+        """`predict_proba` of one clip as an `onnx.ModelProto`; None if not implemented.
+
+        Its input `features` is float32 (n_dims,), or (n_frames, n_dims) without padding if the model accepts
+        frames; its output `probabilities` is float32 (n_classes,). `SklearnModel` and `KerasModel` are
+        converted without it.
+        """
+        return None

@@ -32,6 +32,8 @@ RUN_SECONDS = 60.0
 """Longest run of a model that is not trusted."""
 _FUNCTIONS = 25
 """Number of the field `functions` in an `onnx.ModelProto`."""
+PROBABILITIES = "probabilities"
+"""Name of the output of `Model.onnx_graph`."""
 LARGEST = np.iinfo(np.int64).max
 """End of a part that extends to the end of its axis."""
 
@@ -205,6 +207,14 @@ class Graph:
         body = make.make_graph(nodes, self.name, inputs, outputs, constants)
         opset = make.make_opsetid("", OPSET)
         return make.make_model(body, ir_version=IR_VERSION, opset_imports=[opset])
+
+
+def rbf_kernel(inputs: Value, centres: ArrayLike, gamma: float) -> Value:
+    """exp(-gamma * squared distance) of inputs (n, n_dims) and centres (n_centres, n_dims)."""
+    marks = np.asarray(centres)
+    lengths = (inputs * inputs).sum(1, keep=True) + np.square(marks).sum(axis=1)
+    distances: Value = (lengths - (inputs @ marks.T) * 2).at_least(0)
+    return (distances * -gamma).apply("Exp")
 
 
 def import_onnx() -> Any:

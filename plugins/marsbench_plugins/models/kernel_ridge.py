@@ -106,6 +106,19 @@ class KernelRidge(Model):
         self.n_parameters_ = self.clips_.size + self.coefficients_.size
         return self
 
+    def onnx_graph(self) -> Any:
+        """`predict_proba` as an ONNX graph, in double precision."""
+        from marsbench.plugin.onnx import Graph, rbf_kernel
+
+        graph, n_dims = Graph(self.name), self.clips_.shape[1]
+        features = graph.input("features", np.float32, [n_dims]).cast(np.float64).reshape(1, n_dims)
+        kernel = rbf_kernel((features - self.mean_) / self.scale_, self.clips_, self.gamma_ / n_dims)
+        outputs = (kernel @ self.coefficients_ + self.offset_) / self.temperature_
+        probabilities = outputs.apply("Softmax", axis=1) @ np.eye(self.n_classes_)[self.classes_]
+        values = probabilities.cast(np.float32).reshape(self.n_classes_)
+        graph.output("probabilities", values, [self.n_classes_])
+        return graph.model()
+
     def _kernel(self, inputs: Array) -> Array:
         """RBF kernel of standardised inputs and the training clips, (n_inputs, n_training_clips)."""
         lengths = np.square(inputs).sum(axis=1)[:, None] + np.square(self.clips_).sum(axis=1)

@@ -5,22 +5,22 @@ Pooling, scaling and padding are part of the graph. `end_to_end` puts the extrac
 """
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, cast
+from unittest.mock import patch
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
+from marsbench.deployment.estimator_graph import estimator_graph, number_type
 from marsbench.deployment.formats.keras import input_signature, silence
 from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor, feature_kind
 from marsbench.environment import import_extra
 from marsbench.errors import ExportError, first_line
+from marsbench.plugin.base import Plugin
 from marsbench.plugin.features import (
     FEATURES,
     WAVEFORM,
@@ -31,22 +31,23 @@ from marsbench.plugin.features import (
     for_model,
 )
 from marsbench.plugin.keras.model import KerasModel
-from marsbench.plugin.kernel_approximation import is_approximation
 from marsbench.plugin.model import Model, Probabilities
-from marsbench.plugin.onnx import OPSET, Graph, Value, chained, import_onnx, onnx_session, run_bounded
+from marsbench.plugin.onnx import (
+    OPSET,
+    PROBABILITIES,
+    Graph,
+    Value,
+    chained,
+    import_onnx,
+    onnx_session,
+    run_bounded,
+)
 from marsbench.plugin.registry import Entry
 from marsbench.plugin.sklearn import LEAST_PROBABILITY, SklearnModel
 
-PROBABILITIES = "probabilities"
 TOLERANCE = 1e-3
 """Largest difference between a probability of a pipeline's file and of the pipeline."""
-_ML_DOMAIN, _ML_OPSET = "ai.onnx.ml", 3
 _INTEGER_OPERATORS = {"ConvInteger", "DynamicQuantizeLSTM", "MatMulInteger"}
-_GRAPH_TOLERANCE = 1e-3
-"""Largest absolute and relative difference of an estimator's graph on probes."""
-_N_PROBES = 32
-_LONGEST_REASON = 120
-"""Characters; some messages of skl2onnx name every number of the model."""
 
 
 class OnnxFormat(ModelFormat):
@@ -57,6 +58,12 @@ class OnnxFormat(ModelFormat):
     packages = MappingProxyType({"onnx": "export", "onnxruntime": "export"})
     precisions = MappingProxyType({"int8": 1e-2})
     any_length = True
+
+    def has(self, plugin: type[Plugin]) -> bool:
+        """Also those of a plugin that writes its own graph."""
+        return super().has(plugin) or (
+            issubclass(plugin, Model) and plugin.onnx_graph is not Model.onnx_graph
+        )
 
     def write(self, path: Path, model: Model, kind: FeatureKind, quantised: str | None) -> None:
         """Convert the model; raises ExportError: it cannot be converted, or has nothing to quantise."""
@@ -92,28 +99,42 @@ def classifier_graph(model: Predictor, kind: FeatureKind) -> Any:
     network was trained on are cut off.
 
     Raises:
-        ExportError: the model is neither a SklearnModel nor a KerasModel, or it cannot be converted.
+        ExportError: the model is neither a SklearnModel nor a KerasModel and has no `onnx_graph`, or it
+            cannot be converted.
     """
+    if (own := model.onnx_graph() if isinstance(model, Model) else None) is not None:
+        return _own_graph(own, model, kind)
     if isinstance(model, SklearnModel):
         return _sklearn_graph(model, kind)
     if isinstance(model, KerasModel):
         return _keras_graph(model, kind)
     raise ExportError(
-        f"{type(model).__name__} is neither a SklearnModel nor a KerasModel; only these have an ONNX graph"
+        f"{type(model).__name__} is neither a SklearnModel nor a KerasModel, and its plugin does not define "
+        "onnx_graph: it has no ONNX graph"
     )
+
+
+def _own_graph(own: Any, model: Predictor, kind: FeatureKind) -> Any:
+    """The graph that a plugin wrote; of frames it gets their mean if it accepts vectors."""
+    _require_ends(own, type(model).__name__, FEATURES, PROBABILITIES)
+    if model.accepts == kind:
+        return own
+    before, features = _new_graph(kind)
+    before.output("values", _pooled(features, kind), ["n_dims"])
+    return chained([before.model(), own])
 
 
 def _sklearn_graph(model: SklearnModel, kind: FeatureKind) -> Any:
     """In double precision where the estimator's operators have it, as `predict_proba`."""
     if model.accepts == "frames":
         raise ExportError(f"{model.name} is a SklearnModel of frames; only those of vectors can be converted")
-    estimator = _estimator_graph(model.estimator_, model.name)
+    estimator = estimator_graph(model.estimator_, model.name)
     before, features = _new_graph(kind)
-    values = _pooled(features, kind).cast(_type_of(estimator.graph.input[0])).reshape(1, -1)
+    values = _pooled(features, kind).cast(number_type(estimator.graph.input[0])).reshape(1, -1)
     before.output("values", values, [1, "n_dims"])
 
     after = Graph("probabilities")
-    answer = after.input("answer", _type_of(estimator.graph.output[-1]), [1, "n_columns"]).cast(np.float64)
+    answer = after.input("answer", number_type(estimator.graph.output[-1]), [1, "n_columns"]).cast(np.float64)
     if model.temperature_ is not None:
         scores = _scores(answer, model.estimator_)
         answer = (scores / model.temperature_).apply("Softmax", axis=1)
@@ -175,144 +196,20 @@ def _network_graph(network: Any, name: str) -> Any:
     onnx = import_onnx()
     signature = input_signature(network)
     with TemporaryDirectory() as folder, silence():
-        import_extra("tf2onnx", "export")
+        optimizer = import_extra("tf2onnx.optimizer", "export")
+        # Version 1.17 leaves wrong shapes behind where it moves transposes: a layer normalisation of a single
+        # step became something else. onnxruntime moves them by itself.
+        kept = {n: made for n, made in optimizer._get_optimizers().items() if n != "optimize_transpose"}  # noqa: SLF001 - there is no option
         network(np.zeros(signature[0].shape, np.float32))  # Keras exports only what was called
         path = Path(folder) / "network.onnx"
         try:
-            network.export(path, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
+            with patch.object(optimizer, "_get_optimizers", lambda: kept):
+                network.export(
+                    path, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET
+                )
         except Exception as error:
             raise ExportError(f"{name} cannot be converted by tf2onnx: {first_line(error)}") from error
         return onnx.load(path)
-
-
-def _estimator_graph(estimator: Any, name: str) -> Any:
-    """Graph of a fitted scikit-learn classifier, from (1, n_dims) to probabilities or else decision values.
-
-    Some graphs of skl2onnx are wrong (version 1.20: two classes of a CalibratedClassifierCV), others cannot
-    run in double precision. The first that gives what the estimator gives on made-up values is taken.
-
-    Raises:
-        ExportError: there is none.
-    """
-    from sklearn.dummy import DummyClassifier
-
-    if isinstance(estimator, DummyClassifier) and estimator.strategy == "prior":
-        return _prior_graph(estimator)
-    import_onnx()
-    if is_approximation(estimator):  # skl2onnx 1.20 has no Nystroem
-        return _approximation_graph(estimator, name)
-    estimator = _with_regression(estimator)
-    problem = ""
-    for input_type, is_mapped in product((np.float64, np.float32), (True, False)):
-        try:
-            graph = _converted(estimator, input_type, is_mapped=is_mapped)
-            if _is_right(graph, estimator):
-                return graph
-            problem = problem or "the graph gives other values than the estimator"
-        except ExportError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever skl2onnx and onnxruntime raise for a model
-            problem = problem or first_line(error)
-    what = type(_last(estimator)).__name__
-    reason = f": {problem}" if len(problem) <= _LONGEST_REASON else ""
-    raise ExportError(f"{name}: skl2onnx cannot convert a {what}{reason}")
-
-
-def _converted(estimator: Any, input_type: DTypeLike, *, is_mapped: bool) -> Any:
-    kinds = import_extra("skl2onnx.common.data_types", "export")
-    tensor = kinds.DoubleTensorType if input_type is np.float64 else kinds.FloatTensorType
-    options = {} if hasattr(estimator, "predict_proba") else {"raw_scores": True}
-    if is_mapped:  # an array instead of a dictionary; refused by estimators that would give an array anyway
-        options["zipmap"] = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it touches everything that scikit-learn deprecates
-        return import_extra("skl2onnx", "export").to_onnx(
-            estimator,
-            initial_types=[("values", tensor([None, estimator.n_features_in_]))],
-            options={id(_last(estimator)): options},  # those of a pipeline are not passed on to its last step
-            target_opset={"": OPSET, _ML_DOMAIN: _ML_OPSET},
-        )
-
-
-def _type_of(end: Any) -> Any:
-    """Number type of a graph's input or output."""
-    return import_onnx().helper.tensor_dtype_to_np_dtype(end.type.tensor_type.elem_type)
-
-
-def _is_right(model: Any, estimator: Any) -> bool:
-    """Whether the graph gives what the estimator gives on made-up values."""
-    values = _probes(estimator).astype(_type_of(model.graph.input[0]))
-    session = onnx_session(model.SerializeToString(), "export")
-    found = session.run(None, {"values": values})[-1]
-    predict = getattr(estimator, "predict_proba", None) or estimator.decision_function
-    expected = predict(values.astype(np.float64))
-    found = found[:, -1] if expected.ndim == 1 else found
-    if found.shape != expected.shape:
-        return False
-    return bool(np.allclose(found, expected, _GRAPH_TOLERANCE, _GRAPH_TOLERANCE))
-
-
-def _with_regression(estimator: Any) -> Any:
-    """A LinearDiscriminantAnalysis of two classes as the equal LogisticRegression.
-
-    skl2onnx 1.20 converts the former wrongly.
-    """
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    last = _last(estimator)
-    if not isinstance(last, LinearDiscriminantAnalysis) or len(last.classes_) != 2:
-        return estimator
-    regression = LogisticRegression()
-    for name in ("classes_", "coef_", "intercept_", "n_features_in_"):
-        setattr(regression, name, getattr(last, name))
-    return make_pipeline(*estimator[:-1], regression) if last is not estimator else regression
-
-
-def _probes(estimator: Any) -> NDArray[np.float64]:
-    """Made-up features, (n, n_dims), in the range that the pipeline's scaler was fitted on, if it has one."""
-    values = np.random.default_rng(0).normal(size=(_N_PROBES, estimator.n_features_in_))
-    scaler = estimator[0] if hasattr(estimator, "steps") else estimator
-    scaled = scaler.inverse_transform(values) if hasattr(scaler, "inverse_transform") else values
-    return np.asarray(scaled, np.float32).astype(np.float64)
-
-
-def _prior_graph(estimator: Any) -> Any:
-    """Graph of a DummyClassifier: class frequencies of the training clips, whatever the features are."""
-    graph = Graph("frequencies")
-    values = graph.input("values", np.float64, [1, "n_dims"])
-    nothing = values.part(0, 0, axis=1).sum(1, keep=True)
-    graph.output("answer", nothing + estimator.class_prior_[None], [1, "n_classes"])
-    return graph.model()
-
-
-def _approximation_graph(estimator: Any, name: str) -> Any:
-    """Graph of what stands for an RBF machine of many clips, behind a StandardScaler or nothing."""
-    from sklearn.preprocessing import StandardScaler
-
-    *before, kernel, linear = estimator
-    if not all(type(step) is StandardScaler for step in before):
-        steps = " and ".join(type(step).__name__ for step in before)
-        raise ExportError(f"{name}: an approximated RBF machine behind {steps} cannot be converted to ONNX")
-    graph = Graph("machine")
-    values = graph.input("values", np.float64, [1, "n_dims"])
-    for scaler in before:
-        values = values - (0 if scaler.mean_ is None else scaler.mean_)
-        values = values / (1 if scaler.scale_ is None else scaler.scale_)
-    marks = kernel.components_
-    distances = (values * values).sum(1, keep=True) - (values @ marks.T) * 2 + (marks**2).sum(axis=1)
-    gamma = 1 / marks.shape[1] if kernel.gamma is None else kernel.gamma
-    weights = kernel.normalization_.T @ np.atleast_2d(linear.coef_).T
-    decisions = (distances * -gamma).apply("Exp") @ weights + linear.intercept_
-    if len(linear.classes_) == 2:  # a column a class, as skl2onnx has it
-        decisions = decisions * [[-1, 1]]
-    graph.output("answer", decisions, [1, "n_columns"])
-    return graph.model()
-
-
-def _last(estimator: Any) -> Any:
-    return estimator[-1] if hasattr(estimator, "steps") else estimator
 
 
 def end_to_end(
@@ -371,13 +268,16 @@ def _extractor_graph(extractor: FeatureExtractor) -> Any:
     graph = extractor.onnx_graph()
     if graph is None:
         raise ExportError(f"{extractor.name} has no ONNX graph: its onnx_graph returns None")
-    names = [[end.name for end in ends] for ends in (graph.graph.input, graph.graph.output)]
-    if names != [[WAVEFORM], [FEATURES]]:
-        raise ExportError(
-            f"{extractor.name}: its ONNX graph has inputs and outputs {names}; {WAVEFORM} and {FEATURES} are "
-            "needed"
-        )
+    _require_ends(graph, extractor.name, WAVEFORM, FEATURES)
     return graph
+
+
+def _require_ends(graph: Any, name: str, *wanted: str) -> None:
+    found = [[end.name for end in ends] for ends in (graph.graph.input, graph.graph.output)]
+    if found != [[name] for name in wanted]:
+        raise ExportError(
+            f"{name}: its ONNX graph has inputs and outputs {found}; {' and '.join(wanted)} are needed"
+        )
 
 
 def _compare(whole: Any, extractor: FeatureExtractor, model: Predictor, clips: Sequence[Floats]) -> None:
