@@ -319,12 +319,16 @@ Places = dict[str, tuple[FeatureFile, int]]
 """The file and position of each clip's features, by the key of its audio."""
 
 
-def stored_places(recipe: Recipe) -> Places:
-    """What whole corpora have in the store, whether the plugin is here or not; extracts nothing."""
-    paths = sorted((store_root() / _folder_name(recipe)).glob("*.f32"))
+def stored_places(recipe: Recipe, *, is_checked: bool = True) -> Places:
+    """What whole corpora have in the store, whether the plugin is here or not; extracts nothing.
+
+    Unless it `is_checked`, what reads every byte, a file may be damaged: StorageError, or wrong numbers.
+    """
+    indices = sorted((store_root() / _folder_name(recipe)).glob("*.json"))
     # Parts of a corpus may be replaced at any moment.
-    files = [FeatureFile(path) for path in paths if not path.name.startswith((".", "part-"))]
-    return _places(file for file in files if file.is_whole())
+    whole = (path for path in indices if not path.name.startswith((".", "part-")))
+    files = [FeatureFile(path.with_suffix(".f32")) for path in whole]
+    return _places(file for file in files if not is_checked or file.is_whole())
 
 
 def _places(files: Iterable[FeatureFile]) -> Places:

@@ -1,6 +1,7 @@
 """A map of a corpus's features: each clip a point on their first two principal components."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from marsbench.data.corpus import AudioFacts, Clip
+from marsbench.errors import StorageError
 from marsbench.features.store import FeatureFile, stored_places
 from marsbench.plugin.features import for_model
 from marsbench.plugin.registry import Recipe
@@ -57,11 +59,12 @@ def map_features(recipes: Iterable[Recipe], clips: Sequence[tuple[Clip, AudioFac
     Nothing is extracted; None if there is none, or of fewer than 3 clips.
     """
     for recipe in {recipe.key: recipe for recipe in recipes}.values():
-        places = stored_places(recipe)
-        keys = ((clip, facts.audio_key(clip.source)) for clip, facts in clips)
-        known = [(clip, *places[key]) for clip, key in keys if key in places]
-        if len(known) >= _LEAST_POINTS:
-            return _mapped(recipe.name, known)
+        with suppress(StorageError):  # a damaged file
+            places = stored_places(recipe, is_checked=False)  # of a large corpus a check takes minutes
+            keys = ((clip, facts.audio_key(clip.source)) for clip, facts in clips)
+            known = [(clip, *places[key]) for clip, key in keys if key in places]
+            if len(known) >= _LEAST_POINTS:
+                return _mapped(recipe.name, known)
     return None
 
 
@@ -71,9 +74,10 @@ def _mapped(name: str, known: Sequence[_Known]) -> FeatureMap:
         rows = np.random.default_rng(0).choice(len(known), MOST_POINTS, replace=False)
         shown = [known[row] for row in np.sort(rows)]
     # One by one: frames of all clips, padded to the longest, may be larger than the memory.
-    values = np.stack([for_model([file.array(at)], "vector", None).values[0] for _, file, at in shown])
-    deviations = values.std(axis=0, dtype=np.float64)
-    values = (values - values.mean(axis=0, dtype=np.float64)) / np.where(deviations > 0, deviations, 1.0)
+    rows = [for_model([file.array(at)], "vector", None).values[0] for _, file, at in shown]
+    values = np.nan_to_num(np.array(rows, np.float64))  # of an unchecked file
+    deviations = values.std(axis=0)
+    values = (values - values.mean(axis=0)) / np.where(deviations > 0, deviations, 1.0)
     classes = [clip.label for clip, *_ in shown]
     speakers = [clip.speaker for clip, *_ in shown]
     named = {"class": classes}
@@ -100,7 +104,8 @@ class _Drawing:
 
         values = np.pad(values, ((0, 0), (0, max(0, 2 - values.shape[1]))))
         fitted = PCA(2, random_state=0)
-        points = fitted.fit_transform(values)
+        with np.errstate(invalid="ignore"):  # equal features have no variance to explain
+            points = fitted.fit_transform(values)
         return cls(points, np.nan_to_num(fitted.explained_variance_ratio_))
 
     def coloured(self, by: str, names: Sequence[str]) -> Colouring:

@@ -90,6 +90,18 @@ def test_features_that_are_not_stored_or_of_too_few_clips_are_no_map(
     assert map_features([], pairs(corpus)) is None
 
 
+@pytest.mark.parametrize("damage", ["cut", "nan", "index"])
+def test_a_damaged_file_of_features_is_no_crash(kit: Path, corpus: CheckedCorpus, damage: str) -> None:
+    path = FeatureStore(recipe(kit, "crossings"), (kit,)).features_of(corpus).path
+    whole = path.read_bytes()
+    if damage == "index":
+        path.with_suffix(".json").write_text("{")
+    else:
+        path.write_bytes(whole[:-8] if damage == "cut" else b"\xff" * len(whole))
+    found = map_features([recipe(kit, "crossings")], pairs(corpus))
+    assert (found is None) is (damage != "nan")
+
+
 def test_of_many_clips_some_are_drawn_the_same_ones_each_time(
     kit: Path, corpus: CheckedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
