@@ -74,8 +74,8 @@ def _mapped(name: str, known: Sequence[_Known]) -> FeatureMap:
         rows = np.random.default_rng(0).choice(len(known), MOST_POINTS, replace=False)
         shown = [known[row] for row in np.sort(rows)]
     # One by one: frames of all clips, padded to the longest, may be larger than the memory.
-    rows = [for_model([file.array(at)], "vector", None).values[0] for _, file, at in shown]
-    values = np.nan_to_num(np.array(rows, np.float64))  # of an unchecked file
+    pooled = [for_model([file.array(at)], "vector", None).values[0] for _, file, at in shown]
+    values = np.nan_to_num(np.array(pooled, np.float64))  # of an unchecked file
     deviations = values.std(axis=0)
     values = (values - values.mean(axis=0)) / np.where(deviations > 0, deviations, 1.0)
     classes = [clip.label for clip, *_ in shown]
