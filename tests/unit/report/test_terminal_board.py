@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from marsbench.evaluation.scores import Grade, Score
 from marsbench.report.board_notes import group_starts
 from marsbench.report.boards import in_latex
 from marsbench.report.columns import Cell
 from marsbench.report.terminal.board import TerminalBoard, _Axis
+from marsbench.report.terminal.runs import run_summary
 from marsbench.results.leaderboard import leaderboards
 from marsbench.results.row import Row
 from marsbench.results.store import RunFolder
@@ -167,3 +169,26 @@ def test_latex_has_a_line_a_row_and_the_rules_of_booktabs(bench: Callable[..., A
 )
 def test_signs_of_latex_are_shown_as_they_are(text: str, escaped: str) -> None:
     assert in_latex(text) == escaped
+
+
+@pytest.mark.parametrize(("sure", "shown_too"), [(0.96, True), (0.99, False)])
+def test_a_run_shows_the_class_that_keeps_its_verdict_from_pass_also_where_another_is_worse(
+    predicted_run: Write, sure: float, *, shown_too: bool
+) -> None:
+    run = predicted_run("a", np.arange(3)).read_run()
+    values = {"sad": (0.8, 0.99), "calm": (0.9, sure), "happy": (0.9, 1.0)}
+    grades = [
+        Grade(
+            criterion=f"class_recall {label}",
+            threshold=0.75,
+            score=Score(value=value, low=0.7, high=1.0),
+            reached=True,
+            outcome="pass" if confidence > 0.975 else "undecided",
+            confidence=confidence,
+        )
+        for label, (value, confidence) in values.items()
+    ]
+    file = io.StringIO()
+    Console(width=100, file=file).print(run_summary(run.model_copy(update={"grades": grades})))
+    assert "worst class: sad" in file.getvalue()
+    assert ("least sure class: calm" in file.getvalue()) == shown_too

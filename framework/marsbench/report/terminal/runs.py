@@ -100,11 +100,15 @@ def _reasons(run: Run) -> Iterator[str]:
 
 
 def _grades(grades: Sequence[Grade]) -> Table:
-    """The criteria; of the classes only the one with the lowest recall."""
+    """The criteria; of the classes the one with the lowest recall, and the least sure one if that decides."""
     recalls = [entry for entry in grades if entry.criterion.startswith("class_recall ")]
     worst = min(recalls, key=lambda entry: entry.score.value)
+    graded = (entry for entry in recalls if entry.confidence is not None)
+    least_sure = min(graded, key=lambda entry: entry.confidence or 0.0, default=worst)
     shown = {phrases.criterion_name(entry.criterion): entry for entry in grades if entry not in recalls}
     shown[f"worst class: {worst.criterion.partition(' ')[2]}"] = worst
+    if least_sure.outcome != worst.outcome:  # few clips, or speakers far apart
+        shown[f"least sure class: {least_sure.criterion.partition(' ')[2]}"] = least_sure
     rows = (
         (
             name,
