@@ -221,5 +221,6 @@ def _contradictions(corpus: CheckedCorpus) -> Iterator[str]:
 
 def _untrained_classes(corpus: CheckedCorpus, folds: Sequence[Fold]) -> Iterator[str]:
     for number, fold in enumerate(folds, 1):
-        for target in np.setdiff1d(range(len(corpus.labels)), corpus.targets[fold.train]).tolist():
+        counts = np.bincount(corpus.targets[fold.train], minlength=len(corpus.labels))
+        for target in np.flatnonzero(counts == 0).tolist():
             yield f"fold {number} trains without class '{corpus.labels[target]}' and cannot recognise it"

@@ -68,8 +68,8 @@ def without_duplicates(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[tu
     dropped = tuple(
         (number, corpus.clips[row].id)
         for number, (given, kept) in enumerate(zip(folds, guarded, strict=True))
-        for row in np.setdiff1d(
-            np.concatenate([given.train, given.dev]), np.concatenate([kept.train, kept.dev])
+        for row in np.sort(
+            _less(np.concatenate([given.train, given.dev]), np.concatenate([kept.train, kept.dev]))
         )
     )
     ids = {clip for _, clip in dropped}
@@ -133,15 +133,21 @@ def _takes_shared(corpus: CheckedCorpus, folds: Sequence[Fold]) -> float | None:
 
 def _drop_duplicates(corpus: CheckedCorpus, fold: Fold) -> Fold:
     """Keep duplicates of test clips out of train and dev, and those of clips of dev out of train."""
-    dev = np.setdiff1d(fold.dev, _duplicates_of(corpus, fold.test))
+    dev = _less(fold.dev, _duplicates_of(corpus, fold.test))
     seen = np.concatenate([fold.test, dev])
-    return replace(fold, train=np.setdiff1d(fold.train, _duplicates_of(corpus, seen)), dev=dev)
+    return replace(fold, train=_less(fold.train, _duplicates_of(corpus, seen)), dev=dev)
+
+
+def _less(rows: Rows, others: Rows) -> Rows:
+    """Rows without others; both have each row once."""
+    return np.setdiff1d(rows, others, assume_unique=True)  # else it sorts all rows, for each fold
 
 
 def _duplicates_of(corpus: CheckedCorpus, rows: Rows) -> Rows:
     recordings = corpus.recordings
-    is_seen, n_clips = np.isin(recordings, recordings[rows]), np.bincount(recordings)
-    return np.flatnonzero(is_seen & (n_clips[recordings] > 1))
+    is_seen = np.zeros(len(recordings), bool)
+    is_seen[recordings[rows]] = True
+    return np.flatnonzero(is_seen[recordings] & (np.bincount(recordings)[recordings] > 1))
 
 
 def _intact_groups(

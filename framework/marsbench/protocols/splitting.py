@@ -26,8 +26,11 @@ def all_rows(corpus: CheckedCorpus) -> Rows:
 
 def first_duplicates(corpus: CheckedCorpus, rows: Rows) -> Rows:
     """`rows` with only the first of every group of duplicates, sorted: one for each recording."""
-    rows = np.unique(rows)
-    return np.sort(rows[np.unique(corpus.recordings[rows], return_index=True)[1]])
+    first = np.full(len(corpus.clips), len(corpus.clips))
+    np.minimum.at(first, corpus.recordings[rows], rows)
+    is_first = np.zeros(len(corpus.clips) + 1, bool)
+    is_first[first] = True
+    return np.flatnonzero(is_first[:-1])
 
 
 def recording_folds(corpus: CheckedCorpus, rows: Rows, pairs: Iterable[tuple[Rows, Rows]]) -> list[Fold]:
@@ -38,7 +41,7 @@ def recording_folds(corpus: CheckedCorpus, rows: Rows, pairs: Iterable[tuple[Row
 
 def _with_duplicates(corpus: CheckedCorpus, firsts: Rows, rows: Rows) -> Rows:
     recordings = corpus.recordings
-    return np.union1d(firsts, rows[np.isin(recordings[rows], recordings[firsts])])
+    return rows[np.isin(recordings[rows], recordings[firsts])]
 
 
 def require_clips(corpus: CheckedCorpus, least: int, protocol: str, rows: Rows) -> None:
