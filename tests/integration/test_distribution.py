@@ -4,10 +4,16 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+
+from marsbench.errors import PluginError
+from marsbench.plugin.keras import import_keras
+from marsbench.tuning.keras_tuner_engine import import_keras_tuner
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("framework/marsbench", "plugins/marsbench_plugins")
@@ -42,6 +48,27 @@ def test_the_source_archive_holds_what_its_tests_and_its_readme_need() -> None:
         *("framework/marsbench/api/runs.py", "plugins/marsbench_plugins/datasets/demo.py"),
     }
     assert needed - names_in(SdistBuilder) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "advice"),
+    [
+        ("tensorflow", import_keras, "pip install tensorflow keras"),
+        ("keras_tuner", import_keras_tuner.__wrapped__, "pip install keras-tuner"),
+    ],
+)
+def test_a_missing_package_of_networks_is_told_in_one_line(
+    module: str, imported: Callable[[], Any], advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras = MagicMock(**{"backend.backend.return_value": "tensorflow"})
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    if module == "tensorflow":
+        monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(PluginError) as caught:
+        imported()
+    assert advice in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 PROGRAM = """

@@ -15,11 +15,13 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
+from marsbench.errors import PluginError, first_line
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Called, Outcome, Task, attempt
 from marsbench.hashing import derived_seed
@@ -364,9 +366,14 @@ def _settle(hp: Any) -> None:
 
 @cache
 def import_keras_tuner() -> Any:
-    """Module `keras_tuner`, which imports TensorFlow."""
+    """Module `keras_tuner`, which imports TensorFlow; raises PluginError if that fails."""
     import_keras()  # first: without its noise
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import keras_tuner
-    return keras_tuner
+        try:
+            return import_module("keras_tuner")
+        except ImportError as error:
+            raise PluginError(
+                f"KerasTuner cannot be imported ({first_line(error)}); pip install keras-tuner, or use "
+                "--tuner optuna"
+            ) from error
