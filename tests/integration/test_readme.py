@@ -166,13 +166,16 @@ def test_every_page_is_in_the_sites_navigation() -> None:
     assert set(re.findall(r": (\w+)\.md$", settings, flags=re.MULTILINE)) == set(PAGES)
 
 
-def test_citation_and_changelog_name_the_packages_version() -> None:
+def test_citation_and_changelog_name_the_packages_version_and_its_date() -> None:
     (wanted,) = re.findall(
         r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text("utf-8"), flags=re.MULTILINE
     )
-    (cited,) = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text("utf-8"), flags=re.MULTILINE)
-    newest = re.findall(r"^## (\S+), (?:unreleased|\d{4}-\d\d-\d\d)$", CHANGELOG, flags=re.MULTILINE)[0]
-    assert (cited, newest) == (wanted, wanted)
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    cited = dict(re.findall(r"^(version|date-released): (.*)$", citation, flags=re.MULTILINE))
+    unreleased, newest, *_ = re.findall(r"^## (.+)$", CHANGELOG, flags=re.MULTILINE)
+    assert unreleased == "Unreleased"
+    assert newest == f"{wanted}, {cited['date-released']}"
+    assert cited["version"] == wanted
 
 
 @pytest.mark.parametrize(
