@@ -61,9 +61,13 @@ class Novelty:
             return None
         folds = GroupKFold(n_folds, shuffle=True, random_state=0).split(vectors, groups=groups)
         parts = [(vectors[kept], vectors[aside]) for kept, aside in folds if 2 * len(kept) >= _LEAST_CLIPS]
-        distances = [distance for kept, aside in parts for distance in _distances(aside, *_components(kept))]
-        mean, projection = _components(vectors)
-        if len(distances) < _LEAST_CLIPS or not len(projection):
+        if sum(len(aside) for _, aside in parts) < _LEAST_CLIPS:
+            return None
+        # As many components for all clips as for a part: distances grow with their number.
+        n = min(MAX_COMPONENTS, min(len(kept) for kept, _ in parts) // _CLIPS_PER_COMPONENT)
+        distances = [one for kept, aside in parts for one in _distances(aside, *_components(kept, n))]
+        mean, projection = _components(vectors, n)
+        if not len(projection):
             return None
         levels = np.linspace(0, 1, min(len(distances), MAX_QUANTILES))
         return cls(mean, projection, np.quantile(distances, levels))
@@ -135,15 +139,14 @@ def mean_novelty(parts: Iterable[NDArray[np.float64] | None]) -> NDArray[np.floa
     return np.mean(found, axis=0) if found else None
 
 
-def _components(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean, (width,), and projection onto the first principal components, each divided by its deviation."""
+def _components(vectors: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean, (width,), and projection onto the first `n` principal components, divided by their deviations."""
     from sklearn.utils.extmath import randomized_svd
 
     mean, deviation = vectors.mean(axis=0), vectors.std(axis=0)
     varies = deviation > _LEAST_DEVIATION * np.abs(mean)
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
-    n = min(MAX_COMPONENTS, len(vectors) // _CLIPS_PER_COMPONENT, len(mean))
-    _, sizes, axes = randomized_svd((vectors - mean) * scale, n, n_iter=4, random_state=0)
+    _, sizes, axes = randomized_svd((vectors - mean) * scale, min(n, len(mean)), n_iter=4, random_state=0)
     kept = sizes > _LEAST_DEVIATION * sizes[0]
     return mean, axes[kept] * scale * (np.sqrt(len(vectors)) / sizes[kept, None])
 

@@ -42,6 +42,18 @@ def test_about_one_percent_of_the_clips_of_new_speakers_is_marked() -> None:
     assert np.mean(novelty(n_speakers=60).of_windows(others) > UNLIKE) < 0.03
 
 
+@pytest.mark.parametrize(("n_speakers", "n_clips"), [(5, 24), (10, 34), (24, 12)])
+def test_with_many_features_and_few_clips_no_more_of_them_is_marked(n_speakers: int, n_clips: int) -> None:
+    """The parts that a clip is measured from have as many components as all clips together."""
+    random = np.random.default_rng(0)
+    mixing = random.normal(size=(150, 150))
+    speakers = np.repeat(np.arange(n_speakers), n_clips)
+    found = Novelty.of_clips(random.normal(size=(len(speakers), 150)) @ mixing, speakers)
+    assert found is not None
+    new = windows(random.normal(size=(500, 150)) @ mixing)
+    assert np.mean(found.of_windows(new) > UNLIKE) < 0.06
+
+
 def test_measured_from_their_own_speakers_more_of_them_would_be() -> None:
     """With as many values as here, a new speaker is farther than any clip whose speaker is known."""
     vectors, speakers = voices(12)
