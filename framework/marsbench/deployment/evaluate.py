@@ -128,8 +128,8 @@ class Evaluation:
 
     @property
     def place(self) -> Place | None:
-        """Where the score lies to the interval of the promise; None without a promise."""
-        if self.promised is None:
+        """Where the score lies to the interval of the promise; None without one or with training clips."""
+        if self.promised is None or self.seen:
             return None
         name = self.promised.judged_by
         value, promise = self.metrics[name].value, self.promised.scores[name]
@@ -137,7 +137,7 @@ class Evaluation:
 
     @property
     def inside(self) -> bool | None:
-        """Whether the score lies inside the interval of the promise; None without a promise."""
+        """Whether the score lies inside the interval of the promise; None as `place`."""
         return None if self.place is None else self.place == "inside"
 
     @property
@@ -153,6 +153,8 @@ class Evaluation:
             f"{METRICS[name].title} {score.phrase} % here, {promise.phrase} % promised by "
             f"{origin.protocol} for {whom}"
         )
+        if self.seen:
+            return f"Not comparable with the promise, as training had clips of this corpus: {said}."
         if self.inside:
             return f"Inside the promise: {said}."
         overlap = score.low <= promise.high and promise.low <= score.high

@@ -130,15 +130,24 @@ def test_fewer_than_two_classes_in_common_are_refused(
 def test_the_verdict_says_where_the_score_lies_to_the_promise(
     bundle: Bundle, corpus: CheckedCorpus, uar: tuple[float, float, float] | None, place: str, said: str
 ) -> None:
-    found = evaluate(promising(bundle, uar) if uar else bundle, corpus)
+    found = replace(evaluate(promising(bundle, uar) if uar else bundle, corpus), seen=None)
     assert found.metrics["uar"].value == 1.0
     assert (found.place, found.inside) == (place, None if uar is None else place == "inside")
     assert found.sentence.startswith(said)
 
 
+@pytest.mark.parametrize("uar", [(0.9, 0.5, 1.0), (0.3, 0.2, 0.4)])
+def test_scores_of_training_clips_are_not_compared_with_the_promise(
+    bundle: Bundle, corpus: CheckedCorpus, uar: tuple[float, float, float]
+) -> None:
+    found = evaluate(promising(bundle, uar), corpus)
+    assert (found.place, found.inside) == (None, None)
+    assert found.sentence.startswith("Not comparable with the promise")
+
+
 def test_a_score_below_the_promise_is_called_that(bundle: Bundle, corpus: CheckedCorpus) -> None:
     swapped = relabelled(corpus, {"low": "high", "high": "low"})
-    found = evaluate(promising(bundle, (0.95, 0.9, 1.0)), swapped)
+    found = replace(evaluate(promising(bundle, (0.95, 0.9, 1.0)), swapped), seen=None)
     assert (found.place, found.inside) == ("below", False)
     assert found.sentence.endswith("the intervals do not overlap.")
 
