@@ -170,10 +170,14 @@ def unknown(what: str, word: str, known: Iterable[str]) -> str:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`Did you mean 'y'?` with the known word nearest to `word`, else `Available: a, b.` with all of them."""
     names = sorted(known)
-    folded = {name.casefold(): name for name in names}
-    if near := get_close_matches(word.casefold(), folded, n=1):
-        return f"Did you mean '{folded[near[0]]}'?"
-    return f"Available: {', '.join(names) or 'none'}."
+    return did_you_mean(word, names) or f"Available: {', '.join(names) or 'none'}."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`Did you mean 'y'?` with the known word nearest to `word`; empty if none is near."""
+    folded = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), folded, n=1)
+    return f"Did you mean '{folded[near[0]]}'?" if near else ""
 
 
 _SHORT = reprlib.Repr()

@@ -41,12 +41,10 @@ def predict(
     from marsbench.deployment.bundle_record import worth_phrase
     from marsbench.deployment.prediction import csv_rows
     from marsbench.deployment.sources import audio_files
-    from marsbench.report.terminal import listings
-    from marsbench.report.terminal.console import TerminalProgress, out
+    from marsbench.report.terminal.console import TerminalProgress
 
-    read_bundle_record(
-        bundle
-    )  # first: words in the wrong order are noticed by it, and reading it all takes long
+    # First: words in the wrong order are noticed by it, and reading it all takes long.
+    read_bundle_record(bundle)
     paths = audio_files(sources)
     predictions: list[tuple[Path, Prediction]] = []
     with TerminalProgress() as progress:
@@ -63,17 +61,25 @@ def predict(
         print_json([{"file": str(path), **one.as_dict(), "tested": tested} for path, one in predictions])
     elif as_csv:
         print_csv(csv_rows(predictions, loaded.record))
-    else:
-        out.print(listings.prediction_table(predictions))
-        for path, prediction in predictions:
-            if len(prediction.windows) > 1:
-                out.print(listings.timeline(path, prediction))
-        out.print(worth_phrase(loaded.record.origin), style="dim", markup=False)
+    elif predictions:
+        _print(predictions, worth_phrase(loaded.record.origin))
     for line in _warnings(predictions):
         warn(line)
     if n_bad := len(paths) - len(predictions):
         warn(f"{n_bad} of {len(paths)} files could not be used", "red")
         raise typer.Exit(1)
+
+
+def _print(predictions: "list[tuple[Path, Prediction]]", worth: str) -> None:
+    """The table, a timeline of each long recording, and what the predictions are worth."""
+    from marsbench.report.terminal import listings
+    from marsbench.report.terminal.console import out
+
+    out.print(listings.prediction_table(predictions))
+    for path, prediction in predictions:
+        if len(prediction.windows) > 1:
+            out.print(listings.timeline(path, prediction))
+    out.print(worth, style="dim", markup=False)
 
 
 def _warnings(predictions: "list[tuple[Path, Prediction]]") -> Iterator[str]:

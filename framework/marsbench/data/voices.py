@@ -153,11 +153,9 @@ def voice_notes(corpus: "CheckedCorpus", *, independent: bool = False) -> Iterat
     elif not voices.are_known:
         of = f" of {voices.n_unknown:,} of {voices.n_clips:,} clips" if voices.n_speakers else ""
         yield (
-            f"Warning: no speaker is known{of}: scores may be of voices that training has had, their "
-            "intervals are too narrow, and the verdict is at most UNDECIDED. Name speakers by --speaker "
-            "REGEX (its first group, over each clip's path) or a table with a column speaker "
-            "(docs/trust.md); "
-            f"--independent-clips declares that no two clips are of one speaker{_suggestion(corpus)}"
+            f"Warning: no speaker is known{of}: scores may be of voices that training has had, and the "
+            "verdict is at most UNDECIDED. Name speakers by --speaker REGEX or a table's column speaker "
+            f"(docs/trust.md), or declare --independent-clips: each clip has its own{_suggestion(corpus)}"
         )
     if not voices.are_known:
         return
@@ -210,7 +208,7 @@ def _suggestion(corpus: "CheckedCorpus") -> str:
             continue
         if not voices_of(corpus.targets.tolist(), speakers, corpus.labels).tell_classes:
             called = all(map(_CALLED.fullmatch, values))
-            found.append((not called, n == 2, pattern, values))
+            found.append((not called, n == 2, _plain(pattern, speakers, ids), values))
     if not found:
         return ""
     *_, pattern, values = min(found, key=lambda one: one[:2])
@@ -218,6 +216,16 @@ def _suggestion(corpus: "CheckedCorpus") -> str:
         f". Names look like those of {len(values)} speakers ({listed(values, _NAMED)}); if they are: "
         f"--speaker {shlex.quote(pattern)}"
     )
+
+
+def _plain(pattern: str, speakers: Sequence[str], ids: Sequence[str]) -> str:
+    r"""`(s\d+)` or alike, which is easier to read than `pattern`, if it finds the same speakers."""
+    heads = {name.rstrip("0123456789") for name in speakers}
+    plain = rf"({re.escape(min(heads))}\d+)"
+    try:
+        return plain if len(heads) == 1 and found_in("speaker", plain, ids) == list(speakers) else pattern
+    except ValueError:
+        return pattern
 
 
 _CALLED = re.compile(r"(?i:s|spk?|speaker|actor|actress|subj(?:ect)?|p|f|m|male|female)[-_ ]?\d+")

@@ -17,7 +17,7 @@ from marsbench.data.folders import walked_once
 from marsbench.data.join import join_as_read
 from marsbench.data.reading import apply_reading
 from marsbench.data.voices import voice_notes
-from marsbench.errors import BenchError, ConfigError, PluginError, unknown
+from marsbench.errors import BenchError, ConfigError, PluginError, did_you_mean, unknown
 from marsbench.evaluation.normalisation import groups_of
 from marsbench.planning.pipelines import Pipeline, Settings, pairs_of, settings_by_plugin, share_encoder
 from marsbench.plugin.base import Dataset
@@ -199,7 +199,9 @@ def resolve_dataset(
     path = Path(data).expanduser()
     if not path.exists():
         problem = unknown("dataset", data, registry.names("datasets"))
-        raise ConfigError(f"{problem} There is no file or folder {path.absolute()} either.")
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = did_you_mean(str(path), map(str, beside))
+        raise ConfigError(f"{problem} There is no file or folder {path.absolute()} either. {near}".rstrip())
     return _recognising(registry, path, reading), {"root": str(path.absolute())}
 
 
@@ -254,7 +256,9 @@ def _read_as(source: Source, corpus: Corpus) -> str:
     """How a path was read, in one line."""
     cut = ", ..." if len(corpus.labels) > _LABELS_SHOWN else ""
     shown = ", ".join(corpus.labels[:_LABELS_SHOWN]) + cut
-    size = f"{len(corpus.clips):,} clips; classes: {shown}"
+    n_speakers = len({clip.speaker for clip in corpus.clips} - {None})
+    whose = f" of {n_speakers:,} {'speaker' if n_speakers == 1 else 'speakers'}" if n_speakers else ""
+    size = f"{len(corpus.clips):,} clips{whose}; classes: {shown}"
     return f"{source.found_at} is read as {source.entry.name}: {size}"
 
 

@@ -63,8 +63,9 @@ def groups_by_speaker(corpus: CheckedCorpus, rows: Rows) -> Rows:
     for row in rows.tolist() if None in speakers else ():
         if speakers[row] is None:
             raise CorpusError(
-                f"corpus '{corpus.name}' names no speaker for {corpus.clips[row].id}; "
-                "use a protocol without speakers"
+                f"corpus '{corpus.name}' names no speaker for {corpus.clips[row].id}: name speakers by "
+                "--speaker REGEX or a table's column speaker, or use a protocol without speakers: "
+                "--protocol stratified5"
             )
     return groups_of(corpus, rows, SPEAKER)
 

@@ -161,6 +161,7 @@ def test_bad_files_are_told_of_and_passed_over(bench: Bench, kit: Path, bundle: 
     assert "empty.wav: empty: 0 bytes" in result.stderr
     assert "2 of 3 files could not be used" in result.stderr
     assert "high" in result.stdout
+    assert bench("predict", bundle, "bad.wav", "--plugins", kit).stdout == ""
 
 
 def test_a_name_with_control_characters_cannot_pose_as_more(

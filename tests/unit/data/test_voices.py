@@ -161,6 +161,21 @@ def test_the_expression_that_is_proposed_finds_the_speakers_of_names(
 
 
 @pytest.mark.parametrize(
+    ("name", "proposed"),
+    [
+        (r"{c}/s{s:02}_{n:03}.wav", r"(s\d+)"),
+        (r"{c}/actor_{s}/{n:03}.wav", r"(actor_\d+)"),
+        (r"{c}/s{s}_{n}_s{n}.wav", r"(s\d+)"),
+        (r"mos{n}/{c}/s{s}_{n}.wav", r"(?:^|/)([^-_ ./]+)[^/]*$"),
+    ],
+)
+def test_an_expression_is_proposed_in_its_shortest_form(name: str, proposed: str) -> None:
+    made = [(s, c, n) for s in range(6) for c in range(4) for n in range(8)]
+    names = [name.format(s=s, c=LABELS[c], n=n) for s, c, n in made]
+    assert notes(names, [c for _, c, _ in made]).endswith(f"--speaker {shlex.quote(proposed)}")
+
+
+@pytest.mark.parametrize(
     "name",
     [
         lambda c, n: f"{LABELS[c]}/clip{n:04}.wav",

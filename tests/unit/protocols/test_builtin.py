@@ -131,7 +131,7 @@ def test_utterance5_leaves_out_clips_that_name_no_statement(corpus: Make) -> Non
         ("holdout80", {"n_speakers": 1, "n_takes": 2}, "needs 5 clips of every class"),
         ("speaker5", {"n_speakers": 4}, "speaker5 needs 5 speakers; corpus 'made' has 4"),
         ("speaker5", {"n_speakers": 2, "n_takes": 2}, "speaker5 needs 5 clips of every class"),
-        ("speaker5", {"n_speakers": None}, "names no speaker for 00-b-0"),
+        ("speaker5", {"n_speakers": None}, "names no speaker for 00-b-0: name speakers by --speaker"),
         ("loso", {"n_speakers": None}, "names no speaker for 00-b-0"),
         ("loso", {"n_speakers": 1}, "loso needs 2 speakers; corpus 'made' has 1"),
         ("statement2", {}, "statement2 needs clips of two statements; corpus 'made' names none"),

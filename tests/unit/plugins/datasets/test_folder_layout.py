@@ -318,3 +318,15 @@ def test_folders_nested_too_deep_are_one_line(tmp_path: Path, kind: type[Folder]
     with pytest.raises(CorpusError, match=re.escape("nested more than 32 deep")) as caught:
         kind(str(tmp_path)).load()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("call", "Did you mean 'calls'?"), ("./Calls", "calls'?"), ("xyz", "/xyz either.")]
+)
+def test_of_a_misspelt_path_the_nearest_one_beside_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, said: str
+) -> None:
+    make(tmp_path, ["calls/happy/a.wav", "labels.csv"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(said) + "$"):
+        resolve_dataset(discover(drop_in_folders(())), typed)
