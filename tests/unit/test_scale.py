@@ -20,6 +20,8 @@ from marsbench.evaluation.significance import differences
 from marsbench.hashing import digest, digest_with_rows
 from marsbench.protocols.apply import apply_protocol
 from marsbench.protocols.splitting import all_rows, first_duplicates, groups_of
+from marsbench.report.terminal.runs import confusion
+from marsbench.results.plots import _draw
 
 LABELS = ("a", "b", "c")
 
@@ -124,3 +126,18 @@ def test_four_times_the_clips_are_split_in_about_four_times_the_time(protocol: s
 
     split(400)  # imports
     assert split(16_000) < 9 * max(split(4_000), 0.05)
+
+
+@pytest.mark.parametrize("n_classes", [40, 41, 500])
+def test_of_many_classes_those_that_are_confused_most_are_shown(n_classes: int) -> None:
+    labels = [f"c{number:03}" for number in range(n_classes)]
+    targets = np.arange(3 * n_classes) % n_classes
+    given = targets.copy()
+    given[[7, n_classes + 7]] = 9  # two of three clips
+    given[11] = 12
+    metrics = score_predictions(made(targets, np.eye(n_classes)[given], labels=labels))
+    pairs = [(one.label, one.predicted, one.n_clips) for one in metrics.most_confused()]
+    assert pairs == ([] if n_classes == 40 else [("c007", "c009", 2), ("c011", "c012", 1)])
+    assert len(confusion(metrics).columns) == (41 if n_classes == 40 else 4)
+    figure = _draw(labels, np.array(metrics.confusion), np.eye(n_classes))
+    assert max(figure.get_size_inches()) < 30

@@ -4,8 +4,10 @@ Imports no arrays: listing results stays fast.
 """
 
 from collections.abc import Mapping, Sequence
+from heapq import nlargest
+from operator import attrgetter
 from statistics import fmean
-from typing import Literal, Self, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -26,6 +28,8 @@ GRADED = ("accuracy", "macro_f1")
 
 
 _LARGE_BIAS, _FEW_CLIPS = 0.02, 300
+_MOST_CLASSES = 40
+"""Classes whose confusion matrix can be read as a whole."""
 
 
 class StoredRecord(BaseModel):
@@ -94,6 +98,16 @@ class ClassScores(StoredRecord):
     f1: float
 
 
+class Confused(NamedTuple):
+    """Clips of one class that are taken for another."""
+
+    label: str
+    predicted: str
+    n_clips: int
+    share: float
+    """Of the clips of the true class."""
+
+
 class FoldScores(StoredRecord):
     """Scores of one fold, by the name of the metric; older records lack those of probabilities."""
 
@@ -153,6 +167,22 @@ class Metrics(StoredRecord):
     def n_clips(self) -> int:
         """How many clips were tested."""
         return sum(entry.n_clips for entry in self.classes)
+
+    def most_confused(self, labels: Sequence[str] = (), most: int = 20) -> list[Confused]:
+        """The pairs of classes with the most clips; [] unless the matrix has too many classes to be shown.
+
+        `labels` are those of the matrix, where not all of them were tested.
+        """
+        labels = labels or [entry.label for entry in self.classes]
+        if len(labels) <= _MOST_CLASSES:
+            return []
+        cells = (
+            Confused(labels[row], labels[column], count, count / sum(counts))
+            for row, counts in enumerate(self.confusion)
+            for column, count in enumerate(counts)
+            if count and column != row
+        )
+        return nlargest(most, cells, key=attrgetter("n_clips", "share"))
 
     @property
     def worst(self) -> ClassScores:

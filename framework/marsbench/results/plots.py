@@ -17,6 +17,9 @@ from marsbench.evaluation.scores import GRADED
 from marsbench.results.schema import Run
 from marsbench.results.studies import Study, Trial
 
+_MOST_CLASSES = 40
+"""Classes whose counts and names have room; of more, the shades are shown, and a part of the names."""
+
 
 class Picture(Figure):
     """A figure that a notebook shows as it is: without pyplot, which tells IPython how to show others."""
@@ -48,16 +51,16 @@ def plot_confusion(run: Run, path: Path | None = None) -> Figure:
 
 
 def _draw(labels: list[str], counts: np.ndarray, shares: np.ndarray) -> Figure:
-    size = 2.5 + 0.6 * len(labels)
+    size, step = 2.5 + 0.6 * min(len(labels), _MOST_CLASSES), -(-len(labels) // _MOST_CLASSES)
     figure = Picture(figsize=(size + 0.8, size), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class")
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xticks(range(0, len(labels), step), labels[::step], rotation=45, ha="right")
+    axes.set_yticks(range(0, len(labels), step), labels[::step])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    for (row, column), count in np.ndenumerate(counts):
+    for (row, column), count in np.ndenumerate(counts) if step == 1 else ():
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=9)
     return figure

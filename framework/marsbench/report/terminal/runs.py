@@ -167,10 +167,16 @@ def values(title: str, attribute: str, found: "Iterable[ValueScores]") -> Table:
 
 
 def confusion(metrics: Metrics, labels: Sequence[str] = ()) -> Table:
-    """Counts, with true classes as rows and predicted classes as columns.
+    """Counts, with true classes as rows and predicted classes as columns; of many classes the largest errors.
 
     `labels` are those of the matrix, where not all of them were tested; columns without a count are left out.
     """
+    if pairs := metrics.most_confused(labels):
+        errors = [(one.label, one.predicted, f"{one.n_clips:,}", percent(one.share)) for one in pairs]
+        numbers = ("clips", "of the class, %")
+        return table(
+            "true", "predicted", numbers=numbers, rows=errors, title="\nClasses that are confused most"
+        )
     tested = [scores.label for scores in metrics.classes]
     labels = labels or tested
     told = [place for place, counts in enumerate(zip(*metrics.confusion, strict=True)) if any(counts)]
