@@ -1,4 +1,4 @@
-"""Time and memory from a plan to a leaderboard and a report over made-up corpora, to see what grows faster than the clips.
+"""Time and memory from a plan to a report over made-up corpora, to see what grows faster than the clips.
 
 The planner, the checks of duplicates, the protocols, the feature store, the scheduler, the runs' files, the
 scores and the board are the real ones. Made up is what other machines would do: reading audio (every clip has
