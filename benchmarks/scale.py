@@ -51,7 +51,7 @@ from marsbench.plugin import Dataset
 
 @dataclass
 class MadeUp(Dataset):
-    """Clips without audio: their classes and speakers in turn."""
+    """Clips without audio: their classes in turn, as many of each speaker."""
     n_clips: int = 1000
     n_classes: int = 4
     n_speakers: int = 10
@@ -63,7 +63,7 @@ class MadeUp(Dataset):
                 f"{number // 1000}/{number}.wav",
                 Path(f"/made-up/{number}.wav"),
                 labels[number % self.n_classes],
-                f"speaker{number // self.n_classes % self.n_speakers}" if self.n_speakers else None,
+                f"speaker{number * self.n_speakers // self.n_clips}" if self.n_speakers else None,
             )
             for number in range(self.n_clips)
         )
