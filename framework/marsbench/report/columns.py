@@ -255,7 +255,7 @@ _VERDICT = (
     Column("verdict", lambda row: row.verdict, "verdict", outputs=_EVERYWHERE),
     Column("limits", lambda row: row.limits or None),
     Column(
-        "pass_confidence", None, "P", "how sure the weakest criterion is met, %",
+        "pass_confidence", None, "P", "confidence that the weakest criterion is met, %",
         "From the draws behind the intervals: above 97.5 for a pass, below 2.5 for a fail.", "share", 0,
         outputs={"data", "terminal", "page"}, min_width=171,
     ),

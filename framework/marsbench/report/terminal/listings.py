@@ -146,7 +146,7 @@ def _audio(corpus: CheckedCorpus) -> Table:
         + f", {total:,.0f} s in all",
     }
     if levels:
-        spread = "{least:.1f} to {most:.1f} dB of full scale, median {median:.1f} dB"
+        spread = "{least:z.1f} to {most:z.1f} dB of full scale, median {median:z.1f} dB"
         shown["peak levels"] = spread.format(**_spread(levels))
     return frameless(rows=shown.items())
 

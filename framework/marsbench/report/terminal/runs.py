@@ -71,15 +71,23 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
     else:
-        sure = run.pass_confidence
-        words = "" if sure is None else f" (P {100 * sure:.0f} %: how sure its weakest criterion is met)"
-        verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), words)
+        verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), _weakest(run))
         parts += [_grades(run.grades), _recalls(run.metrics)]
         parts += [Text(phrases.new_speaker_phrase(run.new_speaker))] if run.new_speaker else []
         parts += [verdict, *(Text(line, "yellow") for line in phrases.limit_lines(run.limits))]
         power = phrases.power_sentence(run.grades, run.metrics, run.n_speakers)
         parts += [Text(power)] if power and not run.limits else []
     return Group(*parts)
+
+
+def _weakest(run: Run) -> str:
+    """The P that the verdict follows, with the criterion that it is of."""
+    graded = [entry for entry in run.grades if entry.confidence is not None]
+    if run.pass_confidence is None or not graded:
+        return ""
+    weakest = min(graded, key=lambda entry: entry.confidence or 0.0)
+    name = phrases.criterion_name(weakest.criterion)
+    return f" (P {100 * run.pass_confidence:.0f} %, of its weakest criterion: {name})"
 
 
 def _members(ensemble: EnsembleRecord) -> Table:
