@@ -3,7 +3,7 @@
 Imports no arrays: listing results stays fast.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import nlargest
 from operator import attrgetter
 from statistics import fmean
@@ -105,7 +105,7 @@ class Confused(NamedTuple):
     predicted: str
     n_clips: int
     share: float
-    """Of the clips of the true class."""
+    """The same as a share of the clips of `label`."""
 
 
 class FoldScores(StoredRecord):
@@ -265,9 +265,15 @@ def agreeing(confidence: float | None, outcome: Outcome | None) -> float | None:
     return min(max(confidence, low), high)
 
 
+def least_sure(grades: Iterable[Grade]) -> Grade | None:
+    """The weakest criterion, by its confidence; None if no confidence is known."""
+    graded = (entry for entry in grades if entry.confidence is not None)
+    return min(graded, key=lambda entry: entry.confidence or 0.0, default=None)
+
+
 def least_confidence(grades: Sequence[Grade]) -> float | None:
     """How sure it is that the weakest criterion is met: what the verdict follows; None if not known."""
-    return min((entry.confidence for entry in grades if entry.confidence is not None), default=None)
+    return weakest.confidence if (weakest := least_sure(grades)) else None
 
 
 def growth_for_pass(grades: Sequence[Grade]) -> float | None:

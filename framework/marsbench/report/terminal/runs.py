@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, objective_title
-from marsbench.evaluation.scores import GRADED, Grade, Metrics, Score
+from marsbench.evaluation.scores import GRADED, Grade, Metrics, Score, least_sure
 from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report import phrases
 from marsbench.report.boards import outcome_text
@@ -82,10 +82,8 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
 
 def _weakest(run: Run) -> str:
     """The P that the verdict follows, with the criterion that it is of."""
-    graded = [entry for entry in run.grades if entry.confidence is not None]
-    if run.pass_confidence is None or not graded:
+    if run.pass_confidence is None or (weakest := least_sure(run.grades)) is None:
         return ""
-    weakest = min(graded, key=lambda entry: entry.confidence or 0.0)
     name = phrases.criterion_name(weakest.criterion)
     return f" (P {100 * run.pass_confidence:.0f} %, of its weakest criterion: {name})"
 
@@ -111,12 +109,11 @@ def _grades(grades: Sequence[Grade]) -> Table:
     """The criteria; of the classes the one with the lowest recall, and the least sure one if that decides."""
     recalls = [entry for entry in grades if entry.criterion.startswith("class_recall ")]
     worst = min(recalls, key=lambda entry: entry.score.value)
-    graded = (entry for entry in recalls if entry.confidence is not None)
-    least_sure = min(graded, key=lambda entry: entry.confidence or 0.0, default=worst)
+    doubtful = least_sure(recalls) or worst
     shown = {phrases.criterion_name(entry.criterion): entry for entry in grades if entry not in recalls}
     shown[f"worst class: {worst.criterion.partition(' ')[2]}"] = worst
-    if least_sure.outcome != worst.outcome:  # few clips, or speakers far apart
-        shown[f"least sure class: {least_sure.criterion.partition(' ')[2]}"] = least_sure
+    if doubtful.outcome != worst.outcome:  # few clips, or speakers far apart
+        shown[f"least sure class: {doubtful.criterion.partition(' ')[2]}"] = doubtful
     rows = (
         (
             name,
