@@ -184,7 +184,7 @@ def gain_of(one: Contender, other: Contender) -> Gain:
     """By how much one is better than the other, clip by clip of the first folds that both have predicted."""
     units = one.candidate.units
     n_folds = min(len(one.inner), len(other.inner))
-    better, worse = (joined(contender.predictions[:n_folds]) for contender in (one, other))
+    better, worse = (joined(contender.first(n_folds).predictions) for contender in (one, other))
     row_of = {clip.id: row for row, clip in enumerate(units.corpus.clips)}
     rows = np.array([row_of[clip] for clip in better.clips], np.int64)
     return paired_gain(better, worse, one.objective, groups_of(units.corpus, rows, units.together))

@@ -265,11 +265,10 @@ class CheckedCorpus:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the class order and every clip's id, audio, label, speaker and attributes."""
-        in_order = sorted(range(len(self.clips)), key=lambda row: self.clips[row].id)
+        in_order = sorted(zip(self.clips, self.facts, strict=True), key=lambda pair: pair[0].id)
         rows = (
-            [clip.id, *_audio_of(clip, self.facts[row]), clip.label, clip.speaker, dict(clip.attributes)]
-            for row in in_order
-            if (clip := self.clips[row])
+            [clip.id, *_audio_of(clip, facts), clip.label, clip.speaker, dict(clip.attributes)]
+            for clip, facts in in_order
         )
         return digest_with_rows([self.labels], rows)
 

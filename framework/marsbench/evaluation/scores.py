@@ -28,7 +28,7 @@ GRADED = ("accuracy", "macro_f1")
 
 
 _LARGE_BIAS, _FEW_CLIPS = 0.02, 300
-_MOST_CLASSES = 40
+MOST_CLASSES = 40
 """Classes whose confusion matrix can be read as a whole."""
 
 
@@ -174,7 +174,7 @@ class Metrics(StoredRecord):
         `labels` are those of the matrix, where not all of them were tested.
         """
         labels = labels or [entry.label for entry in self.classes]
-        if len(labels) <= _MOST_CLASSES:
+        if len(labels) <= MOST_CLASSES:
             return []
         cells = (
             Confused(labels[row], labels[column], count, count / sum(counts))

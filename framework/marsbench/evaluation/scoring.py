@@ -112,6 +112,7 @@ def ways_to_draw(speakers: Sequence[str | None]) -> list[NDArray[np.int64]]:
 @lru_cache(maxsize=2)
 def _by_speaker(speakers: tuple[str | None, ...]) -> NDArray[np.int64]:
     """Number of each clip's speaker, by name, behind those of the clips without one, (n_clips,)."""
+    # As text, "10" before "2": random draws, and so published intervals, rest on the order of these numbers.
     nameless = sorted((row for row, name in enumerate(speakers) if name is None), key=str)
     known = sorted({name for name in speakers if name is not None})
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(known, len(nameless))}

@@ -207,7 +207,9 @@ def _require_use(definition: Definition, corpus: CheckedCorpus, folds: Sequence[
 
 def _first(notes: Iterable[str]) -> list[str]:
     """The first of notes of one kind, and how many more there are."""
-    shown, n_more = list(islice(notes := iter(notes), _NOTES_SHOWN)), sum(1 for _ in notes)
+    remaining = iter(notes)
+    shown = list(islice(remaining, _NOTES_SHOWN))
+    n_more = sum(1 for _ in remaining)
     return [*shown, f"{n_more:,} more notes like the last one"] if n_more else shown
 
 

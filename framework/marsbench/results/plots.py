@@ -13,12 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from marsbench.atomic_files import write_atomically
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS, objective_title
-from marsbench.evaluation.scores import GRADED
+from marsbench.evaluation.scores import GRADED, MOST_CLASSES
 from marsbench.results.schema import Run
 from marsbench.results.studies import Study, Trial
-
-_MOST_CLASSES = 40
-"""Classes whose counts and names have room; of more, the shades are shown, and a part of the names."""
 
 
 class Picture(Figure):
@@ -51,7 +48,7 @@ def plot_confusion(run: Run, path: Path | None = None) -> Figure:
 
 
 def _draw(labels: list[str], counts: np.ndarray, shares: np.ndarray) -> Figure:
-    size, step = 2.5 + 0.6 * min(len(labels), _MOST_CLASSES), -(-len(labels) // _MOST_CLASSES)
+    size, step = 2.5 + 0.6 * min(len(labels), MOST_CLASSES), -(-len(labels) // MOST_CLASSES)
     figure = Picture(figsize=(size + 0.8, size), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
