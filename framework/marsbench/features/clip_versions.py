@@ -18,7 +18,6 @@ from marsbench.config import VersionKind, Versions
 from marsbench.data.audio import MIN_SECONDS, Waveform
 from marsbench.data.segments import content_of
 from marsbench.hashing import derived_seed
-from marsbench.plugin.numba_cache import share_compiled_code
 from marsbench.versions import versions_of
 
 _Samples = NDArray[np.float32]
@@ -77,7 +76,6 @@ def version_of(waveform: Waveform, name: str) -> Waveform:
         waveform: the clip, at least 0.1 s; the version is as long or padded with zeros to that.
         name: one of `names_of`.
     """
-    share_compiled_code(_LIBRARIES)
     one = _VERSIONS[name]
     generator = np.random.default_rng(derived_seed(0, name, content_of(waveform)))
     samples = _MADE_BY[one.kind](waveform, one.amount, generator)

@@ -17,6 +17,8 @@ FeatureKind = Literal["frames", "vector"]
 WAVEFORM, FEATURES = "waveform", "features"
 """Names of the input and output of `FeatureExtractor.onnx_graph`."""
 
+share_compiled_code()  # here, since every process that extracts features imports this module first
+
 
 class FeatureExtractor(Plugin):
     """Computes features of a waveform: `frames` (n_frames, n_dims) or a `vector` (n_dims,), float32."""
@@ -62,7 +64,6 @@ class FeatureExtractor(Plugin):
         Raises:
             PluginError: a wrong shape or dtype, a masked array, too many frames, or NaN or infinite values.
         """
-        share_compiled_code(self.requires)
         values = self.extract(waveform, sample_rate)
         if np.ma.isMaskedArray(values):
             raise PluginError(f"{self.name}.extract returned a masked array; fill it: array.filled(0)")

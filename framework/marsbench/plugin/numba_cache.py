@@ -9,32 +9,29 @@ import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-
-import platformdirs
-from filelock import FileLock
-
-_COMPILED = {"librosa", "numba"}
-
-
-def share_compiled_code(requires: tuple[str, ...]) -> None:
-    """Let one process at a time compile, if a plugin requires a library that numba compiles.
-
-    Args:
-        requires: the plugin's libraries, as in `Plugin.requires`.
-    """
-    if _COMPILED & set(requires):
-        _register()
+from types import ModuleType
 
 
 @cache
-def _register() -> None:
-    from numba.core import event
+def share_compiled_code() -> None:
+    """Let one process at a time compile, from the moment that anything in this process imports numba.
+
+    To be called before librosa is imported: some of its functions are compiled as they are imported.
+    """
+    from wrapt import register_post_import_hook
+
+    register_post_import_hook(_compile_alone, "numba")
+
+
+def _compile_alone(numba: ModuleType) -> None:
+    import platformdirs
+    from filelock import FileLock
 
     guard = threading.Lock()
     # Of the user, wherever `MARSBENCH_HOME` is: numba's files are the installation's.
     lock = FileLock(Path(platformdirs.user_cache_dir("marsbench")) / "numba.lock", thread_local=False)
 
-    class Compilation(event.Listener):
+    class Compilation(numba.core.event.Listener):  # type: ignore[misc, name-defined]  # known after its import
         """Holds the lock while this process looks for compiled code or compiles; calls are nested."""
 
         def on_start(self, event: object) -> None:  # noqa: ARG002 - numba's signature
@@ -46,4 +43,4 @@ def _register() -> None:
             with guard:
                 lock.release()
 
-    event.register("numba:compiler_lock", Compilation())  # type: ignore[no-untyped-call]  # numba has few types
+    numba.core.event.register("numba:compiler_lock", Compilation())

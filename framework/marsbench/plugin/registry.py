@@ -132,8 +132,9 @@ class Entry:
 
     @cached_property
     def _class(self) -> type[Plugin]:
-        module = _import(self)
+        # Before the plugin: what the base prepares (`share_compiled_code`) must hold while that is imported.
         base: type[Plugin] = getattr(importlib.import_module("marsbench.plugin"), _BASES[self.kind])
+        module = _import(self)
         classes = [
             value
             for name, value in vars(module).items()
