@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
 from fixtures.results import made
 from marsbench.data.corpus import AudioFacts, CheckedCorpus, Clip, Corpus
@@ -17,8 +18,10 @@ from marsbench.evaluation.predictions import Decisions, Predictions
 from marsbench.evaluation.scoring import score_predictions
 from marsbench.evaluation.selection_bias import bias_of_best
 from marsbench.evaluation.significance import differences
-from marsbench.hashing import digest, digest_with_rows
-from marsbench.protocols.apply import apply_protocol
+from marsbench.hashing import canonical_json, digest, digest_with_rows
+from marsbench.protocols import splitting
+from marsbench.protocols.apply import _as_json, apply_protocol
+from marsbench.protocols.protocol import Fold
 from marsbench.protocols.splitting import all_rows, first_duplicates, groups_of
 from marsbench.report.terminal.runs import confusion
 from marsbench.results.plots import _draw
@@ -53,6 +56,17 @@ def test_clips_are_in_one_group_if_a_chain_of_speakers_and_recordings_connects_t
     assert first_duplicates(corpus, all_rows(corpus)).tolist() == sorted(firsts.values())
 
 
+@given(parts=st.lists(st.sampled_from(["train", "test", "dev", "out"]), max_size=30))
+@settings(max_examples=40, deadline=None)
+def test_folds_are_hashed_as_their_lists_of_rows(parts: list[str]) -> None:
+    train, test, dev = (np.flatnonzero(np.array(parts) == part) for part in ("train", "test", "dev"))
+    rows = [one.tolist() for one in (train, test, dev)]
+    assert [one.tolist() for one in (Fold(train, test).train, Fold(train, test).dev)] == [rows[0], []]
+    folds = [Fold(train, test, dev), Fold(test, train)]
+    written = [rows if rows[2] else rows[:2], [rows[1], rows[0]]]
+    assert list(_as_json(folds, len(parts))) == list(map(canonical_json, written))
+
+
 @pytest.mark.parametrize("behind", [[], ["by_speaker"], [["label", "statement"]]], ids=str)
 @pytest.mark.parametrize("before", [[], ["é", 1]], ids=str)
 @pytest.mark.parametrize("rows", [[], [[0, 1]], [{"b": 1, "a": None}, [], "é"]], ids=str)
@@ -60,6 +74,30 @@ def test_rows_that_come_one_by_one_are_hashed_as_the_whole_list_is(
     before: list[object], rows: list[object], behind: list[object]
 ) -> None:
     assert digest_with_rows(before, iter(rows), behind) == digest([*before, rows, *behind])
+
+
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=2, max_size=60),
+    n_folds=st.integers(2, 5),
+    seed=st.integers(0, 9),
+    cells=st.sampled_from([1, 1 << 17]),
+)
+@settings(max_examples=60, deadline=None)
+def test_whole_groups_are_divided_into_the_folds_of_scikit_learn(
+    pairs: list[tuple[int, int]], n_folds: int, seed: int, cells: int
+) -> None:
+    groups, targets = np.array(pairs).T
+    assume(min(np.unique(targets, return_counts=True)[1]) >= n_folds <= len(np.unique(groups)))
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    expected = [test.tolist() for _, test in splitter.split(targets, targets, groups)]
+    assume(all(expected))
+    rows = np.arange(len(groups)) * 3 + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitting, "_CELLS", cells)
+        folds = list(splitting.balanced_folds(rows, targets, groups, n_folds, seed))
+    assert [fold.test.tolist() for fold in folds] == [rows[test].tolist() for test in expected]
+    for fold in folds:
+        assert fold.train.tolist() == np.setdiff1d(rows, fold.test).tolist()
 
 
 @given(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -28,6 +28,7 @@ from marsbench.protocols.protocol import (
     FoldCorpora,
     Protocol,
     Rows,
+    mask_of,
 )
 from marsbench.protocols.protocol_file import definition_of, read_protocol_file
 from marsbench.protocols.splitting import first_duplicates, rows_by_corpus
@@ -141,7 +142,10 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
         together=together,
         folds=folds,
         hash=digest_with_rows(
-            [definition.name, METRICS_VERSION, corpus.fingerprint], map(_rows_of, folds), kept
+            [definition.name, METRICS_VERSION, corpus.fingerprint],
+            _as_json(folds, len(corpus.clips)),
+            kept,
+            as_json=str,
         ),
         leakage=leakage,
         notes=(
@@ -154,8 +158,13 @@ def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
     )
 
 
-def _rows_of(fold: Fold) -> list[list[int]]:
-    return [rows.tolist() for rows in (fold.train, fold.test, *([fold.dev] if len(fold.dev) else []))]
+def _as_json(folds: Iterable[Fold], n_clips: int) -> Iterator[str]:
+    """The rows of each fold, whose numbers are written as text once for all folds."""
+    numbers = list(map(str, range(n_clips)))
+    for fold in folds:
+        parts = (fold.train, fold.test, *([fold.dev] if len(fold.dev) else []))
+        texts = (",".join(compress(numbers, mask_of(rows).tolist())) for rows in parts)
+        yield f"[[{'],['.join(texts)}]]"
 
 
 def _corpora(corpus: CheckedCorpus, folds: Sequence[Fold]) -> tuple[FoldCorpora, ...]:

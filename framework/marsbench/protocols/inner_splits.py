@@ -11,11 +11,11 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.hashing import derived_seed
 from marsbench.protocols.protocol import SPEAKER, Fold, Rows
 from marsbench.protocols.splitting import (
+    balanced_folds,
     first_duplicates,
     groups_by_speaker,
     groups_of,
     recording_folds,
-    stratified_group_pairs,
 )
 
 _VALIDATION_SHARE = 0.1
@@ -78,11 +78,9 @@ def _inner_group_folds(
     targets = corpus.targets[train]
     n_folds = min(n_folds, len(np.unique(groups)))
     if np.unique(targets, return_counts=True)[1].min() >= n_folds:
-        pairs = stratified_group_pairs(targets, groups, n_folds, seed)
-    else:
-        by_group = GroupKFold(n_folds, shuffle=True, random_state=seed)
-        pairs = list(by_group.split(train, groups=groups))
-    return [Fold(train[a], train[b]) for a, b in pairs]
+        return list(balanced_folds(train, targets, groups, n_folds, seed))
+    by_group = GroupKFold(n_folds, shuffle=True, random_state=seed)
+    return [Fold(train[a], train[b]) for a, b in by_group.split(train, groups=groups)]
 
 
 def _holdout(corpus: CheckedCorpus, train: Rows, together: Sequence[str], share: float, seed: int) -> Fold:

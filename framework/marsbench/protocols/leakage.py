@@ -1,7 +1,6 @@
 """Keep speakers and duplicates of test clips out of training, and report what train and test share."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -135,7 +134,7 @@ def _drop_duplicates(corpus: CheckedCorpus, fold: Fold) -> Fold:
     """Keep duplicates of test clips out of train and dev, and those of clips of dev out of train."""
     dev = _less(fold.dev, _duplicates_of(corpus, fold.test))
     seen = np.concatenate([fold.test, dev])
-    return replace(fold, train=_less(fold.train, _duplicates_of(corpus, seen)), dev=dev)
+    return Fold(_less(fold.train, _duplicates_of(corpus, seen)), fold.test, dev)
 
 
 def _less(rows: Rows, others: Rows) -> Rows:

@@ -1,7 +1,7 @@
 """The types of this package: folds, protocol definitions, and protocols applied to a corpus."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +17,31 @@ SPEAKER = ("speaker",)
 
 Rows = NDArray[np.int64]
 """Sorted indices into the clips of a checked corpus, (n_rows,)."""
+_NO_ROWS: Rows = np.empty(0, np.int64)
 
 
-@dataclass(frozen=True)
 class Fold:
-    """One split into training and test rows."""
+    """One split into training and test rows, and perhaps `dev` rows.
 
-    train: Rows
-    test: Rows
-    dev: Rows = field(default_factory=lambda: np.empty(0, np.int64))
-    """Rows that tuning, early stopping and calibration use and nothing trains on; empty where they are to
-    divide the training rows."""
+    Tuning, early stopping and calibration use `dev`, on which nothing trains; where it is empty they divide
+    the training rows. These are kept as one bit for each clip: thousands of folds share nearly all of them.
+    """
+
+    def __init__(self, train: Rows, test: Rows, dev: Rows = _NO_ROWS) -> None:
+        self.test, self.dev = test, dev
+        self._is_trained = np.packbits(mask_of(train))
+
+    @property
+    def train(self) -> Rows:
+        """Training rows, a new array."""
+        return np.flatnonzero(np.unpackbits(self._is_trained))
+
+
+def mask_of(rows: Rows) -> NDArray[np.bool_]:
+    """Whether each number up to the largest of `rows` is one of them."""
+    mask = np.zeros(int(rows.max(initial=-1)) + 1, bool)
+    mask[rows] = True
+    return mask
 
 
 @dataclass(frozen=True)

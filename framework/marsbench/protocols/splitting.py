@@ -6,7 +6,7 @@ speakers, () for nothing. Clips that are equal in all of them are one group (`gr
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from marsbench.errors import CorpusError
 from marsbench.protocols.protocol import SPEAKER, Fold, Rows
 
 _SEED = 0
+_CELLS = 1 << 17
+"""Numbers that the search for a group's fold has in memory at a time: a megabyte."""
 
 
 def all_rows(corpus: CheckedCorpus) -> Rows:
@@ -151,22 +153,56 @@ def group_folds(
     require_clips(corpus, n_folds, protocol, rows)
     if (n_groups := len(np.unique(groups))) < n_folds:
         raise CorpusError(f"{protocol} needs {n_folds} {what}; corpus '{corpus.name}' has {n_groups}")
-    pairs = stratified_group_pairs(corpus.targets[rows], groups, n_folds, _SEED)
-    return tuple(Fold(np.sort(rows[train]), np.sort(rows[test])) for train, test in pairs)
+    return tuple(balanced_folds(rows, corpus.targets[rows], groups, n_folds, _SEED))
 
 
-def stratified_group_pairs(
-    targets: Rows, groups: Rows | NDArray[np.str_], n_folds: int, seed: int
-) -> list[tuple[Rows, Rows]]:
-    """(train, test) positions of folds of whole groups, classes balanced; no fold is empty.
+def balanced_folds(
+    rows: Rows, targets: Rows, groups: Rows | NDArray[np.str_], n_folds: int, seed: int
+) -> Iterator[Fold]:
+    """Folds of whole groups, classes balanced; no fold is empty.
 
-    StratifiedGroupKFold may leave a fold empty where few groups have very different numbers of clips. The
-    groups are then divided by their sizes alone.
+    Args:
+        rows: of the clips, (n_rows,).
+        targets: class of each.
+        groups: group of each; there are at least `n_folds`.
+        n_folds: at most the clips of each class.
+        seed: for the order of groups that are equally hard to place.
     """
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+    number = _balanced_numbers(targets, groups, n_folds, seed)
+    if len(np.unique(number)) < n_folds:  # few groups of very different sizes: by these alone
+        from sklearn.model_selection import GroupKFold
 
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    pairs = list(splitter.split(targets, targets, groups))
-    if not all(len(test) for _, test in pairs):
-        pairs = list(GroupKFold(n_folds).split(targets, targets, groups))
-    return pairs
+        for fold, (_, test) in enumerate(GroupKFold(n_folds).split(targets, targets, groups)):
+            number[test] = fold
+    return (Fold(rows[number != fold], rows[number == fold]) for fold in range(n_folds))
+
+
+def _balanced_numbers(targets: Rows, groups: Rows | NDArray[np.str_], n_folds: int, seed: int) -> Rows:
+    """Fold of each clip, as scikit-learn's StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).
+
+    Its own code visits every clip once a fold, and tries the folds for a group one by one.
+    """
+    classes, target = np.unique(targets, return_inverse=True)
+    names, group = np.unique(groups, return_inverse=True)
+    cells = np.bincount(group * len(classes) + target, minlength=len(names) * len(classes))
+    order = np.random.RandomState(seed).permutation(len(names))
+    counts = cells.reshape(-1, len(classes))[order].astype(np.float64)
+    totals, sums = counts.sum(axis=0), np.zeros((n_folds, len(classes)))
+    added = np.array_split(np.eye(n_folds)[:, :, None], -(-n_folds * sums.size // _CELLS))
+    fold_of = np.empty(len(names), np.int64)
+    for one in np.argsort(-counts.std(axis=1), kind="stable").tolist():
+        tried = [((sums + there * counts[one]) / totals).std(axis=1).mean(axis=1) for there in added]
+        best = _most_even(np.concatenate(tried).tolist(), sums.sum(axis=1).tolist())
+        sums[best] += counts[one]
+        fold_of[order[one]] = best
+    return fold_of[group]
+
+
+def _most_even(spreads: list[float], sizes: list[float]) -> int:
+    """The fold with the least spread of classes, of about equal ones the smallest, as scikit-learn has it."""
+    best = 0
+    for fold, spread in enumerate(spreads):
+        is_close = abs(spread - spreads[best]) <= 1e-8 + 1e-5 * spreads[best]
+        if spread < spreads[best] or (is_close and sizes[fold] < sizes[best]):
+            best = fold
+    return best
