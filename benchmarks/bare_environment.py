@@ -1,9 +1,9 @@
-"""A virtual environment that has numpy and onnxruntime and nothing else.
+"""A virtual environment that has numpy, onnxruntime and the packages that are named, and nothing else.
 
-    python benchmarks/bare_environment.py FOLDER
+    python benchmarks/bare_environment.py FOLDER [PACKAGE ...]
 
-Its site-packages holds links to what is installed here: those two and what they require, and no pip. So it
-is made without a network, within a second. The path of its Python is printed.
+Its site-packages holds links to what is installed here: those and what they require, and no pip. So it is
+made without a network, within a second. The path of its Python is printed.
 """
 
 import argparse
@@ -28,13 +28,13 @@ def required(names: tuple[str, ...]) -> set[str]:
     return found
 
 
-def make(folder: Path) -> Path:
-    """The environment in `folder`, which must not exist yet; its Python.
+def make(folder: Path, more: tuple[str, ...] = ()) -> Path:
+    """The environment in `folder`, which must not exist yet, with those packages `more`; its Python.
 
     Raises:
         PackageNotFoundError: one of the packages is not installed here.
     """
-    distributions = [distribution(name) for name in sorted(required(WANTED))]
+    distributions = [distribution(name) for name in sorted(required((*WANTED, *more)))]
     venv.create(folder, symlinks=True, with_pip=False)
     (packages,) = folder.glob("lib/python*/site-packages")
     for each in distributions:
@@ -50,7 +50,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    print(make(parser.parse_args().folder))
+    parser.add_argument("more", nargs="*", metavar="PACKAGE")
+    asked = parser.parse_args()
+    print(make(asked.folder, tuple(asked.more)))
 
 
 if __name__ == "__main__":

@@ -118,20 +118,21 @@ def _print_runs(runs: Sequence[tuple[RunFolder, Run]], results: Path) -> None:
     from marsbench.report.terminal.board import TerminalBoard
     from marsbench.report.terminal.console import out, print_path
     from marsbench.report.terminal.runs import corpus_notes, protocol_notes, run_summary
+    from marsbench.report.terminal.tuning import tuned_in_vain
     from marsbench.results.leaderboard import leaderboards
     from marsbench.results.matrix import matrices
 
     boards, _ = leaderboards(results, criteria=runs[-1][1].criteria)
     rows = {run_id: row for board in boards for row in board.rows for run_id in row.run_ids}
     shown: set[str] = set()
-    for folder, run in runs:
+    for place, (folder, run) in enumerate(runs):
         if run.corpus.fingerprint not in shown:
             out.print(corpus_notes(run))
         for note in protocol_notes(run) if run.protocol.hash not in shown else ():
             out.print(note)
         shown |= {run.corpus.fingerprint, run.protocol.hash}
-        row = rows.get(run.run_id)
-        out.print(run_summary(run, row))
+        before = [one for _, one in runs[:place]]
+        out.print(tuned_in_vain(run, before) or run_summary(run, rows.get(run.run_id)))
         print_path("Files", folder.path)
     for board in boards:
         if board.hash in shown:

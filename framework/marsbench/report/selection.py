@@ -105,11 +105,13 @@ def select_experiment(path: Path, root: Path | None, criteria: Criteria | None) 
     }
     if not ours:
         raise ResultsError(f"no finished run of {path} in {home.absolute()}; run it with: bench run {path}")
-    boards = [
-        replace(board, rows=tuple(row for row in board.rows if row.run_id in ours))
-        for board in boards
-        if ours & {row.run_id for row in board.rows}
+    asked_for = [tuple(row for row in board.rows if row.run_id in ours) for board in boards]
+    left_out += [
+        f"{board.corpus}, {board.protocol}: {len(rows)} of {len(board.rows)} runs; their ranks are among all"
+        for board, rows in zip(boards, asked_for, strict=True)
+        if 0 < len(rows) < len(board.rows)
     ]
+    boards = [replace(board, rows=rows) for board, rows in zip(boards, asked_for, strict=True) if rows]
     boards = _in_order(boards)
     best, notes = _best(home, (row for board in boards for row in board.rows))
     return Selection(

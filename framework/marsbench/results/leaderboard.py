@@ -3,11 +3,10 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,20 +68,13 @@ class Board:
 
     @property
     def shown_rows(self) -> tuple[Row, ...]:
-        """The rows without those tuned ones that are the same as their untuned row, see `folded`."""
-        return tuple(row for row in self.rows if not self._is_folded(row))
+        """The rows without those that are folded into another, see `shown_as`."""
+        return tuple(row for row in self.rows if shown_as(row, self.rows) is row)
 
     def folded(self, row: Row) -> list[Row]:
         """Tuned rows whose tuning found nothing better than this untuned one."""
-        return [
-            one
-            for one in self.rows
-            if one.found_nothing and one.untuned_configuration == row.configuration and self._is_folded(one)
-        ]
-
-    def _is_folded(self, row: Row) -> bool:
-        untuned = (one for one in self.rows if one.configuration == row.untuned_configuration)
-        return row.found_nothing and any(set(row.seeds) <= set(one.seeds) for one in untuned)
+        pairs = [(one, shown_as(one, self.rows)) for one in self.rows]
+        return [one for one, shown in pairs if shown is not one and shown.run_ids == row.run_ids]
 
     @property
     def finished(self) -> str:
@@ -286,15 +278,29 @@ def _same_clips(row: Row) -> tuple[object, ...]:
     return row.board.corpus, row.board.fingerprint, row.scores.get("n_clips"), row.configuration
 
 
-def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Rows by `RANKED_BY`, accuracy and id; equal scores share a rank; failed runs, last, have none."""
+def shown_as(row: Row, rows: Sequence[Row]) -> Row:
+    """The row itself, or of a tuned one that found nothing better the untuned one that stands for both."""
+    if not row.found_nothing:
+        return row
+    untuned = row.board, row.untuned_configuration
+    same = (one for one in rows if (one.board, one.configuration) == untuned)
+    return next((one for one in same if set(row.seeds) <= set(one.seeds)), row)
+
+
+def ranked(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows by `RANKED_BY`, accuracy and id; equal scores share a rank; failed runs, last, have none.
+
+    A row that is folded into another follows it and has its rank: it takes no number from those shown.
+    """
     ordered: list[Row] = []
-    before, rank = (inf, inf), 0
-    placed = sorted(((_place(row), row) for row in rows), key=itemgetter(0))
-    for position, (place, row) in enumerate(placed, 1):
-        rank = rank if place[:2] == before else position
-        before = place[:2]
-        ordered.append(row if before[0] == inf else row._replace(rank=rank))
+    before, rank, n_shown = (inf, inf), 0, 0
+    pairs = [(shown_as(row, rows), row) for row in rows]
+    for shown, row in sorted(pairs, key=lambda pair: (_place(pair[0]), pair[0] is not pair[1])):
+        place = _place(shown)[:2]
+        n_shown += shown is row
+        rank = rank if place == before else n_shown
+        before = place
+        ordered.append(row if place[0] == inf else row._replace(rank=rank))
     return tuple(ordered)
 
 

@@ -139,7 +139,7 @@ class Row(NamedTuple):
         """Whether tuning chose the untuned configuration on every fold: the scores are the untuned row's."""
         return (
             self.tuning is not None
-            and len(self.tuning.untuned_folds) == len(self.tuning.folds)
+            and self.tuning.found_nothing
             and self.scores.get("gain") == 0
             and len(self.run_ids) == 1
         )

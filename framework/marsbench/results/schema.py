@@ -174,6 +174,11 @@ class TuningRecord(StoredRecord):
         """Numbers, from 1, of the folds on which tuning found nothing better."""
         return [fold.fold + 1 for fold in self.folds if not fold.best]
 
+    @property
+    def found_nothing(self) -> bool:
+        """Whether the untuned configuration was used on every fold."""
+        return len(self.untuned_folds) == len(self.folds)
+
     def optimisms(self, untuned: Sequence[FoldScores]) -> list[float | None]:
         """`FoldTuning.optimism` of each fold; `untuned` has the untuned run's scores by fold, if any."""
         name = self.asked.objective

@@ -1,11 +1,10 @@
-"""The example of docs/serve.md, in an environment that has numpy and onnxruntime and nothing else."""
+"""The example of docs/serve.md, in an environment that has the packages it names and nothing else."""
 
 import json
 import re
 import subprocess
 import sys
 import venv
-import wave
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from marsbench.data.audio import decode, load
+from marsbench.data.audio import load
 from marsbench.deployment.formats.onnx import end_to_end, pipeline_probabilities
 from marsbench.plugin.features import FeatureExtractor, Floats, for_model
 from marsbench.plugin.keras import import_keras
@@ -31,12 +30,12 @@ onnx: Any = pytest.importorskip("onnx", reason="onnx, of the extra export, is no
 pytest.importorskip("onnxruntime", reason="onnxruntime, of the extra export, is not installed")
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serve.md").read_text("utf-8"), flags=re.DOTALL)[
-    -1
-]
+DOCS = (ROOT / "docs" / "serve.md").read_text("utf-8")
+SCRIPT = re.findall(r"```python\n(.*?)```", DOCS, flags=re.DOTALL)[-1]
 RATE = 22_050
 LABELS = ["low", "höher", "high"]
-STRANGERS = ["librosa", "marsbench", "onnx", "pip", "scipy", "sklearn", "soundfile", "tensorflow"]
+STRANGERS = ["librosa", "marsbench", "onnx", "pip", "scipy", "sklearn", "tensorflow"]
+PACKAGES = re.findall(r"^pip install (\S.*?) +#", DOCS, flags=re.MULTILINE)[0].split()
 
 Served = subprocess.CompletedProcess[str]
 
@@ -46,10 +45,10 @@ def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Python of a bare environment: of links to what is installed here, or as pip makes it."""
     folder = tmp_path_factory.mktemp("bare") / "venv"
     if request.param == "links":
-        command = [sys.executable, str(ROOT / "benchmarks" / "bare_environment.py"), str(folder)]
+        command = [sys.executable, str(ROOT / "benchmarks" / "bare_environment.py"), str(folder), *PACKAGES]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     venv.create(folder, symlinks=True, with_pip=True)
-    install = ["-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), "numpy", "onnxruntime"]
+    install = ["-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), *PACKAGES]
     found = str(folder / "bin" / "python")
     subprocess.run([found, *install], check=True)
     subprocess.run([found, "-m", "pip", "uninstall", "-q", "-y", "pip"], check=True)
@@ -112,7 +111,7 @@ def test_the_environment_has_nothing_else(python: str) -> None:
 
 
 def test_the_example_is_short() -> None:
-    assert len([line for line in SCRIPT.splitlines() if line]) <= 30
+    assert len([line for line in SCRIPT.splitlines() if line]) <= 25
 
 
 @pytest.mark.parametrize(
@@ -158,50 +157,51 @@ def scope(clip: Floats) -> str:
 
 
 @pytest.mark.parametrize(
-    ("subtype", "n_channels"), [("PCM_U8", 1), ("PCM_16", 1), ("PCM_16", 3), ("PCM_24", 2), ("PCM_32", 2)]
-)
+    ("subtype", "n_channels", "rate"),
+    [
+        ("PCM_U8", 1, 8000), ("PCM_16", 3, 8000), ("PCM_24", 2, 8000), ("FLOAT", 1, 8000),
+        ("DOUBLE", 2, 8000),
+        ("PCM_16", 1, 16_000), ("PCM_16", 2, 48_000), ("FLOAT", 2, 4000),
+    ],
+)  # fmt: skip
 def test_it_hears_the_samples_that_marsbench_does(
-    python: str, scope: str, clip: Floats, subtype: str, n_channels: int
+    python: str, scope: str, clip: Floats, subtype: str, n_channels: int, rate: int
 ) -> None:
-    soundfile.write("clip.wav", clip[:, :n_channels], 8000, subtype=subtype)
+    whole = np.concatenate([clip] * max(1, rate // 8000))
+    soundfile.write("clip.wav", whole[:, :n_channels], rate, subtype=subtype)
     printed = answers(serve(python, scope, "clip.wav"))
     assert list(printed.values()) == sorted(printed.values(), reverse=True)
-    heard = np.array([printed[str(place)] for place in range(len(clip))]) / 2**31
-    np.testing.assert_allclose(heard, decode(Path("clip.wav").read_bytes()).samples, atol=1e-7)
+    wanted = load(Path("clip.wav"), 8000).samples[: len(clip)]
+    heard = np.array([printed[str(place)] for place in range(len(wanted))]) / 2**31
+    np.testing.assert_allclose(heard, wanted, atol=1e-6)
 
 
 @pytest.fixture
 def bad_clips(clip: Floats) -> None:
-    soundfile.write("fast.wav", clip, 44_100)
-    soundfile.write("float.wav", clip, 8000, subtype="FLOAT")
     soundfile.write("short.wav", clip[:799], 8000)
     soundfile.write("silent.wav", 0 * clip, 8000)
-    soundfile.write("whole.wav", clip, 8000)
-    Path("cut.wav").write_bytes(Path("whole.wav").read_bytes()[:-7])
+    soundfile.write("nan.wav", np.nan * clip, 8000, subtype="FLOAT")
     Path("text.wav").write_text("I am no audio")
     Path("empty.wav").touch()
-    with wave.open("nothing.wav", "wb") as file:
-        file.setparams((1, 2, 8000, 0, "NONE", ""))
 
 
 @pytest.mark.usefixtures("bad_clips")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fast.wav"], r"fast\.wav is at 44100 Hz\. \S+ needs .* at 8000 Hz: ffmpeg -i fast\.wav -ar 8000 "),
-        (["float.wav"], r"float\.wav: unknown format: 3\. \S+ needs a PCM WAV .* -i float\.wav -ar 8000 "),
-        (["text.wav"], "text.wav: file does not start with RIFF id"),
-        (["empty.wav"], "empty.wav: .* needs a PCM WAV"),
-        (["cut.wav"], "cut.wav: cannot reshape"),
-        (["gone.wav"], "No such file or directory: 'gone.wav'"),
-        (["short.wav"], r"short\.wav is silent or shorter than 0\.1 s"),
-        (["silent.wav"], r"silent\.wav is silent or shorter than 0\.1 s"),
-        (["nothing.wav"], r"nothing\.wav is silent or shorter than 0\.1 s"),
-        ([], "usage: python serve.py"),
+        (["scope.onnx", "text.wav"], "text.wav: .*Format not recognised"),
+        (["scope.onnx", "empty.wav"], "empty.wav: "),
+        (["scope.onnx", "gone.wav"], "gone.wav: "),
+        (["scope.onnx", "short.wav"], r"short\.wav is silent, shorter than 0\.1 s"),
+        (["scope.onnx", "silent.wav"], r"silent\.wav is silent"),
+        (["scope.onnx", "nan.wav"], r"nan\.wav is .* no finite numbers"),
+        (["gone.onnx", "short.wav"], r"gone\.onnx: "),
+        (["scope.onnx"], "usage: python serve.py"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_it_cannot_serve_is_one_line(python: str, scope: str, words: list[str], message: str) -> None:
-    served = serve(python, scope, *words)
+@pytest.mark.usefixtures("scope")
+def test_what_it_cannot_serve_is_one_line(python: str, words: list[str], message: str) -> None:
+    served = serve(python, *words)
     assert (served.returncode, served.stdout, served.stderr.count("\n")) == (1, "", 1)
     assert re.search(message, served.stderr)

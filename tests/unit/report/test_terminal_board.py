@@ -126,7 +126,7 @@ def test_a_tuned_row_is_folded_into_its_untuned_one_if_tuning_found_nothing(
     (board,), _ = leaderboards(Path("results"))
     untuned = board.rows[0]
     folds = [type("Fold", (), {"fold": 0, "best": best})]
-    found = type("Tuning", (), {"folds": folds, "untuned_folds": [] if best else [1]})
+    found = type("Tuning", (), {"folds": folds, "found_nothing": not best})
     tuned: Any = untuned._replace(
         run_ids=("x-s0-abc123",), configuration="tuned", tuner="random", tuning=found,  # type: ignore[arg-type]
         scores={**untuned.scores, "gain": 0.0},

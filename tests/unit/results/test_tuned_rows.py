@@ -1,17 +1,24 @@
 """What a board tells of a tuned run beside the untuned one: gain, optimism, and a log loss that is worse."""
 
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fixtures.made_runs import metrics
 from marsbench.config import Criteria
 from marsbench.evaluation.scores import Metrics, grade
 from marsbench.report.board_notes import board_notes
+from marsbench.report.page import build_page
 from marsbench.report.phrases import row_details, tuning_lines
+from marsbench.report.selection import select_all
+from marsbench.report.terminal.board import TerminalBoard
+from marsbench.report.terminal.tuning import tuned_in_vain
 from marsbench.results.leaderboard import leaderboards, row_beside_others
 from marsbench.results.row import Row
 from marsbench.results.schema import FoldTuning, TuningRecord
@@ -134,3 +141,56 @@ def test_the_legend_says_what_optimism_is(board: Callable[..., Row]) -> None:
     row = row_beside_others(Path("results"), find_run(Path("results"), "tuned").read_run())
     assert row is not None
     assert row.optimisms == pytest.approx([0.05])
+
+
+@pytest.fixture
+def _tuned_in_vain(finished_run: Write) -> None:
+    """The best pipeline and the last one, both also tuned for nothing, around one that was never tuned."""
+    for name, score in {"best": 0.9, "middle": 0.8, "worst": 0.7}.items():
+        known: dict[str, Any] = {"settings": {"tiny.id": name}, "metrics": scored(score, 0.5, score)}
+        finished_run(f"{name}-s0-{name}1", score, **known)
+        if name != "middle":
+            finished_run(f"{name}-s0-{name}0", score, **known, tuning=tuning_of(fold(0, best=0)))
+
+
+@pytest.mark.usefixtures("_tuned_in_vain")
+def test_ranks_count_what_is_shown_in_every_output(bench: Bench) -> None:
+    (made,), _ = leaderboards(Path("results"))
+    assert [row.rank for row in made.shown_rows] == [1, 2, 3]
+    file = io.StringIO()
+    Console(width=80, file=file).print(TerminalBoard(made))
+    ranks = re.findall(r"^(\d) tiny", file.getvalue(), re.MULTILINE)
+    markdown = re.findall(r"^\| (\d) \|", bench("leaderboard", "--markdown").stdout, re.MULTILINE)
+    latex = re.findall(r"^(\d) &", bench("leaderboard", "--latex").stdout, re.MULTILINE)
+    page = re.findall(r'class="num rank" data-value="(\d)"', build_page(select_all(Path("results"), None)))
+    assert ranks == markdown == latex == page == ["1", "2", "3"]
+    values = json.loads(bench("leaderboard", "--json").stdout)
+    assert [one["rank"] for one in values] == [1, 1, 2, 3, 3]
+    assert [one["tuner"] is None for one in values] == [True, False, True, True, False]
+
+
+def test_seeds_that_were_not_tuned_leave_the_tuned_row_its_untuned_rank(finished_run: Write) -> None:
+    known: dict[str, Any] = {"settings": {}, "metrics": scored(0.8, 0.5, 0.8)}
+    finished_run("a-s0-a", 0.8, **known)
+    finished_run("a-s1-b", 0.6, settings={}, seed=1, metrics=scored(0.6, 0.5, 0.6))
+    finished_run("a-s0-c", 0.8, **known, tuning=tuning_of(fold(0, best=0)))
+    finished_run("other-s0-d", 0.75, metrics=scored(0.75, 0.5, 0.75))
+    (made,), _ = leaderboards(Path("results"))
+    assert [(row.rank, row.tuner is None, len(row.run_ids)) for row in made.rows] == [
+        (1, True, 1),
+        (2, True, 2),
+        (2, False, 1),
+    ]
+
+
+def test_a_tuned_run_with_the_scores_of_the_untuned_one_above_is_one_line(finished_run: Write) -> None:
+    known: dict[str, Any] = {"settings": {}, "metrics": scored(0.8, 0.5, 0.8)}
+    untuned = finished_run("a-s0-a", 0.8, **known).read_run()
+    tuned = finished_run("a-s0-c", 0.8, **known, tuning=tuning_of(fold(0, best=0))).read_run()
+    better = tuned.model_copy(update={"tuning": tuning_of(fold(0))})
+    line = tuned_in_vain(tuned, [untuned])
+    assert line is not None
+    assert "tiny + tiny, tuned (3 trials), stratified5, seed 0: tuning found nothing better" in line.plain
+    assert tuned_in_vain(tuned, []) is tuned_in_vain(untuned, [untuned]) is None
+    assert tuned_in_vain(better, [untuned]) is None
+    assert tuned_in_vain(tuned, [untuned.model_copy(update={"seed": 1})]) is None

@@ -58,11 +58,7 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     Scores of the same pipeline under a stricter protocol are told first; `row` has them.
     """
     stricter = row.stricter if row else None
-    settings = "".join(f", {name}={value}" for name, value in run.settings.items())
-    tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
-    tuned = ", ".join([tuned, *training_words(run)])
-    head = f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
-    parts: list[RenderableType] = [Text(head, "bold")]
+    parts: list[RenderableType] = [Text(head(run), "bold")]
     parts += [Text(phrases.view_phrase(stricter), "yellow")] if stricter else []
     parts += [Text(line, "yellow") for line in phrases.tuning_lines(run.tuning, row)]
     if run.ensemble and run.ensemble.weights:
@@ -78,6 +74,14 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
         power = phrases.power_sentence(run.grades, run.metrics, run.n_speakers)
         parts += [Text(power)] if power and not run.limits else []
     return Group(*parts)
+
+
+def head(run: Run) -> str:
+    """The line above a run's scores."""
+    settings = "".join(f", {name}={value}" for name, value in run.settings.items())
+    tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
+    tuned = ", ".join([tuned, *training_words(run)])
+    return f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
 
 
 def _weakest(run: Run) -> str:

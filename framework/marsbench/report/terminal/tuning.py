@@ -8,12 +8,26 @@ from rich.text import Text
 
 from marsbench.evaluation.metrics import objective_title
 from marsbench.report.terminal.console import frameless, n_more, table
-from marsbench.report.terminal.runs import percent
+from marsbench.report.terminal.runs import head, percent
 from marsbench.results.row import Row
-from marsbench.results.schema import TuningRecord
+from marsbench.results.schema import Run, TuningRecord, training_words
 from marsbench.results.studies import Study, Trial
 
 _COLOURS = {"complete": "green", "pruned": "dim", "failed": "red"}
+
+
+def tuned_in_vain(run: Run, before: Iterable[Run]) -> Text | None:
+    """A line instead of the scores of a tuned run that are those of an untuned one `before`; else None."""
+    is_shown = any(one.tuning is None and _scored_as(one) == _scored_as(run) for one in before)
+    if not is_shown or run.metrics is None or run.tuning is None or not run.tuning.found_nothing:
+        return None
+    line = ": tuning found nothing better on any fold; its scores are those of the untuned run above."
+    return Text.assemble((head(run), "bold"), line)
+
+
+def _scored_as(run: Run) -> tuple[object, ...]:
+    settings = run.settings, training_words(run)
+    return run.features.name, run.model.name, settings, run.protocol.hash, run.seed, run.metrics
 
 
 def tuning_summary(tuning: TuningRecord, row: Row | None) -> Table:
