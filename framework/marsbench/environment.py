@@ -1,6 +1,7 @@
 """The environment of a result: versions, machine, git commit; what libraries print that nobody needs."""
 
 import importlib
+import json
 import os
 import platform
 import subprocess
@@ -10,9 +11,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from shlex import quote
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from marsbench.errors import ExportError
 
@@ -72,9 +75,17 @@ def import_extra(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ExportError(
-            f"{module.partition('.')[0]} is not installed: pip install 'marsbench[{extra}]'"
-        ) from error
+        raise ExportError(f"{module.partition('.')[0]} is not installed: {install_hint(extra)}") from error
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs an extra of marsbench: of the checkout that is in use, or of the package."""
+    origin: dict[str, Any] = json.loads(distribution("marsbench").read_text("direct_url.json") or "{}")
+    if not origin.get("dir_info", {}).get("editable"):
+        return f"pip install {quote(f'marsbench[{extra}]')}"
+    checkout = Path(unquote(urlsplit(origin["url"]).path))
+    where = "." if checkout == Path.cwd() else checkout
+    return f"pip install -e {quote(f'{where}[{extra}]')}"
 
 
 @contextmanager

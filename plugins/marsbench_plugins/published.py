@@ -93,7 +93,7 @@ class PublishedCorpus(Dataset):
         """
         root = Path(self.root).expanduser() if self.root else home() / "data" / self.name
         folder = self._folder_of_clips(root)
-        named, notes = self._found(folder)
+        named, left_out = self._found(folder)
         found = {name: one for name, one in named.items() if self.part in ("", one[1].get(self.counted))}
         what = f"{self.title} {self.part}".strip()
         if not found:
@@ -106,8 +106,9 @@ class PublishedCorpus(Dataset):
                 f"none of the {len(found):,} {what} clips in {shown_path(root)} has a label; {self.title}'s "
                 f"files {self.label_files} have them and must be in that folder too"
             )
-        if lacking := len(found) - len(clips):
-            notes.append(f"{lacking:,} clips left out because {self.title} gives them no label")
+        there = {clip.id for clip in clips}
+        if lacking := tuple(name for name in found if name not in there):
+            left_out.append((f"clips left out that {self.title} gives no label", lacking))
         present = {clip.label for clip in clips}
         ordered = dict.fromkeys([*self.words.get(_LABEL, {}).values(), *self.published])
         return Corpus(
@@ -115,7 +116,8 @@ class PublishedCorpus(Dataset):
             labels=tuple(label for label in ordered if label in present),
             clips=tuple(clips),
             licence=self.licence,
-            notes=(*notes, *self._differences(clips)),
+            notes=tuple(self._differences(clips)),
+            left_out=tuple(left_out),
         )
 
     @property
@@ -186,8 +188,10 @@ class PublishedCorpus(Dataset):
             unpack(path, target / self._zip_folders()[name], Silent())
         return target
 
-    def _found(self, root: Path) -> tuple[dict[str, tuple[Path, dict[str, str]]], list[str]]:
-        """Path and values of each clip, by id, sorted by name, and notes on what was left out.
+    def _found(
+        self, root: Path
+    ) -> tuple[dict[str, tuple[Path, dict[str, str]]], list[tuple[str, tuple[str, ...]]]]:
+        """Path and values of each clip, by id, sorted by name, and what is left out, as `Corpus.left_out`.
 
         Of several files of one id the lossless and least nested one is chosen.
         """
@@ -199,14 +203,19 @@ class PublishedCorpus(Dataset):
             told = {name: text for name, text in match.groupdict().items() if text is not None}
             values = self.refined(self._in_words(told))
             found.setdefault(self.clip_id.format(**values, stem=path.stem), (path, values))
-        notes = []
-        if repeated := len(named) - len(found):
-            notes.append(f"{repeated:,} files left out because another one has the same clip name")
-        if others := len(audio) - len(named):
-            notes.append(
-                f"{others:,} audio files left out because they are not named like {self.title} clips"
-            )
-        return dict(sorted(found.items(), key=lambda pair: (pair[1][0].stem, pair[0]))), notes
+        used = {path for path, _ in found.values()}
+        left_out = {
+            "files left out that have another one's clip name": [p for p, _ in named if p not in used],
+            f"audio files left out that are not named like {self.title} clips": sorted(
+                set(audio) - {path for path, _ in named}
+            ),
+        }
+        unused = [
+            (what, tuple(path.relative_to(root).as_posix() for path in paths))
+            for what, paths in left_out.items()
+            if paths
+        ]
+        return dict(sorted(found.items(), key=lambda pair: (pair[1][0].stem, pair[0]))), unused
 
     def _labels(self, root: Path) -> dict[str, dict[str, str]]:
         """What the corpus's own files tell of its clips, in words, by id."""

@@ -32,6 +32,7 @@ from marsbench.data.compressed import has_pyav
 from marsbench.deployment.bundle_files import RECORD, AnyBundle, is_bundle, read_bundle
 from marsbench.deployment.bundle_record import BaseRecord, GoldenClip, Origin, sure_phrase, worth_phrase
 from marsbench.deployment.prediction import Prediction, beyond_full_scale
+from marsbench.environment import install_hint
 from marsbench.errors import AudioError, BenchError
 from marsbench.evaluation.scores import grade
 from marsbench.plugin.registry import discover, drop_in_folders
@@ -139,7 +140,7 @@ def show_input(bundle: AnyBundle, folder: Path) -> None:
         key="file", on_change=partial(_remember, "file"),
     )  # fmt: skip
     if not has_pyav():
-        left.caption(escaped(f"{_NEEDS_PYAV} need PyAV on the server: pip install 'marsbench[av]'."))
+        left.caption(escaped(f"{_NEEDS_PYAV} need PyAV on the server: {install_hint('av')}."))
     recorded = right.audio_input(
         "Or record your voice",
         sample_rate=_MICROPHONE_RATE,

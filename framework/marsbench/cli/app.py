@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from marsbench.cli.options import DEFAULT_RESULTS, Plugins, Results
-from marsbench.environment import SAFE_PATH
+from marsbench.environment import SAFE_PATH, install_hint
 from marsbench.errors import ConfigError
 
 _SCRIPT = Path(__file__).parents[1] / "app" / "page.py"
@@ -42,7 +42,7 @@ def app(
     from marsbench.plugin.registry import drop_in_folders, holds_plugins
 
     if find_spec("streamlit") is None:
-        raise ConfigError("bench app needs streamlit, which is not installed: pip install 'marsbench[app]'")
+        raise ConfigError(f"bench app needs streamlit, which is not installed: {install_hint('app')}")
     if bundle is not None:  # a missing or damaged one is reported here, not in the browser
         read_bundle_record(bundle)
     require_free(_ADDRESS, port)

@@ -68,8 +68,9 @@ def show(
         require_json(output)
     with TerminalProgress() as progress:
         corpus = checked_corpus(
-            registry_of(plugins), data, parse_settings(settings), progress, reading=reading
-        )
+            registry_of(plugins), data, parse_settings(settings), progress, reading=reading,
+            split=definition.split,
+        )  # fmt: skip
     applied = apply_protocol(definition, corpus)
     if output is not None:
         write_protocol_file(output, applied, corpus)

@@ -16,6 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from marsbench.data.limited_reader import LimitedReader
+from marsbench.environment import install_hint
 from marsbench.errors import AudioError, first_line
 
 SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".webm"})
@@ -86,7 +87,7 @@ def as_wav(data: bytes, container: str, max_seconds: float) -> bytes:
         import av
     except ImportError as error:
         raise AudioError(
-            "M4A, MP4, AAC and WebM need PyAV: pip install 'marsbench[av]'; or convert the file: "
+            f"M4A, MP4, AAC and WebM need PyAV: {install_hint('av')}; or convert the file: "
             "ffmpeg -i FILE FILE.wav"
         ) from error
     av.logging.set_level(av.logging.PANIC)

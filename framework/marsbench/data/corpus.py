@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsbench.data.corpus_options import Channel
-from marsbench.errors import CorpusError, is_plain, shown, unknown
+from marsbench.errors import CorpusError, is_plain, shown, shown_path, unknown
 from marsbench.hashing import digest_with_rows, slug
+
+_NAMED = 3
+"""Files that are left out, named in a note."""
 
 
 class ClipSource(NamedTuple):
@@ -77,6 +80,17 @@ class Corpus:
     licence: str = "unknown"
     notes: tuple[str, ...] = ()
     """What users should know about how the corpus was read, one line each."""
+    left_out: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Names of files or clips that are not used, behind what and why, as in "files left out that are not
+    audio"."""
+
+    def with_left_out(self) -> "Corpus":
+        """The corpus with a note on each kind of what is left out, which names the first few."""
+        notes = []
+        for what, names in self.left_out:
+            more = ", ...; bench data check lists all" if len(names) > _NAMED else ""
+            notes.append(f"{what}: {len(names):,} ({', '.join(map(shown_path, names[:_NAMED]))}{more})")
+        return replace(self, notes=(*self.notes, *notes))
 
     def __post_init__(self) -> None:
         if self.name != slug(self.name):

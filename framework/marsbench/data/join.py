@@ -88,6 +88,7 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
             *_renamed(words),
             *_left_out(parts, kept, shared),
         ),
+        left_out=tuple((f"{part.name}: {what}", names) for part in parts for what, names in part.left_out),
     )
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from marsbench.config import Experiment
-from marsbench.data.audio_validation import OnBad, check_audio
-from marsbench.data.corpus import CheckedCorpus, Corpus
+from marsbench.data.audio_validation import OnBad, check_audio, examine
+from marsbench.data.corpus import AudioFacts, CheckedCorpus, Corpus
 from marsbench.data.corpus_options import AS_LISTED, Reading
 from marsbench.data.folders import walked_once
 from marsbench.data.join import join_as_read
@@ -27,6 +27,10 @@ from marsbench.protocols.apply import apply_protocol, find_protocol, with_member
 from marsbench.protocols.protocol import Protocol
 
 _LABELS_SHOWN = 10
+_MOST_EXAMINED = 20
+"""Clips without a speaker that are looked at before all others are."""
+_Split = Callable[[CheckedCorpus], object]
+"""Raises CorpusError where a corpus cannot be split as it is asked for."""
 
 
 class Source(NamedTuple):
@@ -85,8 +89,14 @@ def make_plans(
     for pipeline in pipelines:
         check(pipeline)
     sources = _sources(found, by_plugin)
-    checked = reduce(_load_and_check(sources, experiment.reading, experiment.bad_audio, progress))
-    groups_of(checked, experiment.normalise)  # raises where speakers are not known
+
+    def split(listed: CheckedCorpus) -> None:
+        groups_of(listed, experiment.normalise)  # raises where speakers are not known
+        for definition in with_members(definitions, listed).values():
+            definition.split(listed)
+
+    checked = reduce(_load_and_check(sources, experiment.reading, experiment.bad_audio, progress, split))
+    groups_of(checked, experiment.normalise)
     corpus = _with_notes(checked, voice_notes(checked, independent=experiment.independent_clips), progress)
     with phase("splits"):
         protocols = {
@@ -136,25 +146,31 @@ def checked_corpus(
     progress: Progress,
     on_bad: OnBad = "skip",
     reading: Reading = AS_LISTED,
+    split: _Split | None = None,
 ) -> CheckedCorpus:
     """The corpus that `data` names, with every file examined; unusable files are listed in it.
 
-    Several names or paths are joined.
+    Several names or paths are joined. `split` is called before any audio is read, as `_split_as_listed` says.
 
     Raises:
-        BenchError: no such dataset or path, a setting that does not fit, or corpora that cannot be joined.
+        BenchError: no such dataset or path, a setting that does not fit, corpora that cannot be joined, or
+            what `split` raises.
     """
     places = [data] if isinstance(data, str) else data
     found = resolve_datasets(registry, places, reading)
     by_plugin = settings_by_plugin(settings, [entry for entry, _ in found])
-    return checked_sources(_sources(found, by_plugin), progress, on_bad, reading)
+    checked = _load_and_check(_sources(found, by_plugin), reading, on_bad, progress, split)
+    return _with_voices(checked, progress)
 
 
 def checked_sources(
     sources: Sequence[Source], progress: Progress, on_bad: OnBad = "skip", reading: Reading = AS_LISTED
 ) -> CheckedCorpus:
     """The corpus of one or several sources, as `checked_corpus`."""
-    checked = _load_and_check(sources, reading, on_bad, progress)
+    return _with_voices(_load_and_check(sources, reading, on_bad, progress), progress)
+
+
+def _with_voices(checked: CheckedCorpus, progress: Progress) -> CheckedCorpus:
     return _with_notes(checked, voice_notes(checked), progress)
 
 
@@ -234,13 +250,17 @@ def _answers(entry: Entry, question: Callable[[type[Dataset]], bool]) -> bool:
 
 
 def _load_and_check(
-    sources: Sequence[Source], reading: Reading, on_bad: OnBad, progress: Progress
+    sources: Sequence[Source],
+    reading: Reading,
+    on_bad: OnBad,
+    progress: Progress,
+    split: _Split | None = None,
 ) -> CheckedCorpus:
     """The checked corpus; `progress` is told how each path was read."""
     _require_taker(sources, reading)
     parts = []
     for source in sources:
-        with phase("listing"), progress.track(f"Loading {source.entry.name}", 1) as advance:
+        with phase("listing"), progress.track(f"Loading {_read_by(source)}", 1) as advance:
             parts.append(_listed_part(source, reading, is_alone=len(sources) == 1))
             advance(1)
         if source.found_at is not None:
@@ -248,8 +268,32 @@ def _load_and_check(
     corpus = _one_of(parts, reading)
     for note in corpus.notes:
         progress.say(note)
+    if split:
+        with phase("splits"):
+            _split_as_listed(corpus, split)
     with phase("audio check"):
         return check_audio(corpus, on_bad, progress)
+
+
+def _split_as_listed(corpus: Corpus, split: _Split) -> None:
+    """Call `split` with the corpus as it is listed, as if all clips could be used and were no duplicates.
+
+    What it raises then it would raise of the clips that are left by the audio check, too: fewer clips cannot
+    be split where more cannot. But clips without a speaker are used only if one of the first is no bad audio.
+    """
+    nameless = [clip for clip in corpus.clips if clip.speaker is None]
+    clips = corpus.clips
+    if len(nameless) < len(clips) and all(examine(clip.path).problem for clip in nameless[:_MOST_EXAMINED]):
+        clips = tuple(clip for clip in clips if clip.speaker is not None)
+    clips = tuple(sorted(clips, key=lambda clip: clip.id))
+    split(CheckedCorpus(corpus, clips, tuple(AudioFacts(content=clip.id) for clip in clips)))
+
+
+def _read_by(source: Source) -> str:
+    """What a path is read as: a table, a folder, or a corpus of that name."""
+    if source.found_at is None or _knows_classes(source):
+        return source.entry.name
+    return "a table of clips" if Path(source.found_at).is_file() else "a folder of clips"
 
 
 def _read_as(source: Source, corpus: Corpus) -> str:
@@ -259,7 +303,7 @@ def _read_as(source: Source, corpus: Corpus) -> str:
     n_speakers = len({clip.speaker for clip in corpus.clips} - {None})
     whose = f" of {n_speakers:,} {'speaker' if n_speakers == 1 else 'speakers'}" if n_speakers else ""
     size = f"{len(corpus.clips):,} clips{whose}; classes: {shown}"
-    return f"{source.found_at} is read as {source.entry.name}: {size}"
+    return f"{source.found_at} is read as {_read_by(source)}: {size}"
 
 
 def listed_sources(sources: Sequence[Source], reading: Reading) -> Corpus:
@@ -315,4 +359,4 @@ def listed_corpus(entry: Entry, parameters: Settings, reading: Reading = AS_LIST
         raise PluginError(f"{entry.name}.load failed: {type(error).__name__}: {error}") from error
     if not isinstance(corpus, Corpus):
         raise PluginError(f"{entry.name}.load returned {type(corpus).__name__}; a Corpus is needed")
-    return apply_reading(corpus, reading)
+    return apply_reading(corpus.with_left_out(), reading)

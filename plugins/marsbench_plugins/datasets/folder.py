@@ -34,6 +34,8 @@ MAX_DEPTH = 32
 """Levels of folders that are searched for audio."""
 _MAX_FILES_EXAMINED = 10_000
 _ENDINGS = ".csv, .tsv or .txt"
+_LeftOut = dict[str, list[Path]]
+"""Files that are not used, behind what and why."""
 
 
 @dataclass
@@ -97,7 +99,7 @@ class Folder(Dataset):
             raise CorpusError("folder needs a folder or table to read: use --data PATH")
         root = Path(self.root).expanduser()
         try:
-            clips, notes = self._find(root)
+            clips, notes, left_out = self._find(root)
         except OSError as error:
             raise CorpusError(
                 f"{error.filename or root} cannot be read: {error.strerror or error}"
@@ -107,7 +109,12 @@ class Folder(Dataset):
         clips, more = self._with_speakers(clips)
         where = Path(os.path.abspath(root))  # noqa: PTH100 - Path.absolute keeps '..', resolve follows links
         name = slug(where.stem if root.is_file() else where.name)
-        return Corpus(name, self._classes(clips), tuple(clips), notes=(*notes, *more))
+        told = tuple(
+            (what, tuple(path.relative_to(root).as_posix() for path in paths))
+            for what, paths in left_out.items()
+            if paths
+        )
+        return Corpus(name, self._classes(clips), tuple(clips), notes=(*notes, *more), left_out=told)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -120,8 +127,8 @@ class Folder(Dataset):
         except (CorpusError, OSError):
             return False
 
-    def _find(self, root: Path) -> tuple[list[Clip], list[str]]:
-        """Clips of a folder or table, and notes on how it was read and what was left out."""
+    def _find(self, root: Path) -> tuple[list[Clip], list[str], _LeftOut]:
+        """Clips of a folder or table, notes on how it was read, and what was left out."""
         columns = self._columns()
         if not root.exists():
             raise CorpusError(
@@ -130,18 +137,18 @@ class Folder(Dataset):
         if root.is_file():
             if root.suffix.lower() not in TABLES:
                 raise CorpusError(f"{root} is neither a folder nor a table ({_ENDINGS})")
-            return _from_table(root, root.parent, columns)
+            return *_from_table(root, root.parent, columns), {}
         base = _base(root, columns)
         notes = [f"classes are the folders in {base.relative_to(root)}"] if base != root else []
         tables = _tables(base, columns)
         if len(tables) == 1 and len(_folders_with_audio(base)) < 2:
             clips, more = _from_table(tables[0], root, columns)
-            return clips, [f"read from the table {tables[0].name}", *more, *_unlisted(root, clips)]
-        clips, more = self._from_folders(root, base)
+            return clips, [f"read from the table {tables[0].name}", *more], _unlisted(root, clips)
+        clips, more, left_out = self._from_folders(root, base)
         if not clips:
             raise CorpusError(_why_no_clips(root))
         ignored = (f"table {table.name} not read; give it as root to read it" for table in tables)
-        return clips, [*notes, *more, *ignored]
+        return clips, [*notes, *more, *ignored], left_out
 
     def _columns(self) -> Mapping[str, str]:
         """The columns that are asked for; no label is needed of a table where an expression finds it."""
@@ -152,20 +159,22 @@ class Folder(Dataset):
             raise ConfigError("--columns label= is for --label REGEX, which finds the classes in the paths")
         return asked
 
-    def _from_folders(self, root: Path, base: Path) -> tuple[list[Clip], list[str]]:
-        """Clips by the folders below `base`, with ids relative to `root`; notes as `_find`."""
+    def _from_folders(self, root: Path, base: Path) -> tuple[list[Clip], list[str], _LeftOut]:
+        """Clips by the folders below `base`, with ids relative to `root`; the rest as `_find`."""
         files = list(_files_below(root))
         audio = [path for path in files if _is_audio(path)]
+        others = {"files left out that are not audio": [path for path in files if not _is_audio(path)]}
         if self.reading.label and audio:
-            clips = self._in_any_folders(root, audio)
-            return clips, _notes((), [], 0, len(files) - len(audio))
+            return self._in_any_folders(root, audio), [], others
         inside = {path: path.relative_to(base).parts[:-1] for path in audio if path.is_relative_to(base)}
         layout = self._layout(root, {folders for folders in inside.values() if folders})
         found = [_clip(root, path, layout, folders) for path, folders in inside.items() if folders]
         clips = [clip for clip in found if clip]
         used = {folders[0] for folders in inside.values() if folders}
         empty = [folder.name for folder in _class_folders(base) if folder.name not in used]
-        return clips, _notes(layout, empty, len(audio) - len(clips), len(files) - len(audio))
+        there = {clip.path for clip in clips}
+        unused = {"audio files left out that are in no class's folder": [p for p in audio if p not in there]}
+        return clips, _notes(layout, empty), unused | others
 
     def _in_any_folders(self, root: Path, audio: list[Path]) -> list[Clip]:
         """Clips without a label, whatever folders they lie in."""
@@ -282,11 +291,12 @@ def _shown(seconds: float | None) -> str:
     return f"{seconds:.3f}" if round(seconds, 3) == seconds else f"{seconds:.9f}".rstrip("0")
 
 
-def _unlisted(root: Path, clips: list[Clip]) -> list[str]:
-    """A note that counts the audio files below `root` that a table does not list."""
+def _unlisted(root: Path, clips: list[Clip]) -> _LeftOut:
+    """The audio files below `root` that a table does not list."""
     listed = {os.path.normpath(clip.path) for clip in clips}
-    n = sum(_is_audio(path) and os.path.normpath(path) not in listed for path in _files_below(root))
-    return [f"audio files left out that the table does not list: {n:,}"] if n else []
+    audio = filter(_is_audio, _files_below(root))
+    unlisted = [path for path in audio if os.path.normpath(path) not in listed]
+    return {"audio files left out that the table does not list": unlisted}
 
 
 def _clip(root: Path, path: Path, layout: Folders, folders: Folders) -> Clip | None:
@@ -299,14 +309,10 @@ def _clip(root: Path, path: Path, layout: Folders, folders: Folders) -> Clip | N
     return Clip(name, path, values[CLASS], values.get(SPEAKER), others)
 
 
-def _notes(layout: Folders, without_audio: list[str], n_audio: int, n_others: int) -> list[str]:
+def _notes(layout: Folders, without_audio: list[str]) -> list[str]:
     notes = [f"folders are read as {'/'.join(layout)}"] if len(layout) > 1 else []
     if without_audio:
         notes.append(f"sub-folders without audio left out: {', '.join(without_audio)}")
-    if n_audio:
-        notes.append(f"audio files left out that are in no class's folder: {n_audio:,}")
-    if n_others:
-        notes.append(f"files left out that are not audio: {n_others:,}")
     return notes
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from marsbench.data.corpus import Corpus
 from marsbench.data.tables import table_of_dataset
+from marsbench.environment import install_hint
 from marsbench.errors import ConfigError, CorpusError, with_type
 from marsbench.hashing import slug
 from marsbench.plugin.base import Dataset
@@ -42,7 +43,7 @@ class HuggingFace(Dataset):
         try:
             from datasets import load_dataset
         except ImportError as error:
-            raise ConfigError("hf needs the package 'datasets': pip install 'marsbench[hf]'") from error
+            raise ConfigError(f"hf needs the package 'datasets': {install_hint('hf')}") from error
         asked = {"name": self.config, "split": self.split, "revision": self.revision}
         try:
             return load_dataset(self.source, **{key: value for key, value in asked.items() if value})

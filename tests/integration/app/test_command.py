@@ -12,6 +12,7 @@ import pytest
 
 from marsbench.atomic_files import home
 from marsbench.cli import app
+from marsbench.environment import install_hint
 
 Bench = Callable[..., Any]
 
@@ -20,7 +21,7 @@ def test_without_streamlit_one_line_says_how_to_get_it(bench: Bench, monkeypatch
     monkeypatch.setattr(app, "find_spec", lambda _: None)
     result = bench("app")
     assert result.exit_code == 1
-    assert "pip install 'marsbench[app]'" in result.stderr
+    assert install_hint("app") in result.stderr
     assert result.stderr.count("\n") == 1
 
 

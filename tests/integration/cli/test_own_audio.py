@@ -85,6 +85,26 @@ def test_a_table_as_excel_writes_it_is_one_command_to_a_board(
     assert (row["corpus"], row["speakers_apart"]) == ("tabelle", True)
 
 
+@pytest.mark.parametrize("command", [("run", *GRID), ("protocols", "show", "speaker2")])
+@pytest.mark.parametrize(("nameless", "problem"), [(8, "names no speaker"), (1, "names no speaker"), (0, "")])
+def test_speakers_that_are_missing_are_told_before_any_other_audio_is_read(
+    bench: Bench, kit: Path, tmp_path: Path, command: tuple[str, ...], nameless: int, problem: str
+) -> None:
+    lines = ["path,label,speaker"]
+    for number in range(8):
+        tone = np.sin(np.arange(4000) * (0.2 + 0.1 * number))
+        soundfile.write(tmp_path / f"{number}.wav", tone, 8000)
+        lines.append(f"{number}.wav,{'LH'[number % 2]},{'' if number < nameless else f's{number // 2}'}")
+    (tmp_path / "empty.wav").touch()  # names no speaker and is not used either
+    Path(tmp_path / "clips.csv").write_text("\n".join([*lines, "empty.wav,L,"]))
+    where = ("--protocol", "speaker2") if command[0] != "protocols" else ()
+    ran = bench(*command, *where, "--data", tmp_path / "clips.csv", "--plugins", kit)
+    assert "clips.csv is read as a table of clips: 9 clips" in ran.stderr
+    assert ran.exit_code == bool(problem), ran.stderr
+    assert problem in ran.stderr
+    assert ("Checking audio" in ran.stderr) is not bool(problem)
+
+
 def test_segments_of_long_files_are_one_command_to_a_board(
     bench: Bench, kit: Path, write: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from marsbench.data.audio_validation import check_audio, examine
 from marsbench.data.compressed import container_of
 from marsbench.data.corpus import Clip, Corpus
 from marsbench.data.segments import SegmentedFile
+from marsbench.environment import install_hint
 from marsbench.errors import AudioError, CorpusError, raise_machine_fault
 from marsbench.features.store import FeatureStore
 from marsbench.plugin.registry import discover
@@ -124,7 +125,7 @@ def test_without_pyav_the_message_names_the_formats_and_the_line_to_convert(
     (tmp_path / "a.m4a").write_bytes(recorded(name))
     monkeypatch.setitem(sys.modules, "av", None)  # not importable
     problem = examine(tmp_path / "a.m4a").problem or ""
-    assert "M4A, MP4, AAC and WebM need PyAV: pip install 'marsbench[av]'" in problem
+    assert f"M4A, MP4, AAC and WebM need PyAV: {install_hint('av')}" in problem
     assert problem.endswith("ffmpeg -i FILE FILE.wav")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from marsbench.config import Versions
+from marsbench.environment import install_hint
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS
 from marsbench.evaluation.scores import Grade, Score
@@ -108,7 +109,7 @@ def test_a_tracker_that_is_not_installed_is_one_line(
     monkeypatch.setitem(sys.modules, name, None)
     result = bench("log", "a-b", "--to", name)
     assert result.exit_code == 1
-    assert result.stderr == f"bench: {name} is not installed: pip install 'marsbench[{name}]'\n"
+    assert result.stderr == f"bench: {name} is not installed: {install_hint(name)}\n"
 
 
 @pytest.mark.slow

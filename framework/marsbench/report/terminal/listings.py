@@ -37,6 +37,7 @@ _INPUT_SHAPES: dict[FeatureKind, tuple[int, ...]] = {"frames": (174, 59), "vecto
 """Shapes of the reference features, since a search space may depend on the shape."""
 _NAMED = 5
 """Speakers that a table of folds names."""
+_MOST_LEFT_OUT = 20
 _MOST_SPEAKERS = 50
 """Rows of the table of speakers."""
 _MOST_COLUMNS = 10
@@ -110,9 +111,8 @@ def corpus_report(corpus: CheckedCorpus) -> RenderableType:
     """Counts by class and speaker, rates, durations, duplicates, and every bad file with its reason."""
     about = f"{corpus.name}: {len(corpus.clips)} usable clips; licence: {corpus.corpus.licence}"
     synthetic = [Text("The audio is synthetic.", "yellow")] if corpus.corpus.synthetic else []
-    return Group(
-        Text(about, "bold"), *synthetic, _classes(corpus), _audio(corpus), *_duplicates(corpus), *_bad(corpus)
-    )
+    files = [*_duplicates(corpus), *_bad(corpus), *_left_out(corpus)]
+    return Group(Text(about, "bold"), *synthetic, _classes(corpus), _audio(corpus), *files)
 
 
 def _classes(corpus: CheckedCorpus) -> Table:
@@ -192,6 +192,7 @@ def corpus_facts(corpus: CheckedCorpus) -> dict[str, Any]:
             "near": named(corpus.near_duplicates),
             "different_labels": named(corpus.contradictions),
         },
+        "left_out": {what: list(names) for what, names in corpus.corpus.left_out},
         "problems": {clip.id: clip.reason for clip in corpus.bad},
         "notes": list(corpus.corpus.notes),
     }
@@ -211,6 +212,16 @@ def _duplicates(corpus: CheckedCorpus) -> list[Text]:
             names = listed([corpus.clips[row].id for row in rows], between=" = ")
             lines.append(Text(names + different))
     return lines or [Text("No duplicate clips.")]
+
+
+def _left_out(corpus: CheckedCorpus) -> list[Text]:
+    lines: list[Text] = []
+    for what, names in corpus.corpus.left_out:
+        lines += [Text(f"{what[:1].upper()}{what[1:]}: {len(names):,}", "yellow")]
+        lines += [Text(f"  {name}") for name in names[:_MOST_LEFT_OUT]]
+        if (more := len(names) - _MOST_LEFT_OUT) > 0:
+            lines.append(Text(f"  and {more:,} more; --json lists all"))
+    return lines
 
 
 def _bad(corpus: CheckedCorpus) -> list[Text]:

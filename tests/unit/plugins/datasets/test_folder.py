@@ -90,10 +90,20 @@ def test_hidden_files_and_folders_are_ignored(tree: Tree) -> None:
 def test_what_is_left_out_is_noted(tree: Tree) -> None:
     corpus = Folder(str(tree("sad/a.wav", "sad/a.txt", "calm/b.wav", "README", "c.wav", "docs/d.md"))).load()
 
-    assert corpus.notes == (
+    assert corpus.with_left_out().notes == (
         "sub-folders without audio left out: docs",
-        "audio files left out that are in no class's folder: 1",
-        "files left out that are not audio: 3",
+        "audio files left out that are in no class's folder: 1 (c.wav)",
+        "files left out that are not audio: 3 (README, docs/d.md, sad/a.txt)",
+    )
+
+
+def test_of_many_files_left_out_the_first_are_named_and_how_to_see_all(tree: Tree) -> None:
+    root = tree("sad/a.wav", "calm/b.wav", *(f"{number}.txt" for number in range(5)))
+    corpus = Folder(str(root)).load()
+
+    assert corpus.left_out == (("files left out that are not audio", tuple(f"{n}.txt" for n in range(5))),)
+    assert corpus.with_left_out().notes == (
+        "files left out that are not audio: 5 (0.txt, 1.txt, 2.txt, ...; bench data check lists all)",
     )
 
 

@@ -351,7 +351,9 @@ def test_of_copies_in_two_formats_the_lossless_one_is_read(tmp_path: Path) -> No
     corpus = load("crema_d", tmp_path)
     assert recognising(tmp_path) == ["crema_d"]
     assert {clip.path.suffix for clip in corpus.clips} == {".wav"}
-    assert "2 files left out because another one has the same clip name" in corpus.notes
+    assert [(what, len(names)) for what, names in corpus.left_out] == [
+        ("files left out that have another one's clip name", 2)
+    ]
 
 
 def test_sentences_of_esd_are_those_of_a_language_in_each_emotion(tmp_path: Path) -> None:
@@ -366,7 +368,8 @@ def test_turns_without_an_agreed_label_are_left_out_and_counted(tmp_path: Path) 
         ("neutral", "session1_female"),
         ("frustration", "session1_male"),
     ]
-    assert "1 clips left out because IEMOCAP gives them no label" in corpus.notes
+    (_, unlike), (what, names) = corpus.left_out
+    assert (what, len(names), len(unlike)) == ("clips left out that IEMOCAP gives no label", 1, 1)
 
 
 @pytest.mark.parametrize("name", ["iemocap", "meld"])
