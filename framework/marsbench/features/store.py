@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -47,10 +48,12 @@ from marsbench.plugin.registry import Recipe, make
 from marsbench.progress import Progress, Silent
 from marsbench.versions import versions_of
 
-_CHUNK = 16
-"""Clips per extraction task."""
+_CHUNK, _MOST = 16, 256
+"""Fewest and most clips of an extraction task: large corpora have larger and fewer ones."""
+_TASKS = 1000
+"""About so many tasks, before each has the most clips."""
 _PART = 512
-"""Clips per partial file; an interruption loses fewer than that."""
+"""Clips of a partial file, of tasks with the fewest clips; larger tasks have a file each."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,13 @@ class FeatureFile:
         rows = self._rows[self._starts[position] : self._starts[position + 1]]
         return rows if self.kind == "frames" else rows[0]
 
-    def extracted(self, position: int) -> ExtractedClip:
-        """One clip's rows (n_rows, n_dims), read without mapping, so that no pages stay in memory."""
-        width, start = self._index["n_dims"], int(self._starts[position])
-        count = (int(self._starts[position + 1]) - start) * width
-        values = np.fromfile(self.path, np.dtype("<f4"), count, offset=4 * start * width)
-        return ExtractedClip(values.reshape(-1, width), self.seconds_of(position))
+    def extracted(self, first: int, n_clips: int) -> list[ExtractedClip]:
+        """Rows (n_rows, n_dims) of clips in turn, read without mapping, so that no pages stay in memory."""
+        width, starts = self._index["n_dims"], self._starts[first : first + n_clips + 1]
+        count, offset = int(starts[-1] - starts[0]) * width, 4 * width * int(starts[0])
+        rows = np.fromfile(self.path, np.dtype("<f4"), count, offset=offset).reshape(-1, width)
+        bounds = enumerate(pairwise((starts - starts[0]).tolist()), first)
+        return [ExtractedClip(rows[start:end], self.seconds_of(clip)) for clip, (start, end) in bounds]
 
     @cached_property
     def _index(self) -> dict[str, Any]:
@@ -224,11 +228,10 @@ class FeatureStore:
     def _join(self, whole: FeatureFile, wanted: list[str]) -> None:
         """Write the complete file from all others, and remove the partial ones that it replaces."""
         files = self._whole_files()
-        places = _places(files)
-        found = ((sha256, *places[sha256]) for sha256 in wanted)
-        self._write(whole.path, ((sha256, file.extracted(position)) for sha256, file, position in found))
+        self._write(whole.path, zip(wanted, _in_turn(_places(files), wanted), strict=True))
+        replaced = set(wanted)
         for file in files:
-            if file.path.name.startswith("part-") and set(wanted) >= set(file.clips):
+            if file.path.name.startswith("part-") and replaced.issuperset(file.clips):
                 for path in reversed(file.files):
                     path.unlink(missing_ok=True)
 
@@ -239,23 +242,24 @@ class FeatureStore:
 
     def _extract(self, missing: dict[str, Clip], progress: Progress, run_all: RunAll) -> None:
         waiting: Extracted = {}
+        size = min(max(_CHUNK, len(missing) // _TASKS), _MOST)
         try:
             with progress.track(f"Extracting {self._title}", len(missing)) as advance:
-                for extracted in run_all(self._extractions(missing)):
+                for extracted in run_all(self._extractions(missing, size)):
                     waiting |= extracted
                     advance(len(extracted))
-                    if len(waiting) >= _PART:
+                    if size > _CHUNK or len(waiting) >= _PART:
                         self._write_part(waiting)
                         waiting = {}
         finally:  # also after Ctrl-C: keep what was extracted
             if waiting:
                 self._write_part(waiting)
 
-    def _extractions(self, missing: dict[str, Clip]) -> Iterator[Extraction]:
+    def _extractions(self, missing: dict[str, Clip], size: int) -> Iterator[Extraction]:
         clips = [(key, clip.source) for key, clip in missing.items()]
         clips.sort(key=lambda clip: (str(clip[1].path), clip[1].start or 0.0))
-        for start in range(0, len(clips), _CHUNK):
-            chunk = tuple(clips[start : start + _CHUNK])
+        for start in range(0, len(clips), size):
+            chunk = tuple(clips[start : start + size])
             yield Extraction(self._recipe, self._folders, chunk, self._version)
 
     def _write_part(self, clips: Extracted) -> None:
@@ -333,6 +337,19 @@ def stored_places(recipe: Recipe, *, is_checked: bool = True) -> Places:
 
 def _places(files: Iterable[FeatureFile]) -> Places:
     return {clip: (file, position) for file in files for position, clip in enumerate(file.clips)}
+
+
+def _in_turn(places: Places, wanted: Sequence[str]) -> Iterator[ExtractedClip]:
+    """The clips of some keys in their order; those that follow one another in a file are read at once."""
+    file, first, n_clips = None, 0, 0
+    for key in wanted:
+        other, position = places[key]
+        if file is other and position == first + n_clips and n_clips < _MOST:
+            n_clips += 1
+            continue
+        yield from file.extracted(first, n_clips) if file else ()
+        file, first, n_clips = other, position, 1
+    yield from file.extracted(first, n_clips) if file else ()
 
 
 @dataclass(frozen=True, slots=True)

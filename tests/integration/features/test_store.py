@@ -1,7 +1,7 @@
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,8 @@ import pytest
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.errors import ConfigError, PluginError, StorageError
-from marsbench.features.extraction import ExtractedClip, run_here
+from marsbench.features import store as store_module
+from marsbench.features.extraction import Extracted, ExtractedClip, Extraction, run_here
 from marsbench.features.store import FeatureFile, FeatureStore, clear_store, store_use
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureExtractor
@@ -206,6 +207,34 @@ def test_extractions_give_the_same_file_in_whatever_order_they_end(
         checked, run_all=lambda extractions: reversed(list(run_here(extractions)))
     )
     assert one.path.read_bytes() == two.path.read_bytes()
+
+
+@pytest.mark.parametrize(("tasks", "most"), [(1000, 256), (5, 7), (2, 3)])
+def test_extractions_of_any_size_give_the_same_file_and_larger_ones_are_kept_one_by_one(
+    kit: Path, corpus: CheckedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: int, most: int
+) -> None:
+    recipe = discover((kit,)).get("features", "crossings").recipe({})
+    expected = FeatureStore(recipe, (kit,), tmp_path / "one").features_of(corpus).path.read_bytes()
+    for name, value in (("_CHUNK", 2), ("_TASKS", tasks), ("_MOST", most), ("_PART", 4)):
+        monkeypatch.setattr(store_module, name, value)
+    sizes: list[int] = []
+
+    def killed(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
+        for extraction in extractions:
+            if sum(sizes) > 12:
+                sizes.append(len(list((tmp_path / "two").glob("*/part-*.f32"))))
+                raise KeyboardInterrupt
+            sizes.append(len(extraction.clips))
+            yield extraction()
+
+    with pytest.raises(KeyboardInterrupt):
+        FeatureStore(recipe, (kit,), tmp_path / "two").features_of(corpus, run_all=killed)
+    *sizes, n_parts = sizes
+    assert set(sizes) == {min(max(2, 30 // tasks), most)}
+    assert n_parts == (len(sizes) if sizes[0] > 2 else len(sizes) // 2)
+    whole = FeatureStore(recipe, (kit,), tmp_path / "two").features_of(corpus)
+    assert whole.path.read_bytes() == expected
+    assert not list(whole.path.parent.glob("part-*"))
 
 
 def clips_times(corpus: CheckedCorpus, times: int, folder: Path) -> list[Clip]:
