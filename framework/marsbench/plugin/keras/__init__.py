@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from marsbench.environment import without_lines
@@ -49,16 +49,33 @@ def has_gpu() -> bool:
     return bool(import_tensorflow().config.list_physical_devices("GPU"))
 
 
-def make_deterministic(seed: int) -> None:
+def make_deterministic(seed: int, *, is_stateless: bool = False) -> None:
     """Reset Keras's layer names, seed Python, NumPy and TensorFlow, and enable deterministic operations.
 
     Two fits that start with this and have equal arguments are bit-identical on one machine. Models created
-    before can still predict.
+    before can still predict. If what is fitted `is_stateless`, it uses no random operation of TensorFlow's
+    own, whose kernels have a state: then functions that were optimised before stay so.
     """
     keras = import_keras()
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(seed)
+    with _kept_kernels() if is_stateless else nullcontext():
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(seed)
     import_tensorflow().config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def _kept_kernels() -> Iterator[None]:
+    """Let nothing clear TensorFlow's cache of kernels: a network's functions would be optimised again.
+
+    That takes as long as 15 training steps. There is no public way to reset the one without the other.
+    """
+    bindings = importlib.import_module("tensorflow.python.pywrap_tfe")
+    clear = bindings.TFE_ContextClearCaches
+    bindings.TFE_ContextClearCaches = lambda _context: None
+    try:
+        yield
+    finally:
+        bindings.TFE_ContextClearCaches = clear
 
 
 def _imported(module: str) -> Any:

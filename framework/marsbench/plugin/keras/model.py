@@ -28,6 +28,8 @@ _STEPS, _BATCHES, _EPOCH = 24, (8, 64), 512
 least number of clips in an epoch, which goes through fewer clips several times."""
 _RISE = 0.25
 """Share of the epochs in which the rate of one cycle rises to `learning_rate`, linearly from 0."""
+_BUILT_IN = "marsbench_plugins."
+"""Beginning of the modules of networks that draw no random numbers by TensorFlow's own operations."""
 _RUNGS = (1 / 8, 3 / 8, 1.0)
 """Shares of all epochs after which a tuner may stop a trial."""
 
@@ -143,7 +145,7 @@ class KerasModel(Model):
         """
         if not len(train):
             raise TrainingError(f"{self.name}: no clips to train on")
-        make_deterministic(context.seed)
+        make_deterministic(context.seed, is_stateless=type(self).__module__.startswith(_BUILT_IN))
         self.network_, schedule = self._prepare(hp, train.features.input_shape, context.n_classes)
         validation = context.validation
         if validation is not None and not schedule.early_stopping and self.patience:

@@ -5,6 +5,7 @@ test that compares it with its own, in which anything may be kept.
 """
 
 import hashlib
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,12 @@ class Tiny(KerasModel):
         return import_keras().Sequential(
             [import_keras().Input(input_shape), *inner, layers.Dense(n_classes, activation="softmax")]
         )
+
+
+class Own(Tiny):
+    """As a network that comes with marsbench."""
+
+    __module__ = "marsbench_plugins.models.own"
 
 
 @dataclass
@@ -209,12 +216,13 @@ FITS: dict[str, Callable[[], KerasModel]] = {
     "another loss": lambda: fitted(Tiny(epochs=2, dropout=0.3), label_smoothing=0.1),
     "another optimiser": lambda: fitted(Tiny(epochs=2, dropout=0.3), weight_decay=0.1),
     "an LSTM": lambda: fitted(Recurrent(epochs=3)),
+    "a built-in one": lambda: fitted(Own(epochs=3, dropout=0.4)),
 }
 
 
 ORDERS = (
-    ("this", "another rate", "another architecture", "this", "an LSTM"),
-    ("an LSTM", "another architecture", "an LSTM", "this"),
+    ("this", "another rate", "another architecture", "this", "an LSTM", "a built-in one"),
+    ("a built-in one", "an LSTM", "a built-in one", "another architecture", "an LSTM", "this"),
 )
 """In a fresh process: what comes first, the same once it is kept, another kind after them. And those here."""
 
@@ -230,7 +238,18 @@ def test_a_fit_comes_to_what_it_does_in_a_fresh_process_whatever_was_fitted_befo
     for name, value in zip(fresh + used, done.stdout.split() + here, strict=True):
         outcomes.setdefault(name, set()).add(value)
     assert {name: len(values) for name, values in outcomes.items()} == dict.fromkeys(outcomes, 1)
-    assert len(set.union(*outcomes.values())) == 4
+    assert len(set.union(*outcomes.values())) == 5
+
+
+@pytest.mark.parametrize(("model", "is_cleared"), [(Own(epochs=1), False), (Tiny(epochs=1), True)])
+def test_only_a_built_in_network_finds_functions_that_were_optimised_before(
+    model: KerasModel, is_cleared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_keras()
+    bindings, cleared = importlib.import_module("tensorflow.python.pywrap_tfe"), list[object]()
+    monkeypatch.setattr(bindings, "TFE_ContextClearCaches", cleared.append)
+    fitted(model)
+    assert bool(cleared) == is_cleared
 
 
 @pytest.fixture(scope="module")
