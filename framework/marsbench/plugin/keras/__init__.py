@@ -69,7 +69,7 @@ def _kept_kernels() -> Iterator[None]:
 
     That takes as long as 15 training steps. There is no public way to reset the one without the other.
     """
-    bindings = importlib.import_module("tensorflow.python.pywrap_tfe")
+    bindings: Any = importlib.import_module("tensorflow.python.pywrap_tfe")
     clear = bindings.TFE_ContextClearCaches
     bindings.TFE_ContextClearCaches = lambda _context: None
     try:
