@@ -24,8 +24,7 @@ from marsbench.automl.selection import (
     Winner,
     best_members,
     gain_of,
-    mean_score,
-    pooled_predictions,
+    pooled_contender,
 )
 from marsbench.automl.successive_halving import TIME_LIMIT, Screening
 from marsbench.config import Experiment, Fusion, Search
@@ -317,7 +316,10 @@ class _Search:
 
     @phase("choosing")
     def _chosen(self, shortlist: Sequence[Contender], entrants: Sequence[_Entrant]) -> Found:
-        """The winner: the ensemble if its inner score is above that of each member, else the best."""
+        """The winner: the ensemble, unless the best run alone is clearly better on the hold-outs.
+
+        Log loss, by which members are chosen, tells more with few clips than a difference of a few errors.
+        """
         if not (usable := self._usable(entrants)):
             if refused := self.record.not_exported:
                 raise ExportError(f"no run can be exported: {'; '.join(dict.fromkeys(refused.values()))}")
@@ -337,10 +339,11 @@ class _Search:
             ids = [by_name[one.name].run.run_id for one in members]
             runs.append(self._fused(ids))
             if runs[-1][1].metrics:
-                inner.append(pooled_predictions(members))
-                pooled = mean_score(self.screening.objective, inner[-1])
-                if pooled > score and runs[-1][1].run_id not in self.record.not_exported:
-                    winner, score = runs[-1], pooled
+                pooled = pooled_contender(members)
+                inner.append(pooled.predictions)
+                is_refused = runs[-1][1].run_id in self.record.not_exported
+                if not is_refused and not gain_of(best.contender, pooled).is_clear:
+                    winner, score = runs[-1], pooled.score
         inner += [one.predictions for one in shortlist if all(one is not run.contender for run in entrants)]
         chosen = corrected(self.screening.objective, runs, inner, runs.index(winner))
         self._keep(winner=Winner(run_id=winner[1].run_id, score=score, chosen=chosen))

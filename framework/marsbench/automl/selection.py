@@ -63,11 +63,11 @@ class HoldoutScore(_Pipeline):
 
 
 class Winner(_Record):
-    """The run with the best inner score."""
+    """The run that is exported."""
 
     run_id: str
     score: float
-    """The inner score that it was chosen by; no test clip is in it."""
+    """Its inner score; no test clip is in it."""
     chosen: ChosenScore | None = None
     """Its score on the test clips, corrected for having been chosen; None if there was nothing to choose."""
 
@@ -233,12 +233,13 @@ def pooled_log_loss(members: Sequence[Contender]) -> float:
     return float(np.mean(losses))
 
 
-def pooled_predictions(members: Sequence[Contender]) -> list[Predictions]:
-    """What an ensemble predicts inside each fold's training part, weights as in `pooled_log_loss`."""
-    return [
-        one.predictions.with_probabilities(fused)
-        for one, fused in zip(members[0].inner, _pooled(members), strict=True)
+def pooled_contender(members: Sequence[Contender]) -> Contender:
+    """The ensemble's predictions inside each fold's training part, by weights as in `pooled_log_loss`."""
+    first = members[0]
+    pooled = [
+        one.with_probabilities(fused) for one, fused in zip(first.predictions, _pooled(members), strict=True)
     ]
+    return first._replace(inner=tuple(InnerPredictions(one, ()) for one in pooled))
 
 
 def _pooled(members: Sequence[Contender]) -> list[NDArray[np.float64]]:

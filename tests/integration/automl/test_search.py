@@ -228,6 +228,14 @@ def test_an_ensemble_is_made_under_a_protocol_that_was_named(find: Find, protoco
     assert [run.ensemble is not None for _, run in found.runs] == [False, False, True]
 
 
+@pytest.mark.parametrize(("gain", "wins"), [(Gain(0.04, 0.02, 9), True), (Gain(0.06, 0.02, 9), False)])
+def test_an_ensemble_wins_unless_the_best_run_alone_is_clearly_better(
+    find: Find, monkeypatch: pytest.MonkeyPatch, gain: Gain, wins: bool
+) -> None:
+    monkeypatch.setattr("marsbench.automl.search.gain_of", lambda *_: gain)
+    assert (find().winner[1].ensemble is not None) == wins
+
+
 def test_another_time_is_another_search(find: Find) -> None:
     assert find().path != find(time_budget=2000).path
 

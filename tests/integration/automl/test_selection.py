@@ -15,9 +15,8 @@ from marsbench.automl.selection import (
     Contender,
     best_members,
     improves_pool,
-    mean_score,
+    pooled_contender,
     pooled_log_loss,
-    pooled_predictions,
 )
 from marsbench.runner.ensemble_job import InnerPredictions
 
@@ -108,7 +107,7 @@ def test_the_weights_that_a_fold_meets_are_those_of_the_other_folds() -> None:
 
     def pooled_score() -> float:
         members = [contender(str(k), one, targets) for k, one in enumerate(says)]
-        return mean_score("macro_f1", pooled_predictions(members))
+        return pooled_contender(members).score
 
     before = pooled_score()
     # In fold 0 one of them is right and the other wrong, which only that fold's own weights could tell.
