@@ -1,5 +1,6 @@
 """The environment of a result: versions, machine, git commit; what libraries print that nobody needs."""
 
+import gc
 import importlib
 import json
 import os
@@ -113,3 +114,15 @@ def without_lines(is_noise: Callable[[str], bool]) -> Iterator[None]:
                 sys.stderr.writelines(line for line in lines if not is_noise(line))
     finally:
         os.close(saved)
+
+
+@contextmanager
+def no_search_for_cycles() -> Iterator[None]:
+    """Pause the garbage collector: records and clips have no cycles, and searching many takes long."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

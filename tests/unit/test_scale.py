@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fixtures.results import made
@@ -15,7 +16,7 @@ from marsbench.data.corpus import AudioFacts, CheckedCorpus, Clip, Corpus
 from marsbench.data.voices import voices_of
 from marsbench.evaluation import scoring
 from marsbench.evaluation.predictions import Decisions, Predictions
-from marsbench.evaluation.scoring import score_predictions
+from marsbench.evaluation.scoring import drawn, score_predictions, sums_by_cluster, ways_to_draw
 from marsbench.evaluation.selection_bias import bias_of_best
 from marsbench.evaluation.significance import differences
 from marsbench.hashing import canonical_json, digest, digest_with_rows
@@ -147,6 +148,23 @@ def test_draws_in_smaller_blocks_are_the_same_draws(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(scoring, "_CELLS", 12 * 7)
     assert score_predictions(one) == scores
     assert differences(full) == pairs
+
+
+@pytest.mark.parametrize("n_speakers", [3, 12, 120, 400])
+def test_kept_and_dense_draws_are_the_sparse_ones(n_speakers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    speakers = [f"s{row % n_speakers}" for row in range(120)]
+    (one,), *_ = contenders(speakers)
+    by_speaker = ways_to_draw(speakers)[0]
+    dense = sums_by_cluster(one, by_speaker)
+    found = drawn(dense).sums
+    monkeypatch.setattr(scoring, "_KEPT", 0)
+    columns = np.concatenate([one.targets[one.correct], 3 + one.targets, 6 + one.predicted])
+    rows = np.concatenate([by_speaker[one.correct], by_speaker, by_speaker])
+    sparse = csr_array((np.ones(len(rows), np.int64), (rows, columns)), dense.shape)
+    assert (dense.toarray() == sparse.toarray()).all()
+    expected = np.concatenate([block @ sparse for block in scoring.draw_blocks(dense.shape[0])])
+    assert found.dtype == expected.dtype
+    assert (found.reshape(expected.shape) == expected).all()
 
 
 def seconds(function: Callable[[], object]) -> float:

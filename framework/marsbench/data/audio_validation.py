@@ -3,6 +3,7 @@
 Results are cached by the file's path, size and times, so an unchanged corpus is not read again.
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, Clip
 from marsbench.data.corpus_options import Channel
 from marsbench.data.duplicates import compute_fingerprint, fingerprint_vector, near_duplicates
 from marsbench.data.segments import SegmentedFile, content_of
+from marsbench.environment import no_search_for_cycles
 from marsbench.errors import AudioError, CorpusError, DamagedError, raise_machine_fault
 from marsbench.hashing import digest
 from marsbench.progress import Advance, Progress, Silent
@@ -123,6 +125,7 @@ def _parts(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
     return (clips[start : start + _PART] for start in range(0, len(clips), _PART))
 
 
+@no_search_for_cycles()
 def _examine_cached(clips: Sequence[Clip], advance: Advance) -> list[AudioFacts]:
     stamps = [_stamp(clip.source) for clip in clips]
     path = _cache_file("audio", clips)
@@ -149,6 +152,7 @@ def _examine_all(sources: list[ClipSource], advance: Advance) -> dict[ClipSource
         for part, found in zip(parts, pool.map(_examine_part, parts), strict=True):
             facts.update(zip(part, found, strict=True))
             advance(len(part))
+    gc.collect(0)  # PyAV's containers are cycles
     return facts
 
 

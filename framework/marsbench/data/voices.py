@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from marsbench.data.reading import found_in
@@ -64,7 +65,9 @@ class Voices:
         return self.alone > 0.5 or self.told > max(0.5, 1.5 / len(self.classes))
 
 
-def voices_of(targets: Sequence[int], speakers: Sequence[str | None], labels: Sequence[str]) -> Voices:
+def voices_of(
+    targets: "Sequence[int] | NDArray[np.int64]", speakers: Sequence[str | None], labels: Sequence[str]
+) -> Voices:
     """The speakers of clips.
 
     Args:
@@ -74,24 +77,32 @@ def voices_of(targets: Sequence[int], speakers: Sequence[str | None], labels: Se
     """
     import numpy as np
 
-    names = {name: row for row, name in enumerate(set(speakers) - {None})}
-    numbers = np.array([-1 if name is None else names[name] for name in speakers], np.int64)
+    numbers, n_speakers = _numbers(tuple(speakers))
     is_known = numbers >= 0
     cells = numbers[is_known] * len(labels) + np.asarray(targets, np.int64)[is_known]
     # Of thousands of speakers and hundreds of classes most pairs have no clip.
     there, counts = np.unique(cells, return_counts=True)
     speaker, target = np.divmod(there, len(labels))
     alone = (np.bincount(speaker)[speaker] == 1) & (counts > 1)
-    n_speakers, n_alone = (np.bincount(one, minlength=len(labels)) for one in (target, target[alone]))
-    found = zip(labels, n_speakers.tolist(), n_alone.tolist(), strict=True)
+    of_class, alone_of_class = (np.bincount(one, minlength=len(labels)) for one in (target, target[alone]))
+    found = zip(labels, of_class.tolist(), alone_of_class.tolist(), strict=True)
     return Voices(
         n_clips=len(targets),
         n_unknown=len(targets) - len(cells),
-        n_speakers=len(names),
+        n_speakers=n_speakers,
         classes=tuple(ClassVoices(*entry) for entry in found),
         alone=float(counts[alone].sum() / max(1, len(targets))),
         told=_told(speaker, target, counts, len(labels)),
     )
+
+
+@lru_cache(maxsize=1)
+def _numbers(speakers: tuple[str | None, ...]) -> "tuple[NDArray[np.int64], int]":
+    """Number of each clip's speaker, -1 where unknown, and how many there are; many runs ask for the same."""
+    import numpy as np
+
+    names: dict[str | None, int] = {name: row for row, name in enumerate(set(speakers) - {None})}
+    return np.array([names.get(name, -1) for name in speakers], np.int64), len(names)
 
 
 def _told(

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _DRAWS = 2000
 _BLOCK, _CELLS = 250, 5_000_000
 """Most draws at a time, and clusters in all of them: bounds memory."""
+_KEPT = 50_000_000
+"""Most clusters in all draws that are kept: those of 25,000 speakers."""
 _TAIL = 0.025
 _Z = 1.959964
 _EDGE = 0.01
@@ -127,12 +129,31 @@ def drawn(by_cluster: "csr_array") -> Confusion:
     The same draws for every call with as many clusters. `by_cluster` is that of `sums_by_cluster`.
     """
     n_clusters, n_sums = by_cluster.shape
-    sums = np.concatenate([block @ by_cluster for block in draw_blocks(n_clusters)])
+    sums = np.concatenate([drawn_sums(block, by_cluster) for block in draw_blocks(n_clusters)])
     return Confusion(sums.reshape(_DRAWS, 3, n_sums // 3))
 
 
-def draw_blocks(n_clusters: int) -> Iterator[NDArray[np.int64]]:
+def drawn_sums(block: NDArray[np.integer], by_cluster: "csr_array") -> NDArray[np.int64]:
+    """Sums over the clusters of each draw of a block, (n, n_sums)."""
+    if by_cluster.nnz < by_cluster.shape[0] * by_cluster.shape[1] // 4:
+        return np.asarray(block.astype(np.int64) @ by_cluster)
+    # Sums of integers are exact in float64, whose products are several times as fast.
+    return np.asarray((block.astype(np.float64) @ by_cluster.toarray().astype(np.float64)).astype(np.int64))
+
+
+def draw_blocks(n_clusters: int) -> Iterable[NDArray[np.integer]]:
     """How often each cluster is in each of some draws, (n, n_clusters), until all draws are there."""
+    return _kept_draws(n_clusters) if _DRAWS * n_clusters <= _KEPT else _new_draws(n_clusters)
+
+
+@lru_cache(maxsize=1)
+def _kept_draws(n_clusters: int) -> list[NDArray[np.integer]]:
+    """All of them, a byte each, for the runs to come: drawing takes longer than scoring."""
+    blocks = _new_draws(n_clusters)
+    return [block.astype(np.min_scalar_type(block.max())) for block in blocks]
+
+
+def _new_draws(n_clusters: int) -> Iterator[NDArray[np.int64]]:
     generator = np.random.default_rng(0)
     even = np.full(n_clusters, 1 / n_clusters)
     most = max(1, min(_BLOCK, _CELLS // n_clusters))
@@ -148,7 +169,10 @@ def sums_by_cluster(predictions: Predictions | Decisions, cluster_of: NDArray[np
     targets, predicted = predictions.targets, predictions.predicted
     columns = np.concatenate([targets[right], n_classes + targets, 2 * n_classes + predicted])
     rows = np.concatenate([cluster_of[right], cluster_of, cluster_of])
-    shape = int(cluster_of.max()) + 1, 3 * n_classes
+    shape = n_clusters, n_sums = int(cluster_of.max()) + 1, 3 * n_classes
+    if n_clusters * n_sums <= len(rows):
+        counts = np.bincount(rows * n_sums + columns, minlength=n_clusters * n_sums)
+        return csr_array(counts.reshape(shape))
     return csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape)
 
 
@@ -279,7 +303,7 @@ def score_predictions(predictions: Predictions, draws: Draws | None = None) -> M
     return Metrics(
         classes=_by_class(pooled, draws, speakers_of(predictions)),
         confusion=_counts(predictions),
-        folds=[_fold_scores(predictions, fold) for fold in np.unique(predictions.folds).tolist()],
+        folds=list(_fold_scores(predictions)),
         **scores,
     )
 
@@ -314,7 +338,7 @@ def _recall_of(index: int) -> Scored:
 
 def speakers_of(predictions: Predictions) -> Voices:
     """Who speaks the tested clips."""
-    return voices_of(predictions.targets.tolist(), predictions.speakers, predictions.labels)
+    return voices_of(predictions.targets, predictions.speakers, predictions.labels)
 
 
 def _by_class(pooled: Confusion, draws: Draws, voices: Voices) -> list[ClassScores]:
@@ -336,8 +360,12 @@ def _by_class(pooled: Confusion, draws: Draws, voices: Voices) -> list[ClassScor
     ]
 
 
-def _fold_scores(predictions: Predictions, fold: int) -> FoldScores:
-    rows = np.flatnonzero(predictions.folds == fold)
-    targets, probabilities = predictions.targets[rows], predictions.probabilities[rows]
-    scores: dict[str, Any] = {name: metric.value(targets, probabilities) for name, metric in METRICS.items()}
-    return FoldScores(fold=fold, n_clips=len(rows), **scores)
+def _fold_scores(predictions: Predictions) -> Iterator[FoldScores]:
+    order = np.argsort(predictions.folds, kind="stable")
+    folds, starts = np.unique(predictions.folds[order], return_index=True)
+    for fold, rows in zip(folds.tolist(), np.split(order, starts[1:]), strict=True):
+        targets, probabilities = predictions.targets[rows], predictions.probabilities[rows]
+        scores: dict[str, Any] = {
+            name: metric.value(targets, probabilities) for name, metric in METRICS.items()
+        }
+        yield FoldScores(fold=fold, n_clips=len(rows), **scores)

@@ -20,7 +20,7 @@ from marsbench.evaluation.formulas import Confusion, confusion_of
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.evaluation.predictions import Decisions, Predictions
 from marsbench.evaluation.scores import Score
-from marsbench.evaluation.scoring import draw_blocks, interval, sums_by_cluster, ways_to_draw
+from marsbench.evaluation.scoring import draw_blocks, drawn_sums, interval, sums_by_cluster, ways_to_draw
 
 ALPHA = 0.05
 Pair = tuple[int, int]
@@ -56,11 +56,10 @@ def differences(contenders: Sequence[Sequence[Predictions | Decisions]]) -> dict
     """
     clips = contenders[0][0]
     scores = [np.mean([_scores(seed) for seed in seeds], axis=0) for seeds in contenders]
+    share = _test_share(clips)
     ways = [_drawn_scores(contenders, cluster_of) for cluster_of in ways_to_draw(clips.speakers)]
     return {
-        (a, b): _difference(
-            scores[a] - scores[b], _test_share(clips), [(drawn[a] - drawn[b], n) for drawn, n in ways]
-        )
+        (a, b): _difference(scores[a] - scores[b], share, [(drawn[a] - drawn[b], n) for drawn, n in ways])
         for a, b in combinations(range(len(contenders)), 2)
     }
 
@@ -193,7 +192,10 @@ def _drawn_scores(
     n_clusters = int(counted[0][0].shape[0])
     blocks = []
     for block in draw_blocks(n_clusters):  # of many clips, drawing takes longest: once for all contenders
-        found = [[Confusion((block @ one).reshape(len(block), 3, -1)) for one in seeds] for seeds in counted]
+        found = [
+            [Confusion(drawn_sums(block, one).reshape(len(block), 3, -1)) for one in seeds]
+            for seeds in counted
+        ]
         blocks.append([np.mean([ranked_by.of(one) for one in seeds], axis=0) for seeds in found])
     return np.concatenate(blocks, axis=1), n_clusters
 

@@ -17,6 +17,7 @@ from marsbench.data.folders import walked_once
 from marsbench.data.join import join_as_read
 from marsbench.data.reading import apply_reading
 from marsbench.data.voices import voice_notes
+from marsbench.environment import no_search_for_cycles
 from marsbench.errors import BenchError, ConfigError, PluginError, did_you_mean, unknown
 from marsbench.evaluation.normalisation import groups_of
 from marsbench.planning.pipelines import Pipeline, Settings, pairs_of, settings_by_plugin, share_encoder
@@ -275,6 +276,7 @@ def _load_and_check(
         return check_audio(corpus, on_bad, progress)
 
 
+@no_search_for_cycles()
 def _split_as_listed(corpus: Corpus, split: _Split) -> None:
     """Call `split` with the corpus as it is listed, as if all clips could be used and were no duplicates.
 
@@ -316,6 +318,7 @@ def _one_of(parts: Sequence[Corpus], reading: Reading) -> Corpus:
     return parts[0] if len(parts) == 1 else join_as_read(parts, reading)
 
 
+@no_search_for_cycles()
 def _listed_part(source: Source, reading: Reading, *, is_alone: bool) -> Corpus:
     """A corpus as it is joined: only as `label` and `columns` ask, where no published layout tells it."""
     if not is_alone:

@@ -13,6 +13,7 @@ import numpy as np
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.join import CORPUS
 from marsbench.data.voices import listed
+from marsbench.environment import no_search_for_cycles
 from marsbench.errors import ConfigError, CorpusError, unknown
 from marsbench.hashing import digest_with_rows
 from marsbench.options import is_protocol_path
@@ -126,9 +127,10 @@ def apply_protocol(asked: str | Definition, corpus: CheckedCorpus) -> Protocol:
     return applied
 
 
+@no_search_for_cycles()
 def _apply(definition: Definition, corpus: CheckedCorpus) -> Protocol:
     splits = definition.split(corpus)
-    folds, leakage = without_duplicates(corpus, splits.folds)
+    folds, leakage = without_duplicates(corpus, tuple(splits.folds))
     _require_use(definition, corpus, folds)
     together = definition.together if splits.together is None else splits.together
     require_apart(definition.name, corpus, folds, together)

@@ -1,6 +1,6 @@
 """The types of this package: folds, protocol definitions, and protocols applied to a corpus."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,7 +48,8 @@ def mask_of(rows: Rows) -> NDArray[np.bool_]:
 class Splits:
     """What a protocol's `split` function returns."""
 
-    folds: tuple[Fold, ...]
+    folds: Iterable[Fold]
+    """Made when asked for, if that takes long."""
     notes: tuple[str, ...] = ()
     """Which clips are left out, and why, one line each."""
     together: tuple[str, ...] | None = None

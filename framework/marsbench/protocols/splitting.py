@@ -142,7 +142,7 @@ def group_folds(
     n_folds: int,
     protocol: str,
     what: str,
-) -> tuple[Fold, ...]:
+) -> Iterator[Fold]:
     """Split `rows`, of which each is in one of `groups`, at random into folds with balanced classes.
 
     The protocol's name and `what` the groups are stand in messages.
@@ -153,7 +153,7 @@ def group_folds(
     require_clips(corpus, n_folds, protocol, rows)
     if (n_groups := len(np.unique(groups))) < n_folds:
         raise CorpusError(f"{protocol} needs {n_folds} {what}; corpus '{corpus.name}' has {n_groups}")
-    return tuple(balanced_folds(rows, corpus.targets[rows], groups, n_folds, _SEED))
+    return balanced_folds(rows, corpus.targets[rows], groups, n_folds, _SEED)
 
 
 def balanced_folds(
@@ -174,7 +174,8 @@ def balanced_folds(
 
         for fold, (_, test) in enumerate(GroupKFold(n_folds).split(targets, targets, groups)):
             number[test] = fold
-    return (Fold(rows[number != fold], rows[number == fold]) for fold in range(n_folds))
+    for fold in range(n_folds):
+        yield Fold(rows[number != fold], rows[number == fold])
 
 
 def _balanced_numbers(targets: Rows, groups: Rows | NDArray[np.str_], n_folds: int, seed: int) -> Rows:

@@ -1,10 +1,8 @@
 """Leaderboards: runs ranked by `RANKED_BY`, only ever among runs of one protocol on one corpus."""
 
-import gc
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.config import Criteria, Places, each_place, places_phrase
+from marsbench.environment import no_search_for_cycles
 from marsbench.errors import DamagedError, ResultsError, unknown
 from marsbench.evaluation.metrics import METRICS, RANKED_BY
 from marsbench.hashing import digest
@@ -112,7 +111,7 @@ def leaderboards(
         from marsbench.protocols.apply import find_protocol  # NumPy takes a tenth of a second
 
         protocol = find_protocol(protocol).name
-    with _no_search_for_cycles():
+    with no_search_for_cycles():
         groups, left_out = _rows_by_board(root, corpus, asked)
     wanted = {group: rows for group, rows in groups.items() if _is_named(protocol, group)}
     if not wanted and not left_out:
@@ -125,18 +124,6 @@ def leaderboards(
     )
     boards = [_board(root, shown[group], len(groups[group]), asked, left_out) for group in sorted(wanted)]
     return boards, left_out
-
-
-@contextmanager
-def _no_search_for_cycles() -> Iterator[None]:
-    """Pause the garbage collector: records have no cycles, and looking for some takes as long as reading."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _rows_by_board(
@@ -265,7 +252,7 @@ def _with_view(row: Row, views: dict[tuple[object, ...], dict[int, Row]]) -> Row
 
 def row_beside_others(root: Path, run: Standing) -> Row | None:
     """The run as a row, with its untuned run and its views; None if it is not in that folder of results."""
-    with _no_search_for_cycles():
+    with no_search_for_cycles():
         groups, _ = _rows_by_board(root, run.corpus.name, run.criteria)
     in_time = {
         group: sorted(_with_gains(rows), key=lambda row: row.finished) for group, rows in groups.items()

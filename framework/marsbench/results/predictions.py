@@ -96,11 +96,14 @@ def _table(predictions: Predictions) -> pa.Table:
         list(predictions.clips),
         list(predictions.speakers),
         predictions.folds,
-        [predictions.labels[target] for target in predictions.targets],
+        pa.array(predictions.labels).take(pa.array(predictions.targets)),
         *predictions.probabilities.T,
     ]
     schema = _schema(predictions.labels)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for column, field in zip(columns, schema, strict=True)
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
@@ -112,12 +115,13 @@ def _decoded(data: bytes, run: Standing) -> Predictions:
     table = parquet.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     if not table.schema.equals(_schema(labels)):
         raise ValueError(f"its columns are not {', '.join(_schema(labels).names)}, or not of their types")
-    index = {label: position for position, label in enumerate(labels)}
+    label = table["label"].combine_chunks().dictionary_encode()
+    there = [labels.index(one) if one in labels else -1 for one in label.dictionary.to_pylist()]
     predictions = Predictions(
         clips=tuple(table["clip"].to_pylist()),
         speakers=tuple(table["speaker"].to_pylist()),
         folds=_numbers(table["fold"]),
-        targets=np.array([index.get(label, -1) for label in table["label"].to_pylist()], np.int64),
+        targets=np.array(there, np.int64)[np.from_dlpack(label.indices)],
         labels=labels,
         probabilities=np.column_stack([_numbers(table[f"p_{label}"]) for label in labels]),
     )
