@@ -214,7 +214,7 @@ def test_tuned_runs_stand_behind_the_untuned_ones(run: Run) -> None:
         ({"model": []}, "marsbench.run: .*model"),
         ({"trials": -1}, "marsbench.run: trials = -1: should be"),
         ({"data": Path("nowhere")}, "Unknown dataset 'nowhere'"),
-        ({"set": {"svm.C": 1.0}}, "set svm.C: plugin 'svm' is not in this run"),
+        ({"set": {"svm.C": 1.0}}, "set svm.C: plugin 'svm' is not in use here"),
     ],
 )
 def test_what_cannot_be_run_is_one_line(run: Run, options: dict[str, Any], message: str) -> None:

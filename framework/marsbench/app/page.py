@@ -4,6 +4,7 @@ Only this module imports Streamlit.
 """
 
 import gc
+import hashlib
 import re
 import sys
 from argparse import ArgumentParser, Namespace
@@ -192,9 +193,9 @@ def _show_example(bundle: AnyBundle, folder: Path, clip: GoldenClip) -> None:
 
 def show_files(bundle: AnyBundle, files: Sequence[UploadedFile]) -> None:
     """The prediction of one file; of several a table that can be downloaded, and one of them in full."""
-    shown, known = files[-1], None
+    shown = files[-1]
     if len(files) > 1:
-        rows = [(file.name, _prediction_of(bundle, file)) for file in files]
+        rows = [(file.name, _prediction_of(bundle, file.getvalue(), file.name)) for file in files]
         st.divider()
         _html(views.table("files", rows))
         st.download_button(
@@ -202,25 +203,21 @@ def show_files(bundle: AnyBundle, files: Sequence[UploadedFile]) -> None:
             on_click="ignore",
         )  # fmt: skip
         shown = st.selectbox("Show in full", files, index=len(files) - 1, format_func=lambda file: file.name)
-        known = _prediction_of(bundle, shown)
-    if isinstance(known, BenchError):
-        _tell(known, shown.name)
-    else:
-        show_answer(bundle, shown.getvalue(), shown.name, predicted=known)
+    show_answer(bundle, shown.getvalue(), shown.name)
 
 
-def _prediction_of(bundle: AnyBundle, file: UploadedFile) -> Prediction | BenchError:
-    """The prediction of an upload, or why there is none; found once a visitor, file and bundle."""
+def _prediction_of(bundle: AnyBundle, data: bytes, name: str) -> Prediction | BenchError:
+    """The prediction of a file's bytes, or why there is none; found once a visitor, content and bundle."""
     known: tuple[AnyBundle, dict[str, Prediction | BenchError]] | None = st.session_state.get("known")
     if known is None or known[0] is not bundle:
         known = st.session_state["known"] = (bundle, {})
-    if file.file_id not in known[1]:
+    if (content := hashlib.sha256(data).hexdigest()) not in known[1]:
         try:
-            with st.spinner(escaped(f"Predicting {file.name} …")):
-                known[1][file.file_id] = predict_bytes(bundle, file.getvalue()).prediction
+            with st.spinner(escaped(f"Predicting {name} …")):
+                known[1][content] = predict_bytes(bundle, data).prediction
         except BenchError as error:
-            known[1][file.file_id] = error
-    return known[1][file.file_id]
+            known[1][content] = error
+    return known[1][content]
 
 
 def _tell(error: BenchError, file: str | None) -> None:
@@ -231,22 +228,17 @@ def _tell(error: BenchError, file: str | None) -> None:
     st.error(escaped(f"{file or _RECORDING}: {error}{again}"))
 
 
-def show_answer(
-    bundle: AnyBundle, data: bytes, file: str | None, trained_on: str | None = None,
-    predicted: Prediction | None = None,
-) -> None:  # fmt: skip
+def show_answer(bundle: AnyBundle, data: bytes, file: str | None, trained_on: str | None = None) -> None:
     """The prediction for an audio file's bytes, or why there is none; `file` is None for the microphone.
 
     `trained_on` tells that the clip is one of those that the model was trained on: no score holds for it.
-    What was `predicted` before is not predicted again.
     """
     name = file or _RECORDING
-    try:
-        with st.spinner("Predicting …"):
-            answer = predict_bytes(bundle, data, predicted)
-    except BenchError as error:
-        _tell(error, file)
+    predicted = _prediction_of(bundle, data, name)
+    if isinstance(predicted, BenchError):
+        _tell(predicted, file)
         return
+    answer = predict_bytes(bundle, data, predicted)
     if answer.prediction.is_narrowband:
         st.warning(
             f"This recording has {answer.waveform.sample_rate:,} samples a second, fewer than any training "

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from marsbench.cli.options import Json, Plugins, registry_of
+from marsbench.cli.options import Json, Plugins, Settings, registry_of
 from marsbench.cli.output import print_json, print_text, warn
+from marsbench.config import parse_settings
 from marsbench.plugin.registry import KINDS
 
 app = typer.Typer(no_args_is_help=True, help="Extractors, models, datasets: list, show, write, check.")
@@ -68,21 +69,33 @@ def new(
 
 
 @app.command("check")
-def check(plugin: Name, plugins: Plugins = None) -> None:
+def check(
+    plugin: Name,
+    plugins: Plugins = None,
+    settings: Settings = None,
+    features: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Extractor whose features a model takes; others may not fit it."),
+    ] = None,
+) -> None:
     """Check a plugin against its contract.
 
     Examples:
         bench plugins check loudness
+        bench plugins check svm --set svm.C=10
     """
     from marsbench.execution.state_checks import state_checks
+    from marsbench.planning.pipelines import settings_for_check
     from marsbench.plugin.checks import check as check_contract
     from marsbench.report.terminal.console import out
     from marsbench.report.terminal.listings import contract
 
     registry = registry_of(plugins)
     entry = registry.find(plugin)
-    state = state_checks(entry, registry.folders)  # first, as checking may leave this process changed
-    checks = [*check_contract(entry.plugin), *state]
+    given = settings_for_check(registry, entry, parse_settings(settings), features)
+    # First, as checking may leave this process changed.
+    state = state_checks(entry, registry.folders, *given)
+    checks = [*check_contract(entry.plugin, *given), *state]
     out.print(contract(entry, checks))
     if any(item.problem for item in checks):
         raise typer.Exit(1)

@@ -40,18 +40,22 @@ def report(
         bench report RUN --audio -o run.html
         bench report experiments/quick.toml
     """
-    from marsbench.report import selection as selections
-    from marsbench.report.page import build_page
-    from marsbench.report.terminal.console import print_path
+    from marsbench.report.terminal.console import TerminalProgress, print_path
 
     asked = parse_criteria(criteria) if criteria else None
-    if subject is None:
-        chosen = selections.select_all(results or DEFAULT_RESULTS, asked)
-    elif subject.endswith(".toml"):
-        chosen = selections.select_experiment(Path(subject), results, asked)
-    else:
-        chosen = selections.select_run(results or DEFAULT_RESULTS, subject, asked)
-    folders = drop_in_folders([*(plugins or ()), *chosen.folders])
-    write_text(output, build_page(chosen, asked, audio=audio, folders=folders))
+    with TerminalProgress() as progress:
+        with progress.track("Reading runs", 1):  # the imports take seconds
+            from marsbench.report import selection as selections
+            from marsbench.report.page import build_page
+
+            if subject is None:
+                chosen = selections.select_all(results or DEFAULT_RESULTS, asked)
+            elif subject.endswith(".toml"):
+                chosen = selections.select_experiment(Path(subject), results, asked)
+            else:
+                chosen = selections.select_run(results or DEFAULT_RESULTS, subject, asked)
+        folders = drop_in_folders([*(plugins or ()), *chosen.folders])
+        page = build_page(chosen, asked, audio=audio, folders=folders, progress=progress)
+    write_text(output, page)
     tell_left_out(chosen.notes)
     print_path("Report", output)

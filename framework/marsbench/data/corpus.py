@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import log10
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from marsbench.data.corpus_options import Channel
 from marsbench.errors import CorpusError, is_plain, shown, shown_path, unknown
 from marsbench.hashing import digest_with_rows, slug
 
+_LEAST_DB = -120.0
 _NAMED = 3
 """Files that are left out, named in a note."""
 
@@ -156,6 +158,11 @@ class AudioFacts:
         `content` of a part, and of a file that PyAV decodes, of which another version may make other samples.
         """
         return self.sha256 if source.is_whole and not self.decoder else self.content
+
+
+def decibels(level: float) -> float:
+    """A peak or RMS level, where 1 is full scale, in dB of full scale; at least -120, also of silence."""
+    return max(_LEAST_DB, 20 * log10(level)) if level > 0 else _LEAST_DB
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pickle
 import random
 import sys
 import uuid
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Called, Work
 from marsbench.execution.limits import Limits
 from marsbench.execution.worker import Isolation, close_session, run_isolated
-from marsbench.plugin.checks import N_CLASSES, Check, made_examples, made_voice, short_training
+from marsbench.plugin.checks import N_CLASSES, N_DIMS, Check, made_examples, made_voice, short_training
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.model import Examples, FitContext, Model, OnEpoch
 from marsbench.plugin.registry import Entry, Kind, Recipe, make
@@ -35,8 +36,14 @@ _LIBRARIES_OWN = ("TF", "TPU", "KERAS", "KMP", "OMP", "XLA", "HDF5_", "ENABLE_RU
 """First letters of environment variables that TensorFlow and its parts set when they are imported."""
 
 
-def state_checks(entry: Entry, folders: tuple[Path, ...]) -> list[Check]:
-    """Checks of a model or feature extractor in worker processes.
+def state_checks(
+    entry: Entry,
+    folders: tuple[Path, ...],
+    parameters: Mapping[str, Any] | None = None,
+    by_hand: Mapping[str, Any] | None = None,
+    n_dims: int = N_DIMS,
+) -> list[Check]:
+    """Checks of a model or feature extractor in worker processes; the other arguments are those of `check`.
 
     There are none for a dataset, and none for a plugin that cannot be constructed.
 
@@ -45,14 +52,16 @@ def state_checks(entry: Entry, folders: tuple[Path, ...]) -> list[Check]:
     """
     plugin = entry.plugin
     try:
-        recipe = entry.recipe(short_training(plugin))
+        recipe = entry.recipe(short_training(plugin) | dict(parameters or {}))
     except (ConfigError, PluginError):
         return []
     if entry.kind == "datasets":
         return []
     session = Isolation(uuid.uuid4().hex, 1, Limits(), plugin=Called(entry.kind, entry.name, folders))
     try:
-        used, alone = (_result(session, partial(_compute, entry.kind, recipe, folders, n)) for n in (2, 1))
+        predict = partial(_predicted, by_hand=dict(by_hand or {}), n_dims=n_dims)
+        compute = partial(_compute, entry.kind, recipe, folders, predict)
+        used, alone = (_result(session, partial(compute, n)) for n in (2, 1))
         witness = _result(session, _witness)
     finally:
         close_session(session.session)
@@ -98,13 +107,20 @@ def _changes(pairs: dict[str, tuple[Any, Any]]) -> str | None:
     return f"{name} changed from {before!r} to {after!r}: set it back"
 
 
-def _compute(kind: Kind, recipe: Recipe, folders: tuple[Path, ...], n: int, _on_epoch: OnEpoch) -> Any:
+def _compute(
+    kind: Kind,
+    recipe: Recipe,
+    folders: tuple[Path, ...],
+    predict: Callable[[Model, int], NDArray[np.float64]],
+    n: int,
+    _on_epoch: OnEpoch,
+) -> Any:
     """What the last of `n` computations gives, the settings that they changed, and what a witness gives."""
     before = _settings()
     plugin = make(kind, recipe, folders)
     for number in reversed(range(n)):
         if kind == "models":
-            result: NDArray[Any] = _predicted(cast("Model", plugin.create(plugin.parameters)), number)
+            result: NDArray[Any] = predict(cast("Model", plugin.create(plugin.parameters)), number)
         else:
             result = _extracted(cast("FeatureExtractor", plugin), number)
     after = _settings()
@@ -112,18 +128,18 @@ def _compute(kind: Kind, recipe: Recipe, folders: tuple[Path, ...], n: int, _on_
     return result, {name: pair for name, pair in changed.items() if pair[0] != pair[1]}, _witness()
 
 
-def _predicted(model: Model, number: int) -> NDArray[np.float64]:
+def _predicted(model: Model, number: int, by_hand: Mapping[str, Any], n_dims: int) -> NDArray[np.float64]:
     """Probabilities that a model gives after a fit; other numbers mean other clips."""
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002 - as before each fit of a run
-    features = made_examples(model.accepts == "frames", number).features
+    features = made_examples(model.accepts == "frames", number, n_dims).features
     targets = (
         made_examples(frames=False).targets + number
     ) % N_CLASSES  # what an earlier fit learnt misleads
     examples = Examples(features, targets)
     validation = examples if model.wants_validation else None
-    model.fit(examples, Defaults(), FitContext(N_CLASSES, number, validation))
-    return model.predict_proba(made_examples(model.accepts == "frames", _NEW_CLIPS).features)
+    model.fit(examples, Defaults(by_hand), FitContext(N_CLASSES, number, validation))
+    return model.predict_proba(made_examples(model.accepts == "frames", _NEW_CLIPS, n_dims).features)
 
 
 def _extracted(extractor: FeatureExtractor, number: int) -> NDArray[np.float32]:

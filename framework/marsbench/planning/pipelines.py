@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 
 from marsbench.config import Normalise, Versions
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion
+from marsbench.plugin.checks import N_DIMS, made_voice
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Kind, Recipe, Registry, discover, drop_in_folders
@@ -116,7 +117,7 @@ def settings_by_plugin(settings: Mapping[str, Any], entries: list[Entry]) -> dic
     for key, value in settings.items():
         name, _, parameter = key.partition(".")
         if name not in by_plugin:
-            raise ConfigError(f"set {key}: plugin '{name}' is not in this run. {suggestion(name, names)}")
+            raise ConfigError(f"set {key}: plugin '{name}' is not in use here. {suggestion(name, names)}")
         by_plugin[name][parameter] = value
     return by_plugin
 
@@ -126,6 +127,31 @@ def _divide(entry: Entry, settings: Settings) -> tuple[Settings, Settings]:
     arguments = entry.plugin.parameter_defaults()
     constructor = {name: value for name, value in settings.items() if name in arguments}
     return constructor, {name: value for name, value in settings.items() if name not in arguments}
+
+
+def settings_for_check(
+    registry: Registry, entry: Entry, settings: Settings, features: str | None = None
+) -> tuple[Settings, Settings, int]:
+    """Parameters, hyperparameters and dimensions of features with which a plugin is checked, see `check`.
+
+    The dimensions are those of the extractor `features`, by a second of a voice-like tone.
+
+    Raises:
+        ConfigError: a setting that does not fit, or features that the model does not take.
+    """
+    extractors = [registry.get("features", features)] if features else []
+    if extractors and entry.kind != "models":
+        raise ConfigError(f"--features names what a model is given; {entry.name} is no model")
+    by_plugin = settings_by_plugin(settings, [entry, *extractors])
+    parameters, by_hand = _divide(entry, by_plugin[entry.name])
+    plugin = entry.plugin.create(parameters if entry.kind == "models" else parameters | by_hand)
+    if not extractors or not isinstance(plugin, Model):
+        return parameters, by_hand, N_DIMS
+    extractor = cast("FeatureExtractor", extractors[0].plugin.create(by_plugin[extractors[0].name]))
+    if reason := _why_not(extractor, plugin):
+        raise ConfigError(reason)
+    rate = extractor.sample_rate
+    return parameters, by_hand, extractor.checked_extract(made_voice(rate), rate).shape[-1]
 
 
 def pairs_of(

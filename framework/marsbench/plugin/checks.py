@@ -32,7 +32,7 @@ _SEED = 7
 N_CLASSES = 3
 _N_CLIPS = 24
 _N_FRAMES = 12
-_N_DIMS = 5
+N_DIMS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,29 @@ class Check:
     problem: str | None = None
 
 
-def check(plugin: type[Plugin], parameters: Mapping[str, Any] | None = None) -> list[Check]:
+def check(
+    plugin: type[Plugin],
+    parameters: Mapping[str, Any] | None = None,
+    by_hand: Mapping[str, Any] | None = None,
+    n_dims: int = N_DIMS,
+) -> list[Check]:
     """Check a dataset, feature extractor or model plugin, constructed with `parameters`.
 
-    If the constructor, `extract` or `fit` does not work at all, the list ends with that check. A model with a
-    parameter `epochs` is fitted for one epoch unless `parameters` says otherwise.
+    A model is fitted with the hyperparameters `by_hand` to features of `n_dims` dimensions; one with a
+    parameter `epochs` is fitted for one epoch unless `parameters` says otherwise. If the constructor,
+    `extract` or `fit` does not work at all, the list ends with that check.
 
     Raises:
         PluginError: `plugin` is not a dataset, feature extractor or model.
     """
+    given = dict(parameters or {})
+    if issubclass(plugin, Model):
+        return _ModelBench(plugin, given, by_hand or {}, n_dims).checks()
     benches: dict[type[Plugin], type[_Bench]]
-    benches = {FeatureExtractor: _FeatureBench, Model: _ModelBench, Dataset: _DatasetBench}
+    benches = {FeatureExtractor: _FeatureBench, Dataset: _DatasetBench}
     for kind, bench in benches.items():
         if issubclass(plugin, kind):
-            return bench(plugin, dict(parameters or {})).checks()
+            return bench(plugin, given).checks()
     raise PluginError(f"{plugin.__name__} is not a Dataset, FeatureExtractor or Model")
 
 
@@ -215,8 +224,11 @@ class _FeatureBench(_Bench):
 
 
 class _ModelBench(_Bench):
-    def __init__(self, plugin: Any, parameters: dict[str, Any]) -> None:
+    def __init__(
+        self, plugin: Any, parameters: dict[str, Any], by_hand: Mapping[str, Any], n_dims: int
+    ) -> None:
         super().__init__(plugin, short_training(plugin) | parameters)
+        self.by_hand, self.n_dims = by_hand, n_dims
 
     def gates(self) -> list[tuple[str, Test]]:
         return [*super().gates(), ("accepts", self.accepts), ("fit", self.fits)]
@@ -235,7 +247,10 @@ class _ModelBench(_Bench):
 
     @cached_property
     def examples(self) -> Examples:
-        return made_examples(self.plugin.accepts == "frames")
+        return self.make_examples()
+
+    def make_examples(self) -> Examples:
+        return made_examples(self.plugin.accepts == "frames", n_dims=self.n_dims)
 
     @cached_property
     def trained(self) -> tuple[Model, Defaults]:
@@ -246,7 +261,7 @@ class _ModelBench(_Bench):
         return self.trained[0].predict_proba(self.examples.features)
 
     def fit(self, examples: Examples) -> tuple[Model, Defaults]:
-        hp = Defaults()
+        hp = Defaults(self.by_hand)
         model = self.fresh()
         validation = examples if model.wants_validation else None
         return model.fit(examples, hp, FitContext(N_CLASSES, _SEED, validation)), hp
@@ -263,7 +278,7 @@ class _ModelBench(_Bench):
     def input_kept(self) -> str | None:
         """Compare the arrays with fresh ones after a fit and a prediction."""
         self.probabilities  # noqa: B018 - the prediction is computed on first access
-        before, after = made_examples(self.plugin.accepts == "frames"), self.examples
+        before, after = self.make_examples(), self.examples
         kept = (
             np.array_equal(before.features.values, after.features.values)
             and np.array_equal(before.features.lengths, after.features.lengths)
@@ -288,6 +303,7 @@ class _ModelBench(_Bench):
         return _probability_problem(self.fit(part)[0].predict_proba(self.examples.features))
 
     def hyperparameters(self) -> str | None:
+        self.trained[1].refuse_unused(self.fresh().name)
         first: dict[str, Dimension] = {}
         for dimension in self.trained[1].space:
             # The same name may be declared in two branches that are never active together.
@@ -347,12 +363,12 @@ def _is_pickle(path: Path) -> bool:
     return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= pickle.HIGHEST_PROTOCOL
 
 
-def made_examples(frames: bool, seed: int = _SEED) -> Examples:
+def made_examples(frames: bool, seed: int = _SEED, n_dims: int = N_DIMS) -> Examples:
     """Random features of `N_CLASSES` with different means; `frames` have different lengths."""
     random = np.random.default_rng(seed)
     targets = np.arange(_N_CLIPS, dtype=np.int64) % N_CLASSES
     lengths = random.integers(_N_FRAMES // 2, _N_FRAMES + 1, _N_CLIPS)
-    values = random.normal(size=(_N_CLIPS, _N_FRAMES, _N_DIMS)) + targets[:, None, None]
+    values = random.normal(size=(_N_CLIPS, _N_FRAMES, n_dims)) + targets[:, None, None]
     features = Features(values.astype(np.float32), lengths)
     features.values[~features.is_real] = 0
     return Examples(features if frames else features.pooled(), targets)

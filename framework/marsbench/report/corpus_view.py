@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import log10
 
 import numpy as np
 from markupsafe import Markup
 
-from marsbench.data.corpus import AudioFacts, Clip
+from marsbench.data.corpus import AudioFacts, Clip, decibels
 from marsbench.plugin.registry import Recipe
 from marsbench.report.charts import LABELS_HEIGHT, Plot, mark, nice_ticks, tooltip_of
 from marsbench.report.feature_map import FeatureMap, map_features
@@ -16,8 +15,6 @@ from marsbench.results.schema import CorpusRecord, Standing
 
 _N_BARS = 24
 _DB = "dB of full scale"
-_LEAST_DB = -60.0
-"""Levels below, such as those of silence, count as it."""
 _ROW, _LEFT, _NAME = 32, 12, 13
 """Pixels: height of a class, left edge, and from a row's top to the base of its name."""
 _MIDDLE = 10, 50, 90
@@ -90,9 +87,9 @@ def _view(view: RunView, checked: Sequence[tuple[Clip, AudioFacts]], recipes: Se
 def _plots(checked: Sequence[tuple[Clip, AudioFacts]], labels: Sequence[str]) -> list[tuple[str, Markup]]:
     levels: dict[str, list[float]] = {label: [] for label in labels}
     for clip, facts in checked:
-        levels.setdefault(clip.label, []).append(_decibels(facts.rms))
+        levels.setdefault(clip.label, []).append(decibels(facts.rms))
     seconds = [facts.seconds for _, facts in checked]
-    peaks = [_decibels(facts.peak) for _, facts in checked]
+    peaks = [decibels(facts.peak) for _, facts in checked]
     of_levels = (
         "Level (RMS) by class: median, and from the 10th to the 90th percentile of the clips. A sine of full "
         "scale has -3 dB."
@@ -102,10 +99,6 @@ def _plots(checked: Sequence[tuple[Clip, AudioFacts]], labels: Sequence[str]) ->
         ("Peak level by number of clips.", draw_histogram(peaks, "peak level", _DB)),
         (of_levels, draw_levels(levels)),
     ]
-
-
-def _decibels(value: float) -> float:
-    return max(_LEAST_DB, 20 * log10(value)) if value > 0 else _LEAST_DB
 
 
 def draw_levels(levels: Mapping[str, Sequence[float]]) -> Markup:

@@ -14,6 +14,7 @@ from marsbench.config import Criteria
 from marsbench.errors import ResultsError
 from marsbench.evaluation.metrics import METRICS, RANKED_BY, objective_title
 from marsbench.evaluation.scores import grade
+from marsbench.progress import Advance, Progress, Silent
 from marsbench.report import matrix as words
 from marsbench.report import phrases
 from marsbench.report.board_charts import BoardCharts
@@ -32,7 +33,7 @@ MOST_GAPS = 30
 
 def build_page(
     selection: Selection, criteria: Criteria | None = None, *,
-    audio: bool = False, folders: tuple[Path, ...] = (),
+    audio: bool = False, folders: tuple[Path, ...] = (), progress: Progress | None = None,
 ) -> str:  # fmt: skip
     """The page as HTML.
 
@@ -41,7 +42,9 @@ def build_page(
         criteria: of all runs; None for each run's own.
         audio: whether to include the sound of misclassified clips.
         folders: drop-in folders of dataset plugins.
+        progress: told of each part of the page.
     """
+    progress = progress or Silent()
     notes = list(selection.notes)
     found: dict[str, CorpusAudio] = {}
 
@@ -50,19 +53,24 @@ def build_page(
             found[corpus.fingerprint] = find_audio(corpus, folders)
         return found[corpus.fingerprint]
 
-    runs = _runs(selection, criteria, notes, partial(view_run, audio_of=audio_of, playable=audio))
+    with progress.track("Runs in detail", len(selection.in_detail)) as advance:
+        view = partial(view_run, audio_of=audio_of, playable=audio)
+        runs = _runs(selection, criteria, notes, view, advance)
     anchors = {view.run.run_id: view.anchor for view in runs}
     boards = [view_board(board, selection, anchors) for board in selection.boards]
     rows = [row for board in boards for row in board.rows]
     pairs = speaker_gaps(view.row for view in rows if selection.is_about(view.row))
-    return _environment().get_template("page.html.j2").render(
+    with progress.track("Corpora", 1):
+        corpora = view_corpora(runs, [view.standing for view in rows if view.standing], found)
+    render = partial(
+        _environment().get_template("page.html.j2").render,
         title=selection.title,
         boards=boards,
         runs=runs,
-        n_speakers={view.run.protocol.hash: view.n_speakers for view in runs if view.n_speakers is not None},
+        n_speakers={one.run.protocol.hash: one.n_speakers for one in runs if one.n_speakers is not None},
         speaker_gaps=pairs[:MOST_GAPS],
         n_more_gaps=max(0, len(pairs) - MOST_GAPS),
-        corpora=view_corpora(runs, [view.standing for view in rows if view.standing], found),
+        corpora=corpora,
         matrices=_matrices(selection, rows, notes),
         words=words,
         failed=[view.row for view in rows if view.row.status == "failed"],
@@ -79,10 +87,16 @@ def build_page(
         grade=grade,
         formatted=formatted,
     )  # fmt: skip
+    with progress.track("Boards and charts", 1):
+        return render()
 
 
 def _runs(
-    selection: Selection, criteria: Criteria | None, notes: list[str], view: Callable[..., RunView]
+    selection: Selection,
+    criteria: Criteria | None,
+    notes: list[str],
+    view: Callable[..., RunView],
+    advance: Advance,
 ) -> list[RunView]:
     """The runs in detail; a line is added to `notes` for each that cannot be read."""
     views = []
@@ -96,6 +110,7 @@ def _runs(
             views.append(view(folder, f"run-{number}", asked, row))
         except ResultsError as error:
             notes.append(str(error))
+        advance(1)
     return views
 
 

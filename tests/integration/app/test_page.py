@@ -26,6 +26,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle import Bundle
 from marsbench.deployment.bundle_files import golden_samples, write_bundle
 from marsbench.deployment.export import fit_bundle
+from marsbench.environment import install_hint
 from marsbench.planning.pipelines import make_pipeline
 from marsbench.plugin.registry import Registry, discover
 
@@ -60,7 +61,7 @@ def test_what_pyav_decodes_is_offered_where_it_is_installed(
     offered = {".m4a", ".aac", ".mp4", ".webm"} & set(page.file_uploader[0].proto.type)
     told = [one.value for one in page.caption if "need PyAV" in one.value]
     assert (len(offered), len(told)) == ((4, 0) if installed else (0, 1))
-    assert installed or told[0].endswith("pip install 'marsbench\\[av\\]'.")
+    assert installed or told[0].endswith(escaped(f"need PyAV on the server: {install_hint('av')}."))
 
 
 def words_of(page: AppTest) -> str:
@@ -110,17 +111,43 @@ def test_an_example_clip_is_predicted_with_one_click_and_told_to_be_a_training_c
     assert "True class: low. The model was trained on this clip" in words_of(page)
 
 
-def test_several_files_are_a_table_and_one_in_full_and_each_is_predicted_once(
-    opened: Opened, folder: Path, clips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def n_asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often a bundle was asked; opening one asks it, too."""
     n_asked, predict = [0], Bundle.predict
 
     def counted(*given: Any, **words: Any) -> Any:
         n_asked[0] += 1
         return predict(*given, **words)
 
+    monkeypatch.setattr(Bundle, "predict", counted)
+    return n_asked
+
+
+@pytest.mark.parametrize("way", ["file", "voice", "example"])
+def test_what_is_shown_is_predicted_once_however_often_one_clicks(
+    opened: Opened, folder: Path, clip: Path, n_asked: list[int], way: str
+) -> None:
     page = opened(folder)
-    monkeypatch.setattr(Bundle, "predict", counted)  # opening it predicts its own examples
+    if way == "file":
+        upload(page, clip.name, clip.read_bytes())
+    elif way == "voice":
+        page.audio_input[0].set_value(("voice.wav", clip.read_bytes(), "audio/wav")).run()
+    else:
+        page.button_group[0].set_value(0).run()
+    before = n_asked[0]
+    page.run()
+    upload(page, "the same.wav", clip.read_bytes())
+    upload(page, clip.name, clip.read_bytes())
+    assert "<strong>high</strong>" in words_of(page)
+    assert n_asked[0] == before + (way == "example")
+
+
+def test_several_files_are_a_table_and_one_in_full_and_each_is_predicted_once(
+    opened: Opened, folder: Path, clips: dict[str, Path], n_asked: list[int]
+) -> None:
+    page = opened(folder)
+    before = n_asked[0]
     files = [(path.name, path.read_bytes(), "audio/wav") for path in (clips["low"], clips["high"])]
     page.file_uploader[0].set_value([("bad.wav", b"no audio", "audio/wav"), *files]).run()
     assert not page.exception
@@ -131,7 +158,7 @@ def test_several_files_are_a_table_and_one_in_full_and_each_is_predicted_once(
     assert page.get("download_button")
     page.selectbox[0].set_value(page.selectbox[0].options[0]).run()
     assert "bad.wav: cannot be decoded" in page.error[0].value
-    assert n_asked == [2]
+    assert n_asked[0] == before + 2
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,56 @@ def test_a_plugin_that_breaks_its_contract_fails_its_check(bench: Bench, kit: Pa
     assert "no luck today" in result.stdout
 
 
+PICKY = """
+from dataclasses import dataclass
+from marsbench.errors import ConfigError, PluginError
+from marsbench_plugins.models.pca_lda import PcaLda
+
+@dataclass
+class Picky(PcaLda):
+    '''Needs its parameter `place`, and features of 34 dimensions.'''
+
+    place: str = ""
+
+    def skip(self, other):
+        return None if other.name == "crossings" else "picky takes crossings"
+
+    def fit(self, train, hp, context):
+        if not self.place:
+            raise ConfigError("picky needs --set picky.place=PLACE")
+        if train.features.input_shape != (1,):
+            raise PluginError(f"picky takes one dimension, not {train.features.input_shape}")
+        return super().fit(train, hp, context)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "told"),
+    [
+        ([], 1, "picky needs --set picky.place=PLACE"),
+        (["--set", "picky.place=here"], 1, "picky takes one dimension, not (5,)"),
+        (["--set", "picky.place=here", "--features", "crossings"], 0, "a fit as in a new process"),
+        (["--features", "mfcc"], 1, "picky takes crossings"),
+        (["--set", "picky.plaice=x", "--set", "mfcc.n_mfcc=1"], 1, "plugin 'mfcc' is not in use here"),
+    ],
+)
+def test_a_plugin_that_needs_parameters_or_certain_features_is_checked_with_them(
+    bench: Bench, kit: Path, tmp_path: Path, words: list[str], exit_code: int, told: str
+) -> None:
+    (tmp_path / "more" / "models").mkdir(parents=True)
+    (tmp_path / "more" / "models" / "picky.py").write_text(PICKY)
+    result = bench("plugins", "check", "picky", *words, "--plugins", tmp_path / "more", "--plugins", kit)
+    assert result.exit_code == exit_code, result.stdout + result.stderr
+    assert told in " ".join((result.stdout + result.stderr).split())
+
+
+@pytest.mark.parametrize(("setting", "exit_code"), [("C=10", 0), ("Cc=10", 1)])
+def test_hyperparameters_are_set_for_a_check_as_for_a_run(bench: Bench, setting: str, exit_code: int) -> None:
+    result = bench("plugins", "check", "svm", "--set", f"svm.{setting}")
+    assert result.exit_code == exit_code
+    assert ("svm: Unknown parameter 'Cc'. Did you mean 'C'?" in result.stdout) is bool(exit_code)
+
+
 def test_plugins_are_listed_with_their_first_line_and_origin(bench: Bench, kit: Path) -> None:
     listed = json.loads(bench("plugins", "list", "--json", "--plugins", kit).stdout)
     by_name = {entry["name"]: entry for entry in listed}

@@ -12,6 +12,8 @@ GRID = ("--features", "crossings,blocks", "--model", "nearest_mean", "--data", "
 def test_without_words_all_boards_are_written_and_the_path_is_printed(bench: Bench) -> None:
     result = bench("report")
     assert result.exit_code == 0
+    parts = [line.partition(":")[0] for line in result.stderr.splitlines()]
+    assert parts == ["Reading runs", "Runs in detail", "Corpora", "Boards and charts"]
     assert result.stdout == "Report: report.html\n"
     assert "tones, stratified5" in Path("report.html").read_text("utf-8")
 
@@ -46,6 +48,7 @@ def test_an_experiment_file_shows_its_own_runs_alone(bench: Bench, kit: Path) ->
     page = Path("report.html").read_text("utf-8")
     assert "crossings + nearest_mean" in page
     assert "blocks + nearest_mean" not in page
+    assert "tones, stratified5: 1 of 2 runs; their ranks are among all" in page
 
 
 @pytest.mark.usefixtures("ran")

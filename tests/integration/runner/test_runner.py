@@ -175,7 +175,7 @@ def test_pairs_that_make_no_sense_are_named_and_the_others_run(kit: Path) -> Non
         ({"data": "tone"}, "Unknown dataset 'tone'. Did you mean 'tones'?"),
         ({"protocol": "stratified"}, "Did you mean 'stratified5'?"),
         ({"set": {"crossings.scal": 1}}, "crossings: Unknown parameter 'scal'. Did you mean 'scale'?"),
-        ({"set": {"svm.C": 1}}, "set svm.C: plugin 'svm' is not in this run"),
+        ({"set": {"svm.C": 1}}, "set svm.C: plugin 'svm' is not in use here"),
         ({"model": "cnn_lstm"}, "cnn_lstm needs frames"),
         ({"set": {"tones.n_speakers": 3}, "protocol": "speaker5"}, "speaker5 needs 5 speakers"),
         ({"set": {"tones.n_speakers": 2, "tones.n_takes": 1}}, "stratified5 needs 5 clips of every class"),

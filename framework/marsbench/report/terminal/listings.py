@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from marsbench.data.corpus import CheckedCorpus
+from marsbench.data.corpus import CheckedCorpus, decibels
 from marsbench.data.voices import listed, voices_of
 from marsbench.deployment.bundle_record import BaseRecord, BundleRecord
-from marsbench.errors import shown_path
+from marsbench.errors import BenchError, shown_path
 from marsbench.plugin.base import Dataset, Plugin
 from marsbench.plugin.checks import Check
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
@@ -52,7 +51,11 @@ def plugin_list(entries: Iterable[Entry]) -> Table:
 
 def plugin_details(entry: Entry) -> RenderableType:
     """Docstring, parameters with defaults, requirements, file."""
-    varied = {dimension.name: dimension for dimension in _search_space(entry.plugin)}
+    unknown: list[str] = []
+    try:
+        varied = {dimension.name: dimension for dimension in _search_space(entry.plugin)}
+    except BenchError as error:
+        varied, unknown = {}, [f"What a tuner may vary is known once its parameters are set: {error}"]
     defaults = dict(entry.plugin.parameter_defaults())
     for name, dimension in varied.items():
         defaults.setdefault(name, dimension.default)
@@ -67,7 +70,7 @@ def plugin_details(entry: Entry) -> RenderableType:
         Text(inspect.getdoc(entry.plugin) or ""),
         *map(Text, corpus_terms(entry.plugin)),
         table("parameter", "default", "a tuner may vary", rows=rows),
-        *map(Text, requires),
+        *map(Text, [*unknown, *requires]),
         Text(f"File: {entry.file}", "dim"),
     )
 
@@ -156,8 +159,8 @@ def _seconds(corpus: CheckedCorpus) -> list[float]:
 
 
 def _levels(corpus: CheckedCorpus) -> list[float]:
-    """Peak level of each clip that is not silent, in dB of full scale."""
-    return [20 * log10(clip.peak) for clip in corpus.facts if clip.peak > 0]
+    """Peak level of each clip in dB of full scale."""
+    return [decibels(clip.peak) for clip in corpus.facts]
 
 
 def _spread(values: list[float]) -> dict[str, float]:

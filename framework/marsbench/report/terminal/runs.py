@@ -67,7 +67,8 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
     else:
-        verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), _weakest(run))
+        weakest = phrases.weakest_phrase(run.grades, run.pass_confidence)
+        verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), weakest and f" ({weakest})")
         parts += [_grades(run.grades), _recalls(run.metrics)]
         parts += [Text(phrases.new_speaker_phrase(run.new_speaker))] if run.new_speaker else []
         parts += [verdict, *(Text(line, "yellow") for line in phrases.limit_lines(run.limits))]
@@ -82,14 +83,6 @@ def head(run: Run) -> str:
     tuned = f", tuned ({run.tuning.n_trials} trials)" if run.tuning else ""
     tuned = ", ".join([tuned, *training_words(run)])
     return f"\n{run.features.name} + {run.model.name}{settings}{tuned}, {run.protocol.name}, seed {run.seed}"
-
-
-def _weakest(run: Run) -> str:
-    """The P that the verdict follows, with the criterion that it is of."""
-    if run.pass_confidence is None or (weakest := least_sure(run.grades)) is None:
-        return ""
-    name = phrases.criterion_name(weakest.criterion)
-    return f" (P {100 * run.pass_confidence:.0f} %, of its weakest criterion: {name})"
 
 
 def _members(ensemble: EnsembleRecord) -> Table:
