@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from marsbench.hashing import digest
+
 
 @cache
 def share_compiled_code() -> None:
@@ -28,8 +30,9 @@ def _compile_alone(numba: ModuleType) -> None:
     from filelock import FileLock
 
     guard = threading.Lock()
-    # Of the user, wherever `MARSBENCH_HOME` is: numba's files are the installation's.
-    lock = FileLock(Path(platformdirs.user_cache_dir("marsbench")) / "numba.lock", thread_local=False)
+    # Of the user, wherever `MARSBENCH_HOME` is, and of the installation, as numba's files are.
+    name = f"numba-{digest([str(numba.__file__), numba.config.CACHE_DIR])[:8]}.lock"
+    lock = FileLock(Path(platformdirs.user_cache_dir("marsbench")) / name, thread_local=False)
 
     class Compilation(numba.core.event.Listener):  # type: ignore[misc, name-defined]  # known after its import
         """Holds the lock while this process looks for compiled code or compiles; calls are nested."""
