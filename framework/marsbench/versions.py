@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 KEYS = {
     "audio_facts": Part(3, ("data.audio_validation:examine",)),
-    "duplicates": Part(2, ("data.duplicates:near_duplicates",)),
+    "duplicates": Part(3, ("data.duplicates:near_duplicates",)),
     "extraction": Part(1, ("features.store:FeatureStore", "features.extraction:Extraction")),
     "clip_versions": Part(1, ("features.clip_versions",)),
     "fit": Part(

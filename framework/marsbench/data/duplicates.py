@@ -249,6 +249,7 @@ def _block_candidates(
         complete = not _mask_all_but_nearest(cosines, most) and complete
         rows, columns = np.nonzero(cosines >= _MIN_COSINE)
         tiles.append(_nearest((rows + top, columns + left, cosines[rows, columns]), most))
+        complete = complete and len(tiles[-1][0]) == len(rows)
     rows, columns, found = (np.concatenate([hits[n] for hits in tiles]) for n in range(3))
     nearest = _nearest((rows, columns, found), most)
     return nearest, complete and len(nearest[0]) == len(rows)

@@ -315,6 +315,20 @@ def test_of_many_like_prints_each_clip_has_a_few_candidates(
     assert [rows.count(row) for row in range(60)] == [min(8, 59 - row) for row in range(60)]
 
 
+@pytest.mark.parametrize("block", [8, 64])
+@pytest.mark.parametrize("n_like", [7, 8, 9, 20])
+def test_one_clip_with_more_like_it_than_candidates_is_told_from_one_with_fewer(
+    n_like: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", block)
+    vectors = np.random.default_rng(0).integers(-40, 41, (60, duplicates.SIZE)).astype(np.float32)
+    vectors[30 : 30 + n_like] += 1.2 * vectors[2]  # like one clip, not like one another
+    vectors = np.rint(vectors)
+    rows, columns, is_all = duplicates._candidates(vectors, np.arange(60), 8)
+    assert (set(rows), len(columns), is_all) == ({2}, min(8, n_like), n_like <= 8)
+    assert duplicates._candidates(vectors, np.arange(60), 64)[2]
+
+
 def test_an_unchanged_corpus_is_not_compared_again(
     corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...], compared: list[float]
 ) -> None:
