@@ -5,12 +5,13 @@ import pickle
 import threading
 import uuid
 from dataclasses import replace
+from math import inf
 
 from marsbench.config import Execution
 from marsbench.environment import import_extra
 from marsbench.errors import ConfigError
 from marsbench.execution.base import Called, EpochBar, Executor, Outcome, Task, attempt
-from marsbench.execution.limits import Limits, limited_threads, memory_limit, n_cores
+from marsbench.execution.limits import Limits, even_share, limited_threads, memory_limit, n_cores
 from marsbench.execution.worker import Isolation, close_session, run_isolated, start_processes
 
 WORKERS_VARIABLE = "MARSBENCH_WORKERS"
@@ -53,6 +54,13 @@ def n_workers(asked: Execution) -> int:
             raise ConfigError(f"{WORKERS_VARIABLE}={given}: a whole number is needed")
         return int(given)
     return int(max(1, min(n_cores() // asked.threads, memory_limit() // _MEMORY_A_WORKER)))
+
+
+def memory_a_fit(asked: Execution) -> float:
+    """Bytes that a fit may take; infinite for workers on other machines where the user set no limit."""
+    if asked.unit_memory is None and asked.cluster is not None:
+        return inf
+    return asked.unit_memory or even_share(max(1, n_workers(asked)))
 
 
 class InProcess(Executor):

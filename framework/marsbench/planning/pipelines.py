@@ -9,12 +9,15 @@ from marsbench.config import Normalise, Versions
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion
 from marsbench.plugin.checks import N_DIMS, made_voice
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
+from marsbench.plugin.kernel_approximation import MOST_CLIPS
 from marsbench.plugin.model import Model
 from marsbench.plugin.registry import Entry, Kind, Recipe, Registry, discover, drop_in_folders
 from marsbench.plugin.search_space import Defaults, explore
 from marsbench.progress import Progress, Silent
 
 Settings = dict[str, Any]
+_MATRICES = {"kernel_ridge": 4.2}
+"""Models that keep matrices of training clips by training clips, of 8 bytes each: how many, as measured."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,34 @@ def pairs_of(
     for reason in reasons:
         progress.say(reason)
     return pipelines
+
+
+def within_memory(
+    pipelines: Sequence[Pipeline], n_clips: int, most_bytes: float, progress: Progress
+) -> tuple[Pipeline, ...]:
+    """The pipelines whose models have room for so many training clips; `progress` is told of the others.
+
+    Raises:
+        ConfigError: none has.
+    """
+    told: dict[str, str] = {}
+    kept = []
+    for pipeline in pipelines:
+        n = n_clips * (1 + len(pipeline.versions.kinds) if pipeline.versions else 1)
+        needed = 8 * _MATRICES.get(pipeline.model.name, 0.0) * n**2
+        if needed > most_bytes:
+            told[pipeline.model.name] = (
+                f"{pipeline.model.name} is left out: for {n:,} training clips its matrices need "
+                f"{needed / 1e9:.1f} GB of memory, and a fit has {most_bytes / 1e9:.1f} GB (--unit-memory, "
+                f"fewer --workers); svm takes any number of clips, above {MOST_CLIPS:,} by an approximation"
+            )
+        else:
+            kept.append(pipeline)
+    if not kept:
+        raise ConfigError("; ".join(told.values()))
+    for line in told.values():
+        progress.say(line)
+    return tuple(kept)
 
 
 def _why_not(extractor: FeatureExtractor, model: Model) -> str | None:

@@ -20,7 +20,15 @@ from marsbench.data.voices import voice_notes
 from marsbench.environment import no_search_for_cycles
 from marsbench.errors import BenchError, ConfigError, PluginError, did_you_mean, unknown
 from marsbench.evaluation.normalisation import groups_of
-from marsbench.planning.pipelines import Pipeline, Settings, pairs_of, settings_by_plugin, share_encoder
+from marsbench.execution.executor import memory_a_fit
+from marsbench.planning.pipelines import (
+    Pipeline,
+    Settings,
+    pairs_of,
+    settings_by_plugin,
+    share_encoder,
+    within_memory,
+)
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.progress import Progress, Silent, phase
@@ -109,7 +117,12 @@ def make_plans(
             corpus=corpus,
             protocol=protocol,
             protocol_word=word,
-            pipelines=pipelines,
+            pipelines=within_memory(
+                pipelines,
+                max(len(fold.train) for fold in protocol.folds),
+                memory_a_fit(experiment),
+                progress if tell_of_pairs else Silent(),
+            ),
             datasets=tuple(source.entry.recipe(source.parameters) for source in sources),
             reading=experiment.reading,
             folders=registry.folders,
