@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from marsbench.cli import cache, data, models, plugins, protocols
+from marsbench.cli import INTERRUPTED, cache, data, models, plugins, protocols
 from marsbench.cli.app import app as app_command
 from marsbench.cli.command import Command
 from marsbench.cli.evaluate import evaluate
@@ -30,10 +30,6 @@ from marsbench.cli.status import plan, retry, status
 from marsbench.environment import SAFE_PATH
 from marsbench.errors import BenchError, StorageError, cleaned, telling_machine_faults
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as in shells."""
-
-
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run": (run, search, plan, status, retry, ensemble),
     "Look": (leaderboard, show, compare, report, matrix, log),
@@ -42,6 +38,9 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 """Commands by what they are for; those that have commands of their own follow the last."""
 _FURTHER = (plugins, data, models, protocols, cache)
+_KEEPS_NOTHING = {"app", "serve", "predict", "status", *(command.__name__ for command in _GROUPS["Look"])}
+"""Commands that save nothing on their way."""
+_KEPT = "Progress saved; rerun the same command to resume."
 _EXAMPLES = (
     "bench run --data demo --features functionals --model svm",
     "bench search --data PATH --time-budget 1h",
@@ -93,7 +92,8 @@ class _Commands(TyperGroup):
             warn(f"bench: {error}", "red")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            warn("bench: Interrupted. Progress saved; rerun the same command to resume.", "")
+            kept = "" if ctx.invoked_subcommand in _KEEPS_NOTHING else f" {_KEPT}"
+            warn(f"bench: Interrupted.{kept}", "")
             raise typer.Exit(INTERRUPTED) from None
 
 

@@ -67,7 +67,10 @@ def found_in(what: str, pattern: str, ids: Sequence[str]) -> list[str]:
     missed = [name for name, value in zip(ids, found, strict=True) if not value]
     if missed:
         n_found = f"{len(ids) - len(missed):,} of {len(ids):,} clips" if len(missed) < len(ids) else "no clip"
-        raise ValueError(f"{pattern} finds a {what} in {n_found}; none in {shown(missed[0])}")
+        raise ValueError(
+            f"{pattern} finds a {what} in {n_found}; none in {shown(missed[0])}: change the expression, or "
+            "rename or move files that it should not read"
+        )
     return [value for value in found if value]
 
 

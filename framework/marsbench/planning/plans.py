@@ -306,9 +306,10 @@ def _split_as_listed(corpus: Corpus, split: _Split) -> None:
 
 def _read_by(source: Source) -> str:
     """What a path is read as: a table, a folder, or a corpus of that name."""
-    if source.found_at is None or _knows_classes(source):
+    place = source.found_at or source.parameters.get("root")
+    if place is None or _knows_classes(source):
         return source.entry.name
-    return "a table of clips" if Path(source.found_at).is_file() else "a folder of clips"
+    return "a table of clips" if Path(place).is_file() else "a folder of clips"
 
 
 def _read_as(source: Source, corpus: Corpus) -> str:

@@ -51,8 +51,12 @@ def require_clips(corpus: CheckedCorpus, least: int, protocol: str, rows: Rows) 
     counts = Counter(corpus.targets[first_duplicates(corpus, rows)].tolist())
     for target, label in enumerate(corpus.labels):
         if counts[target] < least:
-            found = f"class '{label}' of corpus '{corpus.name}' has {counts[target]} different clips"
-            raise CorpusError(f"{protocol} needs {least} clips of every class; {found}")
+            number = f"{counts[target]} different clip{'s' * (counts[target] != 1)}"
+            found = f"class '{label}' of corpus '{corpus.name}' has {number}"
+            raise CorpusError(
+                f"{protocol} needs {least} clips of every class; {found} (--min-clips {least} leaves such "
+                "classes out)"
+            )
 
 
 def groups_by_speaker(corpus: CheckedCorpus, rows: Rows) -> Rows:

@@ -84,9 +84,11 @@ def tables(found: Evaluation, by: Sequence[str] = ()) -> RenderableType:
     if expected := new_speaker(found.predictions):
         parts.append(Text(f"\n{new_speaker_phrase(expected)}"))
     parts += [Text(f"{note}.", _style(note)) for note in notes(found)]
-    parts += [Text(f"{clip.id}: {clip.reason}", "yellow") for clip in found.bad[:_MOST_TOLD]]
     if found.bad:
-        parts.append(Text(f"{len(found.bad):,} clip(s) cannot be used and are left out", "yellow"))
+        parts.append(Text(f"{len(found.bad):,} clip(s) cannot be used and are left out:", "yellow"))
+    parts += [Text(f"  {clip.id}: {clip.reason}", "yellow") for clip in found.bad[:_MOST_TOLD]]
+    if (more := len(found.bad) - _MOST_TOLD) > 0:
+        parts.append(Text(f"  and {more:,} more; --json lists all", "yellow"))
     style = {"inside": "green", "above": "green", "below": "red", None: "yellow"}[found.place]
     return Group(*parts, Text(f"\n{found.sentence}", style))
 

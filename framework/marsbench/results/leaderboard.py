@@ -176,14 +176,23 @@ def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria, left_ou
     first = rows[0].board
     in_order = ranked(rows)
     complete = [row for row in in_order if row.ranked_score is not None]
-    compared, unconfirmed = _with_letters(root, complete, left_out)
+    # What is folded into a row is no other candidate: its predictions are those of that row.
+    compared, unconfirmed = _with_letters(
+        root, [row for row in complete if shown_as(row, complete) is row], left_out
+    )
+    by_id = {row.run_ids: row for row in compared}
+    letters = [by_id[shown_as(row, complete).run_ids].letters for row in complete]
+    with_letters = [
+        by_id.get(row.run_ids) or row._replace(letters=own)
+        for row, own in zip(complete, letters, strict=True)
+    ]
     return Board(
         corpus=first.corpus,
         protocol=first.protocol,
         hash=first.protocol_hash,
         synthetic=first.synthetic,
         criteria=criteria,
-        rows=(*compared, *in_order[len(complete) :]),
+        rows=(*with_letters, *in_order[len(complete) :]),
         n_older=n_runs - sum(len(row.seeds) for row in rows),
         n_compared=sum(row.letters is not None for row in compared),
         unconfirmed=unconfirmed,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from marsbench.cli import start
 from marsbench.plugin.registry import discover
 
 Bench = Callable[..., Any]
@@ -346,6 +347,35 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
     assert result.exit_code == 130
     assert "Interrupted. Progress saved; rerun the same command to resume." in result.stderr
     assert "2 of 5 folds are finished already" in bench("run", *GRID, "--plugins", kit).stderr
+
+
+@pytest.mark.parametrize("command", ["leaderboard", "report"])
+def test_a_command_that_saves_nothing_on_its_way_does_not_say_so(
+    bench: Bench, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("marsbench.results.leaderboard.leaderboards", interrupted)
+    monkeypatch.setattr("marsbench.report.selection.leaderboards", interrupted)
+    result = bench(command)
+    assert result.exit_code == 130
+    assert result.stderr.endswith("bench: Interrupted.\n")
+
+
+def test_ctrl_c_while_the_commands_are_imported_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    finder = type("Finder", (), {"find_spec": staticmethod(interrupted)})
+    monkeypatch.delitem(sys.modules, "marsbench.cli.main", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        start()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "bench: Interrupted.\n"
 
 
 def test_one_unreadable_run_is_named_and_the_others_are_shown(bench: Bench, kit: Path, ran: Any) -> None:

@@ -169,6 +169,19 @@ def test_ranks_count_what_is_shown_in_every_output(bench: Bench) -> None:
     assert [one["tuner"] is None for one in values] == [True, False, True, True, False]
 
 
+def test_what_is_folded_is_no_candidate_and_has_the_letters_of_its_row(predicted_run: Write) -> None:
+    for name, wrong in {"a": 10, "b": 60}.items():
+        predicted_run(f"{name}-s0-{name}1", range(wrong), settings={"tiny.id": name})
+    before = leaderboards(Path("results"))[0][0]
+    tuned = {"settings": {"tiny.id": "a"}, "tuning": tuning_of(fold(0, best=0))}
+    predicted_run("a-s0-a0", range(10), **tuned)
+    after = leaderboards(Path("results"))[0][0]
+    assert before.rows[0].chosen is not None
+    assert after.rows[0].chosen == before.rows[0].chosen
+    assert [row.letters for row in after.shown_rows] == [row.letters for row in before.rows]
+    assert [row.letters for row in after.rows] == [["a"], ["a"], ["b"]]
+
+
 def test_seeds_that_were_not_tuned_leave_the_tuned_row_its_untuned_rank(finished_run: Write) -> None:
     known: dict[str, Any] = {"settings": {}, "metrics": scored(0.8, 0.5, 0.8)}
     finished_run("a-s0-a", 0.8, **known)

@@ -342,7 +342,7 @@ def bundle_summary(record: BaseRecord, n_checked: int, tolerance: float) -> Rend
         trained_on = f"the {corpus.n_clips} clips of {corpus.name} that fold {record.fold + 1} trains on"
     lines = [
         Text(record.title, "bold"),
-        Text(f"Trained on {trained_on}; {corpus.licence}."),
+        Text(f"Trained on {trained_on}; licence: {corpus.licence}."),
         Text(f"Classes: {', '.join(record.labels)}. {record.sample_rate:,} Hz."),
     ]
     if isinstance(record, BundleRecord) and record.versions:

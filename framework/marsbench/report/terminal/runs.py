@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # what searches, runs and draws takes up to a second to impor
 
 _SHORT = 7
 """Letters of a class name in a confusion matrix, so that eight classes fit 80 columns."""
+_MOST_BAD = 20
+"""Bad files that are named."""
 
 
 def corpus_notes(run: Run) -> RenderableType:
@@ -38,8 +40,11 @@ def corpus_notes(run: Run) -> RenderableType:
     if corpus.synthetic:
         lines.append(Text("The audio is synthetic; its scores are not meaningful.", "yellow"))
     if corpus.bad_audio:
-        lines.append(Text(f"{len(corpus.bad_audio)} bad audio file(s) left out:", "yellow"))
-        lines += [Text(f"  {clip}: {reason}", "yellow") for clip, reason in corpus.bad_audio.items()]
+        bad = [f"{clip}: {reason}" for clip, reason in corpus.bad_audio.items()]
+        lines.append(Text(f"{len(bad):,} bad audio file(s) left out:", "yellow"))
+        lines += [Text(f"  {line}", "yellow") for line in bad[:_MOST_BAD]]
+        if (more := len(bad) - _MOST_BAD) > 0:
+            lines.append(Text(f"  and {more:,} more; bench data check lists all", "yellow"))
     lines += [
         Text(f"Corpus {corpus.name}: {note}.", "yellow" if note.startswith("Warning") else "dim")
         for note in corpus.notes
