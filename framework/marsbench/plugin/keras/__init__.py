@@ -67,10 +67,14 @@ def make_deterministic(seed: int, *, is_stateless: bool = False) -> None:
 def _kept_kernels() -> Iterator[None]:
     """Let nothing clear TensorFlow's cache of kernels: a network's functions would be optimised again.
 
-    That takes as long as 15 training steps. There is no public way to reset the one without the other.
+    That takes as long as 15 training steps. There is no public way to reset the one without the other; a
+    TensorFlow without this private one clears both.
     """
     bindings: Any = importlib.import_module("tensorflow.python.pywrap_tfe")
-    clear = bindings.TFE_ContextClearCaches
+    clear = getattr(bindings, "TFE_ContextClearCaches", None)
+    if clear is None:
+        yield
+        return
     bindings.TFE_ContextClearCaches = lambda _context: None
     try:
         yield
