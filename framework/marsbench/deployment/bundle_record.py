@@ -87,6 +87,8 @@ class Origin(_Record):
         validation_alias=AliasChoices("pass_confidence", "pass_probability")
     )
     """As in `results.schema.Standing`."""
+    weakest: str | None = None
+    """Criterion that it is of; None in older records."""
     groups: dict[str, list[ValueScores]] = {}
     """Scores by value of each attribute of the corpus that has 2 to 10 values; {} in older records."""
     confidences: list[ConfidenceScores] = []

@@ -7,7 +7,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle_record import BundleRecord, Origin
 from marsbench.errors import ResultsError
 from marsbench.evaluation.by_group import by_attributes, by_confidence
-from marsbench.evaluation.scores import Metrics, Outcome
+from marsbench.evaluation.scores import Metrics, Outcome, least_sure
 from marsbench.progress import Progress
 from marsbench.results.predictions import read_predictions
 from marsbench.results.schema import Run
@@ -29,6 +29,7 @@ def origin_of(run: Run) -> Origin:
         verdict=cast("Outcome", run.verdict),
         limits=run.limits,
         pass_confidence=run.pass_confidence,
+        weakest=weakest.criterion if (weakest := least_sure(run.grades)) else None,
     )
 
 

@@ -15,7 +15,6 @@ from marsbench.evaluation.scores import (
     Outcome,
     Score,
     growth_for_pass,
-    least_sure,
     verdict,
 )
 from marsbench.report.columns import formatted
@@ -124,12 +123,12 @@ def scores_phrase(scores: Mapping[str, float], worst_class: str, criteria: Crite
     )
 
 
-def weakest_phrase(grades: Sequence[Grade], pass_confidence: float | None) -> str:
-    """The P that a verdict follows, with the criterion that it is of; empty if it is not known."""
-    if pass_confidence is None or (weakest := least_sure(grades)) is None:
+def weakest_phrase(pass_confidence: float | None, weakest: str | None) -> str:
+    """The P that a verdict follows, with the criterion that it is of if that is known; empty without a P."""
+    if pass_confidence is None:
         return ""
-    name = criterion_name(weakest.criterion)
-    return f"P {100 * pass_confidence:.0f} %, of its weakest criterion: {name}"
+    name = f": {criterion_name(weakest)}" if weakest else ""
+    return f"P {100 * pass_confidence:.0f} %, of its weakest criterion{name}"
 
 
 def verdict_sentence(grades: list[Grade], limits: Sequence[str] = ()) -> str:

@@ -262,7 +262,11 @@ def test_a_bound_beside_its_threshold_is_told_from_it_in_every_output(
     bench("report", "-o", "report.html")
     page = Path("report.html").read_text("utf-8")
     run, board = folder.read_run(), the_board()
-    origin = type("Origin", (), {"verdict": "undecided", "pass_confidence": 0.9, "limits": []})
+    origin = type(
+        "Origin",
+        (),
+        {"verdict": "undecided", "pass_confidence": 0.9, "weakest": "class_recall sad", "limits": []},
+    )
     shown = {
         "terminal": bench("leaderboard").stdout,
         "markdown": markdown_board(board),
@@ -274,4 +278,20 @@ def test_a_bound_beside_its_threshold_is_told_from_it_in_every_output(
     exact = {name: ("79.996" in text, "80.04" in text) for name, text in shown.items()}
     assert exact == dict.fromkeys(shown, (True, True)) | {"terminal": (False, True)}
     assert page.count("79.996") >= 4
+    assert "P 90 %, of its weakest criterion: recall of sad." in shown["verdict"]
     assert "80.0 to" not in shown["run"]
+
+
+@pytest.mark.parametrize(
+    ("sure", "weakest", "phrase"),
+    [
+        (0.474, "class_recall sad", "P 47 %, of its weakest criterion: recall of sad"),
+        (0.474, "accuracy", "P 47 %, of its weakest criterion: accuracy"),
+        (0.474, None, "P 47 %, of its weakest criterion"),  # an older bundle
+        (None, "accuracy", ""),
+    ],
+)
+def test_a_p_is_told_with_the_criterion_that_it_is_of(
+    sure: float | None, weakest: str | None, phrase: str
+) -> None:
+    assert phrases.weakest_phrase(sure, weakest) == phrase

@@ -72,8 +72,9 @@ def run_summary(run: Run, row: Row | None = None) -> RenderableType:
     if run.metrics is None:
         parts += [Text(f"FAILED: {line}", "red") for line in _reasons(run)]
     else:
-        weakest = phrases.weakest_phrase(run.grades, run.pass_confidence)
-        verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), weakest and f" ({weakest})")
+        weakest = entry.criterion if (entry := least_sure(run.grades)) else None
+        sure = phrases.weakest_phrase(run.pass_confidence, weakest)
+        verdict = Text.assemble("Verdict: ", outcome_text(run.verdict), sure and f" ({sure})")
         parts += [_grades(run.grades), _recalls(run.metrics)]
         parts += [Text(phrases.new_speaker_phrase(run.new_speaker))] if run.new_speaker else []
         parts += [verdict, *(Text(line, "yellow") for line in phrases.limit_lines(run.limits))]
