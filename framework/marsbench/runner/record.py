@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import chain
 from statistics import fmean
 from typing import Any, get_args
@@ -170,8 +171,9 @@ def corpus_record(plan: Plan) -> CorpusRecord:
     )
 
 
+@lru_cache(maxsize=4)
 def protocol_record(protocol: Protocol) -> ProtocolRecord:
-    """What a run keeps of its protocol."""
+    """What a run keeps of its protocol; one for all runs, as it may name thousands of duplicates."""
     return ProtocolRecord(
         name=protocol.name,
         hash=protocol.hash,
