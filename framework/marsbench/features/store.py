@@ -49,11 +49,12 @@ from marsbench.progress import Progress, Silent
 from marsbench.versions import versions_of
 
 _CHUNK, _MOST = 16, 256
-"""Fewest and most clips of an extraction task: large corpora have larger and fewer ones."""
+"""Fewest and most clips of an extraction task: large corpora have larger and fewer ones.
+
+A partial file has the most, or a task more: an interruption loses fewer than that.
+"""
 _TASKS = 1000
 """About so many tasks, before each has the most clips."""
-_PART = 512
-"""Clips of a partial file, of tasks with the fewest clips; larger tasks have a file each."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ class FeatureStore:
                 for extracted in run_all(self._extractions(missing, size)):
                     waiting |= extracted
                     advance(len(extracted))
-                    if size > _CHUNK or len(waiting) >= _PART:
+                    if len(waiting) >= _MOST:
                         self._write_part(waiting)
                         waiting = {}
         finally:  # also after Ctrl-C: keep what was extracted

@@ -209,29 +209,34 @@ def test_extractions_give_the_same_file_in_whatever_order_they_end(
     assert one.path.read_bytes() == two.path.read_bytes()
 
 
-@pytest.mark.parametrize(("tasks", "most"), [(1000, 256), (5, 7), (2, 3)])
-def test_extractions_of_any_size_give_the_same_file_and_larger_ones_are_kept_one_by_one(
-    kit: Path, corpus: CheckedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: int, most: int
+@pytest.mark.parametrize("sizes", [(1000, 256, 2), (1000, 5, 2), (5, 9, 6), (2, 3, 3)])
+def test_extractions_of_any_size_give_the_same_file_and_a_killed_one_keeps_all_but_the_last_few(
+    kit: Path,
+    corpus: CheckedCorpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: tuple[int, int, int],
 ) -> None:
+    tasks, most, size = sizes
     recipe = discover((kit,)).get("features", "crossings").recipe({})
     expected = FeatureStore(recipe, (kit,), tmp_path / "one").features_of(corpus).path.read_bytes()
-    for name, value in (("_CHUNK", 2), ("_TASKS", tasks), ("_MOST", most), ("_PART", 4)):
+    for name, value in (("_CHUNK", 2), ("_TASKS", tasks), ("_MOST", most)):
         monkeypatch.setattr(store_module, name, value)
-    sizes: list[int] = []
+    given: list[int] = []
 
     def killed(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
         for extraction in extractions:
-            if sum(sizes) > 12:
-                sizes.append(len(list((tmp_path / "two").glob("*/part-*.f32"))))
+            if sum(given) > 12:
+                given.append(len(list((tmp_path / "two").glob("*/part-*.f32"))))
                 raise KeyboardInterrupt
-            sizes.append(len(extraction.clips))
+            given.append(len(extraction.clips))
             yield extraction()
 
     with pytest.raises(KeyboardInterrupt):
         FeatureStore(recipe, (kit,), tmp_path / "two").features_of(corpus, run_all=killed)
-    *sizes, n_parts = sizes
-    assert set(sizes) == {min(max(2, 30 // tasks), most)}
-    assert n_parts == (len(sizes) if sizes[0] > 2 else len(sizes) // 2)
+    *given, n_parts = given
+    assert set(given) == {size}
+    assert n_parts == len(given) // -(-most // size)
     whole = FeatureStore(recipe, (kit,), tmp_path / "two").features_of(corpus)
     assert whole.path.read_bytes() == expected
     assert not list(whole.path.parent.glob("part-*"))
