@@ -205,7 +205,7 @@ def within_memory(
         if needed > most_bytes:
             told[pipeline.model.name] = (
                 f"{pipeline.model.name} is left out: for {n:,} training clips its matrices need "
-                f"{needed / 1e9:.1f} GB of memory, and a fit has {most_bytes / 1e9:.1f} GB (--unit-memory, "
+                f"{needed / 1e9:.2g} GB of memory, and a fit has {most_bytes / 1e9:.2g} GB (--unit-memory, "
                 f"fewer --workers); svm takes any number of clips, above {MOST_CLIPS:,} by an approximation"
             )
         else:
