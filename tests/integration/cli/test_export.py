@@ -42,7 +42,7 @@ def test_the_best_run_is_exported(bench: Bench, kit: Path, ran: Any) -> None:
     assert result.stderr.count("\n") < 9
     for expected in (
         "nearest_mean",
-        "Trained on all 30 clips of tones; none.",
+        "Trained on all 30 clips of tones; licence: none.",
         "Classes: low, middle, high.",
         "The training audio is synthetic: it will not recognise people.",
         "under stratified5: accuracy 100.0 %",

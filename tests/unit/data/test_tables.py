@@ -1,6 +1,7 @@
 """Data frames and data sets as tables of clips; data sets by a stand-in for the package `datasets`."""
 
 import io
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import soundfile
 
 import marsbench
 from marsbench.data.tables import place_of, table_of_dataset, table_of_frame
+from marsbench.environment import install_hint
 from marsbench.errors import ConfigError, CorpusError
 from marsbench.plugin.registry import discover
 from marsbench.runner.reload import corpus_of
@@ -195,7 +197,9 @@ def test_a_data_set_of_the_hub_is_named_behind_hf_and_recorded_so(monkeypatch: p
 
 def test_without_its_package_a_data_set_of_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", cast("Any", None))
-    with pytest.raises(ConfigError, match=r"^hf needs the package 'datasets': pip install 'marsbench\[hf\]'"):
+    with pytest.raises(
+        ConfigError, match=re.escape(f"hf needs the package 'datasets': {install_hint('hf')}")
+    ):
         marsbench.load_corpus("hf:me/tones")
     with pytest.raises(ConfigError, match=r"Unknown dataset 'hfx:me/tones'"):
         marsbench.load_corpus("hfx:me/tones")
