@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from marsbench.config import Experiment
+from marsbench.config import Experiment, Normalise
 from marsbench.data.audio_validation import OnBad, check_audio, examine
 from marsbench.data.corpus import AudioFacts, CheckedCorpus, Corpus
 from marsbench.data.corpus_options import AS_LISTED, Reading
@@ -33,7 +33,7 @@ from marsbench.plugin.base import Dataset
 from marsbench.plugin.registry import Entry, Recipe, Registry, discover, drop_in_folders
 from marsbench.progress import Progress, Silent, phase
 from marsbench.protocols.apply import apply_protocol, find_protocol, with_members
-from marsbench.protocols.protocol import Protocol
+from marsbench.protocols.protocol import Definition, Protocol
 
 _LABELS_SHOWN = 10
 _MOST_EXAMINED = 20
@@ -98,12 +98,7 @@ def make_plans(
     for pipeline in pipelines:
         check(pipeline)
     sources = _sources(found, by_plugin)
-
-    def split(listed: CheckedCorpus) -> None:
-        groups_of(listed, experiment.normalise)  # raises where speakers are not known
-        for definition in with_members(definitions, listed).values():
-            definition.split(listed)
-
+    split = _split_by(definitions, experiment.normalise)
     checked = reduce(_load_and_check(sources, experiment.reading, experiment.bad_audio, progress, split))
     groups_of(checked, experiment.normalise)
     corpus = _with_notes(checked, voice_notes(checked, independent=experiment.independent_clips), progress)
@@ -287,6 +282,15 @@ def _load_and_check(
             _split_as_listed(corpus, split)
     with phase("audio check"):
         return check_audio(corpus, on_bad, progress)
+
+
+def _split_by(definitions: Mapping[str, Definition], normalise: Normalise | None) -> _Split:
+    def split(listed: CheckedCorpus) -> None:
+        groups_of(listed, normalise)  # raises where speakers are not known
+        for definition in with_members(definitions, listed).values():
+            definition.split(listed)
+
+    return split
 
 
 @no_search_for_cycles()

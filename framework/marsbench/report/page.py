@@ -32,9 +32,13 @@ MOST_GAPS = 30
 
 
 def build_page(
-    selection: Selection, criteria: Criteria | None = None, *,
-    audio: bool = False, folders: tuple[Path, ...] = (), progress: Progress | None = None,
-) -> str:  # fmt: skip
+    selection: Selection,
+    criteria: Criteria | None = None,
+    *,
+    audio: bool = False,
+    folders: tuple[Path, ...] = (),
+    progress: Progress | None = None,
+) -> str:
     """The page as HTML.
 
     Args:
@@ -72,21 +76,13 @@ def build_page(
         n_more_gaps=max(0, len(pairs) - MOST_GAPS),
         corpora=corpora,
         matrices=_matrices(selection, rows, notes),
-        words=words,
         failed=[view.row for view in rows if view.row.status == "failed"],
         synthetic=sorted({board.board.corpus for board in boards if board.board.synthetic}),
         licences=sorted({(run.corpus.name, run.corpus.licence) for row in rows if (run := row.standing)}),
         notes=notes,
         with_audio=audio,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        version=version("marsbench"),
-        ranked_by=METRICS[RANKED_BY],
-        by_fold=[metric for metric in METRICS.values() if metric.from_confusion],
-        phrases=phrases,
-        objective_title=objective_title,
-        grade=grade,
-        formatted=formatted,
-    )  # fmt: skip
+    )
     with progress.track("Boards and charts", 1):
         return render()
 
@@ -213,6 +209,16 @@ def _environment() -> Environment:
     environment.filters["pct"] = _percent
     environment.filters["threshold"] = threshold_text
     environment.filters["place"] = _place
+    environment.globals |= {
+        "version": version("marsbench"),
+        "words": words,
+        "phrases": phrases,
+        "ranked_by": METRICS[RANKED_BY],
+        "by_fold": [metric for metric in METRICS.values() if metric.from_confusion],
+        "objective_title": objective_title,
+        "grade": grade,
+        "formatted": formatted,
+    }
     return environment
 
 
