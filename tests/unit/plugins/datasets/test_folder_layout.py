@@ -177,7 +177,7 @@ def test_with_an_expression_for_the_class_a_layout_names_the_other_levels(tmp_pa
 
 
 def test_an_expression_that_misses_some_audio_is_refused_with_how_many_and_which(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^--label .* finds a label in 2 of 3 clips; none in readme.wav$"):
+    with pytest.raises(ConfigError, match=r"^--label .* finds a label in 2 of 3 clips; none in readme.wav:"):
         labelled(make(tmp_path, ["1-W.wav", "2-F.wav", "readme.wav"]), r"-(\w)\.")
 
 
