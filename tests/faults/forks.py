@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from marsbench.cli import main as cli
+from marsbench.cli import start
 from marsbench.execution import worker
 from marsbench.results import plots
 
@@ -80,7 +81,7 @@ def become_bench(
     if sabotage:
         globals()[sabotage[0]](*sabotage[1:])
     sys.argv = ["bench", *words]
-    cli.main()
+    start()
 
 
 def limit_file_size(size: int) -> None:

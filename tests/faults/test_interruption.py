@@ -23,7 +23,7 @@ def test_ctrl_c_finishes_and_keeps_what_is_under_way(
     bench = getattr(there, start)(command)
     there.await_notes(N_CLIPS + 3)
     bench.press_ctrl_c()
-    assert bench.code == 130
+    assert bench.code == 130, bench.text
     assert (bench.text.count(ONCE), bench.text.count(END)) == (1, 1)
     assert "Traceback" not in bench.text
     assert 3 <= len(there.units()) == there.n_fits < N_UNITS
@@ -44,7 +44,7 @@ def test_ctrl_c_twice_stops_at_once(place: Places, start: str, workers: int) -> 
     bench.await_text(ONCE)
     units = there.units()
     bench.press_ctrl_c()
-    assert bench.code == 130
+    assert bench.code == 130, bench.text
     assert bench.text.count(END) == 1
     assert "Traceback" not in bench.text
     there.assert_tidy()
@@ -64,7 +64,7 @@ def test_ctrl_c_during_extraction_keeps_what_is_extracted(place: Places, workers
     bench = there.start(command)
     there.await_notes(3)
     bench.press_ctrl_c()
-    assert bench.code == 130
+    assert bench.code == 130, bench.text
     assert (bench.text.count(ONCE), bench.text.count(END)) == (1, 1)
     assert 0 < there.n_extracted < N_MANY
     assert there.has_features("slow_crossings")
@@ -80,7 +80,7 @@ def test_ctrl_c_twice_during_extraction_stops_at_once(place: Places, workers: in
     bench.press_ctrl_c()
     bench.await_text(ONCE)
     bench.press_ctrl_c()
-    assert bench.code == 130
+    assert bench.code == 130, bench.text
     assert "Traceback" not in bench.text
     assert there.n_extracted < N_MANY
     there.assert_tidy()

@@ -314,13 +314,13 @@ def graceful_interruption(say: Callable[[str], None]) -> Iterator[Callable[[], b
 
     In threads other than the main one, which get no signals, it always returns False.
     """
-    pressed = False
+    n_pressed = 0
 
     def press(_number: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed:
+        nonlocal n_pressed
+        n_pressed += 1
+        if n_pressed > 1:
             raise KeyboardInterrupt
-        pressed = True
         say("Ctrl-C: running tasks finish and are saved; press it again to stop at once")
 
     if threading.current_thread() is not threading.main_thread():
@@ -328,6 +328,10 @@ def graceful_interruption(say: Callable[[str], None]) -> Iterator[Callable[[], b
         return
     before = signal.signal(signal.SIGINT, press)
     try:
-        yield lambda: pressed
+        yield lambda: n_pressed > 0
+    except Exception as error:
+        if n_pressed > 1:  # it may come as another error, such as that of a lock that it left released
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, before)

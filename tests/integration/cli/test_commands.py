@@ -2,9 +2,10 @@ import csv
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -363,6 +364,27 @@ def test_a_command_that_saves_nothing_on_its_way_does_not_say_so(
     assert result.stderr.endswith("bench: Interrupted.\n")
 
 
+@pytest.fixture
+def _handler_of_ctrl_c() -> Iterator[None]:
+    """Afterwards Ctrl-C does what it did before."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_handler_of_ctrl_c")
+@pytest.mark.parametrize(("code", "is_ignored"), [(0, False), (1, False), (130, True)])
+def test_once_it_is_interrupted_a_further_press_does_not_cut_its_end_short(
+    code: int, is_ignored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.cli.main.app", lambda: sys.exit(code))
+    with pytest.raises(SystemExit) as ended:
+        start()
+    assert ended.value.code == code
+    assert (signal.getsignal(signal.SIGINT) is signal.SIG_IGN) == is_ignored
+
+
+@pytest.mark.usefixtures("_handler_of_ctrl_c")
 def test_ctrl_c_while_the_commands_are_imported_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

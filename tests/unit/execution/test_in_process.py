@@ -1,4 +1,5 @@
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from marsbench.config import Execution
+from marsbench.environment import install_hint
 from marsbench.errors import ExportError
 from marsbench.execution.base import Called, EpochBar, Outcome, Task, Work
 from marsbench.execution.executor import InProcess, open_executor
@@ -49,7 +51,9 @@ def test_work_is_done_with_the_given_number_of_threads_and_what_follows_as_befor
 
 def test_a_cluster_without_its_packages_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ExportError, match=r"distributed is not installed: .*marsbench\[cluster\]"):
+    with pytest.raises(
+        ExportError, match=re.escape(f"distributed is not installed: {install_hint('cluster')}")
+    ):
         open_executor(Execution(cluster="tcp://127.0.0.1:1"))
 
 

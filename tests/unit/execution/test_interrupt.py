@@ -62,3 +62,19 @@ def test_outside_the_main_thread_ctrl_c_is_left_to_others(said: list[str]) -> No
     thread.start()
     thread.join()
     assert found == [False, before]
+
+
+def test_what_a_second_press_turns_into_is_an_interruption_too(said: list[str]) -> None:
+    with pytest.raises(KeyboardInterrupt) as raised, graceful_interruption(said.append):  # noqa: PT012 - in its context
+        signal.raise_signal(signal.SIGINT)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            raise RuntimeError("cannot release un-acquired lock")
+    assert isinstance(raised.value.__cause__, RuntimeError)
+
+
+def test_an_error_after_one_press_stays_what_it_is(said: list[str]) -> None:
+    with pytest.raises(RuntimeError, match="an error"), graceful_interruption(said.append):  # noqa: PT012 - as above
+        signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("an error")
