@@ -366,8 +366,8 @@ def test_a_command_that_saves_nothing_on_its_way_does_not_say_so(
 
 @pytest.fixture
 def _handler_of_ctrl_c() -> Iterator[None]:
-    """Afterwards Ctrl-C does what it did before."""
-    before = signal.getsignal(signal.SIGINT)
+    """Ctrl-C interrupts, and afterwards does what it did before."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is not
     yield
     signal.signal(signal.SIGINT, before)
 
