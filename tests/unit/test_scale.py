@@ -64,6 +64,7 @@ def test_folds_are_hashed_as_their_lists_of_rows(parts: list[str]) -> None:
     rows = [one.tolist() for one in (train, test, dev)]
     assert [one.tolist() for one in (Fold(train, test).train, Fold(train, test).dev)] == [rows[0], []]
     folds = [Fold(train, test, dev), Fold(test, train)]
+    assert [fold.n_train for fold in folds] == [len(rows[0]), len(rows[1])]
     written = [rows if rows[2] else rows[:2], [rows[1], rows[0]]]
     assert list(_as_json(folds, len(parts))) == list(map(canonical_json, written))
 

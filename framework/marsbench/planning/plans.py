@@ -114,7 +114,7 @@ def make_plans(
             protocol_word=word,
             pipelines=within_memory(
                 pipelines,
-                max(len(fold.train) for fold in protocol.folds),
+                max(fold.n_train for fold in protocol.folds),
                 memory_a_fit(experiment),
                 progress if tell_of_pairs else Silent(),
             ),

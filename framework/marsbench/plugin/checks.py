@@ -7,7 +7,7 @@ import pickle
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from math import ceil
 from pathlib import Path
@@ -59,10 +59,11 @@ def check(
         PluginError: `plugin` is not a dataset, feature extractor or model.
     """
     given = dict(parameters or {})
-    if issubclass(plugin, Model):
-        return _ModelBench(plugin, given, by_hand or {}, n_dims).checks()
-    benches: dict[type[Plugin], type[_Bench]]
-    benches = {FeatureExtractor: _FeatureBench, Dataset: _DatasetBench}
+    benches: dict[type[Plugin], Callable[[Any, dict[str, Any]], _Bench]] = {
+        FeatureExtractor: _FeatureBench,
+        Model: partial(_ModelBench, by_hand=by_hand or {}, n_dims=n_dims),
+        Dataset: _DatasetBench,
+    }
     for kind, bench in benches.items():
         if issubclass(plugin, kind):
             return bench(plugin, given).checks()

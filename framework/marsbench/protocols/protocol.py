@@ -36,6 +36,11 @@ class Fold:
         """Training rows, a new array."""
         return np.flatnonzero(np.unpackbits(self._is_trained))
 
+    @property
+    def n_train(self) -> int:
+        """Number of training rows, counted without an array of them."""
+        return int(np.bitwise_count(self._is_trained).sum())
+
 
 def mask_of(rows: Rows) -> NDArray[np.bool_]:
     """Whether each number up to the largest of `rows` is one of them."""

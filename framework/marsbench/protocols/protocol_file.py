@@ -154,7 +154,7 @@ def _require_expressible(protocol: Protocol) -> None:
     used = np.unique(np.concatenate([rows for fold in protocol.folds for rows in (fold.train, fold.test)]))
     dropped = Counter(fold for fold, _ in protocol.leakage.dropped_duplicates)
     for number, fold in enumerate(protocol.folds):
-        if len(fold.dev) or len(fold.train) + len(fold.test) + dropped[number] < len(used):
+        if len(fold.dev) or fold.n_train + len(fold.test) + dropped[number] < len(used):
             raise ConfigError(
                 f"{protocol.name} cannot be written to a file: a file's folds train on all clips that they "
                 f"do not test, and its fold {number + 1} does not; its name is all that a run needs"

@@ -14,7 +14,7 @@ from marsbench.evaluation.scores import Score
 from marsbench.evaluation.scoring import new_speaker
 from marsbench.report.phrases import new_speaker_phrase
 from marsbench.report.terminal import runs
-from marsbench.report.terminal.console import table
+from marsbench.report.terminal.console import first_lines, table
 
 _MOST_SPEAKERS = 30
 """Rows of the table by speaker, the worst ones; JSON has all."""
@@ -86,9 +86,7 @@ def tables(found: Evaluation, by: Sequence[str] = ()) -> RenderableType:
     parts += [Text(f"{note}.", _style(note)) for note in notes(found)]
     if found.bad:
         parts.append(Text(f"{len(found.bad):,} clip(s) cannot be used and are left out:", "yellow"))
-    parts += [Text(f"  {clip.id}: {clip.reason}", "yellow") for clip in found.bad[:_MOST_TOLD]]
-    if (more := len(found.bad) - _MOST_TOLD) > 0:
-        parts.append(Text(f"  and {more:,} more; --json lists all", "yellow"))
+    parts += first_lines([f"{clip.id}: {clip.reason}" for clip in found.bad], _MOST_TOLD, "--json", "yellow")
     style = {"inside": "green", "above": "green", "below": "red", None: "yellow"}[found.place]
     return Group(*parts, Text(f"\n{found.sentence}", style))
 

@@ -181,10 +181,9 @@ def _board(root: Path, rows: list[Row], n_runs: int, criteria: Criteria, left_ou
         root, [row for row in complete if shown_as(row, complete) is row], left_out
     )
     by_id = {row.run_ids: row for row in compared}
-    letters = [by_id[shown_as(row, complete).run_ids].letters for row in complete]
     with_letters = [
-        by_id.get(row.run_ids) or row._replace(letters=own)
-        for row, own in zip(complete, letters, strict=True)
+        by_id.get(row.run_ids) or row._replace(letters=by_id[shown_as(row, complete).run_ids].letters)
+        for row in complete
     ]
     return Board(
         corpus=first.corpus,

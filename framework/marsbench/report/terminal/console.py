@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -103,6 +103,14 @@ def _cell(content: object) -> Text:
 def n_more(n_hidden: int) -> list[Text]:
     """A line on rows of a table that are not shown, if there are any."""
     return [Text(f"… and {n_hidden:,} more; --top 0 shows all.", "dim")] if n_hidden > 0 else []
+
+
+def first_lines(lines: Sequence[str], most: int, way: str, style: str = "") -> list[Text]:
+    """The first lines, indented, and how many more there are, with the `way` to see all."""
+    shown = [f"  {line}" for line in lines[:most]]
+    if (more := len(lines) - most) > 0:
+        shown.append(f"  and {more:,} more; {way} lists all")
+    return [Text(line, style) for line in shown]
 
 
 def print_path(what: str, path: Path) -> None:

@@ -27,7 +27,7 @@ from marsbench.plugin.registry import Entry
 from marsbench.plugin.search_space import Dimension, explore
 from marsbench.protocols.protocol import Definition, Fold, Protocol
 from marsbench.report.phrases import limit_lines, metrics_phrase
-from marsbench.report.terminal.console import frameless, table
+from marsbench.report.terminal.console import first_lines, frameless, table
 
 if TYPE_CHECKING:
     from marsbench.deployment.prediction import Prediction
@@ -221,9 +221,7 @@ def _left_out(corpus: CheckedCorpus) -> list[Text]:
     lines: list[Text] = []
     for what, names in corpus.corpus.left_out:
         lines += [Text(f"{what[:1].upper()}{what[1:]}: {len(names):,}", "yellow")]
-        lines += [Text(f"  {name}") for name in names[:_MOST_LEFT_OUT]]
-        if (more := len(names) - _MOST_LEFT_OUT) > 0:
-            lines.append(Text(f"  and {more:,} more; --json lists all"))
+        lines += first_lines(names, _MOST_LEFT_OUT, "--json")
     return lines
 
 
@@ -259,7 +257,7 @@ def protocol_facts(protocol: Protocol, corpus: CheckedCorpus) -> dict[str, Any]:
         },
         "folds": [
             {
-                "train": len(fold.train),
+                "train": fold.n_train,
                 "dev": len(fold.dev),
                 "test": len(fold.test),
                 "test_by_class": _by_class(corpus, fold),
@@ -278,7 +276,7 @@ def protocol_report(protocol: Protocol, corpus: CheckedCorpus) -> RenderableType
     by_class = [
         (
             number,
-            len(fold.train),
+            fold.n_train,
             *([len(fold.dev)] * has_dev),
             len(fold.test),
             *_by_class(corpus, fold).values(),

@@ -15,7 +15,7 @@ from marsbench.evaluation.significance import ALPHA, Difference
 from marsbench.report import phrases
 from marsbench.report.boards import outcome_text
 from marsbench.report.columns import formatted, metric_text, threshold_text
-from marsbench.report.terminal.console import frameless, n_more, table
+from marsbench.report.terminal.console import first_lines, frameless, n_more, table
 from marsbench.results.row import Row
 from marsbench.results.schema import EnsembleRecord, Run, training_words
 
@@ -42,9 +42,7 @@ def corpus_notes(run: Run) -> RenderableType:
     if corpus.bad_audio:
         bad = [f"{clip}: {reason}" for clip, reason in corpus.bad_audio.items()]
         lines.append(Text(f"{len(bad):,} bad audio file(s) left out:", "yellow"))
-        lines += [Text(f"  {line}", "yellow") for line in bad[:_MOST_BAD]]
-        if (more := len(bad) - _MOST_BAD) > 0:
-            lines.append(Text(f"  and {more:,} more; bench data check lists all", "yellow"))
+        lines += first_lines(bad, _MOST_BAD, "bench data check", "yellow")
     lines += [
         Text(f"Corpus {corpus.name}: {note}.", "yellow" if note.startswith("Warning") else "dim")
         for note in corpus.notes
