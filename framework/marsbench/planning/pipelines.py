@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 
 from marsbench.config import Normalise, Versions
 from marsbench.errors import BenchError, ConfigError, PluginError, suggestion
+from marsbench.features.clip_versions import names_of
 from marsbench.plugin.checks import N_DIMS, made_voice
 from marsbench.plugin.features import FeatureExtractor, FeatureKind
 from marsbench.plugin.kernel_approximation import MOST_CLIPS
@@ -200,7 +201,7 @@ def within_memory(
     told: dict[str, str] = {}
     kept = []
     for pipeline in pipelines:
-        n = n_clips * (1 + len(pipeline.versions.kinds) if pipeline.versions else 1)
+        n = n_clips * (1 + len(names_of(pipeline.versions)))
         needed = 8 * _MATRICES.get(pipeline.model.name, 0.0) * n**2
         if needed > most_bytes:
             told[pipeline.model.name] = (

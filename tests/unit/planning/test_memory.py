@@ -13,7 +13,8 @@ from marsbench.planning.pipelines import make_pipeline, within_memory
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent
 
-WITH_SPEED = Versions(kinds=("speed",))
+WITH_ROOM, WITH_SPEED = (Versions(kinds=(kind,)) for kind in ("room", "speed"))
+"""One version of each clip, and two."""
 PIPELINES = {name: make_pipeline(discover(()), "functionals", name, {}) for name in ("svm", "kernel_ridge")}
 
 
@@ -34,7 +35,7 @@ class Told(Silent):
         (20_000, None, 16e9, ["svm", "kernel_ridge"]),
         (20_000, None, inf, ["svm", "kernel_ridge"]),
         (10_000, None, 8e9, ["svm", "kernel_ridge"]),
-        (10_000, WITH_SPEED, 8e9, ["svm"]),
+        (10_000, WITH_ROOM, 8e9, ["svm"]),
     ],
 )
 def test_clips_and_memory_say_whether_a_model_is_left_out(
@@ -46,6 +47,12 @@ def test_clips_and_memory_say_whether_a_model_is_left_out(
     assert len(told.lines) == 2 - len(kept)
     assert all("20,000 training clips its matrices need 13 GB of memory" in line for line in told.lines)
     assert all("a fit has 8 GB" in line and "svm takes any number" in line for line in told.lines)
+
+
+def test_each_version_of_a_clip_counts_as_a_training_clip() -> None:
+    asked, told = replace(PIPELINES["kernel_ridge"], versions=WITH_SPEED), Told()
+    assert len(within_memory([asked, PIPELINES["svm"]], 6_000, 8e9, told)) == 1
+    assert "for 18,000 training clips" in told.lines[0]
 
 
 def test_where_none_is_left_the_line_is_the_error() -> None:
