@@ -7,12 +7,13 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data.audio import (
@@ -41,18 +42,46 @@ _VERSION = digest([DECODER, *versions_of("audio_facts")])
 """Facts that other code or another decoder found are not used."""
 
 
-def check_audio(corpus: Corpus, on_bad: OnBad = "skip", progress: Progress | None = None) -> CheckedCorpus:
+Sources = Sequence[ClipSource]
+"""One file, or segments of one."""
+Heard = Callable[[ClipSource, AudioFacts, Waveform, float], None]
+"""Is given a usable clip, what was found of it, its waveform, and the seconds that reading it took."""
+
+
+class Examiner(NamedTuple):
+    """How files are examined, and what screens call that."""
+
+    label: str
+    examine_all: Callable[[Sequence[Sources]], Iterable[list[AudioFacts]]]
+    """Facts of the clips of each file, in the order of the files."""
+
+
+def examined_here(files: Sequence[Sources]) -> Iterator[list[AudioFacts]]:
+    """Facts of each file; threads suffice, as libsndfile and sha256 release Python's interpreter lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(examine_file, files)
+
+
+EXAMINED_HERE = Examiner("Checking audio", examined_here)
+
+
+def check_audio(
+    corpus: Corpus,
+    on_bad: OnBad = "skip",
+    progress: Progress | None = None,
+    examiner: Examiner = EXAMINED_HERE,
+) -> CheckedCorpus:
     """Examine every clip, keep the usable ones, ordered by clip id, and find near duplicates among them.
 
-    Segments of one file are ordered by their times.
+    Segments of one file are ordered by their times. `examiner` gets the files that are not known yet.
 
     Raises:
         CorpusError: bad clips and `on_bad` is "fail", or a class without a usable clip.
     """
     progress = progress or Silent()
     clips = sorted(corpus.clips, key=_place)
-    with progress.track("Checking audio", len(clips)) as advance:
-        facts = [found for part in _parts(clips) for found in _examine_cached(part, advance)]
+    with progress.track(examiner.label, len(clips)) as advance:
+        facts = [found for part in _parts(clips) for found in _examine_cached(part, advance, examiner)]
     bad = tuple(BadClip(c.id, f.problem) for c, f in zip(clips, facts, strict=True) if f.problem)
     if bad and on_bad == "fail":
         raise CorpusError(
@@ -126,42 +155,50 @@ def _parts(clips: Sequence[Clip]) -> Iterator[Sequence[Clip]]:
 
 
 @no_search_for_cycles()
-def _examine_cached(clips: Sequence[Clip], advance: Advance) -> list[AudioFacts]:
+def _examine_cached(clips: Sequence[Clip], advance: Advance, examiner: Examiner) -> list[AudioFacts]:
     stamps = [_stamp(clip.source) for clip in clips]
     path = _cache_file("audio", clips)
     found_by = {"", pyav()}  # another version of PyAV may decode otherwise
     known = {stamp: facts for stamp, facts in _read_cache(path).items() if facts.decoder in found_by}
-    unknown = {stamp: clip.source for stamp, clip in zip(stamps, clips, strict=True) if stamp not in known}
+    unknown = {clip.source: stamp for stamp, clip in zip(stamps, clips, strict=True) if stamp not in known}
     advance(len(clips) - len(unknown))
     if unknown:
-        found = _examine_all(list(unknown.values()), advance)
-        known |= {stamp: found[source] for stamp, source in unknown.items()}
-        _write_cache(path, known)
+        files = _files_of(unknown)
+        try:
+            for file, found in zip(files, examiner.examine_all(files), strict=True):
+                known |= {unknown[source]: facts for source, facts in zip(file, found, strict=True)}
+                advance(len(file))
+        finally:  # also after Ctrl-C
+            _write_cache(path, known)
+        gc.collect(0)  # PyAV's containers are cycles
     return [known[stamp] for stamp in stamps]
 
 
-def _examine_all(sources: list[ClipSource], advance: Advance) -> dict[ClipSource, AudioFacts]:
-    """Facts of each clip; threads suffice, as libsndfile and sha256 release Python's interpreter lock."""
+def _files_of(sources: Iterable[ClipSource]) -> list[list[ClipSource]]:
+    """Clips that are whole files one by one, then the segments of each file."""
+    whole: list[list[ClipSource]] = []
     segments: dict[Path, list[ClipSource]] = {}
     for source in sources:
-        if source.start is not None:
+        if source.start is None:
+            whole.append([source])
+        else:
             segments.setdefault(source.path, []).append(source)
-    parts = [*([source] for source in sources if source.start is None), *segments.values()]
-    facts: dict[ClipSource, AudioFacts] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part, found in zip(parts, pool.map(_examine_part, parts), strict=True):
-            facts.update(zip(part, found, strict=True))
-            advance(len(part))
-    gc.collect(0)  # PyAV's containers are cycles
-    return facts
+    return [*whole, *segments.values()]
 
 
-def _examine_part(sources: list[ClipSource]) -> list[AudioFacts]:
-    """Facts of one file, or of segments of one."""
-    path, channel = sources[0].path, sources[0].channel
+def _ignore(_source: ClipSource, _facts: AudioFacts, _waveform: Waveform, _seconds: float) -> None:
+    pass
+
+
+def examine_file(sources: Sources, heard: Heard = _ignore) -> list[AudioFacts]:
+    """Facts of one file, or of segments of one, whose usable clips are given to `heard`.
+
+    Raises:
+        StorageError: this machine cannot read it at the moment.
+    """
     if sources[0].start is None:
-        return [examine(path, channel)]
-    return examine_segments(path, [(one.start or 0.0, one.end) for one in sources], channel)
+        return [_examine_whole(sources[0], heard)]
+    return _examine_segments(sources, heard)
 
 
 def examine(path: Path, channel: Channel = "mix") -> AudioFacts:
@@ -170,49 +207,53 @@ def examine(path: Path, channel: Channel = "mix") -> AudioFacts:
     Raises:
         StorageError: this machine cannot read it at the moment.
     """
+    return examine_file([ClipSource(path, None, None, channel)])[0]
+
+
+def _examine_whole(source: ClipSource, heard: Heard) -> AudioFacts:
     sha256 = decoder = ""
+    start = time.perf_counter()
     try:
-        data = read_bytes(path)
+        data = read_bytes(source.path)
         sha256 = hashlib.sha256(data).hexdigest()
         decoder = decoder_of(data[:HEAD])
-        return replace(_facts(sha256, *decode_with_channels(data, channel=channel)), decoder=decoder)
+        waveform, channels = decode_with_channels(data, channel=source.channel)
+        seconds = time.perf_counter() - start
+        facts = replace(_facts(sha256, waveform, channels), decoder=decoder)
     except AudioError as error:
         raise_machine_fault(error)
         return AudioFacts(sha256=sha256, problem=str(error), decoder=decoder)
+    heard(source, facts, waveform, seconds)
+    return facts
 
 
-def examine_segments(
-    path: Path, times: Sequence[tuple[float, float | None]], channel: Channel = "mix"
-) -> list[AudioFacts]:
-    """Facts of segments of one file, which is read once; `sha256` is that of the whole file.
-
-    Args:
-        path: the file.
-        times: start and end of each segment in seconds; None for the end of the file.
-        channel: that is read.
-
-    Raises:
-        StorageError: as `examine`.
-    """
-    facts = [AudioFacts()] * len(times)
+def _examine_segments(sources: Sources, heard: Heard) -> list[AudioFacts]:
+    """Facts of segments of one file, which is read once; `sha256` is that of the whole file."""
+    path, channel = sources[0].path, sources[0].channel
+    facts = [AudioFacts()] * len(sources)
     sha256 = ""
     try:
         with SegmentedFile(path, channel) as file:
             sha256 = file.sha256()
-            for number in sorted(range(len(times)), key=lambda number: times[number][0]):
-                facts[number] = replace(_segment_facts(file, sha256, *times[number]), decoder=file.decoder)
+            for number in sorted(range(len(sources)), key=lambda number: sources[number].start or 0.0):
+                facts[number] = _examine_segment(file, sha256, sources[number], heard)
     except AudioError as error:
         raise_machine_fault(error)
-        facts = [AudioFacts(sha256=sha256, problem=str(error))] * len(times)
+        facts = [AudioFacts(sha256=sha256, problem=str(error))] * len(sources)
     return facts
 
 
-def _segment_facts(file: SegmentedFile, sha256: str, start: float, end: float | None) -> AudioFacts:
+def _examine_segment(file: SegmentedFile, sha256: str, source: ClipSource, heard: Heard) -> AudioFacts:
+    start = time.perf_counter()
     try:
-        return _facts(sha256, file.read(start, end), file.channels)
+        waveform = file.read(source.start or 0.0, source.end)
+        seconds = time.perf_counter() - start
+        facts = replace(_facts(sha256, waveform, file.channels), decoder=file.decoder)
     except AudioError as error:
         raise_machine_fault(error)
-        return AudioFacts(sha256=sha256, problem=str(error))
+        return AudioFacts(sha256=sha256, problem=str(error), decoder=file.decoder)
+    heard(source, facts, waveform, seconds)
+    return facts
 
 
 def _facts(sha256: str, waveform: Waveform, channels: int) -> AudioFacts:

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from marsbench.data.audio import Waveform, decode, read_bytes, resample
+from marsbench.data.audio_validation import Sources, examine_file
 from marsbench.data.compressed import file_key
-from marsbench.data.corpus import ClipSource
+from marsbench.data.corpus import AudioFacts, ClipSource
 from marsbench.data.segments import LastFile, content_of
-from marsbench.errors import AudioError, BenchError, PluginError, StorageError
+from marsbench.errors import AudioError, BenchError, ConfigError, PluginError, StorageError
 from marsbench.features.clip_versions import version_of
 from marsbench.plugin.features import FeatureExtractor, Floats
 from marsbench.plugin.registry import Recipe, make
@@ -68,6 +70,35 @@ class Extraction:
         except BenchError as error:
             raise PluginError(f"{error} (clip {source.path})") from error
         return ExtractedClip(array, time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A picklable task that examines a few files and, of their usable clips, extracts features at once."""
+
+    recipe: Recipe
+    folders: tuple[Path, ...]
+    files: tuple[Sources, ...]
+
+    def __call__(self, _on_epoch: object = None) -> tuple[list[list[AudioFacts]], Extracted]:
+        """Facts of the clips of each file, and features by key; the progress callback is not used.
+
+        Features of some clips are missing where the extractor fails: a later `Extraction` tells why.
+
+        Raises:
+            StorageError: this machine cannot read a file at the moment.
+        """
+        found: Extracted = {}
+        with suppress(ConfigError, PluginError):
+            extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
+
+            def heard(source: ClipSource, facts: AudioFacts, waveform: Waveform, seconds: float) -> None:
+                start = time.perf_counter()
+                array = extracted(extractor, waveform)
+                found[facts.audio_key(source)] = ExtractedClip(array, seconds + time.perf_counter() - start)
+
+            return [examine_file(file, heard) for file in self.files], found
+        return [examine_file(file) for file in self.files], found
 
 
 def _waveform(key: str, source: ClipSource, opened: LastFile) -> Waveform | None:

@@ -57,6 +57,15 @@ _TASKS = 1000
 """About so many tasks, before each has the most clips."""
 
 
+Keep = Callable[[Extracted], None]
+"""Is given features to write."""
+
+
+def chunk_size(n_clips: int) -> int:
+    """Clips of a task, where there are so many in all."""
+    return min(max(_CHUNK, n_clips // _TASKS), _MOST)
+
+
 @dataclass(frozen=True)
 class FeatureFile:
     """Features of clips in a fixed order, in one memory-mapped file."""
@@ -242,17 +251,44 @@ class FeatureStore:
         return [file for file in files if file.is_whole()]
 
     def _extract(self, missing: dict[str, Clip], progress: Progress, run_all: RunAll) -> None:
-        waiting: Extracted = {}
-        size = min(max(_CHUNK, len(missing) // _TASKS), _MOST)
+        size = chunk_size(len(missing))
+        with self._kept() as keep, progress.track(f"Extracting {self._title}", len(missing)) as advance:
+            for extracted in run_all(self._extractions(missing, size)):
+                keep(extracted)
+                advance(len(extracted))
+
+    @contextmanager
+    def filled_early(self) -> Iterator[Keep | None]:
+        """Keep features whose corpus is not known yet; None while another process extracts the same."""
+        lock = try_lock(self.folder)
+        if lock is None:
+            yield None
+            return
         try:
-            with progress.track(f"Extracting {self._title}", len(missing)) as advance:
-                for extracted in run_all(self._extractions(missing, size)):
-                    waiting |= extracted
-                    advance(len(extracted))
-                    if len(waiting) >= _MOST:
-                        self._write_part(waiting)
-                        waiting = {}
-        finally:  # also after Ctrl-C: keep what was extracted
+            with self._kept() as keep:
+                yield keep
+        finally:
+            lock.release()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no clip has features here, nor could have any from another machine."""
+        return shared_place() is None and not any(self.folder.glob("*.f32"))
+
+    @contextmanager
+    def _kept(self) -> Iterator[Keep]:
+        """Write partial files of what is given; at the end, also after Ctrl-C, one of the rest."""
+        waiting: Extracted = {}
+
+        def keep(extracted: Extracted) -> None:
+            waiting.update(extracted)
+            if len(waiting) >= _MOST:
+                self._write_part(waiting)
+                waiting.clear()
+
+        try:
+            yield keep
+        finally:
             if waiting:
                 self._write_part(waiting)
 

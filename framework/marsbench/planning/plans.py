@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from marsbench.config import Experiment, Normalise
-from marsbench.data.audio_validation import OnBad, check_audio, examine
+from marsbench.data.audio_validation import EXAMINED_HERE, Examiner, OnBad, check_audio, examine
 from marsbench.data.corpus import AudioFacts, CheckedCorpus, Corpus
 from marsbench.data.corpus_options import AS_LISTED, Reading
 from marsbench.data.folders import walked_once
@@ -75,6 +75,7 @@ def make_plans(
     *,
     tell_of_pairs: bool = True,
     check: Callable[[Pipeline], None] = lambda _: None,
+    examiner: Callable[[Sequence[Pipeline], Sequence[Path]], Examiner] = lambda *_: EXAMINED_HERE,
     reduce: Callable[[CheckedCorpus], CheckedCorpus] = lambda corpus: corpus,
 ) -> list[Plan]:
     """Plan an experiment: one plan for each protocol.
@@ -84,6 +85,7 @@ def make_plans(
         progress: told of each step, and of each pair that is left out if `tell_of_pairs`.
         tell_of_pairs: see `progress`.
         check: called with each pipeline before any audio is read; may raise BenchError.
+        examiner: gives what examines audio, by the pipelines and the drop-in folders of their plugins.
         reduce: gives the part of the corpus that is used; may raise BenchError.
 
     Raises:
@@ -99,7 +101,8 @@ def make_plans(
         check(pipeline)
     sources = _sources(found, by_plugin)
     split = _split_by(definitions, experiment.normalise)
-    checked = reduce(_load_and_check(sources, experiment.reading, experiment.bad_audio, progress, split))
+    by = examiner(pipelines, registry.folders)
+    checked = reduce(_load_and_check(sources, experiment.reading, experiment.bad_audio, progress, split, by))
     groups_of(checked, experiment.normalise)
     corpus = _with_notes(checked, voice_notes(checked, independent=experiment.independent_clips), progress)
     with phase("splits"):
@@ -264,6 +267,7 @@ def _load_and_check(
     on_bad: OnBad,
     progress: Progress,
     split: _Split | None = None,
+    examiner: Examiner = EXAMINED_HERE,
 ) -> CheckedCorpus:
     """The checked corpus; `progress` is told how each path was read."""
     _require_taker(sources, reading)
@@ -281,7 +285,7 @@ def _load_and_check(
         with phase("splits"):
             _split_as_listed(corpus, split)
     with phase("audio check"):
-        return check_audio(corpus, on_bad, progress)
+        return check_audio(corpus, on_bad, progress, examiner)
 
 
 def _split_by(definitions: Mapping[str, Definition], normalise: Normalise | None) -> _Split:

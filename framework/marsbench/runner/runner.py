@@ -24,6 +24,7 @@ from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_run
 from marsbench.runner.ensemble_job import fuse_runs
 from marsbench.runner.job import make_jobs
+from marsbench.runner.one_pass import examiner_for
 from marsbench.runner.resources import Resources
 from marsbench.runner.status import RunState, states
 from marsbench.runner.tuned_job import jobs_of
@@ -46,7 +47,12 @@ def run(
     require_writable(experiment.results)
     executor = open_executor(experiment)
     with at_work("a run", experiment.results, home()), _started_early(executor, experiment):
-        plans = make_plans(experiment, progress, check=partial(require_tunable, experiment))
+        plans = make_plans(
+            experiment,
+            progress,
+            check=partial(require_tunable, experiment),
+            examiner=partial(examiner_for, executor),
+        )
         jobs = [job for plan in plans for job in jobs_of(plan, experiment, progress)]
         with Resources.opened(experiment, executor, progress) as place:
             make_jobs(jobs, place, Clock(experiment.time_budget or math.inf), retry_failed=retry_failed)
