@@ -22,12 +22,15 @@ class Part(NamedTuple):
 KEYS = {
     "audio_facts": Part(3, ("data.audio_validation:examine",)),
     "duplicates": Part(3, ("data.duplicates:near_duplicates",)),
-    "extraction": Part(1, ("features.store:FeatureStore", "features.extraction:Extraction")),
+    "extraction": Part(
+        1,
+        ("features.store:FeatureStore", "features.extraction:Extraction", "features.extraction:Examination"),
+    ),
     "clip_versions": Part(1, ("features.clip_versions",)),
     "fit": Part(
         1,
         (
-            *("evaluation.fit", "features.store:FeatureFile"),
+            *("evaluation.fit", "features.feature_file:FeatureFile"),
             *("protocols.splitting", "protocols.inner_splits"),
             *("plugin.features", "plugin.model", "plugin.search_space"),
         ),

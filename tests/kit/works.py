@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from marsbench.execution.base import Work
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.plugin.model import OnEpoch
 
 

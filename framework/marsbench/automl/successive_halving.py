@@ -19,7 +19,7 @@ from marsbench.evaluation.metrics import objective_score
 from marsbench.execution.base import Outcome, Task
 from marsbench.execution.limits import Clock
 from marsbench.execution.scheduler import Function
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.planning.plans import Plan
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Advance

@@ -17,7 +17,8 @@ def info() -> None:
     Examples:
         bench cache info
     """
-    from marsbench.features.store import store_root, store_use
+    from marsbench.features.feature_file import store_root
+    from marsbench.features.store import store_use
     from marsbench.report.terminal.console import out, table
 
     shown = table("extractor", "versions", "MB", title=f"Features in {store_root()}")

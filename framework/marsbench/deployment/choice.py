@@ -17,7 +17,8 @@ from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.metrics import objective_score
 from marsbench.execution.base import Outcome, Task, attempt
 from marsbench.execution.limits import limited_threads
-from marsbench.features.store import FeatureFile, stored_features
+from marsbench.features.feature_file import FeatureFile
+from marsbench.features.store import stored_features
 from marsbench.hashing import canonical_json
 from marsbench.plugin.registry import Recipe, Registry
 from marsbench.progress import Progress

@@ -18,7 +18,7 @@ from marsbench.data.corpus import CheckedCorpus
 from marsbench.deployment.bundle_record import MAX_COMPONENTS, MAX_QUANTILES, MAX_WIDTH, NoveltyRecord
 from marsbench.errors import PluginError, ResultsError
 from marsbench.execution.limits import limited_threads
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.plugin.features import Floats
 from marsbench.protocols.protocol import SPEAKER, Rows
 from marsbench.protocols.splitting import groups_of

@@ -8,7 +8,6 @@ confidence, and the sum of the weights says by how much. Fitting the weights is 
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 Weights = NDArray[np.float64]
 _LEAST = 1e-3
@@ -38,6 +37,8 @@ def fit_weights(probabilities: NDArray[np.floating], targets: NDArray[np.int64])
         probabilities: of clips that none of the models was fitted on, (n_models, n_clips, n_classes).
         targets: true class of each clip, (n_clips,).
     """
+    from scipy.optimize import minimize  # slow to import
+
     logarithms = _logarithms(probabilities)
     n_models, n_clips, _ = logarithms.shape
     of_truth = logarithms[:, np.arange(n_clips), targets]

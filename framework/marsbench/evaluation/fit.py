@@ -21,7 +21,7 @@ from marsbench.errors import ConfigError, TrainingError
 from marsbench.evaluation.fit_result import UnitResult
 from marsbench.evaluation.normalisation import Groups, aligned, standardised
 from marsbench.evaluation.predictions import flaw_in
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.hashing import digest
 from marsbench.plugin.features import Features, stacked
 from marsbench.plugin.model import Examples, FitContext, Model, OnEpoch, Probabilities

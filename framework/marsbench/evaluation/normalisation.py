@@ -21,7 +21,7 @@ from marsbench.config import Normalise
 from marsbench.data.corpus import CheckedCorpus
 from marsbench.data.join import CORPUS
 from marsbench.errors import CorpusError
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.plugin.features import Features, Floats
 
 Groups = tuple[int, ...]

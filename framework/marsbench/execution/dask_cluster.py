@@ -28,8 +28,8 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import EpochBar, Executor, Outcome, Task
 from marsbench.execution.limits import Limits
 from marsbench.execution.worker import Isolation, close_session, run_isolated
+from marsbench.features.feature_file import local_place
 from marsbench.features.shared_place import shared_place
-from marsbench.features.store import local_place
 
 _LOOK = 1.0
 """Seconds between two checks of the cluster while a task runs."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from marsbench.data.corpus import AudioFacts, Clip
 from marsbench.errors import StorageError
-from marsbench.features.store import FeatureFile, stored_places
+from marsbench.features.feature_file import FeatureFile
+from marsbench.features.store import stored_places
 from marsbench.plugin.features import for_model
 from marsbench.plugin.registry import Recipe
 from marsbench.report.charts import Plot, mark, nice_ticks, tooltip_of

@@ -28,7 +28,7 @@ from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions, stacked
 from marsbench.execution.base import Called, Outcome, Submit, Task, failure
 from marsbench.execution.executor import n_workers, open_executor
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.plugin.registry import Recipe, discover, drop_in_folders
 from marsbench.progress import Progress, Silent
 from marsbench.results.comparison import Member, find_members

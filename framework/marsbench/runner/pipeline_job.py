@@ -21,7 +21,7 @@ from marsbench.evaluation.normalisation import groups_of as standardising_groups
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Called, Outcome, Task
 from marsbench.execution.executor import n_workers
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.hashing import derived_seed
 from marsbench.planning.pipelines import Pipeline
 from marsbench.planning.plans import Plan

@@ -16,7 +16,8 @@ from marsbench.execution.base import Called, Executor, Outcome, Task, failure
 from marsbench.execution.executor import open_executor
 from marsbench.execution.scheduler import Scheduler, Stopped, graceful_interruption
 from marsbench.features.extraction import Extracted, Extraction
-from marsbench.features.store import FeatureFile, stored_features
+from marsbench.features.feature_file import FeatureFile
+from marsbench.features.store import stored_features
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Progress, phase
 

@@ -15,7 +15,7 @@ from marsbench.errors import ResultsError
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Outcome, Task
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.planning.pipelines import Pipeline
 from marsbench.planning.plans import Plan
 from marsbench.plugin.model import Model

@@ -11,7 +11,7 @@ from marsbench.evaluation.fit import Unit, fit_and_predict
 from marsbench.evaluation.fit_result import Failure, UnitResult
 from marsbench.evaluation.predictions import Predictions
 from marsbench.execution.base import Called, Outcome, Submit, Task, failure
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.plugin.registry import Recipe
 from marsbench.protocols.protocol import Rows
 from marsbench.results.keys import fit_name

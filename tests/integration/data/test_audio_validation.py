@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +8,15 @@ import soundfile
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
 from marsbench.data import audio_validation
-from marsbench.data.audio_validation import check_audio, describe_bad, examine
+from marsbench.data.audio_validation import (
+    Examiner,
+    Sources,
+    check_audio,
+    describe_bad,
+    examine_file,
+    examined_here,
+)
 from marsbench.data.corpus import AudioFacts, BadClip, CheckedCorpus, Clip, Corpus
-from marsbench.data.corpus_options import Channel
 from marsbench.errors import CorpusError
 
 
@@ -34,11 +40,11 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were opened."""
     names: list[str] = []
 
-    def listening(path: Path, channel: Channel) -> AudioFacts:
-        names.append(path.name)
-        return examine(path, channel)
+    def listening(sources: Sources) -> list[AudioFacts]:
+        names.append(sources[0].path.name)
+        return examine_file(sources)
 
-    monkeypatch.setattr(audio_validation, "examine", listening)
+    monkeypatch.setattr(audio_validation, "examine_file", listening)
     return names
 
 
@@ -143,6 +149,18 @@ def test_a_clip_that_could_not_be_read_is_tried_again(corpus: Corpus, examined: 
     examined.clear()
     check_audio(corpus)
     assert examined == ["2.wav"]
+
+
+def test_what_was_found_before_ctrl_c_is_not_looked_for_again(corpus: Corpus, examined: list[str]) -> None:
+    def interrupted(files: Sequence[Sources]) -> Iterator[list[AudioFacts]]:
+        yield from examined_here(files[:4])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_audio(corpus, examiner=Examiner("Checking audio", interrupted))
+    examined.clear()
+    assert check_audio(corpus).clips == corpus.clips
+    assert sorted(examined) == ["4.wav", "5.wav"]
 
 
 def truncate(text: str) -> str:

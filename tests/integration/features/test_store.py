@@ -15,7 +15,8 @@ from marsbench.data.corpus import CheckedCorpus, Clip, Corpus
 from marsbench.errors import ConfigError, PluginError, StorageError
 from marsbench.features import store as store_module
 from marsbench.features.extraction import Extracted, ExtractedClip, Extraction, run_here
-from marsbench.features.store import FeatureFile, FeatureStore, clear_store, store_use
+from marsbench.features.feature_file import FeatureFile
+from marsbench.features.store import FeatureStore, clear_store, store_use
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.features import FeatureExtractor
 from marsbench.plugin.registry import discover

@@ -16,7 +16,7 @@ from marsbench.config import Tuning
 from marsbench.errors import ConfigError
 from marsbench.evaluation.fit import Unit, fit_and_predict, fit_version
 from marsbench.evaluation.fit_result import UnitResult
-from marsbench.features.store import FeatureFile
+from marsbench.features.feature_file import FeatureFile
 from marsbench.hashing import digest
 from marsbench.plugin.keras import has_gpu
 from marsbench.plugin.registry import Recipe, discover

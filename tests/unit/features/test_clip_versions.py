@@ -11,7 +11,8 @@ from marsbench.data.audio import Waveform
 from marsbench.data.audio_validation import check_audio
 from marsbench.features.clip_versions import names_of, version_of
 from marsbench.features.extraction import Extracted, Extraction, run_here
-from marsbench.features.store import FeatureFile, stored_features
+from marsbench.features.feature_file import FeatureFile
+from marsbench.features.store import stored_features
 from marsbench.plugin.registry import discover
 from marsbench.progress import Silent
 
