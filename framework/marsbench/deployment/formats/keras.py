@@ -17,7 +17,7 @@ from marsbench.deployment.model_format import FileModel, ModelFormat, Predictor,
 from marsbench.plugin.features import FEATURES, FeatureKind
 from marsbench.plugin.keras import import_keras
 from marsbench.plugin.keras.model import KerasModel, load_network, without_optimiser
-from marsbench.plugin.keras.trainer import trainer_for
+from marsbench.plugin.keras.trainer import Trainer
 from marsbench.plugin.model import Model
 
 
@@ -36,7 +36,8 @@ class KerasFormat(ModelFormat):
         """Load it without its optimiser; code and layers of enormous outputs are refused."""
         network = load_network(path)
         kind = feature_kind(network.input_shape[1:])
-        return FileModel(kind, lambda features: trainer_for(network).predict(features.values))
+        trainer = Trainer(network)
+        return FileModel(kind, lambda features: trainer.predict(features.values))
 
 
 def scaled_network(model: KerasModel) -> Any:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, cos, isfinite, isnan, pi, prod
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -178,7 +179,8 @@ class KerasModel(Model):
         """
         if not len(features):
             return np.empty((0, self.network_.output_shape[-1]))
-        outputs = trainer_for(self.network_, self._n_steps).predict(self.scaling_.apply(features))
+        trainer = trainer_for(self.network_, self._n_steps) if self._n_steps else self._reader
+        outputs = trainer.predict(self.scaling_.apply(features))
         probabilities: Probabilities = outputs.astype(np.float64)
         sums = probabilities.sum(axis=1, keepdims=True)
         # The sums of a float32 softmax are within 1e-6 of 1.
@@ -210,7 +212,14 @@ class KerasModel(Model):
             reason = first_line(error)
             raise PluginError(f"{folder / _NETWORK} is not a network of {self.name}: {reason}") from error
         self.n_parameters_ = self.network_.count_params()
+        self._n_steps = 0
+        self.__dict__.pop("_reader", None)
         return self
+
+    @cached_property
+    def _reader(self) -> Trainer:
+        """Of a loaded network, which is asked clip by clip: `trainer_for` takes longer than it does."""
+        return Trainer(self.network_)
 
     def _prepare(
         self, hp: HyperParameters, input_shape: tuple[int, ...], n_classes: int

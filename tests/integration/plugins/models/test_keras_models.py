@@ -227,6 +227,31 @@ def test_a_saved_model_answers_the_same_when_loaded(tiny: KerasModel, tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} >= {"model.keras", "scaling.npz"}
 
 
+def test_a_loaded_model_that_is_asked_clip_by_clip_describes_its_network_at_no_clip(
+    tiny: KerasModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.save(tmp_path)
+    loaded, features = Tiny().load(tmp_path), vectors().features
+    monkeypatch.setattr("marsbench.plugin.keras.trainer._configuration", lambda _: pytest.fail("described"))
+    answers = [loaded.predict_proba(features[np.array([row])]) for row in range(3)]
+    monkeypatch.undo()
+    assert np.allclose(np.concatenate(answers), tiny.predict_proba(features)[:3], atol=1e-6)
+
+
+def test_what_is_loaded_into_a_model_again_is_what_it_predicts_with(tiny: KerasModel, tmp_path: Path) -> None:
+    model = Tiny()
+    for name, fitted in {
+        "one": tiny,
+        "other": Tiny(epochs=1).fit(vectors(1), Defaults(), FitContext(3, 0)),
+    }.items():
+        (tmp_path / name).mkdir()
+        fitted.save(tmp_path / name)
+        model.load(tmp_path / name)
+        assert np.array_equal(
+            model.predict_proba(vectors().features), fitted.predict_proba(vectors().features)
+        )
+
+
 def test_another_width_of_features_is_refused(tiny: KerasModel) -> None:
     wide = Features(np.ones((2, 5), np.float32), np.ones(2, np.int64))
     with pytest.raises(PluginError, match="fitted on 3 feature dimensions; the given features have 5"):
