@@ -132,15 +132,17 @@ class WorkerProcess:
     """Name of the last task, by `Task.kept`."""
 
     def __init__(self, threads: int) -> None:
-        self.log = _Log()
+        self._files = tempfile.TemporaryDirectory(prefix="marsbench-", ignore_cleanup_errors=True)
+        """Its log, and the temporary files of its tasks: those of one that is killed are left there."""
+        self.log = _Log(Path(self._files.name))
         """What was printed since it was last taken."""
         self._answers: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "marsbench.execution.worker_main"],
+            [sys.executable, "-m", "marsbench.execution.worker_main", self._files.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log.file,
-            env=environment_for(threads),
+            env=environment_for(threads) | {"TMPDIR": self._files.name},
             start_new_session=True,  # Ctrl-C in the terminal is for the driver
         )
         assert self._process.stdin is not None  # noqa: S101 - pipes, as asked for above
@@ -233,6 +235,7 @@ class WorkerProcess:
             self._requests.close()
         self._listener.join(_GRACE)  # it closes its pipe, unless a process outside the group holds that open
         self.log.close()
+        self._files.cleanup()
 
     def _send(self, request: Request) -> None:
         try:
@@ -307,14 +310,11 @@ class WorkerProcess:
 class _Log:
     """What a process prints: its beginning and its end, however much there is between."""
 
-    def __init__(self) -> None:
-        handle, name = tempfile.mkstemp(prefix="marsbench-", suffix=".log")
-        os.close(handle)
-        self._path = Path(name)
-        self.file = self._path.open("ab", buffering=0)
+    def __init__(self, folder: Path) -> None:
+        path = folder / "marsbench.log"
+        self.file = path.open("ab", buffering=0)
         """For the process: it appends, so it goes on at the new end when the file is cut."""
-        self._reader = self._path.open("rb", buffering=0)
-        self._unlink()
+        self._reader = path.open("rb", buffering=0)
         self._head: bytes | None = None
         self._tail = b""
         """End of the text that was cut off, for the case that the process prints no more."""
@@ -345,12 +345,6 @@ class _Log:
     def close(self) -> None:
         self.file.close()
         self._reader.close()
-        self._unlink()
-
-    def _unlink(self) -> None:
-        """Where open files can be unlinked, nothing is left behind however this process ends."""
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
 
     def _read(self, start: int) -> bytes:
         self._reader.seek(start)

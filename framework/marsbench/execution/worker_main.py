@@ -17,6 +17,7 @@ import os
 import pickle
 import queue
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -122,9 +123,10 @@ def _read(pipe: IO[bytes], copy: _Copy | None) -> Request:
 
 
 def _end_all(copy: _Copy | None) -> NoReturn:
-    """End this process and those that it started: its group and that of its copy."""
+    """End this process and those that it started, its group and that of its copy, and its temporary files."""
     if copy is not None:
         _end_group(copy.pid)
+    shutil.rmtree(sys.argv[1], ignore_errors=True)  # the parent would have done it
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

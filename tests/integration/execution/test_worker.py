@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -171,10 +172,10 @@ def test_a_flood_of_lines_leaves_its_beginning_and_its_end(
 
 @pytest.mark.parametrize("after", ["", "one line more\n"])
 def test_the_end_of_a_flood_is_kept_if_the_log_is_cut_just_behind_it(
-    monkeypatch: pytest.MonkeyPatch, after: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, after: str
 ) -> None:
     monkeypatch.setattr(worker, "_LOG_ON_DISK", 1 << 20)
-    log = worker._Log()
+    log = worker._Log(tmp_path)
     log.file.write(b"".join(b"line %94d\n" % number for number in range(20_000)))
     log.trim()
     log.file.write(after.encode())
@@ -370,13 +371,14 @@ def test_a_task_finds_its_process_as_a_new_one(process: WorkerProcess, works: An
 
 
 PARENT = """
-import os, pickle, sys, time
+import os, pickle, sys, tempfile, time
 import works
 from marsbench.execution.limits import Limits
 from marsbench.execution.worker import Isolation, WorkerProcess
 KEPT = Isolation("", 1, Limits(), "kept")
 process = WorkerProcess(1)
 print(process._process.pid)
+print(process.run(pickle.dumps(works.call(tempfile.mkdtemp)), KEPT, print))
 print(process.run(pickle.dumps(works.call(os.getpid)), KEPT, print))
 print(process.run(pickle.dumps(works.call(works.leave_process)), KEPT, print), flush=True)
 if sys.argv[1] == "busy":
@@ -391,10 +393,24 @@ def test_a_process_whose_parent_is_killed_ends_with_all_it_started(gone: Any, st
     command = [sys.executable, "-c", PARENT, state]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        family = [psutil.Process(int(parent.stdout.readline())) for _ in range(3)]
+        server, folder, *others = (parent.stdout.readline().strip() for _ in range(4))
+        family = [psutil.Process(int(pid)) for pid in (server, *others)]
         time.sleep(0.1)
         parent.kill()
     gone(family)
+    assert not Path(folder).parent.exists()
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_temporary_files_that_tasks_leave_end_with_the_process(works: Any, is_killed: bool) -> None:
+    process = WorkerProcess(1)
+    left = Path(result(process, works.call(tempfile.mkdtemp)))
+    assert left.is_dir()
+    if is_killed:
+        os.kill(pid_of(process), signal.SIGKILL)
+    process.close()
+    assert not left.parent.exists()
+    assert left.parent.parent == Path(tempfile.gettempdir())
 
 
 def test_closing_ends_the_process_and_frees_its_files(works: Any) -> None:
