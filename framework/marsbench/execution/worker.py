@@ -138,7 +138,7 @@ class WorkerProcess:
         """What was printed since it was last taken."""
         self._answers: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "marsbench.execution.worker_main", self._files.name],
+            [sys.executable, "-m", "marsbench.execution.worker_main", self._files.name],  # noqa: S603 - a folder of ours
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log.file,
