@@ -137,8 +137,8 @@ class WorkerProcess:
         self.log = _Log(Path(self._files.name))
         """What was printed since it was last taken."""
         self._answers: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "marsbench.execution.worker_main", self._files.name],  # noqa: S603 - a folder of ours
+        self._process = subprocess.Popen(  # noqa: S603 - a command of ours
+            [sys.executable, "-m", "marsbench.execution.worker_main", self._files.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log.file,
