@@ -67,6 +67,8 @@ class TunedJob(PipelineJob):
         self.seconds_spent = self.folder.study.seconds_spent
         self._n_trials: Counter[int] = Counter()
         """Number of trials of each fold's study that this command has written."""
+        self._in_vain: dict[int, str] = {}
+        """Folds, from 1, on which nothing better was found, with what `decide` says."""
 
     def prepare(self, place: Resources) -> None:
         """Extract the features and find the search space, by a worker, since networks need TensorFlow."""
@@ -87,6 +89,9 @@ class TunedJob(PipelineJob):
         assert self._found is not None  # noqa: S101 - it was just prepared
         self._space = self._found
         super().fit_missing(place)
+        if self._in_vain:
+            folds = ", ".join(f"{fold}{why}" for fold, why in sorted(self._in_vain.items()))
+            self.say(f"tuning found nothing better on fold{'s' * (len(self._in_vain) > 1)} {folds}")
 
     def fit(self, fold: int, features: FeatureFile, place: Resources) -> Outcome:
         """The study, then the fit of its best configuration on the whole training part."""
@@ -98,7 +103,9 @@ class TunedJob(PipelineJob):
             return Outcome(study)
         if study.taken is None:
             study, told = decide(study, fits, self.plan.corpus, self.units.together)
-            if told:
+            if study.taken == 0:
+                self._in_vain[fold + 1] = told
+            elif told:
                 self.say(told)
         self._keep(study)
         # Trial 0 may name but a part of what is at its default, such as the model's.

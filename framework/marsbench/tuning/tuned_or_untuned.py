@@ -83,7 +83,9 @@ def _merits(predictions: Predictions, objective: str) -> NDArray[np.float64]:
 def decide(
     study: Study, fits: CachedFits, corpus: CheckedCorpus, together: Sequence[str]
 ) -> tuple[Study, str]:
-    """The study with the trial that the fold takes, and a line on why it is not the best one, or "".
+    """The study with the trial that the fold takes, and why it is not the best one, or "".
+
+    Where that is the untuned configuration, since none is better, "why" goes on after the number of the fold.
 
     Args:
         study: an ended one.
@@ -106,23 +108,22 @@ def _compared(
     untuned, fold = study.trials[0], study.fold + 1
     if untuned.state != "complete":
         return best.number, f"fold {fold}: trial {best.number} is taken; trial 0 failed ({untuned.reason})"
-    nothing = f"tuning found nothing better on fold {fold}"
     if best.configuration == untuned.configuration:
-        return 0, nothing
+        return 0, ""
     results = [fits.fit_all(trial.configuration) for trial in (best, untuned)]
     pair = [fits.predictions(one, corpus) for one in results if not isinstance(one, Failure)]
     if len(pair) < len(results):
-        return 0, f"{nothing}: a fit failed when it was made again"
+        return 0, " (a fit failed when it was made again)"
     gain = paired_gain(pair[0], pair[1], study.objective, groups_of(corpus, fits.rows, together))
     if gain.is_real:
         return best.number, ""
-    told = f"trial {best.number} is not better by a standard error"
-    return 0, f"{nothing}: {told} ({_told(gain, study.objective)})"
+    told = _told(gain, study.objective)
+    return 0, f" (trial {best.number} is not better by a standard error: {told})"
 
 
 def _told(gain: Gain, objective: str) -> str:
     if gain.error == inf:
-        return "which one group of clips cannot tell"
+        return "clips of one group have none"
     if METRICS[objective].from_probabilities:
         return f"log loss {-gain.mean:+.3f}, standard error {gain.error:.3f}"
     return f"{100 * gain.mean:+.1f} points of correct clips, standard error {100 * gain.error:.1f}"
