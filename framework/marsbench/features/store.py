@@ -107,7 +107,8 @@ class FeatureStore:
             progress.say(f"{self._title}: {n_known} of {len(wanted)} clips from the store")
             clips = dict(zip(wanted, corpus.clips, strict=True))
             missing = {sha256: clip for sha256, clip in clips.items() if sha256 not in known}
-            self._extract(missing, progress, run_all)
+            if missing:
+                self._extract(missing, progress, run_all)
             self._join(whole, wanted)
             keep(whole.path, place)
         return whole
