@@ -14,6 +14,7 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.plugin.keras.model import KerasModel
 from marsbench.plugin.model import OnEpoch
 from marsbench.plugin.registry import Entry, Kind, discover
+from marsbench.plugin.sklearn import SklearnModel
 from marsbench.progress import Progress
 
 Work = Callable[[OnEpoch], Any]
@@ -45,15 +46,17 @@ class Task:
     def kept(self) -> str:
         """Tasks of one such name may follow one another in a process; empty for a process of its own.
 
-        Built-in networks share processes, and so do tasks of one built-in extractor: starting TensorFlow or
-        an encoder takes seconds, and tests show that they compute in a used process what they compute in a
-        new one. Nobody has shown that of other plugins.
+        Built-in networks share processes, as do built-in estimators of scikit-learn and tasks of one built-in
+        extractor: starting TensorFlow or an encoder takes seconds, and tests show that they compute in a used
+        process what they compute in a new one. Nobody has shown that of other plugins.
         """
         if self.plugin is None or not self.plugin.entry.is_builtin:
             return ""
         if self.plugin.kind == "features":
             return self.plugin.name
-        return "networks" if issubclass(self.plugin.entry.plugin, KerasModel) else ""
+        if issubclass(self.plugin.entry.plugin, KerasModel):
+            return "networks"
+        return "estimators" if issubclass(self.plugin.entry.plugin, SklearnModel) else ""
 
 
 @dataclass(frozen=True)

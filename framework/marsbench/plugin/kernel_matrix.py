@@ -28,7 +28,13 @@ _LARGEST_EXPONENT = 1e4
 _CLOSE = 1e-8
 """How close the two machines' decision values are for the clip that is tried."""
 
+_MOST_KEPT = 256 << 20
+"""Bytes of `_kept`."""
+
 Values = NDArray[np.float64]
+
+_kept: list[tuple[Values, Values]] = []
+"""Values of clips and their inner products, those asked for last at the end."""
 
 
 def fit_machine(estimator: Any, values: Values, targets: NDArray[np.int64]) -> Any:
@@ -101,8 +107,26 @@ def _kernel(values: Any, others: Any, gamma: float) -> Values | None:
     largest = max(squares.max(initial=0.0), other_squares.max(initial=0.0))
     if not largest <= _LARGEST_EXPONENT:  # NaN too
         return None
-    kernel: Values = values @ others.T
-    kernel *= 2 * gamma
+    kernel: Values = _products(values, others) * (2 * gamma)
     kernel -= squares[:, None]
     kernel -= other_squares
     return np.exp(np.minimum(kernel, 0.0, out=kernel), out=kernel)
+
+
+def _products(values: Values, others: Values) -> Values:
+    """Inner products, (n_clips, n_others).
+
+    Those of training clips with themselves are kept for a while: fits that differ in C and gamma alone, as
+    trials do, follow one another in one process.
+    """
+    if values is not others:
+        return values @ others.T
+    for position, (known, products) in enumerate(_kept):
+        if known.shape == values.shape and (known[0] == values[0]).all() and np.array_equal(known, values):
+            _kept.append(_kept.pop(position))
+            return products
+    products = values @ values.T
+    _kept.append((values.copy(), products))
+    while sum(array.nbytes for pair in _kept for array in pair) > _MOST_KEPT:
+        _kept.pop(0)
+    return products

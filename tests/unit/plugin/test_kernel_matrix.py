@@ -137,3 +137,30 @@ def test_what_scikit_learn_refuses_is_refused_in_its_words(broken: float) -> Non
     with pytest.raises(ValueError, match="contain") as ours:
         fit_machine(SVC(gamma=0.1), values, targets)
     assert str(ours.value) == str(theirs.value)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.1, 0.5, 3.0])), min_size=2, max_size=12))
+@settings(max_examples=20, deadline=None)
+def test_fits_that_follow_one_another_give_what_each_gives_alone(fits: list[tuple[int, float]]) -> None:
+    def dual(seed: int, gamma: float) -> bytes:
+        machine = fit_machine(SVC(gamma=gamma), *clips(40, 3, seed=seed))
+        return bytes(machine.dual_coef_.tobytes() + machine.intercept_.tobytes())
+
+    together = [dual(*fit) for fit in fits]
+    for fit, found in zip(fits, together, strict=True):
+        kernel_matrix._kept.clear()
+        assert dual(*fit) == found
+
+
+def test_products_are_kept_up_to_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_matrix, "_MOST_KEPT", 3 * 8 * (40 * 3 + 40 * 40))
+    for seed in range(9):
+        fit_machine(SVC(gamma=1.0), *clips(40, 3, seed=seed))
+    assert len(kernel_matrix._kept) == 3
+
+
+def test_changed_values_are_not_taken_for_those_of_before() -> None:
+    values, targets = clips(40, 3)
+    before = fit_machine(SVC(gamma=1.0), values, targets).dual_coef_
+    values[-1] += 1.0
+    assert not np.array_equal(fit_machine(SVC(gamma=1.0), values, targets).dual_coef_, before)

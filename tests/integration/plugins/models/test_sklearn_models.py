@@ -1,10 +1,16 @@
 """The built-in models that need no TensorFlow."""
 
+import hashlib
+import os
+import subprocess
+import sys
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
+from marsbench.execution.limits import environment_for, limited_threads
 from marsbench.plugin.features import Features
 from marsbench.plugin.model import Examples, FitContext
 from marsbench.plugin.search_space import Defaults, Scalar
@@ -129,3 +135,33 @@ def test_components_are_no_more_than_a_few_clips_can_have() -> None:
     targets = np.arange(9) % 3
     wide = Examples(Features(random.normal(size=(9, 400)).astype(np.float32), np.ones(9, np.int64)), targets)
     assert fitted(PcaLda(), wide).predict_proba(wide.features).shape == (9, 3)
+
+
+FITS = list(product(MODELS, (1.0, 100.0)))
+"""Models and scales of the features: fits that follow one another in a worker process."""
+
+
+def outcome(plugin: type[SklearnModel], scale: float) -> str:
+    model = fitted(plugin(), rings((30, 40, 50), scale))
+    return hashlib.sha256(model.predict_proba(rings(scale=scale).features).tobytes()).hexdigest()
+
+
+def test_a_fit_comes_to_what_it_does_in_a_new_process_whatever_was_fitted_before() -> None:
+    command = [sys.executable, __file__]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment_for(1))
+    new = done.stdout.split()
+    with limited_threads(1):
+        used = [outcome(*fit) for fit in (*FITS, *reversed(FITS))]
+    assert used == [*new, *reversed(new)]
+    assert len(set(new)) > len(MODELS)
+
+
+if __name__ == "__main__":
+    for fit in FITS:
+        if os.fork():
+            os.wait()
+            continue
+        try:  # in a copy, as worker processes do
+            os.write(1, f"{outcome(*fit)}\n".encode())
+        finally:
+            os._exit(0)
