@@ -1,12 +1,16 @@
-"""A whole job, from a folder of audio to scores: as a plain script does it, and as `bench run` does.
+"""A whole job, from a folder of audio to scores: by a plain script, by nkululeko, by `bench run`.
 
-    python benchmarks/whole_job.py PATH [--protocol NAME] [--features NAME] [--turns N]
+    python benchmarks/whole_job.py PATH [--protocol NAME] [--features NAME] [--turns N] [--nkululeko PYTHON]
 
-Both fit an SVM with an RBF kernel on each fold of the protocol. The plain script calls librosa for means and
+All fit an SVM with an RBF kernel on each fold of the protocol. The plain script calls librosa for means and
 deviations of MFCC, chroma and spectral contrast, clip after clip (cold); or it loads the features that
 marsbench has, from one file (warm). It then fits scikit-learn's pipeline on fold after fold and prints its
 UAR. It neither checks the audio nor calibrates, and gives no intervals. `bench run` has an empty cache (cold)
 or one with the features and what is known of the audio (warm); its results are new each time.
+
+nkululeko takes part where it is installed, here or in the environment of the interpreter PYTHON (it needs
+`pip install torch==2.13.0`, then `pip install nkululeko`). It extracts eGeMAPS by openSMILE and has the same
+folds; cold it has no stored features. Its UAR is the mean over folds.
 
 Each turn is a process of its own, imports included. The ways take turns; the least of the turns' wall and CPU
 seconds count, and ratios are to the plain script. CPU seconds include those of worker processes; they
@@ -14,21 +18,27 @@ tell more than wall where other processes keep the machine busy, whose load is p
 """
 
 import argparse
+import configparser
+import csv
 import json
 import os
 import re
-import resource
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 
 _BENCH = "from marsbench.cli.main import main; main()"
 _MODEL = "svm"
+_LOOK = 0.05
+"""Seconds between two looks at the processes."""
 
 
 class Turn(NamedTuple):
@@ -88,7 +98,9 @@ def write_job(job: Path, path: str, protocol: str, features: str) -> None:
     corpus = marsbench.load_corpus(path)
     folds = apply_protocol(find_protocol(protocol), corpus).folds
     work = {
-        "paths": [str(clip.path) for clip in corpus.clips],
+        "paths": [str(clip.path.absolute()) for clip in corpus.clips],
+        "labels": corpus.labels,
+        "speakers": corpus.speakers,
         "targets": corpus.targets.tolist(),
         "folds": [[fold.train.tolist(), fold.test.tolist()] for fold in folds],
     }
@@ -114,28 +126,81 @@ def bench_turn(folder: Path, options: list[str], home: Path) -> Turn:
     return Turn(wall, cpu, 100 * scores["uar"]["value"], re.findall(r"Seconds: (.*);", text)[-1])
 
 
+def nkululeko_turn(folder: Path, python: str, is_cold: bool) -> Turn:
+    """One turn of nkululeko in `folder`, whose stored features go first if it is to be cold."""
+    if is_cold:
+        shutil.rmtree(folder / "results", ignore_errors=True)
+    wall, cpu, text = _timed([python, "-m", "nkululeko.nkululeko", "--config", str(folder / "job.ini")], {})
+    return Turn(wall, cpu, 100 * float(re.findall(r"LOGO: .* mean ([\d.]+)", text)[0]), "")
+
+
+def write_nkululeko_job(folder: Path, job: Path) -> None:
+    """The same clips and folds as nkululeko reads them."""
+    work = json.loads(job.read_text("utf-8"))
+    fold_of = {row: fold for fold, (_, test) in enumerate(work["folds"]) for row in test}
+    with (folder / "clips.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "speaker", "emotion", "fold"])
+        for row, target in enumerate(work["targets"]):
+            place = work["paths"][row], work["speakers"][row] or row
+            table.writerow([*place, work["labels"][target], fold_of[row]])
+    settings = configparser.ConfigParser()
+    settings["EXP"] = {"root": str(folder / "results"), "name": "job"}
+    settings["DATA"] = {
+        "databases": "['clips']",
+        "clips": str(folder / "clips.csv"),
+        "clips.type": "csv",
+        "clips.absolute_path": "True",
+        "clips.split_strategy": "train",
+        "target": "emotion",
+        "labels": str(list(work["labels"])),
+    }
+    settings["FEATS"] = {"type": "['os']", "set": "eGeMAPSv02", "scale": "standard"}
+    settings["MODEL"] = {"type": _MODEL, "logo": str(len(work["folds"]))}
+    with (folder / "job.ini").open("w", encoding="utf-8") as file:
+        settings.write(file)
+
+
 def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, float, str]:
-    """Wall and CPU seconds of a process and those that it waited for, and what it printed."""
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    own = os.environ | environment
-    ended = subprocess.run(command, check=False, env=own, capture_output=True, text=True)  # noqa: S603 - its own
-    wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if ended.returncode:
-        raise SystemExit(ended.stderr[-2000:])
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, ended.stdout + ended.stderr
+    """Wall and CPU seconds of a process and all below it, and what it printed.
+
+    The CPU seconds of each are those when it was last seen alive: what is killed at the end, as worker
+    processes are, counts in nobody's `getrusage`.
+    """
+    begin, own = time.perf_counter(), os.environ | environment
+    seconds: dict[tuple[int, float], float] = {}
+    with tempfile.TemporaryFile("w+") as said:
+        process = psutil.Popen(command, env=own, stdout=said, stderr=said)
+        while process.poll() is None:
+            for one in _tree(process):
+                with suppress(psutil.Error):
+                    seconds[one.pid, one.create_time()] = sum(one.cpu_times()[:2])
+            time.sleep(_LOOK)
+        wall = time.perf_counter() - begin
+        said.seek(0)
+        text = said.read()
+    if process.returncode:
+        raise SystemExit(text[-2000:])
+    return wall, sum(seconds.values()), text
+
+
+def _tree(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return [process, *process.children(recursive=True)]
+    return []
 
 
 def _show(turns: dict[str, list[Turn]]) -> None:
-    print(f"{'':12}{'wall s':>8}{'CPU s':>8}{'ratio':>7}{'of CPU':>8}{'UAR %':>7}")
+    print(f"{'':16}{'wall s':>8}{'CPU s':>8}{'ratio':>7}{'of CPU':>8}{'UAR %':>7}")
     for name, made in turns.items():
-        base = turns[name.replace("bench", "plain")]
+        base = turns[f"plain {name.split()[1]}"]
         wall, cpu = (min(getattr(turn, field) for turn in made) for field in ("wall", "cpu"))
         by_wall, by_cpu = (min(getattr(turn, field) for turn in base) for field in ("wall", "cpu"))
         ratios = f"{wall / by_wall:7.2f}{cpu / by_cpu:8.2f}"
-        print(f"{name:12}{wall:8.1f}{cpu:8.1f}{ratios}{made[0].uar:7.1f}")
+        print(f"{name:16}{wall:8.1f}{cpu:8.1f}{ratios}{made[0].uar:7.1f}")
     for name, made in turns.items():
-        print(f"{name}: seconds of {min(made).phases}")
+        if phases := min(made).phases:
+            print(f"{name}: seconds of {phases}")
 
 
 def main() -> None:
@@ -145,6 +210,9 @@ def main() -> None:
     parser.add_argument("--protocol", default="stratified5")
     parser.add_argument("--features", default="functionals")
     parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument(
+        "--nkululeko", metavar="PYTHON", default=sys.executable if find_spec("nkululeko") else None
+    )
     parser.add_argument("--plain", choices=["cold", "warm"], help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.plain:
@@ -169,6 +237,10 @@ def main() -> None:
             for name, home in (("cold", folder / f"cold{turn}"), ("warm", folder / "warm")):
                 turns.setdefault(f"plain {name}", []).append(plain_turn(folder / "job.json", name == "cold"))
                 turns.setdefault(f"bench {name}", []).append(bench_turn(folder, options, home))
+                if asked.nkululeko:
+                    write_nkululeko_job(folder, folder / "job.json")
+                    theirs = nkululeko_turn(folder, asked.nkululeko, name == "cold")
+                    turns.setdefault(f"nkululeko {name}", []).append(theirs)
     print(f"{asked.features} + {_MODEL}, {asked.protocol}; load of the machine now {os.getloadavg()[0]:.1f}")
     _show(turns)
 
