@@ -153,12 +153,12 @@ def test_what_another_pyav_or_none_found_is_looked_at_again(
             patch.setitem(sys.modules, "av", None)
             with pytest.raises(CorpusError, match="need PyAV"):
                 check_audio(corpus)
-    again = Mock(side_effect=examine)
-    monkeypatch.setattr(audio_validation, "examine", again)
+    again = Mock(side_effect=audio_validation.examine_file)
+    monkeypatch.setattr(audio_validation, "examine_file", again)
     found = [check_audio(corpus).facts for _ in range(2)]
     now = f"av {av.__version__}"
     assert [facts.decoder for facts in found[1]] == ["", now, now]
-    assert sorted(call.args[0].name for call in again.call_args_list) == ["b.m4a", "c.wav"]
+    assert sorted(call.args[0][0].path.name for call in again.call_args_list) == ["b.m4a", "c.wav"]
 
 
 def test_features_are_kept_under_the_samples_that_pyav_decoded(corpus: Corpus, kit: Path) -> None:
