@@ -150,8 +150,12 @@ class FeatureStore:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no clip has features here, nor could have any from another machine."""
-        return shared_place() is None and not any(self.folder.glob("*.f32"))
+        """Whether no whole corpus has features here, nor could have any from another machine.
+
+        An extraction that was interrupted leaves parts: what has not been examined yet is not among them.
+        """
+        is_part = (path.name.startswith("part-") for path in self.folder.glob("*.f32"))
+        return shared_place() is None and all(is_part)
 
     @contextmanager
     def _kept(self) -> Iterator[Keep]:

@@ -1,14 +1,14 @@
 """Checking and extracting in one pass gives what the two give one after the other."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from marsbench.atomic_files import try_lock
-from marsbench.data.audio_validation import EXAMINED_HERE, Examiner, check_audio
-from marsbench.data.corpus import Corpus
+from marsbench.data.audio_validation import EXAMINED_HERE, Examiner, Sources, check_audio
+from marsbench.data.corpus import AudioFacts, Corpus
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import EpochBar, Executor, Outcome, Task, attempt
 from marsbench.execution.executor import InProcess, LocalPool
@@ -84,6 +84,29 @@ def test_one_pass_gives_the_facts_and_the_features_of_two(
 
 def test_the_label_says_what_is_extracted(corpus: Corpus) -> None:  # noqa: ARG001 - the home is empty
     assert examiner(Inline()).label == "Checking audio, extracting log_mel"
+
+
+def test_after_an_interruption_the_rest_is_done_in_one_pass_too(corpus: Corpus, recipe: Recipe) -> None:
+    store, half = FeatureStore(recipe, ()), len(corpus.clips) // 2
+    one_pass = examiner(Inline())
+
+    def interrupted(files: Sequence[Sources]) -> Iterator[list[AudioFacts]]:
+        yield from one_pass.examine_all(files[:half])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_audio(corpus, examiner=Examiner("", interrupted))
+    seen: list[int] = []
+
+    def rest(files: Sequence[Sources]) -> Iterator[list[AudioFacts]]:
+        seen.append(len(files))
+        yield from examiner(Inline()).examine_all(files)
+
+    checked = check_audio(corpus, examiner=Examiner("", rest))
+    assert seen == [len(corpus.clips) - half]
+    extracted = list[Extraction]()
+    store.features_of(checked, run_all=lambda tasks: [extracted.append(task) or task() for task in tasks])
+    assert not extracted
 
 
 def test_clips_that_have_features_already_are_only_checked(corpus: Corpus, recipe: Recipe) -> None:
