@@ -262,9 +262,8 @@ class _Search:
             contender = entrant.contender
             if contender.name not in self.record.trials:
                 left = self._seconds_for_trials(contender, finalists) / (len(tunable) - position)
-                self._keep(trials=self.record.trials | {contender.name: max(0.0, round(left))})
+                self._decide_trials(contender.name, left)
             if not (seconds := self.record.trials[contender.name]):
-                self._say(f"no time for trials of {contender.name}")
                 continue
             self._say(f"trials of {contender.name} for {seconds:.0f} s")
             timed = self.experiment.model_copy(update={"trials": None, "time_budget": seconds})
@@ -276,16 +275,28 @@ class _Search:
         return tuned
 
     def _tunable(self, finalists: Sequence[_Entrant]) -> list[_Entrant]:
-        """Finalists that get trials, best first; who gains most by them is not known before."""
+        """Finalists that get trials, best first; who gains most by them is not known before.
+
+        One whose share is too short for the fewest trials leaves it to the others.
+        """
         found: list[_Entrant] = []
         for one in finalists:
+            name, trials = one.contender.name, self.record.trials
             if not one.contender.candidate.pipeline.is_tunable:
                 continue
-            share = self._seconds_for_trials(one.contender, finalists) / (len(found) + 1)
-            is_enough = share > self._seconds_of_trials(one.contender, _ENOUGH_TRIALS)
-            if len(found) < _TUNED or is_enough or one.contender.name in self.record.trials:
+            undecided = sum(each.contender.name not in trials for each in found)
+            share = self._seconds_for_trials(one.contender, finalists) / (undecided + 1)
+            least = _LEAST_TRIALS if len(found) < _TUNED else _ENOUGH_TRIALS
+            if trials[name] if name in trials else share > self._seconds_of_trials(one.contender, least):
                 found.append(one)
+            elif len(found) < _TUNED:
+                self._decide_trials(name, 0.0)
         return found
+
+    def _decide_trials(self, name: str, seconds: float) -> None:
+        self._keep(trials=self.record.trials | {name: max(0.0, round(seconds))})
+        if not self.record.trials[name]:
+            self._say(f"no time for trials of {name}")
 
     def _seconds_for_trials(self, contender: Contender, finalists: Sequence[_Entrant]) -> float:
         """Seconds for trials of a contender and of those after it; 0 if they are too few."""

@@ -120,7 +120,10 @@ def test_after_an_interruption_only_what_is_missing_is_fitted(
     assert len(fits) == whole
 
 
-def test_finalists_that_can_be_tuned_get_trials_in_the_time_that_is_left(find: Find) -> None:
+def test_finalists_that_can_be_tuned_get_trials_in_the_time_that_is_left(
+    find: Find, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsbench.automl.search.Screening.seconds_of_folds", lambda *_: 0.01)
     found = find(**TUNED)
     assert {name: seconds > 0 for name, seconds in found.record.trials.items()} == {
         "crossings + knobs": True,
@@ -137,6 +140,21 @@ def test_a_third_finalist_gets_trials_where_there_is_time_for_many_of_each(
     asked = TUNED | {"features": "crossings,blocks,planted", "time_budget": 12 + seconds}
     monkeypatch.setattr("marsbench.runner.tuned_job.TunedJob.fit_missing", lambda *_: None)
     assert len(find(**asked).record.trials) == n_tuned
+
+
+@pytest.mark.parametrize("slow", ["crossings + knobs", "blocks + knobs"])
+def test_a_finalist_with_no_time_for_trials_leaves_its_share_to_the_other(
+    find: Find, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    monkeypatch.setattr("marsbench.runner.tuned_job.TunedJob.fit_missing", lambda *_: None)
+    monkeypatch.setattr(
+        "marsbench.automl.search._Search._seconds_of_trials",
+        lambda _, contender, n: 1e9 if contender.name == slow else 0.1 * n,
+    )
+    trials = find(**TUNED | {"time_budget": 60}).record.trials
+    (quick,) = trials.keys() - {slow}
+    assert trials[slow] == 0
+    assert trials[quick] > 40  # of the 60 s all that are left
 
 
 @pytest.mark.parametrize(("gain", "is_tuned"), [(Gain(0.01, 0.02, 9), False), (Gain(0.05, 0.02, 9), True)])
