@@ -104,9 +104,14 @@ def test_after_an_interruption_the_rest_is_done_in_one_pass_too(corpus: Corpus, 
 
     checked = check_audio(corpus, examiner=Examiner("", rest))
     assert seen == [len(corpus.clips) - half]
-    extracted = list[Extraction]()
-    store.features_of(checked, run_all=lambda tasks: [extracted.append(task) or task() for task in tasks])
-    assert not extracted
+    missing = list[Extraction]()
+
+    def run_all(extractions: Iterable[Extraction]) -> Iterator[Extracted]:
+        missing.extend(extractions)
+        return iter([one() for one in missing])
+
+    store.features_of(checked, run_all=run_all)
+    assert not missing
 
 
 def test_clips_that_have_features_already_are_only_checked(corpus: Corpus, recipe: Recipe) -> None:
