@@ -84,7 +84,9 @@ def _draw_study(axes: Axes, study: Study, colour: str) -> None:
     pruned = [trial for trial in study.trials if trial.state == "pruned" and trial.score is not None]
     axes.scatter(*_points(complete), color=colour, s=18)
     axes.scatter(*_points(pruned), color=colour, s=14, marker="x", alpha=0.4, linewidths=0.8)
-    if complete:
+    if not complete:
+        axes.plot([], color=colour, label=f"fold {study.fold + 1}")
+    else:
         numbers, scores = _points(complete)
         best, last = list(accumulate(scores, max)), len(study.trials) - 1
         label = f"fold {study.fold + 1}: {best[-1]:.3f}"

@@ -139,7 +139,8 @@ class FoldTuning(StoredRecord):
     outer_score: float
     """By the same objective on the fold's test clips."""
     untuned_score: float | None = None
-    """Validation score of the untuned configuration; None if its trial failed, and in older records."""
+    """Validation score of the untuned configuration; None if its trial failed or no other came as far, and in
+    older records."""
     complete: int
     """Trials, by how they ended."""
     pruned: int

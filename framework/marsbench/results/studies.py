@@ -23,6 +23,8 @@ from marsbench.evaluation.scores import StoredRecord
 from marsbench.plugin.search_space import Scalar
 
 TrialState = Literal["complete", "pruned", "failed"]
+WAITS = "no other trial has come as far"
+"""Reason of trial 0 while its score is not needed; if it is, trial 0 goes on."""
 
 
 class Trial(StoredRecord):
@@ -81,6 +83,11 @@ class Study(StoredRecord):
     def chosen(self) -> Trial | None:
         """The trial whose configuration the fold takes; None if none is complete: then the untuned one."""
         return self.best if self.taken is None or self.best is None else self.trials[self.taken]
+
+    @property
+    def untuned_waits(self) -> bool:
+        """Whether trial 0 was not fitted to the end, as no other trial has come as far."""
+        return any(trial.reason == WAITS for trial in self.trials[:1])
 
     @property
     def untuned_score(self) -> float | None:

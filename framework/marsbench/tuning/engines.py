@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
+from statistics import fmean
 from typing import Protocol, cast
 
 import numpy as np
@@ -73,6 +74,13 @@ class TrialUnderWay:
     configuration: Configuration
     steps: dict[int, float] = field(default_factory=dict)
     fits: list[UnitResult] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    """By inner split."""
+
+    @property
+    def score(self) -> float | None:
+        """Mean over the inner splits so far."""
+        return fmean(self.scores) if self.scores else None
 
     def add(self, fit: UnitResult, step: int, score: float) -> None:
         """Add a fit, and the score that the trial has after it."""

@@ -40,7 +40,12 @@ class Journal:
         self._storage: JournalStorage | None = None
 
     def keep(self, study: Study, space: SearchSpace) -> None:
-        """Add the trials that are not there yet; raises StorageError if they cannot be written."""
+        """Add the trials that are not there yet; raises StorageError if they cannot be written.
+
+        None while trial 0 may still go on: what is added cannot be changed.
+        """
+        if study.ended is None and study.untuned_waits:
+            return
         try:
             there = self._study(study)
             for trial in study.trials[len(there.get_trials(deepcopy=False)) :]:

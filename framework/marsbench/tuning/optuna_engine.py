@@ -8,6 +8,9 @@ A trial is judged after every step: first the rungs of epochs on the first inner
 epochs has one), then each further inner split. After a rung the best third goes on (successive halving, Li et
 al. 2020, arXiv:1810.05934). After that a trial is stopped only where it cannot reach the best one even if it
 were perfect on all remaining splits. Only trials with all splits compete.
+
+Trial 0, the untuned configuration, waits after its rungs until another trial has come as far, which then has
+to beat it; if none does, it is not fitted further. It does not wait where a sampler may learn from its score.
 """
 
 import warnings
@@ -20,7 +23,7 @@ import optuna
 
 from marsbench.evaluation.fit_result import Failure
 from marsbench.hashing import canonical_json, derived_seed
-from marsbench.results.studies import Study, Trial
+from marsbench.results.studies import WAITS, Study, Trial
 from marsbench.tuning.engines import StudyRequest, TrialUnderWay
 from marsbench.tuning.journal import STATES
 from marsbench.tuning.search_space import Configuration, optuna_parameter, seeded_sampler
@@ -103,25 +106,53 @@ class _Search:
     def _tried(self, asked: optuna.Trial, configuration: Configuration) -> Trial:
         """Score a configuration step by step."""
         trial = TrialUnderWay(len(self.done), configuration)
-        scores: list[float] = []
-        for position, step in enumerate(schedule := self._schedule()):
-            if self.done and self.request.is_late(self._longest_fit * step.share(self.request.rungs)):
-                return trial.ended("pruned", fmean(scores) if scores else None, _TIME_IS_UP)
-            result = self.request.fits.fit(configuration, step.inner, step.until, step.below)
-            if isinstance(result, Failure):
-                return trial.ended("failed", None, result.message)
-            scores = [*scores[: step.inner], self.request.score(step.inner, result)]
-            trial.add(result, _REDUCTION**position, fmean(scores))
-            asked.report(fmean(scores), _REDUCTION**position)
-            if step != schedule[-1] and (reason := self._why_stop(asked, step, scores)):
-                return trial.ended("pruned", fmean(scores), reason)
-        return trial.ended("complete", fmean(scores))
+        schedule = self._schedule()
+        for position, step in enumerate(schedule):
+            if ended := self._fit(trial, position, step):
+                return ended
+            asked.report(trial.steps[_REDUCTION**position], _REDUCTION**position)
+            if step != schedule[-1] and (reason := self._why_stop(asked, step, trial.scores)):
+                return trial.ended("pruned", trial.score, reason)
+            if step == self._last_rung:
+                if self._may_wait:
+                    return trial.ended("pruned", trial.score, WAITS)
+                self._complete_untuned()
+        return trial.ended("complete", trial.score)
+
+    def _fit(self, trial: TrialUnderWay, position: int, step: "_Step") -> Trial | None:
+        """Fit a trial one step further; gives it if it ends there."""
+        if trial.number and self.request.is_late(self._longest_fit * step.share(self.request.rungs)):
+            return trial.ended("pruned", trial.score, _TIME_IS_UP)
+        result = self.request.fits.fit(trial.configuration, step.inner, step.until, step.below)
+        if isinstance(result, Failure):
+            return trial.ended("failed", None, result.message)
+        trial.scores[step.inner :] = [self.request.score(step.inner, result)]
+        trial.add(result, _REDUCTION**position, fmean(trial.scores))
+        return None
+
+    @property
+    def _may_wait(self) -> bool:
+        """Whether a trial that has passed its rungs is trial 0, whose score may not be needed."""
+        return not self.done and self.request.deadline is None and self.request.tuning.trials <= _STARTUP
+
+    def _complete_untuned(self) -> None:
+        """Fit trial 0 to the end if it waits: another one has come as far."""
+        if self.request.study(self.done).untuned_waits:
+            trial, ended = TrialUnderWay(0, self.done[0].configuration), None
+            for position, step in enumerate(self._schedule()):
+                ended = ended or self._fit(trial, position, step)
+            self.done[0] = ended or trial.ended("complete", trial.score)
 
     def _schedule(self) -> list["_Step"]:
         """The rungs on the first inner split, then each other split in one go."""
         bounds = [None, *self.request.rungs[:-1], None]
         climbing = [_Step(0, until, below) for below, until in pairwise(bounds)]
         return [*climbing, *(_Step(inner, None, None) for inner in range(1, len(self.request.targets)))]
+
+    @property
+    def _last_rung(self) -> "_Step | None":
+        """The last step after which only the best third goes on."""
+        return next((step for step in reversed(self._schedule()[:-1]) if step.inner == 0), None)
 
     def _why_stop(self, asked: optuna.Trial, step: "_Step", scores: list[float]) -> str | None:
         if step.inner == 0 and asked.should_prune():

@@ -94,6 +94,8 @@ def decide(
         together: attributes; the splits keep clips together that are equal in all of them.
     """
     fold = study.fold + 1
+    if study.untuned_waits:
+        return study.model_copy(update={"taken": 0}), ""
     if study.best is None:
         first = next((trial.reason for trial in study.trials if trial.reason), "there was no trial")
         return study, f"fold {fold}: no trial is complete ({first}); the untuned configuration is taken"

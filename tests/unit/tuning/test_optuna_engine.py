@@ -118,8 +118,8 @@ def test_the_best_is_the_best_of_those_with_all_splits_and_no_bound_cuts_a_bette
 
 
 def test_rungs_are_climbed_on_the_first_split_and_the_others_fitted_in_one_go() -> None:
-    study, fits = studied(lambda x, _inner, until: x * (until or 40) / 40, 1, rungs=(5, 15, 40))
-    assert fits.asked == [
+    study, fits = studied(lambda x, _inner, until: x * (until or 40) / 40, 7, rungs=(5, 15, 40))
+    assert fits.asked[:5] == [
         (0.1, 0, 5, None),
         (0.1, 0, 15, 5),
         (0.1, 0, None, 15),
@@ -128,6 +128,35 @@ def test_rungs_are_climbed_on_the_first_split_and_the_others_fitted_in_one_go() 
     ]
     assert study.trials[0].steps.keys() == {1, 3, 9, 27, 81}
     assert fits.forgotten
+
+
+@pytest.mark.parametrize("rungs", [(), (5, 15, 40)])
+def test_trial_0_is_not_fitted_to_the_end_if_no_other_comes_as_far(rungs: tuple[int, ...]) -> None:
+    study, fits = studied(lambda x, *_: 0.9 if x == 0.1 else 0.1, 3, rungs=rungs)
+    assert {inner for _, inner, _, _ in fits.asked} == {0}
+    assert study.untuned_waits
+    assert [trial.state for trial in study.trials] == ["pruned"] * 3
+    assert study.best is None
+    assert study.trials[0].score == 0.9
+
+
+@pytest.mark.parametrize("rungs", [(), (5, 15, 40)])
+@pytest.mark.parametrize("last", [0.1, 0.99])
+def test_trial_0_is_fitted_to_the_end_before_a_trial_that_has_come_as_far(
+    rungs: tuple[int, ...], last: float
+) -> None:
+    study, fits = studied(lambda x, inner, _: last if inner and x != 0.1 else 0.5 + x / 10, 3, rungs=rungs)
+    assert [x for x, inner, *_ in fits.asked if inner][:2] == [0.1, 0.1]
+    assert study.trials[0].state == "complete"
+    assert not study.untuned_waits
+    assert study.best is not None
+    assert (study.best.number == 0) == (last == 0.1)
+
+
+@pytest.mark.parametrize("changes", [{"trials": 7}, {"trials": 3, "deadline": 1e12}])
+def test_trial_0_is_fitted_to_the_end_where_its_score_or_its_time_is_needed(changes: dict[str, Any]) -> None:
+    study, _ = studied(lambda x, *_: 0.9 if x == 0.1 else 0.1, **changes)
+    assert study.trials[0].state == "complete"
 
 
 def test_a_third_of_the_trials_goes_on_from_a_rung() -> None:
@@ -166,10 +195,11 @@ def test_trials_end_when_time_is_up_and_the_untuned_configuration_is_always_whol
     assert asked[0] == 1.0  # the longest fit so far
 
 
-def test_the_first_trials_are_the_same_however_many_follow() -> None:
-    few, _ = studied(lambda x, *_: 1 - abs(x - 0.7), 10)
+@pytest.mark.parametrize("n_few", [6, 10])
+def test_the_first_trials_are_the_same_however_many_follow(n_few: int) -> None:
+    few, _ = studied(lambda x, *_: 1 - abs(x - 0.7), n_few)
     many, _ = studied(lambda x, *_: 1 - abs(x - 0.7), 25)
-    assert [t.configuration for t in many.trials[:10]] == [t.configuration for t in few.trials]
+    assert [t.configuration for t in many.trials[:n_few]] == [t.configuration for t in few.trials]
 
 
 def test_the_sampler_learns() -> None:

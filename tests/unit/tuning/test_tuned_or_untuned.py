@@ -19,7 +19,7 @@ from marsbench.evaluation.predictions import Predictions
 from marsbench.progress import Silent
 from marsbench.results.schema import Run
 from marsbench.results.store import RunFolder, find_runs
-from marsbench.results.studies import Study, Trial
+from marsbench.results.studies import WAITS, Study, Trial
 from marsbench.tuning.tuned_or_untuned import Gain, decide, paired_gain
 
 Tune = Callable[..., tuple[RunFolder, Run]]
@@ -194,6 +194,11 @@ def test_where_no_trial_is_complete_the_untuned_configuration_is_taken() -> None
     study = study_of(trial(0, None, "failed"), trial(1, 0.3, "pruned"))
     assert decided(study, {})[1].startswith("fold 2: no trial is complete (no luck); the untuned")
     assert study.chosen is None
+
+
+def test_where_no_trial_came_as_far_as_the_untuned_configuration_it_is_taken() -> None:
+    waiting = trial(0, 0.7, "pruned").model_copy(update={"reason": WAITS})
+    assert decided(study_of(waiting, trial(1, 0.3, "pruned")), {}) == (0, "")
 
 
 def test_a_fit_that_cannot_be_made_again_decides_nothing() -> None:
