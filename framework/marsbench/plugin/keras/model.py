@@ -218,7 +218,7 @@ class KerasModel(Model):
 
     @cached_property
     def _reader(self) -> Trainer:
-        """Of a loaded network, which is asked clip by clip: `trainer_for` takes longer than it does."""
+        """Trainer of a loaded network, which is asked clip by clip: making one takes longer than an answer."""
         return Trainer(self.network_)
 
     def _prepare(
