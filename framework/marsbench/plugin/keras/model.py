@@ -218,7 +218,7 @@ class KerasModel(Model):
 
     @cached_property
     def _reader(self) -> Trainer:
-        """Trainer of a loaded network, which is asked clip by clip: making one takes longer than an answer."""
+        """Trainer of a loaded network, which is asked clip by clip: making one takes longer than asking."""
         return Trainer(self.network_)
 
     def _prepare(
