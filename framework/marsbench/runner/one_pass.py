@@ -1,23 +1,31 @@
 """Check audio and extract features in one pass over the files, in worker processes.
 
 Each file is read and decoded once instead of twice. It is done for one built-in extractor whose store is
-empty; other extractors, and clips that have features already, come afterwards as usual.
+empty; other extractors, and clips that have features already, come afterwards as usual. So does one that
+turns out to be slow, as encoders are: reading twice costs little beside it, and what is wrong with the audio
+is to be told before.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 from marsbench.data.audio_validation import EXAMINED_HERE, Examiner, Sources, examine_file, examined_here
 from marsbench.data.corpus import AudioFacts
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Called, EpochBar, Executor, Outcome, Task
 from marsbench.execution.executor import LocalPool
-from marsbench.features.extraction import Examination
-from marsbench.features.store import FeatureStore, chunk_size
+from marsbench.features.extraction import Examination, Extracted
+from marsbench.features.store import FeatureStore, Keep, chunk_size
 from marsbench.planning.pipelines import Pipeline
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Silent
+
+_SLOW = 0.005
+"""Seconds to read and extract a second of audio, above which an extractor is slow; `prosody` takes 0.01."""
+_Task = tuple[Sequence[Sources], Future[Outcome]]
+"""Some files, and what a worker finds of them."""
 
 
 def examiner_for(executor: Executor, pipelines: Sequence[Pipeline], folders: Sequence[Path]) -> Examiner:
@@ -41,15 +49,27 @@ class _OnePass:
             if keep is None:
                 yield from examined_here(files)
                 return
-            parts = list(_parts(files))
             with ThreadPoolExecutor(self._executor.slots) as pool:
-                for part, outcome in zip(parts, pool.map(self._outcome, parts), strict=True):
-                    if isinstance(outcome.value, Failure):  # such as a worker that died; extraction will tell
-                        yield from map(examine_file, part)
-                        continue
-                    facts, extracted = outcome.value
-                    keep(extracted)
-                    yield from facts
+                tasks = [(part, pool.submit(self._outcome, part)) for part in _parts(files)]
+                try:
+                    yield from self._facts(tasks, keep)
+                finally:
+                    _cancel(tasks)
+
+    def _facts(self, tasks: Sequence[_Task], keep: Keep) -> Iterator[list[AudioFacts]]:
+        for part, future in tasks:
+            if future.cancelled():
+                yield from examined_here(part)
+                continue
+            outcome = future.result()
+            if isinstance(outcome.value, Failure):  # such as a worker that died; extraction will tell
+                yield from map(examine_file, part)
+                continue
+            facts, extracted = outcome.value
+            keep(extracted)
+            yield from facts
+            if _is_slow(facts, extracted):
+                _cancel(tasks)
 
     def _outcome(self, files: Sequence[Sources]) -> Outcome:
         work = Examination(self._recipe, self._plugin.folders, tuple(map(tuple, files)))
@@ -68,3 +88,15 @@ def _parts(files: Sequence[Sources]) -> Iterator[Sequence[Sources]]:
             part = []
     if part:
         yield part
+
+
+def _is_slow(facts: Sequence[Sequence[AudioFacts]], extracted: Extracted) -> bool:
+    """Whether extraction takes so long that the check should not wait for it."""
+    of_audio = [one.seconds for of_file in facts for one in of_file if not one.problem]
+    taken = [clip.seconds for clip in extracted.values()]
+    return bool(taken) and median(taken) > _SLOW * median(of_audio)
+
+
+def _cancel(tasks: Sequence[_Task]) -> None:
+    for _, future in tasks:
+        future.cancel()

@@ -1,5 +1,6 @@
 """Checking and extracting in one pass gives what the two give one after the other."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -13,12 +14,14 @@ from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import EpochBar, Executor, Outcome, Task, attempt
 from marsbench.execution.executor import InProcess, LocalPool
 from marsbench.execution.limits import Limits
+from marsbench.features import store as store_module
 from marsbench.features.extraction import Examination, Extracted, Extraction
 from marsbench.features.feature_file import FeatureFile
 from marsbench.features.store import FeatureStore
 from marsbench.planning.pipelines import make_pipeline
 from marsbench.plugin.base import Dataset
 from marsbench.plugin.registry import Recipe, discover
+from marsbench.runner import one_pass
 from marsbench.runner.one_pass import examiner_for
 
 
@@ -30,7 +33,7 @@ class Inline(LocalPool):
         self.n_failures = n_failures
 
     def submit(self, task: Task, bar: EpochBar) -> Outcome:  # noqa: ARG002 - no epochs
-        if self.n_failures:
+        if self.n_failures > 0:
             self.n_failures -= 1
             return Outcome(Failure(kind="WorkerDied", message="killed"))
         return Outcome(attempt(task.work, lambda *_: None))
@@ -129,10 +132,10 @@ def test_only_worker_processes_and_built_in_extractors_do_it(
 
 
 def test_audio_is_only_checked_while_another_process_extracts(corpus: Corpus, recipe: Recipe) -> None:
-    store, one_pass = FeatureStore(recipe, ()), examiner(Inline())
+    store, in_one_pass = FeatureStore(recipe, ()), examiner(Inline())
     lock = try_lock(store.folder)
     assert lock is not None
-    assert len(check_audio(corpus, examiner=one_pass).facts) == len(corpus.clips)
+    assert len(check_audio(corpus, examiner=in_one_pass).facts) == len(corpus.clips)
     lock.release()
     assert store.is_empty
 
@@ -146,3 +149,28 @@ def test_an_extractor_that_fails_does_not_keep_audio_from_being_checked(
     facts, extracted = Examination(entry.recipe({}), (kit,), files)()
     assert [one.problem for (one,) in facts] == [None] * len(files)
     assert extracted == {}
+
+
+def test_the_check_does_not_wait_for_a_slow_extractor(
+    corpus: Corpus, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled, first, cancel = threading.Event(), iter([True]), one_pass._cancel
+
+    class Waiting(Inline):
+        """Goes on after its first task once the others are cancelled."""
+
+        def submit(self, task: Task, bar: EpochBar) -> Outcome:
+            assert next(first, False) or cancelled.wait(60)
+            return super().submit(task, bar)
+
+    def cancelling(tasks: Sequence[one_pass._Task]) -> None:
+        cancel(tasks)
+        cancelled.set()
+
+    monkeypatch.setattr(one_pass, "_cancel", cancelling)
+    monkeypatch.setattr(one_pass, "_SLOW", 0.0)
+    monkeypatch.setattr(store_module, "_CHUNK", 2)
+    checked = check_audio(corpus, examiner=examiner(Waiting()))
+    assert len(checked.clips) == len(corpus.clips)
+    n_extracted = sum(len(file.clips) for file in FeatureStore(recipe, ())._whole_files())
+    assert n_extracted == 4  # of the first task, and of the one that was under way
