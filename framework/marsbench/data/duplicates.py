@@ -29,6 +29,7 @@ the overall scale only reflects gain and is normalised away.
 Steady tones have no fingerprint: a tone correlates with itself at every period and with any other tone of its
 pitch, so a duplicate could not be told from another take. No 0.1 s of RAVDESS or of noise is that steady.
 
+Similar fingerprints are found by near_pairs.py; of many clips not every two are compared, which is said.
 Each clip has at most 8 candidates among those after it. Where that limit cut candidates off, the search goes
 on with twice as many, without pairs that are decided or already in one group, until none is cut off. Where it
 stops at a limit of comparisons, as for thousands of similar clips, that is said. Decisions are cached by the
@@ -52,6 +53,7 @@ from numpy.typing import NDArray
 from marsbench.atomic_files import read_checksummed, write_checksummed
 from marsbench.data import audio
 from marsbench.data.corpus import AudioFacts, ClipSource
+from marsbench.data.near_pairs import EXHAUSTIVE, EXPECTED, similar_pairs
 from marsbench.data.segments import LastFile, batches_of, in_order, read_clip
 from marsbench.errors import AudioError, DamagedError
 from marsbench.hashing import digest
@@ -84,8 +86,6 @@ _MODULATIONS = np.arange(0.5, 16.25, 0.5)
 SIZE = 2 * len(_MODULATIONS) * (len(_BANDS) - 2)
 """Values per fingerprint: real and imaginary parts of 32 modulation frequencies by 7 pairs of bands."""
 
-_MIN_COSINE = 0.7
-"""Smallest cosine similarity of two fingerprints whose clips are compared."""
 _SECONDS = (0.1, 0.5)
 _MIN_CORRELATION = (0.98, 0.8)
 """Smallest correlation of duplicates with so many effective seconds; linear in between."""
@@ -97,8 +97,6 @@ _MOST = 8
 """Candidates per clip among those after it, in the first round; each round doubles it."""
 _MOST_PAIRS = 10_000
 """Most comparisons besides `_MOST` for each clip."""
-_BLOCK = 2048
-"""Fingerprints multiplied at a time with as many others: 16 MiB of similarities."""
 _LISTS = {True: "duplicates", False: "different"}
 _DIGITS = 16
 """Digits of a content hash that the cache keeps."""
@@ -113,7 +111,7 @@ def near_duplicates(
 ) -> tuple[Pair, ...]:
     """Pairs that connect all clips of one recording with different content; cached in `cache_file`.
 
-    `progress` is told if there are more candidates than are compared.
+    `progress` is told if not every two fingerprints, or not all candidates, are compared.
 
     Raises:
         AudioError: a clip can no longer be decoded.
@@ -124,10 +122,17 @@ def near_duplicates(
     contents = sorted(known)
     settled, is_complete, decisions = _read_cache(cache_file, contents)
     if len(contents) > 1 and settled != digest(contents):
-        vectors = np.array([fingerprint_vector(known[content][1]) for content in contents])
+        vectors = np.empty((len(contents), SIZE), np.int8)
+        for row, content in enumerate(contents):
+            vectors[row] = fingerprint_vector(known[content][1])
         sources = {content: known[content][0] for content in contents}
         is_complete = _decide(sources, vectors, decisions, progress)
         _write_cache(cache_file, digest(contents), is_complete, decisions)
+    if len(contents) > EXHAUSTIVE:
+        progress.say(
+            f"near duplicates: {len(contents):,} clips are too many to compare every two fingerprints; hash "
+            f"tables find about {EXPECTED}. Changed copies have 0.88 or more, excerpts may have less"
+        )
     if not is_complete:
         progress.say(
             "near duplicates: more clips sound alike than are compared; of similar pairs only "
@@ -141,7 +146,7 @@ def _most_compared(n_clips: int) -> int:
 
 
 def _decide(
-    sources: dict[str, ClipSource], vectors: NDArray[np.float32], decisions: Decisions, progress: Progress
+    sources: dict[str, ClipSource], vectors: NDArray[np.int8], decisions: Decisions, progress: Progress
 ) -> bool:
     """Add decisions until the positive ones connect every group; whether every candidate was compared."""
     from scipy.cluster.hierarchy import DisjointSet
@@ -152,15 +157,15 @@ def _decide(
     for pair, same in decisions.items():
         if same:
             groups.merge(*pair)
-    most, left, complete = _MOST, _most_compared(len(contents)), False
-    while not complete and left > 0:
+    most, left, is_cut = _MOST, _most_compared(len(contents)), np.ones(len(contents), bool)
+    while is_cut.any() and left > 0:
         group_of = np.array([numbers[groups[content]] for content in contents], np.int64)
-        rows, columns, complete = _candidates(vectors, group_of, most)
+        rows, columns, is_cut = similar_pairs(vectors, group_of, most, is_cut)
         pairs = [(contents[row], contents[column]) for row, column in zip(rows, columns, strict=True)]
         new = [pair for pair in pairs if pair not in decisions]
         _compare_all(new[:left], sources, groups, decisions, progress)
         most, left = 2 * most, left - len(new)
-    return complete and left >= 0
+    return left >= 0 and not is_cut.any()
 
 
 def _compare_all(
@@ -207,71 +212,6 @@ def _at_rate(source: ClipSource, read: Callable[[ClipSource], audio.Waveform]) -
     except AudioError as error:
         raise AudioError(f"{source.path} has changed since it was checked: {error}") from error
     return resample_normalised(waveform.samples, waveform.sample_rate)
-
-
-def _candidates(
-    vectors: NDArray[np.float32], group_of: NDArray[np.int64], most: int
-) -> tuple[list[int], list[int], bool]:
-    """Pairs of similar fingerprints from different groups, most similar first, `most` for each clip.
-
-    Returns:
-        The first clip of each pair, the second, which comes later, and whether no pair was cut off.
-    """
-    lengths = np.linalg.norm(vectors, axis=1)
-    tops = range(0, len(vectors), _BLOCK)
-    found = [_block_candidates(vectors, lengths, group_of, top, most) for top in tops]
-    rows, columns, cosines = (np.concatenate([part[0][n] for part in found]) for n in range(3))
-    order = np.lexsort((columns, rows, -cosines))
-    return rows[order].tolist(), columns[order].tolist(), all(part[1] for part in found)
-
-
-Hits = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
-"""Rows, columns, cosine similarities."""
-
-
-def _block_candidates(
-    vectors: NDArray[np.float32],
-    lengths: NDArray[np.float32],
-    group_of: NDArray[np.int64],
-    top: int,
-    most: int,
-) -> tuple[Hits, bool]:
-    """Candidates of `_BLOCK` rows from `top` on, and whether none was cut off."""
-    block, tiles, complete = slice(top, top + _BLOCK), [], True
-    for left in range(top, len(vectors), _BLOCK):
-        tile = slice(left, left + _BLOCK)
-        cosines = vectors[block] @ vectors[tile].T  # exact: sums of small integers
-        cosines /= lengths[block, None]
-        cosines /= lengths[tile]
-        cosines[group_of[block, None] == group_of[tile]] = -1
-        if left == top:
-            cosines[np.tri(len(cosines), dtype=bool)] = -1
-        complete = not _mask_all_but_nearest(cosines, most) and complete
-        rows, columns = np.nonzero(cosines >= _MIN_COSINE)
-        tiles.append(_nearest((rows + top, columns + left, cosines[rows, columns]), most))
-        complete = complete and len(tiles[-1][0]) == len(rows)
-    rows, columns, found = (np.concatenate([hits[n] for hits in tiles]) for n in range(3))
-    nearest = _nearest((rows, columns, found), most)
-    return nearest, complete and len(nearest[0]) == len(rows)
-
-
-def _mask_all_but_nearest(cosines: NDArray[np.float32], most: int) -> bool:
-    """Where many are similar, set all but the `most` largest of each row to -1; whether that was done."""
-    if np.count_nonzero(cosines >= _MIN_COSINE) <= most * len(cosines) or cosines.shape[1] <= most:
-        return False
-    least = np.partition(cosines, -most, axis=1)[:, -most]
-    cosines[cosines < least[:, None]] = -1
-    return True
-
-
-def _nearest(hits: Hits, most: int) -> Hits:
-    """The `most` most similar of each row."""
-    rows, columns, cosines = hits
-    order = np.lexsort((columns, -cosines, rows))
-    ordered = rows[order]
-    rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
-    kept = order[rank < most]
-    return rows[kept], columns[kept], cosines[kept]
 
 
 def _read_cache(path: Path, contents: list[str]) -> tuple[str, bool, Decisions]:

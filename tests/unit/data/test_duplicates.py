@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from marsbench.atomic_files import home, read_checksummed, write_checksummed
-from marsbench.data import duplicates
+from marsbench.data import duplicates, near_pairs
 from marsbench.data.audio import decode, read_bytes
 from marsbench.data.audio_validation import check_audio
 from marsbench.data.corpus import CheckedCorpus, Clip, ClipSource, Corpus
@@ -292,41 +292,22 @@ def test_an_excerpt_correlates_fully_with_its_source_and_not_with_another(
     assert duplicates.max_correlation(noise, excerpt) < 0.9
 
 
-def test_blocks_find_what_one_product_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = np.random.default_rng(0).integers(-127, 128, (50, duplicates.SIZE)).astype(np.float32)
-    vectors[40], vectors[7] = vectors[3] + 1, vectors[6]
-    whole = duplicates._candidates(vectors, np.arange(50), 8)
-    monkeypatch.setattr(duplicates, "_BLOCK", 8)
-    assert duplicates._candidates(vectors, np.arange(50), 8) == whole
-    assert sorted(zip(*whole[:2], strict=True)) == [(3, 40), (6, 7)]
-
-
-@pytest.mark.parametrize("block", [16, 2048])
-def test_of_many_like_prints_each_clip_has_a_few_candidates(
-    block: int, monkeypatch: pytest.MonkeyPatch
+def test_in_more_clips_than_are_compared_with_each_other_duplicates_are_found_by_hash_tables(
+    corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicates, "_BLOCK", block)
-    rng = np.random.default_rng(0)
-    vectors = (100 + rng.integers(-9, 9, (60, duplicates.SIZE))).astype(np.float32)
-    vectors[50] = vectors[4]
-    rows, columns, is_all = duplicates._candidates(vectors, np.arange(60), 8)
-    assert not is_all
-    assert (rows[0], columns[0]) == (4, 50)
-    assert [rows.count(row) for row in range(60)] == [min(8, 59 - row) for row in range(60)]
-
-
-@pytest.mark.parametrize("block", [8, 64])
-@pytest.mark.parametrize("n_like", [7, 8, 9, 20])
-def test_one_clip_with_more_like_it_than_candidates_is_told_from_one_with_fewer(
-    n_like: int, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(duplicates, "_BLOCK", block)
-    vectors = np.random.default_rng(0).integers(-40, 41, (60, duplicates.SIZE)).astype(np.float32)
-    vectors[30 : 30 + n_like] += 1.2 * vectors[2]  # like one clip, not like one another
-    vectors = np.rint(vectors)
-    rows, columns, is_all = duplicates._candidates(vectors, np.arange(60), 8)
-    assert (set(rows), len(columns), is_all) == ({2}, min(8, n_like), n_like <= 8)
-    assert duplicates._candidates(vectors, np.arange(60), 64)[2]
+    for module in (duplicates, near_pairs):
+        monkeypatch.setattr(module, "EXHAUSTIVE", 17)
+    copies = {
+        f"copy {n}": changed(spoken[n], SAMPLE_RATE, ALL[n], np.random.default_rng(0)) for n in range(8)
+    }
+    for _ in range(2):
+        progress = Listening()
+        said: list[str] = []
+        monkeypatch.setattr(progress, "say", said.append)
+        checked = check_audio(with_clips(corpus, tmp_path, copies), progress=progress)
+        assert names(checked, checked.duplicates) == [[f"{n:02}", f"copy {n}"] for n in range(8)]
+        assert len(said) == 1
+        assert said[0].startswith("near duplicates: 24 clips are too many to compare every two fingerprints")
 
 
 def test_an_unchanged_corpus_is_not_compared_again(
