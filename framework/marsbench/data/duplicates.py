@@ -57,7 +57,7 @@ from marsbench.data.near_pairs import EXHAUSTIVE, EXPECTED, similar_pairs
 from marsbench.data.segments import LastFile, batches_of, in_order, read_clip
 from marsbench.errors import AudioError, DamagedError
 from marsbench.hashing import digest
-from marsbench.progress import Progress
+from marsbench.progress import Advance, Progress
 from marsbench.versions import versions_of
 
 if TYPE_CHECKING:  # importing SciPy's takes 0.4 s
@@ -97,6 +97,8 @@ _MOST = 8
 """Candidates per clip among those after it, in the first round; each round doubles it."""
 _MOST_PAIRS = 10_000
 """Most comparisons besides `_MOST` for each clip."""
+_KEPT = 20_000
+"""Comparisons after which all decisions are written: a minute's, of short clips."""
 _LISTS = {True: "duplicates", False: "different"}
 _DIGITS = 16
 """Digits of a content hash that the cache keeps."""
@@ -126,8 +128,13 @@ def near_duplicates(
         for row, content in enumerate(contents):
             vectors[row] = fingerprint_vector(known[content][1])
         sources = {content: known[content][0] for content in contents}
-        is_complete = _decide(sources, vectors, decisions, progress)
-        _write_cache(cache_file, digest(contents), is_complete, decisions)
+        settled, is_complete = "", False
+        keep = partial(_write_cache, cache_file, decisions=decisions)
+        try:
+            is_complete = _decide(sources, vectors, decisions, progress, partial(keep, settled, is_complete))
+            settled = digest(contents)
+        finally:  # also after Ctrl-C
+            keep(settled, is_complete)
     if len(contents) > EXHAUSTIVE:
         progress.say(
             f"near duplicates: {len(contents):,} clips are too many to compare every two fingerprints; hash "
@@ -146,9 +153,16 @@ def _most_compared(n_clips: int) -> int:
 
 
 def _decide(
-    sources: dict[str, ClipSource], vectors: NDArray[np.int8], decisions: Decisions, progress: Progress
+    sources: dict[str, ClipSource],
+    vectors: NDArray[np.int8],
+    decisions: Decisions,
+    progress: Progress,
+    keep: Callable[[], None],
 ) -> bool:
-    """Add decisions until the positive ones connect every group; whether every candidate was compared."""
+    """Add decisions until the positive ones connect every group; whether every candidate was compared.
+
+    `keep` writes them, now and then.
+    """
     from scipy.cluster.hierarchy import DisjointSet
 
     contents = list(sources)
@@ -163,7 +177,12 @@ def _decide(
         rows, columns, is_cut = similar_pairs(vectors, group_of, most, is_cut)
         pairs = [(contents[row], contents[column]) for row, column in zip(rows, columns, strict=True)]
         new = [pair for pair in pairs if pair not in decisions]
-        _compare_all(new[:left], sources, groups, decisions, progress)
+        compared = new[:left]
+        with progress.track("Comparing recordings", len(compared)) as advance:
+            for start in range(0, len(compared), _KEPT):
+                if start:
+                    keep()
+                _compare_all(compared[start : start + _KEPT], sources, groups, decisions, advance)
         most, left = 2 * most, left - len(new)
     return left >= 0 and not is_cut.any()
 
@@ -173,10 +192,10 @@ def _compare_all(
     sources: dict[str, ClipSource],
     groups: "DisjointSet",
     decisions: Decisions,
-    progress: Progress,
+    advance: Advance,
 ) -> None:
     """Compare pairs, except those that earlier comparisons have connected."""
-    with progress.track("Comparing recordings", len(pairs)) as advance, ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         for batch in batches_of(pairs, sources, 4 * _THREADS):
             open_pairs = [pair for pair in batch if not groups.connected(*pair)]
             kept = _segments(sources[content] for pair in open_pairs for content in pair)

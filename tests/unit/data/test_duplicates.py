@@ -321,6 +321,41 @@ def test_an_unchanged_corpus_is_not_compared_again(
     assert compared == []
 
 
+@pytest.mark.parametrize("kept", [1, 1000])
+def test_what_was_compared_before_an_interruption_is_not_compared_again(
+    corpus: Corpus,
+    tmp_path: Path,
+    spoken: tuple[Samples, ...],
+    compared: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    kept: int,
+) -> None:
+    monkeypatch.setattr(duplicates, "_KEPT", kept)
+    new = {f"{row} {n}": scaled(spoken[row], 1 - n / 10) for row in (3, 5, 7) for n in (1, 2)}
+    more = with_clips(corpus, tmp_path, new)
+    cache, max_correlation = home() / "duplicates", duplicates.max_correlation
+
+    def interrupted(first: Samples, second: Samples) -> float:
+        if len(compared) == 6:
+            assert cache.exists() == (kept == 1)  # what is left where the process is killed
+            raise KeyboardInterrupt
+        return max_correlation(first, second)
+
+    monkeypatch.setattr(duplicates, "_THREADS", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(duplicates, "max_correlation", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            check_audio(more)
+    checked = check_audio(more)
+    assert names(checked, checked.duplicates) == [[f"{row:02}", f"{row} 1", f"{row} 2"] for row in (3, 5, 7)]
+    n_compared = len(compared)
+    for path in cache.iterdir():
+        path.unlink()
+    compared.clear()
+    assert check_audio(more).duplicates == checked.duplicates
+    assert 6 < n_compared <= len(compared)
+
+
 def test_duplicates_that_only_a_lost_clip_joined_are_compared(
     corpus: Corpus, tmp_path: Path, spoken: tuple[Samples, ...]
 ) -> None:
