@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from marsbench.environment import without_lines
+from marsbench.environment import no_search_for_cycles, without_lines
 from marsbench.errors import PluginError, first_line
 
 _LOCK = threading.Lock()
@@ -93,7 +93,7 @@ def _import_quietly() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # no other can fit these networks
     try:
-        with without_noise(), warnings.catch_warnings():
+        with no_search_for_cycles(), without_noise(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module("tensorflow").get_logger().setLevel("ERROR")
             importlib.import_module("keras")
