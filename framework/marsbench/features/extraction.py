@@ -72,6 +72,16 @@ class Extraction:
         return ExtractedClip(array, time.perf_counter() - start)
 
 
+class Examined(NamedTuple):
+    """What an `Examination` finds."""
+
+    facts: list[list[AudioFacts]]
+    """Of the clips of each file."""
+    features: Extracted
+    cpu_seconds: list[float]
+    """CPU time to extract each of these features, without reading."""
+
+
 @dataclass(frozen=True)
 class Examination:
     """A picklable task that examines a few files and, of their usable clips, extracts features at once."""
@@ -80,25 +90,28 @@ class Examination:
     folders: tuple[Path, ...]
     files: tuple[Sources, ...]
 
-    def __call__(self, _on_epoch: object = None) -> tuple[list[list[AudioFacts]], Extracted]:
-        """Facts of the clips of each file, and features by key; the progress callback is not used.
+    def __call__(self, _on_epoch: object = None) -> Examined:
+        """Facts and features; the progress callback is not used.
 
         Features of some clips are missing where the extractor fails: a later `Extraction` tells why.
 
         Raises:
             StorageError: this machine cannot read a file at the moment.
         """
-        found: Extracted = {}
+        found = Examined([], {}, [])
         with suppress(ConfigError, PluginError):
             extractor = cast("FeatureExtractor", make("features", self.recipe, self.folders))
 
             def heard(source: ClipSource, facts: AudioFacts, waveform: Waveform, seconds: float) -> None:
-                start = time.perf_counter()
+                start, cpu_start = time.perf_counter(), time.process_time()
                 array = extracted(extractor, waveform)
-                found[facts.audio_key(source)] = ExtractedClip(array, seconds + time.perf_counter() - start)
+                taken = seconds + time.perf_counter() - start
+                found.features[facts.audio_key(source)] = ExtractedClip(array, taken)
+                found.cpu_seconds.append(time.process_time() - cpu_start)
 
-            return [examine_file(file, heard) for file in self.files], found
-        return [examine_file(file) for file in self.files], found
+            found.facts.extend(examine_file(file, heard) for file in self.files)
+        found.facts.extend(examine_file(file) for file in self.files[len(found.facts) :])
+        return found
 
 
 def _waveform(key: str, source: ClipSource, opened: LastFile) -> Waveform | None:

@@ -149,7 +149,7 @@ class FeatureStore:
             lock.release()
 
     @property
-    def is_empty(self) -> bool:
+    def holds_no_corpus(self) -> bool:
         """Whether no whole corpus has features here, nor could have any from another machine.
 
         An extraction that was interrupted leaves parts: what has not been examined yet is not among them.

@@ -16,14 +16,14 @@ from marsbench.data.corpus import AudioFacts
 from marsbench.evaluation.fit_result import Failure
 from marsbench.execution.base import Called, EpochBar, Executor, Outcome, Task
 from marsbench.execution.executor import LocalPool
-from marsbench.features.extraction import Examination, Extracted
+from marsbench.features.extraction import Examination, Examined
 from marsbench.features.store import FeatureStore, Keep, chunk_size
 from marsbench.planning.pipelines import Pipeline
 from marsbench.plugin.registry import Recipe
 from marsbench.progress import Silent
 
 _SLOW = 0.005
-"""Seconds to read and extract a second of audio, above which an extractor is slow; `prosody` takes 0.01."""
+"""CPU seconds to extract a second of audio, above which an extractor is slow; `prosody` takes 0.01."""
 _Task = tuple[Sequence[Sources], Future[Outcome]]
 """Some files, and what a worker finds of them."""
 
@@ -33,7 +33,7 @@ def examiner_for(executor: Executor, pipelines: Sequence[Pipeline], folders: Seq
     if isinstance(executor, LocalPool):
         for recipe in {one.features.name: one.features for one in pipelines}.values():
             called = Called("features", recipe.name, tuple(folders))
-            if called.entry.is_builtin and FeatureStore(recipe, called.folders).is_empty:
+            if called.entry.is_builtin and FeatureStore(recipe, called.folders).holds_no_corpus:
                 one_pass = _OnePass(executor, recipe, called)
                 return Examiner(f"Checking audio, extracting {recipe.name}", one_pass.examine_all)
     return EXAMINED_HERE
@@ -65,10 +65,9 @@ class _OnePass:
             if isinstance(outcome.value, Failure):  # such as a worker that died; extraction will tell
                 yield from map(examine_file, part)
                 continue
-            facts, extracted = outcome.value
-            keep(extracted)
-            yield from facts
-            if _is_slow(facts, extracted):
+            keep(outcome.value.features)
+            yield from outcome.value.facts
+            if _is_slow(outcome.value):
                 _cancel(tasks)
 
     def _outcome(self, files: Sequence[Sources]) -> Outcome:
@@ -90,11 +89,10 @@ def _parts(files: Sequence[Sources]) -> Iterator[Sequence[Sources]]:
         yield part
 
 
-def _is_slow(facts: Sequence[Sequence[AudioFacts]], extracted: Extracted) -> bool:
+def _is_slow(examined: Examined) -> bool:
     """Whether extraction takes so long that the check should not wait for it."""
-    of_audio = [one.seconds for of_file in facts for one in of_file if not one.problem]
-    taken = [clip.seconds for clip in extracted.values()]
-    return bool(taken) and median(taken) > _SLOW * median(of_audio)
+    lengths = [max(clip.seconds, 1.0) for file in examined.facts for clip in file if not clip.problem]
+    return bool(examined.cpu_seconds) and median(examined.cpu_seconds) > _SLOW * median(lengths)
 
 
 def _cancel(tasks: Sequence[_Task]) -> None:

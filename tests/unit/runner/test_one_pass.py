@@ -137,7 +137,7 @@ def test_audio_is_only_checked_while_another_process_extracts(corpus: Corpus, re
     assert lock is not None
     assert len(check_audio(corpus, examiner=in_one_pass).facts) == len(corpus.clips)
     lock.release()
-    assert store.is_empty
+    assert store.holds_no_corpus
 
 
 def test_an_extractor_that_fails_does_not_keep_audio_from_being_checked(
@@ -146,9 +146,9 @@ def test_an_extractor_that_fails_does_not_keep_audio_from_being_checked(
     entry = discover((kit,)).get("features", "blocks")
     monkeypatch.setattr(entry.plugin, "extract", lambda *_: 1 / 0)
     files = tuple((clip.source,) for clip in corpus.clips)
-    facts, extracted = Examination(entry.recipe({}), (kit,), files)()
-    assert [one.problem for (one,) in facts] == [None] * len(files)
-    assert extracted == {}
+    examined = Examination(entry.recipe({}), (kit,), files)()
+    assert [one.problem for (one,) in examined.facts] == [None] * len(files)
+    assert examined.features == {}
 
 
 def test_the_check_does_not_wait_for_a_slow_extractor(
