@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -105,11 +106,13 @@ class Bench:
         """What a terminal sends to all of the foreground group."""
         os.killpg(self.pid, signal.SIGINT)
 
-    def sleep(self, seconds: float) -> None:
-        """What happens to it while a laptop sleeps."""
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """What happens to it while a laptop sleeps; it may be killed meanwhile."""
         os.killpg(self.pid, signal.SIGSTOP)
-        time.sleep(seconds)
-        os.killpg(self.pid, signal.SIGCONT)
+        yield
+        if self.poll() is None:
+            os.killpg(self.pid, signal.SIGCONT)
 
 
 @dataclass(repr=False)

@@ -9,27 +9,37 @@ Places = Callable[..., Any]
 
 FEW = "run --features slow_crossings,blocks --model slow_mean --data tones --set tones.n_takes=1 --workers 2"
 SLOWER = f"{FEW} --workers 1 --set slow_crossings.seconds=0.03 --set slow_mean.seconds=0.3"
-"""Long enough for a second command to start meanwhile."""
+"""Long enough to be stopped on the way."""
 N_CLIPS, N_UNITS = 15, 10
 
 
 @pytest.mark.parametrize(
     ("n_notes", "line"),
     [
-        (0, "waiting for it"),
         (1, "slow_crossings: another process extracts it; waiting for it"),
         (N_CLIPS + 2, "slow_crossings + slow_mean: another process is making it; waiting for it"),
     ],
 )
-def test_the_same_command_twice_at_once_fits_each_unit_once(
+def test_a_second_command_waits_for_what_the_first_is_at_and_fits_nothing_again(
     place: Places, undisturbed: Places, n_notes: int, line: str
 ) -> None:
     there = place()
     first = there.start(SLOWER)
     there.await_notes(n_notes)
-    second = there.start(SLOWER)
+    with first.asleep():
+        second = there.start(SLOWER)
+        second.await_text(line)
     assert (first.code, second.code) == (0, 0)
-    assert line in (second.text if n_notes else first.text + second.text)
+    assert (there.n_fits, there.n_extracted) == (N_UNITS, N_CLIPS)
+    assert there.predictions() == undisturbed(FEW).predictions()
+    there.assert_tidy()
+
+
+def test_the_same_command_twice_at_once_fits_each_unit_once(place: Places, undisturbed: Places) -> None:
+    there = place()
+    first, second = there.start(SLOWER), there.start(SLOWER)
+    assert (first.code, second.code) == (0, 0)
+    assert "waiting for it" in first.text + second.text
     assert (there.n_fits, there.n_extracted) == (N_UNITS, N_CLIPS)
     assert there.predictions() == undisturbed(FEW).predictions()
     there.assert_tidy()
@@ -53,9 +63,10 @@ def test_whoever_waits_goes_on_when_the_other_is_killed(
     there = place()
     first = there.start(SLOWER)
     there.await_notes(n_notes)
-    second = there.start(SLOWER)
-    second.await_text("waiting for it")
-    first.kill()
+    with first.asleep():
+        second = there.start(SLOWER)
+        second.await_text("waiting for it")
+        first.kill()
     units = there.units()
     assert second.code == 0, second.text
     assert units.items() <= there.units().items()

@@ -1,5 +1,6 @@
 """Ctrl-C, as a terminal sends it: to the whole foreground group."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,7 @@ def test_a_run_goes_on_after_the_machine_has_slept(place: Places) -> None:
     there = place()
     bench = there.start_for_real(f"{FEW} --set slow_mean.seconds=0.2")
     there.await_notes(N_CLIPS + 2)
-    bench.sleep(6)
+    with bench.asleep():
+        time.sleep(6)
     assert bench.code == 0
     assert there.n_fits == N_UNITS
