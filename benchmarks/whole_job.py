@@ -223,6 +223,8 @@ def main() -> None:
         folder = Path(made)
         os.environ["MARSBENCH_HOME"] = str(folder / "warm")
         write_job(folder / "job.json", asked.path, asked.protocol, asked.features)
+        if asked.nkululeko:
+            write_nkululeko_job(folder, folder / "job.json")
         options = [
             "--data",
             asked.path,
@@ -238,7 +240,6 @@ def main() -> None:
                 turns.setdefault(f"plain {name}", []).append(plain_turn(folder / "job.json", name == "cold"))
                 turns.setdefault(f"bench {name}", []).append(bench_turn(folder, options, home))
                 if asked.nkululeko:
-                    write_nkululeko_job(folder, folder / "job.json")
                     theirs = nkululeko_turn(folder, asked.nkululeko, name == "cold")
                     turns.setdefault(f"nkululeko {name}", []).append(theirs)
     print(f"{asked.features} + {_MODEL}, {asked.protocol}; load of the machine now {os.getloadavg()[0]:.1f}")

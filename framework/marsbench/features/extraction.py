@@ -76,7 +76,7 @@ class Examined(NamedTuple):
     """What an `Examination` finds."""
 
     facts: list[list[AudioFacts]]
-    """Of the clips of each file."""
+    """Facts of the clips of each file."""
     features: Extracted
     cpu_seconds: list[float]
     """CPU time to extract each of these features, without reading."""
